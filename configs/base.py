@@ -83,7 +83,7 @@ def get_config() -> ConfigDict:
 
     # --- What a run leaves -------------------------------------------------------------------------------------------
     config.evaluate_every = 2  # epochs between two records of the target's outputs, for selection and the oracle column
-    config.checkpoint_every = 1  # epochs
+    config.checkpoint_every_s = 20.0  # seconds, at most, between two checkpoints (always at the end of an epoch)
     config.tsne = True  # draw the representations before and after adaptation (a few seconds a run)
 
     return config

@@ -1,0 +1,41 @@
+"""Train a speech emotion recogniser for a language in which nobody has labelled anything.
+
+Importing jdann costs no more than importing jax: everything but the gradient reversal is loaded on first use.
+"""
+
+import importlib
+from typing import Any
+
+from jdann.gradient_reversal import gradient_reversal
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "audio",
+    "baseline",
+    "checkpoint",
+    "configuration",
+    "corpora",
+    "domains",
+    "encoders",
+    "evaluation",
+    "experiment",
+    "features",
+    "methods",
+    "normalise",
+    "report",
+    "schedules",
+    "training",
+)
+
+__all__ = ["__version__", "gradient_reversal", *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"jdann.{name}")
+    raise AttributeError(f"module 'jdann' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

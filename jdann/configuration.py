@@ -1,0 +1,154 @@
+"""Configs: found, overridden from the command line, checked, written down."""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from jdann.errors import InputError
+
+
+def base_config() -> ConfigDict:
+    """Every key with its default: `get_config()` of configs/base.py."""
+    return _run(config_folder() / "base.py")
+
+
+def config_folder() -> Path:
+    """The folder of the configs that come with jdann: beside the package in a clone, inside it once installed."""
+    package = Path(__file__).parent
+    beside = package.parent / "configs"
+    return beside if (beside / "base.py").exists() else package / "configs"
+
+
+def load_config(name: str, overrides: Sequence[tuple[str, str]] = ()) -> FrozenConfigDict:
+    """Runs a config file's `get_config()` and applies overrides.
+
+    Args:
+      name: a path, or the bare name of a config that comes with jdann ("en2zh").
+      overrides: pairs of a dotted key ("encoder.name") and a value as text.
+
+    Raises:
+      InputError: there is no such file, key, or the value is not of the key's type.
+    """
+    path = Path(name)
+    if not path.exists():
+        shipped = config_folder() / f"{path.stem}.py"
+        if not shipped.exists():
+            known = ", ".join(sorted(p.stem for p in config_folder().glob("*.py")))
+            raise InputError(f"config {name}: no such file; give a path, or one of {known}")
+        path = shipped
+    config = _run(path)
+    for key, text in overrides:
+        _override(config, key, text)
+    _check(config)
+    return FrozenConfigDict(config)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The config as plain nested dicts and lists, for JSON."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def fingerprint(config: Any) -> str:
+    """A short hash of everything in the config."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _run(path: Path) -> ConfigDict:
+    specification = importlib.util.spec_from_file_location(f"jdann_config_{path.stem}", path)
+    if specification is None or specification.loader is None:
+        raise InputError(f"config {path}: not a Python file; expected one with a function get_config()")
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+        config = module.get_config()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"config {path}: {type(error).__name__}: {error}; see configs/en2zh.py for the form") from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"config {path}: get_config() returns {type(config).__name__}; expected an ml_collections.ConfigDict")
+    return config
+
+
+def _override(config: ConfigDict, key: str, text: str) -> None:
+    *folders, leaf = key.split(".")
+    node: Any = config
+    for folder in folders:
+        node = node.get(folder) if isinstance(node, ConfigDict) else None
+    if not isinstance(node, ConfigDict) or leaf not in node:
+        raise InputError(f"--config.{key}: no such key{_nearest(config, key)}; configs/base.py lists them all")
+    current = node[leaf]
+    if isinstance(current, ConfigDict):
+        raise InputError(f"--config.{key}: this is a group; set one of {', '.join(f'{key}.{k}' for k in current)}")
+    node[leaf] = _parse(key, text, current)
+
+
+def _parse(key: str, text: str, current: Any) -> Any:
+    if isinstance(current, bool):
+        if text.lower() in ("true", "1", "yes"):
+            return True
+        if text.lower() in ("false", "0", "no"):
+            return False
+        raise InputError(f"--config.{key}={text}: expected true or false")
+    if isinstance(current, str):
+        return text
+    if isinstance(current, tuple):
+        parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
+        example = current[0] if current else ""
+        return tuple(_parse(key, part.strip("'\""), example) for part in parts)
+    kind = type(current)
+    try:
+        return kind(text)
+    except ValueError:
+        expected = {int: "a whole number", float: "a number"}[kind]
+        raise InputError(f"--config.{key}={text}: expected {expected}, such as {current}") from None
+
+
+def _nearest(config: ConfigDict, key: str) -> str:
+    import difflib
+
+    keys = [k if not isinstance(v, ConfigDict) else f"{k}.{s}" for k, v in config.items() for s in (v if isinstance(v, ConfigDict) else [k])]
+    near = difflib.get_close_matches(key, keys, n=1) or [k for k in keys if k.rsplit(".")[-1] == key.rsplit(".")[-1]][:1]
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+_AT_LEAST = {
+    "seeds": 1, "epochs": 1, "batch_size": 1, "folds": 2, "evaluate_every": 1, "checkpoint_every_s": 0, "seed": 0,
+    "optimiser.learning_rate": 0, "optimiser.weight_decay": 0, "optimiser.clip_norm": 0, "strength.maximum": 0,
+    "augment.time_masks": 0, "augment.time_mask_frames": 0, "augment.frequency_masks": 0, "augment.frequency_mask_bins": 0,
+    "encoder.kernel_size": 1, "dann.hidden": 1, "features.n_fft": 16, "features.hop_length": 1, "features.n_mels": 1,
+    "features.n_mfcc": 1, "audio.offset_s": 0, "audio.max_duration_s": 0.1, "audio.sample_rate_hz": 1000, "audio.trim_db": 0,
+}  # fmt: skip
+_FRACTIONS = ("validation_fraction", "max_failed_fraction", "label_smoothing", "encoder.dropout", "optimiser.warmup_fraction")
+
+
+def _check(config: ConfigDict) -> None:
+    """Refuses values that could only fail later, by name."""
+    for key, least in _AT_LEAST.items():
+        value = _get(config, key)
+        if value is not None and not value >= least:
+            raise InputError(f"config.{key} is {value}; expected at least {least}")
+    for key in _FRACTIONS:
+        value = _get(config, key)
+        if value is not None and not 0 <= value <= 1:
+            raise InputError(f"config.{key} is {value}; expected a fraction between 0 and 1")
+    if len(set(config.emotions)) != len(config.emotions) or len(config.emotions) < 2:
+        raise InputError(f"config.emotions is {tuple(config.emotions)}; expected at least two, each once")
+    if not config.methods or len(set(config.methods)) != len(config.methods):
+        raise InputError(f"config.methods is {tuple(config.methods)}; expected at least one, each once")
+    if config.protocol not in ("transductive", "inductive"):
+        raise InputError(f"config.protocol is {config.protocol!r}; choose transductive or inductive")
+
+
+def _get(config: ConfigDict, key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        if part not in node:
+            return None
+        node = node[part]
+    return node

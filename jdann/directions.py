@@ -1,0 +1,135 @@
+"""The two corpora of a run, ready to train on: features computed, normalised, on the device."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jdann import corpora, normalise
+from jdann.corpora.index import Corpus, Skipped
+from jdann.domains import Frames
+from jdann.errors import InputError
+from jdann.features.store import FeatureSet, extract
+
+_WINDOW_MULTIPLE = 16  # frames
+
+
+class Domain(NamedTuple):
+    """A corpus with its features and, where it has any, its labels."""
+
+    corpus: Corpus
+    features: FeatureSet
+    emotion: np.ndarray  # [n] int32, index into config.emotions, -1 where unlabelled
+    speaker: tuple[str | None, ...]
+    group: tuple[str, ...]  # normalised together
+    notes: tuple[str, ...]
+
+
+class Direction(NamedTuple):
+    """From one domain to another, normalised and on the device."""
+
+    source: Domain
+    target: Domain
+    source_frames: Frames
+    target_frames: Frames
+    statistics: tuple[normalise.Statistics, normalise.Statistics]  # of source and target
+    window: int  # frames of the longest utterance, rounded up
+    bins: int
+
+    @property
+    def name(self) -> str:
+        """For messages: "demo:en -> demo:zh"."""
+        return f"{self.source.corpus.name} -> {self.target.corpus.name}"
+
+
+def load_domain(spec: str, config: Any, data_dir: Path) -> Domain:
+    """Finds a corpus and computes, or finds, its features.
+
+    Raises:
+      InputError: there is no such corpus, or nothing of it can be used.
+    """
+    corpus = corpora.load(spec, tuple(config.emotions), data_dir)
+    features = extract(corpus, config.features, config.audio, data_dir / "jdann" / "features")
+    known = {name: i for i, name in enumerate(config.emotions)}
+    emotion = np.array([known.get(u.emotion or "", -1) for u in features.utterances], np.int32)
+    speaker = tuple(u.speaker for u in features.utterances)
+    group, note = normalise.grouping(config.features.normalise, speaker)
+    notes = (*corpus.notes, *((note,) if note else ()))
+    if features.cut:
+        notes += (f"{features.cut} utterances are longer than {config.audio.max_duration_s:g} s and were cut",)
+    return Domain(corpus, features, emotion, speaker, tuple(group), notes)
+
+
+def check_failures(domain: Domain, max_failed_fraction: float) -> None:
+    """Refuses a corpus of which too much could not be used.
+
+    Raises:
+      InputError: it names the first such file and its reason.
+    """
+    skipped: tuple[Skipped, ...] = domain.features.skipped
+    usable = len(domain.features.utterances)
+    failed = len(skipped) / max(1, len(skipped) + usable)
+    if skipped and (failed > max_failed_fraction or not usable):
+        raise InputError(
+            f"{domain.corpus.name}: {len(skipped)} of {len(skipped) + usable} files cannot be used, the first being "
+            f"{skipped[0].file} ({skipped[0].reason}); mend them, or allow more by --config.max_failed_fraction=1"
+        )
+    if not usable:
+        raise InputError(f"{domain.corpus.name}: no utterance can be used; give a corpus with audio")
+
+
+def make_direction(source: Domain, target: Domain, config: Any) -> Direction:
+    """Normalises both domains and puts them on the device.
+
+    Raises:
+      InputError: the source has fewer than two emotions, or source and target are the same.
+    """
+    present = [name for i, name in enumerate(config.emotions) if (source.emotion == i).any()]
+    if len(present) < 2:
+        found = present[0] if present else "none"
+        raise InputError(
+            f"{source.corpus.name}: the source needs labelled utterances of at least two of {', '.join(config.emotions)}; "
+            f"found {found}: check its emotion column or folders"
+        )
+    if {u.path or u.file for u in source.features.utterances} == {u.path or u.file for u in target.features.utterances}:
+        raise InputError(
+            f"{source.corpus.name}: source and target are the same utterances; give another target, or see "
+            "--config.methods=supervised for recognition within one corpus"
+        )
+    longest = max(int(source.features.length.max()), int(target.features.length.max()))
+    window = -(-longest // _WINDOW_MULTIPLE) * _WINDOW_MULTIPLE
+    vector = config.features.recipe == "poster"
+    source_statistics = _fit(source)
+    by_source = config.features.normalise == "source"
+    target_statistics = source_statistics if by_source else _fit(target)
+    if config.features.normalise == "none":
+        bins = source.features.values.shape[1]
+        identity = normalise.Statistics(np.zeros((1, bins), np.float32), np.ones((1, bins), np.float32), ("none",))
+        source_statistics = target_statistics = identity
+    bins = source.features.values.shape[1]
+    if vector:  # one row of values becomes as many frames of one bin
+        window = bins
+    return Direction(
+        source,
+        target,
+        _frames(source, source_statistics, window, vector),
+        _frames(target, target_statistics, window, vector),
+        (source_statistics, target_statistics),
+        window,
+        1 if vector else bins,
+    )
+
+
+def _fit(domain: Domain) -> normalise.Statistics:
+    f = domain.features
+    return normalise.fit(f.values, f.start, f.length, domain.group)
+
+
+def _frames(domain: Domain, statistics: normalise.Statistics, window: int, vector: bool) -> Frames:
+    f = domain.features
+    values = normalise.apply(statistics, f.values, f.start, f.length, domain.group, 0 if vector else window)
+    if vector:
+        width = values.shape[1]
+        return Frames(jnp.asarray(values.reshape(-1, 1)), f.start.astype(np.int32) * width, f.length * width)
+    return Frames(jnp.asarray(values), f.start.astype(np.int32), f.length)

@@ -1,0 +1,71 @@
+"""The two domains as training sees them: labelled source, unlabelled target.
+
+Nothing here can hold a target label: `Unlabelled` has no field for one.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Labelled(NamedTuple):
+    """A batch of the source domain."""
+
+    features: jax.Array  # [batch, frames, bins], zero beyond the length
+    length: jax.Array  # [batch] int32, in frames
+    emotion: jax.Array  # [batch] int32, index into config.emotions
+
+
+class Unlabelled(NamedTuple):
+    """A batch of the target domain."""
+
+    features: jax.Array  # [batch, frames, bins], zero beyond the length
+    length: jax.Array  # [batch] int32, in frames
+
+
+class Frames(NamedTuple):
+    """The features of many utterances, one after the other: memory grows with the speech, not with the longest one."""
+
+    values: jax.Array | np.ndarray  # [total_frames + window, bins] float16, the last `window` rows zero
+    start: jax.Array | np.ndarray  # [utterances] int32, each one's first row
+    length: jax.Array | np.ndarray  # [utterances] int32, in frames
+
+
+def take(frames: Frames, index: jax.Array, window: int) -> Unlabelled:
+    """Gathers a batch of utterances, padded with zeros to a common length.
+
+    Args:
+      frames: where they are.
+      index: [batch] int32, which ones.
+      window: frames of the batch, at least the longest length; static.
+
+    Returns:
+      features [batch, window, bins] float32 and length [batch].
+    """
+    start, length = jnp.asarray(frames.start)[index], jnp.asarray(frames.length)[index]
+    values = jnp.asarray(frames.values)
+    rows = start[:, None] + jnp.arange(window)  # [batch, window]
+    features = values[rows].astype(jnp.float32)  # [batch, window, bins]
+    valid = jnp.arange(window) < length[:, None]
+    return Unlabelled(jnp.where(valid[..., None], features, 0.0), length)
+
+
+def batches(index: np.ndarray, steps: int, batch_size: int, seed: Sequence[int]) -> np.ndarray:
+    """Which utterances make up each step of an epoch: shuffled passes over `index`, one after the other.
+
+    Args:
+      index: [n] int, the utterances to draw from, n >= 1.
+      steps: steps of the epoch.
+      batch_size: utterances in a step.
+      seed: names this epoch's order, e.g. (run seed, domain, epoch); the same seed gives the same order.
+
+    Returns:
+      [steps, batch_size] int32. Every utterance is drawn once before any is drawn again.
+    """
+    random = np.random.default_rng(list(seed))
+    passes = -(-steps * batch_size // len(index))
+    order = np.concatenate([random.permutation(index) for _ in range(passes)])
+    return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)

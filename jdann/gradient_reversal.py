@@ -1,0 +1,49 @@
+"""Gradient reversal: the identity forwards, minus `strength` times the gradient backwards.
+
+This module depends on jax alone, so that other projects can import the primitive without the rest of jdann.
+"""
+
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+Tree = TypeVar("Tree")
+
+
+def gradient_reversal(x: Tree, strength: jax.typing.ArrayLike) -> Tree:
+    """Returns `x` unchanged and multiplies the gradient that flows back through it by `-strength`.
+
+    Forward R(x) = x, backward dR/dx = -strength I (Ganin et al. 2016, "Domain-Adversarial Training of Neural Networks",
+    JMLR 17, equation 18). `strength` is an ordinary traced argument: it can be scheduled under `jit`, batched by `vmap`
+    and carried by `scan`. Its own gradient is zero.
+
+    Args:
+      x: a pytree of arrays of any floating dtype; integer leaves pass through.
+      strength: a scalar, usually lambda in [0, 1]. 0 stops the gradient, 1 reverses it whole.
+
+    Returns:
+      A pytree equal to `x`, with its dtypes.
+    """
+    return _reversal(x, jnp.asarray(strength, jnp.float32))
+
+
+@jax.custom_vjp
+def _reversal(x: Any, strength: jax.Array) -> Any:
+    return x
+
+
+def _forward(x: Any, strength: jax.Array) -> tuple[Any, jax.Array]:
+    return x, strength
+
+
+def _backward(strength: jax.Array, gradient: Any) -> tuple[Any, jax.Array]:
+    def reverse(leaf: jax.Array) -> jax.Array:
+        if leaf.dtype == jax.dtypes.float0:  # the cotangent of an integer leaf
+            return leaf
+        return -strength.astype(leaf.dtype) * leaf
+
+    return jax.tree.map(reverse, gradient), jnp.zeros_like(strength)
+
+
+_reversal.defvjp(_forward, _backward)

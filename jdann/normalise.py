@@ -1,0 +1,100 @@
+"""Feature normalisation, fitted on audio alone: z-scores of each bin within a group of utterances."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jdann.errors import InputError
+
+NORMALISATIONS = ("speaker", "corpus", "utterance", "source", "none")
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of every bin, a row for each group."""
+
+    mean: np.ndarray  # [groups, bins] float32
+    std: np.ndarray  # [groups, bins] float32, positive
+    groups: tuple[str, ...]  # name of each row
+
+
+def grouping(by: str, speaker: Sequence[str | None]) -> tuple[list[str], str | None]:
+    """Which utterances are normalised together.
+
+    Args:
+      by: one of NORMALISATIONS.
+      speaker: [n] speaker ids, None where unknown.
+
+    Returns:
+      [n] group names, and a sentence for the user where the choice had to be changed, else None. Utterances of unknown
+      speaker share one group, which is normalisation per corpus.
+
+    Raises:
+      InputError: `by` has no such name.
+    """
+    if by not in NORMALISATIONS:
+        raise InputError(f"config.features.normalise is {by!r}; choose one of {', '.join(NORMALISATIONS)}")
+    if by == "utterance":
+        return [f"utterance {i}" for i in range(len(speaker))], None
+    if by != "speaker":
+        return ["corpus"] * len(speaker), None
+    unknown = sum(s is None for s in speaker)
+    note = None
+    if unknown:
+        note = f"{unknown} of {len(speaker)} utterances have no speaker id: these are normalised together, as one corpus"
+    return [s if s is not None else "unknown speaker" for s in speaker], note
+
+
+def fit(values: np.ndarray, start: np.ndarray, length: np.ndarray, group: Sequence[str]) -> Statistics:
+    """Mean and standard deviation of every bin over the frames of each group.
+
+    Args:
+      values: [total_frames, bins] float32.
+      start: [n] int, each utterance's first row.
+      length: [n] int, frames.
+      group: [n] names.
+
+    Returns:
+      Statistics with groups in order of first appearance. A bin that never changes gets a standard deviation of 1.
+    """
+    groups = tuple(dict.fromkeys(group))
+    row = {name: i for i, name in enumerate(groups)}
+    count = np.zeros((len(groups), 1))
+    total = np.zeros((len(groups), values.shape[1]))
+    square = np.zeros_like(total)
+    centre = np.asarray(values[start[0] : start[0] + length[0]], np.float64).mean(0)  # keeps the squares small
+    for first, frames, name in zip(start, length, group, strict=True):
+        x = np.asarray(values[first : first + frames], np.float64) - centre
+        count[row[name]] += frames
+        total[row[name]] += x.sum(0)
+        square[row[name]] += np.einsum("fb,fb->b", x, x)
+    mean = total / count
+    variance = square / count - mean**2
+    std = np.where(variance > 1e-8, np.sqrt(np.maximum(variance, 1e-8)), 1.0)
+    return Statistics((mean + centre).astype(np.float32), std.astype(np.float32), groups)
+
+
+def apply(
+    statistics: Statistics, values: np.ndarray, start: np.ndarray, length: np.ndarray, group: Sequence[str], window: int
+) -> np.ndarray:
+    """Subtracts the mean and divides by the standard deviation of each utterance's group.
+
+    Args:
+      statistics: of every group named in `group`; a single group serves all.
+      values: [total_frames, bins] float32; rows are read utterance by utterance, so that it may be a memory map.
+      start: [n] int, each utterance's first row.
+      length: [n] int, frames.
+      group: [n] names.
+      window: zero rows to add at the end.
+
+    Returns:
+      [total_frames + window, bins] float16, the utterances at the same rows; z-scores are clipped to +-20.
+    """
+    normalised = np.zeros((len(values) + window, values.shape[1]), np.float16)
+    row = {name: i for i, name in enumerate(statistics.groups)}
+    single = len(row) == 1
+    for first, frames, name in zip(start, length, group, strict=True):
+        g = 0 if single else row[name]
+        z = (values[first : first + frames] - statistics.mean[g]) / statistics.std[g]
+        normalised[first : first + frames] = np.clip(z, -20, 20)
+    return normalised

@@ -1,0 +1,89 @@
+"""Scores a finished run again: on its own target, whose labels may have come since, or on another corpus."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from jdann import configuration, experiment, fitting, workdir
+from jdann.directions import Direction
+from jdann.errors import InputError
+from jdann.experiment import Job, Outcome
+from jdann.run import open_directions, summarise, write_predictions
+
+
+def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str, Any]:
+    """Scores the last checkpoints of a finished run. Nothing is trained.
+
+    Args:
+      path: the work directory.
+      data_dir: where prepared corpora and cached features live.
+      target: None: the run's own target with the labels it has now; results.json and predictions.csv are written anew. A
+        corpus: its utterances are predicted and scored, and the outcome is written to `evaluation/<its name>/`.
+
+    Returns:
+      What results.json holds.
+
+    Raises:
+      InputError: there is no finished run, or the corpus cannot be used.
+    """
+    config = workdir.read_config(path)
+    seconds = workdir.read_json(path / "results.json")["seconds"]
+    if target is not None:
+        changed = ConfigDict(configuration.to_dict(config) | {"target": target, "both_directions": False})
+        config = FrozenConfigDict(workdir.tuples(json.loads(changed.to_json())))
+    directions = open_directions(config, data_dir)
+    if target is None:
+        jobs = experiment.plan_jobs(config, directions)
+        outcomes = [experiment.restore_job(job, directions[job.direction], config, path / "checkpoints") for job in jobs]
+        into = path
+    else:
+        methods = [(encoder, method) for encoder in experiment.encoder_names(config) for method in config.methods]
+        outcomes = [
+            _predict(encoder, method, directions[0], config, path / "checkpoints")
+            for encoder, method in methods
+            if method != "supervised"
+        ]
+        into = path / "evaluation" / target.strip("./").replace("/", "-").replace(":", "-")
+        into.mkdir(parents=True, exist_ok=True)
+    results = summarise(config, directions, outcomes)
+    if target is not None:  # a single record: there was nothing to select
+        results["rows"] = [row for row in results["rows"] if row["selection"] == "last"]
+    results["seconds"] = seconds
+    write_predictions(into, config, directions, outcomes)
+    workdir.write_json(into / "results.json", results)
+    return results
+
+
+def _predict(encoder: str, method: str, direction: Direction, config: Any, checkpoints: Path) -> Outcome:
+    """A trained method's outputs on a corpus that it was not adapted to; folds are averaged."""
+    folders = sorted(checkpoints.glob(f"0-{encoder}-{method}-*"))
+    rows = np.arange(len(direction.target.emotion))
+    split = experiment.protocol.Split("all", rows[:0], rows[:0], rows, rows)
+    job = Job(0, encoder, method, (split,))
+    train, _, hyper = experiment.make_job_train(job, direction, config)
+    logits, representation = [], None
+    for folder in folders:
+        state = fitting.restore_state(train, experiment.seeds(config), hyper, folder)
+        if state is None:
+            raise InputError(f"{folder}: no checkpoint can be read; train again")
+        of_target, target_representation = fitting.outputs(train, state, direction.target_frames, rows)
+        logits.append(of_target)
+        if representation is None:
+            some = np.arange(len(direction.source.emotion))
+            _, source_representation = fitting.outputs(train, state, direction.source_frames, some)
+            representation = (source_representation[0], target_representation[0])
+    if representation is None:
+        raise InputError(f"{checkpoints}: no checkpoint of {method} with {encoder}; train first")
+    return Outcome(
+        job,
+        np.mean(logits, axis=0)[None],
+        np.ones(len(rows), bool),
+        (config.epochs,),
+        np.zeros((config.seeds, len(rows)), int),
+        (("all", {"validation_risk": np.full((1, config.seeds), np.nan)}),),
+        representation,
+        (np.arange(len(representation[0])), rows),
+    )

@@ -1,0 +1,97 @@
+"""Draws a run's figures into its work directory."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jdann.directions import Direction, Domain
+from jdann.experiment import SUPERVISED, Outcome
+from jdann.report import figures, training_figures
+
+
+def corpora(folder: Path, directions: Sequence[Direction], emotions: Sequence[str]) -> None:
+    """Draws how emotions and speakers are distributed in both corpora."""
+    source, target = directions[0].source, directions[0].target
+    names = (source.corpus.description, target.corpus.description)
+    counts = [_by_emotion(domain, emotions) for domain in (source, target)]
+    figures.save(figures.class_distribution(counts[0], counts[1], names), folder / "classes.png")
+    speakers = [_by_speaker(domain, emotions) for domain in (source, target)]
+    figures.save(figures.speaker_distribution(speakers[0], speakers[1], names), folder / "speakers.png")
+
+
+def outcomes(
+    folder: Path,
+    directions: Sequence[Direction],
+    outcomes: Sequence[Outcome],
+    results: dict[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    tsne: bool,
+) -> None:
+    """Draws training curves, confusion matrices, accuracy per speaker and, where wanted, t-SNE of the representations."""
+    for d, direction in enumerate(directions):
+        suffix = f"-{d + 1}" if len(directions) > 1 else ""
+        names = (direction.source.corpus.name, direction.target.corpus.name)
+        title = " -> ".join(names)
+        rows = [h for h in history if (h["source"], h["target"]) == names]
+        if rows:
+            figures.save(training_figures.training_curves(rows, f"Training, {title}"), folder / f"training{suffix}.png")
+        scored = [r for r in results["rows"] if (r["source"], r["target"]) == names and r["selection"] == "last"]
+        for row in scored:
+            label = _label(row["method"], row["encoder"])
+            figure = figures.confusion(row["confusion"], results["emotions"], f"{label}, {title}")
+            figures.save(figure, folder / f"confusion-{label.replace(', ', '-').replace(' ', '-')}{suffix}.png")
+        if scored and scored[0]["per_speaker"]:
+            per_speaker = {_label(row["method"], row["encoder"]): row["per_speaker"] for row in scored}
+            figure = figures.per_speaker(per_speaker, f"Accuracy of each target speaker, {title}")
+            figures.save(figure, folder / f"per-speaker{suffix}.png")
+        if tsne:
+            _representations(
+                folder, suffix, direction, [o for o in outcomes if o.job.direction == d], results["emotions"]
+            )
+
+
+def _representations(
+    folder: Path, suffix: str, direction: Direction, outcomes: Sequence[Outcome], emotions: Sequence[str]
+) -> None:
+    """Each adapted method's representations beside those of source_only with the same encoder."""
+    before = {o.job.encoder: o for o in outcomes if o.job.method == "source_only"}
+    for after in outcomes:
+        if after.job.method in ("source_only", *SUPERVISED) or after.job.encoder not in before:
+            continue
+        layouts = []
+        shown = np.zeros(0, int)
+        for outcome in (before[after.job.encoder], after):
+            layout, shown = training_figures.tsne(np.concatenate(outcome.representation), seed=0)
+            layouts.append(layout)
+        domains = (direction.source, direction.target)
+        domain = np.repeat(
+            [f"source: {domains[0].corpus.name}", f"target: {domains[1].corpus.name}"], [len(r) for r in after.rows]
+        )
+        emotion = np.concatenate([d.emotion[rows] for d, rows in zip(domains, after.rows, strict=True)])
+        figure = training_figures.representations(
+            *layouts,
+            [str(domain[i]) for i in shown],
+            [emotions[emotion[i]] if emotion[i] >= 0 else None for i in shown],
+            f"Representations ({_label(after.job.method, after.job.encoder)}), laid out by t-SNE",
+        )
+        figures.save(figure, folder / f"tsne-{after.job.method}-{after.job.encoder}{suffix}.png")
+
+
+def _label(method: str, encoder: str) -> str:
+    return method if encoder == "-" else f"{method}, {encoder}"
+
+
+def _by_emotion(domain: Domain, emotions: Sequence[str]) -> dict[str | None, int]:
+    counts: dict[str | None, int] = {name: int((domain.emotion == i).sum()) for i, name in enumerate(emotions)}
+    unlabelled = int((domain.emotion < 0).sum())
+    return counts | ({None: unlabelled} if unlabelled else {})
+
+
+def _by_speaker(domain: Domain, emotions: Sequence[str]) -> dict[str | None, Counter[str | None]]:
+    counts: dict[str | None, Counter[str | None]] = {}
+    for speaker, emotion in zip(domain.speaker, domain.emotion, strict=True):
+        counts.setdefault(speaker, Counter())[emotions[emotion] if emotion >= 0 else None] += 1
+    return counts
