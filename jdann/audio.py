@@ -7,7 +7,6 @@ Samples are float32 with full scale at 1.0, sample rates are in Hz.
 import os
 import re
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +56,7 @@ def read(path: str | Path, start_s: float = 0.0, end_s: float | None = None) -> 
         raise AudioError(f"end is {end_s} s; expected more than the start, {start_s:g} s")
     try:
         # Bytes, because soundfile refuses names that are not valid UTF-8.
-        with soundfile.SoundFile(os.fsencode(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # pyright: ignore[reportArgumentType]
             return _read_part(file, start_s, end_s), file.samplerate
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a `.raw` file, which has no header
         raise AudioError("not audio, or damaged: expected a wav, flac, mp3 or ogg file") from error
@@ -65,20 +64,20 @@ def read(path: str | Path, start_s: float = 0.0, end_s: float | None = None) -> 
         raise AudioError(f"cannot be read ({error.strerror or error})") from error
 
 
-def prepare(samples: np.ndarray, sample_rate_hz: int, *, audio_config: Mapping[str, Any]) -> Clip:
+def prepare(samples: np.ndarray, sample_rate_hz: int, *, audio_config: Any) -> Clip:
     """Brings samples into the form that features expect.
 
-    In this order: mix to mono; leave out `offset_s`; resample (soxr HQ, as `librosa.load` does); trim silence more than
-    `trim_db` below the loudest frame (as `librosa.effects.trim` does); cut to `max_duration_s`; scale to an RMS of
-    `level_db`. Without trimming the cut comes before the resampling, so that with `trim_db` and `level_db` 0 the outcome
-    is that of `librosa.load(path, sr=sample_rate_hz, offset=offset_s, duration=max_duration_s)`. A constant offset of the
-    signal is kept, and peaks above 1.0 are not clipped: features are computed in floating point.
+    In this order: mix to mono; leave out `offset_s`; resample (soxr HQ, as `librosa.load` does); trim silence more
+    than `trim_db` below the loudest frame (as `librosa.effects.trim` does); cut to `max_duration_s`; scale to an RMS of
+    `level_db`. Without trimming the cut comes before the resampling, so that with `trim_db` and `level_db` 0 the
+    outcome is that of `librosa.load(path, sr=sample_rate_hz, offset=offset_s, duration=max_duration_s)`. A constant
+    offset of the signal is kept, and peaks above 1.0 are not clipped: features are computed in floating point.
 
     Args:
       samples: [samples] or [samples, channels], floating point or signed integers (scaled by their full scale).
       sample_rate_hz: of `samples`, 1000 to 768000 Hz.
-      audio_config: `sample_rate_hz`, `offset_s`, `max_duration_s` (seconds), `trim_db`, `level_db` (decibels; 0: off), as
-        in configs/base.py.
+      audio_config: mapping of `sample_rate_hz`, `offset_s`, `max_duration_s` (seconds), `trim_db`, `level_db` (decibels;
+        0: off), as in configs/base.py.
 
     Returns:
       Samples [samples] float32 at `audio_config["sample_rate_hz"]`, and whether they were cut.
@@ -86,8 +85,9 @@ def prepare(samples: np.ndarray, sample_rate_hz: int, *, audio_config: Mapping[s
     Raises:
       AudioError: there are no samples, they are not finite, silent, or shorter than 0.1 s once trimmed.
     """
-    if not _SAMPLE_RATES_HZ[0] <= sample_rate_hz <= _SAMPLE_RATES_HZ[1]:
-        raise AudioError(f"sample rate is {sample_rate_hz} Hz; expected {_SAMPLE_RATES_HZ[0]} to {_SAMPLE_RATES_HZ[1]} Hz")
+    lowest_hz, highest_hz = _SAMPLE_RATES_HZ
+    if not lowest_hz <= sample_rate_hz <= highest_hz:
+        raise AudioError(f"sample rate is {sample_rate_hz} Hz; expected {lowest_hz} to {highest_hz} Hz")
     mono = _mono(_floating(samples))
     offset_s, max_duration_s, trim_db = (audio_config[key] for key in ("offset_s", "max_duration_s", "trim_db"))
     skipped = int(offset_s * sample_rate_hz)
@@ -148,8 +148,8 @@ def _read_part(file: soundfile.SoundFile, start_s: float, end_s: float | None) -
         try:
             block = file.read(min(wanted - held, _BLOCK_S * rate_hz), dtype="float32")
         except soundfile.LibsndfileError as error:  # flac, where the end comes too early
-            promised_s = promised / rate_hz
-            raise AudioError(f"cut off or damaged: the header promises {promised_s:.2f} s, not all of it decodes") from error
+            duration_s = promised / rate_hz
+            raise AudioError(f"cut off or damaged: not all of the {duration_s:.2f} s promised decode") from error
         if not len(block):
             break
         blocks.append(block)

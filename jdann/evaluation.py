@@ -117,7 +117,7 @@ def row(
     """One row of results.json: a method's scores with one way of selecting its checkpoint.
 
     Args:
-      method: a name of `jdann.methods.METHODS`, "supervised" or "svm".
+      method: a name of `jdann.methods.METHODS`, "supervised, ..." or "svm".
       encoder: the encoder's name.
       direction: names of source and target.
       selection: how the checkpoint was chosen: "last", a criterion without target labels, or "oracle".
@@ -143,7 +143,7 @@ def row(
         "target": direction[1],
         "selection": selection,
         "protocol": protocol,
-        "achievable": selection != "oracle" and method != "supervised",
+        "achievable": selection != "oracle" and not method.startswith("supervised"),
         "n": int(first.confusion.sum()),
         "accuracy": summarise([scores.accuracy for scores in scores_per_seed]),
         "macro_f1": summarise([scores.macro_f1 for scores in scores_per_seed]),

@@ -1,0 +1,8 @@
+"""Corpora: find, check and index utterances; ESD is prepared once into ArrayRecord files."""
+
+from jdann.corpora.index import Corpus, Skipped, Utterance
+from jdann.corpora.labels import EMOTIONS, canonical
+from jdann.corpora.resolve import load
+from jdann.corpora.summary import Summary, describe, fingerprint
+
+__all__ = ["EMOTIONS", "Corpus", "Skipped", "Summary", "Utterance", "canonical", "describe", "fingerprint", "load"]

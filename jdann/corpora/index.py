@@ -20,6 +20,7 @@ class Utterance(NamedTuple):
     split: str | None = None
     start_s: float = 0.0  # where the utterance begins in the file
     end_s: float | None = None  # where it ends; None: at the file's end
+    duration_s: float | None = None  # where it is known without opening a file: in a prepared corpus
 
 
 class Skipped(NamedTuple):
@@ -41,6 +42,7 @@ class Corpus(NamedTuple):
     notes: tuple[str, ...] = ()  # anything the user must hear, e.g. "no speaker ids"
     read: Callable[[Utterance], tuple[np.ndarray, int]] | None = None
     # (samples [samples] int16 or float32, sample_rate_hz) of a prepared utterance; None: decode `utterance.path`
+    identity: str = ""  # of a prepared corpus's samples, for `fingerprint`; empty: the files stand for themselves
 
     @property
     def labelled(self) -> bool:

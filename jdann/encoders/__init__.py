@@ -1,0 +1,29 @@
+"""Encoders: [batch, frames, bins] -> a representation and named intermediates, whatever the padding."""
+
+from typing import Any
+
+from flax import linen as nn
+
+from jdann.encoders.conv1d import conv1d
+from jdann.encoders.resnet import resnet50
+from jdann.errors import InputError
+
+ENCODERS = {"conv1d": conv1d, "resnet50": resnet50}
+
+
+def make_encoder(config: Any) -> nn.Module:
+    """Makes the encoder that a config names.
+
+    Args:
+      config: `config.encoder`: `name`, a key of `ENCODERS`, and the keys that the encoder reads.
+
+    Returns:
+      A linen module: `apply(variables, features [batch, frames, bins], length [batch], train)` returns a dictionary of
+      `representation` [batch, d] and named intermediates; its variables are `params` and `batch_stats`.
+
+    Raises:
+      InputError: there is no such encoder, or its keys do not fit together.
+    """
+    if config.name not in ENCODERS:
+        raise InputError(f"encoder.name {config.name!r} is unknown; choose one of {', '.join(ENCODERS)}")
+    return ENCODERS[config.name](config)

@@ -1,0 +1,30 @@
+"""From signals to features, on the accelerator: librosa's primitives in JAX, and recipes that stack them."""
+
+from jdann.features.augment import spec_augment
+from jdann.features.prosody import Pitch, pitch
+from jdann.features.recipe import RECIPES, Recipe, make_recipe
+from jdann.features.spectral import (
+    melspectrogram,
+    mfcc,
+    power_to_db,
+    spectral_contrast,
+    stft,
+)
+from jdann.features.temporal import delta, rms, zero_crossing_rate
+
+__all__ = [
+    "RECIPES",
+    "Pitch",
+    "Recipe",
+    "delta",
+    "make_recipe",
+    "melspectrogram",
+    "mfcc",
+    "pitch",
+    "power_to_db",
+    "rms",
+    "spec_augment",
+    "spectral_contrast",
+    "stft",
+    "zero_crossing_rate",
+]

@@ -1,0 +1,330 @@
+"""Spectral features in JAX with the names, arguments and layout of `librosa.feature`.
+
+Signals are float32 `[..., samples]`, results float32 `[..., bins, frames]`. Everything is pure, differentiable with
+finite gradients (silence included) and may be jitted, vmapped and batched; arguments other than `y` and `S` are static.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdann.errors import InputError
+
+
+def stft(
+    y: jax.Array | np.ndarray,
+    *,
+    n_fft: int = 2048,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: str | tuple | float = "hann",
+    center: bool = True,
+    pad_mode: str = "constant",
+) -> jax.Array:
+    """Short-time Fourier transform, as `librosa.stft`.
+
+    Args:
+      y: float32 [..., samples].
+      n_fft: length of a frame, samples.
+      hop_length: samples between frames; None: `win_length // 4`.
+      win_length: length of the window, padded with zeros to `n_fft`; None: `n_fft`.
+      window: anything hashable that `scipy.signal.get_window` takes.
+      center: frame t is centred at sample t * hop_length; otherwise it begins there.
+      pad_mode: how the ends are padded where `center`, a mode of `jnp.pad`.
+
+    Returns:
+      complex64 [..., 1 + n_fft // 2, frames].
+
+    Raises:
+      InputError: the signal is shorter than a frame and `center` is False.
+    """
+    win_length = win_length or n_fft
+    padded = pad_ends(y, n_fft, center, pad_mode)
+    start = np.arange(_n_frames(padded, n_fft, hop_length or win_length // 4)) * (hop_length or win_length // 4)
+    frames = padded[..., start[:, None] + np.arange(n_fft)]  # [..., frames, n_fft]
+    return jnp.swapaxes(jnp.fft.rfft(frames * _window(window, win_length, n_fft)), -1, -2)
+
+
+def spectrogram(
+    y: jax.Array | np.ndarray | None = None,
+    S: jax.Array | np.ndarray | None = None,
+    *,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    power: float = 1.0,
+    **stft_options: Any,
+) -> tuple[jax.Array, int]:
+    """Magnitude to the given power, or `S` itself where it is given.
+
+    Returns:
+      float32 [..., 1 + n_fft // 2, frames] and n_fft, which is inferred from `S` where that does not fit.
+
+    Raises:
+      InputError: neither `y` nor `S` is given.
+    """
+    if S is not None:
+        S = jnp.asarray(S)
+        return S, n_fft if n_fft // 2 + 1 == S.shape[-2] else 2 * (S.shape[-2] - 1)
+    if y is None:
+        raise InputError("no input: give either y, the signal, or S, its spectrogram")
+    spectrum = stft(y, n_fft=n_fft, hop_length=hop_length, **stft_options)
+    squared = spectrum.real**2 + spectrum.imag**2
+    if power == 2:
+        return squared, n_fft
+    magnitude = safe_sqrt(squared)
+    return magnitude if power == 1 else safe_sqrt(squared, power / 2), n_fft
+
+
+def melspectrogram(
+    *,
+    y: jax.Array | np.ndarray | None = None,
+    sr: float = 22050,
+    S: jax.Array | np.ndarray | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    power: float = 2.0,
+    n_mels: int = 128,
+    fmin: float = 0.0,
+    fmax: float | None = None,
+    htk: bool = False,
+    norm: Literal["slaney"] | float | None = "slaney",
+    **stft_options: Any,
+) -> jax.Array:
+    """Mel spectrogram, as `librosa.feature.melspectrogram`.
+
+    Args:
+      y: float32 [..., samples].
+      sr: sampling rate, Hz.
+      S: [..., 1 + n_fft // 2, frames], used instead of `y`; `power` is then ignored.
+      n_fft: length of a frame, samples.
+      hop_length: samples between frames.
+      power: exponent of the magnitude, 2 for energy.
+      n_mels: number of filters.
+      fmin: lower end of the lowest filter, Hz.
+      fmax: upper end of the highest filter, Hz; None: sr / 2.
+      htk: HTK's mel scale instead of Slaney's.
+      norm: "slaney" (equal area), a norm's order or None, as `librosa.filters.mel`.
+      **stft_options: `win_length`, `window`, `center` and `pad_mode` of `stft`.
+
+    Returns:
+      float32 [..., n_mels, frames].
+
+    Raises:
+      InputError: neither `y` nor `S` is given.
+    """
+    S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=power, **stft_options)
+    filters = _mel_filters(sr, n_fft, n_mels, fmin, fmax, htk, norm)
+    return apply_matrix(filters, S)
+
+
+def power_to_db(
+    S: jax.Array | np.ndarray,
+    *,
+    ref: float | Callable = 1.0,
+    amin: float = 1e-10,
+    top_db: float | None = 80.0,
+) -> jax.Array:
+    """Power in decibels, as `librosa.power_to_db` of librosa 1.0: `top_db` is relative to each spectrogram's own peak.
+
+    Librosa 0.11 takes the peak of the whole array; for a single clip the two are the same.
+
+    Args:
+      S: power >= 0, [..., bins, frames].
+      ref: the power of 0 dB, or a function of (S, axis, keepdims) such as `jnp.max`.
+      amin: smaller powers are raised to this one.
+      top_db: values this far below the peak over bins and frames are raised to that; None: never.
+
+    Returns:
+      float32 [..., bins, frames], dB.
+    """
+    S = jnp.asarray(S)
+    axes = tuple(range(-min(S.ndim, 2), 0))
+    ref_power = ref(S, axis=axes, keepdims=True) if callable(ref) else abs(ref)
+    decibels = 10.0 * (jnp.log10(jnp.maximum(amin, S)) - jnp.log10(jnp.maximum(amin, ref_power)))
+    if top_db is None:
+        return decibels
+    return jnp.maximum(decibels, decibels.max(axis=axes, keepdims=True) - top_db)
+
+
+def mfcc(
+    *,
+    y: jax.Array | np.ndarray | None = None,
+    sr: float = 22050,
+    S: jax.Array | np.ndarray | None = None,
+    n_mfcc: int = 20,
+    dct_type: int = 2,
+    norm: str | None = "ortho",
+    lifter: float = 0,
+    mel_norm: Literal["slaney"] | float | None = "slaney",
+    **mel_options: Any,
+) -> jax.Array:
+    """Mel-frequency cepstral coefficients, as `librosa.feature.mfcc`.
+
+    Args:
+      y: float32 [..., samples].
+      sr: sampling rate, Hz.
+      S: mel spectrogram in dB [..., mels, frames], used instead of `y`.
+      n_mfcc: number of coefficients, at most the number of mels.
+      dct_type: type of the discrete cosine transform, 1 to 4.
+      norm: its normalisation, "ortho" or None.
+      lifter: cepstral liftering, 0: none.
+      mel_norm: `norm` of `melspectrogram`.
+      **mel_options: further arguments of `melspectrogram`.
+
+    Returns:
+      float32 [..., n_mfcc, frames].
+
+    Raises:
+      InputError: neither `y` nor `S` is given.
+    """
+    if S is None:
+        S = power_to_db(melspectrogram(y=y, sr=sr, norm=mel_norm, **mel_options))
+    S = jnp.asarray(S)
+    return apply_matrix(_cosines(S.shape[-2], n_mfcc, dct_type, norm, lifter), S)
+
+
+def spectral_contrast(
+    *,
+    y: jax.Array | np.ndarray | None = None,
+    sr: float = 22050,
+    S: jax.Array | np.ndarray | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    freq: np.ndarray | None = None,
+    fmin: float = 200.0,
+    n_bands: int = 6,
+    quantile: float = 0.02,
+    linear: bool = False,
+    **stft_options: Any,
+) -> jax.Array:
+    """Difference of peaks and valleys in octave bands, as `librosa.feature.spectral_contrast`.
+
+    Jiang et al., "Music type classification by spectral contrast feature", ICME 2002.
+
+    Args:
+      y: float32 [..., samples].
+      sr: sampling rate, Hz.
+      S: magnitude [..., 1 + n_fft // 2, frames], used instead of `y`.
+      n_fft: length of a frame, samples.
+      hop_length: samples between frames.
+      freq: centre of each bin, Hz, ascending [1 + n_fft // 2]; None: those of a Fourier transform.
+      fmin: upper end of the lowest band, Hz; each further band is an octave.
+      n_bands: number of bands above the lowest one.
+      quantile: part of a band's bins, in (0, 1), whose mean is its peak and its valley; at least one bin.
+      linear: return peak - valley instead of the difference in dB.
+      **stft_options: `win_length`, `window`, `center` and `pad_mode` of `stft`.
+
+    Returns:
+      float32 [..., n_bands + 1, frames].
+
+    Raises:
+      InputError: the top band begins above Nyquist, a band holds no bin, or neither `y` nor `S` is given.
+    """
+    S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, **stft_options)
+    bands = contrast_bands(sr, n_fft, fmin, n_bands, quantile, freq)
+    by_frame = jnp.swapaxes(S, -1, -2)  # [..., frames, bins]
+    peak = jnp.stack([_mean_largest(by_frame[..., low:high], n) for low, high, n in bands], -2)
+    valley = jnp.stack([-_mean_largest(-by_frame[..., low:high], n) for low, high, n in bands], -2)
+    return peak - valley if linear else power_to_db(peak) - power_to_db(valley)
+
+
+def contrast_bands(
+    sr: float,
+    n_fft: int,
+    fmin: float = 200.0,
+    n_bands: int = 6,
+    quantile: float = 0.02,
+    freq: np.ndarray | None = None,
+) -> list[tuple[int, int, int]]:
+    """First bin, end and number of extreme bins of each band of `spectral_contrast`, with librosa's edges."""
+    freq = np.fft.rfftfreq(n_fft, 1.0 / sr) if freq is None else np.asarray(freq)
+    edges = np.concatenate([[0.0], fmin * 2.0 ** np.arange(n_bands + 1)])
+    if edges[-2] >= sr / 2:
+        raise InputError(
+            f"spectral contrast with fmin={fmin:g} Hz and n_bands={n_bands} has its top band at {edges[-2]:g} Hz and "
+            f"above, past the Nyquist frequency of {sr:g} Hz audio ({sr / 2:g} Hz): reduce fmin or n_bands, or resample"
+        )
+    bands = []
+    for k in range(n_bands + 1):
+        inside = np.flatnonzero((freq >= edges[k]) & (freq <= edges[k + 1]))
+        low = inside[0] - (k > 0) if inside.size else 0  # librosa's bands begin one bin early, but for the lowest
+        high = len(freq) if k == n_bands else low + inside.size + (k > 0)
+        stop = high if k == n_bands else high - 1  # and leave their last bin to the next one
+        if not inside.size or stop <= low:
+            raise InputError(
+                f"n_fft={n_fft} at {sr:g} Hz leaves no bin in the spectral contrast band {edges[k]:g}-{edges[k + 1]:g} "
+                "Hz: raise n_fft or fmin"
+            )
+        bands.append((int(low), int(stop), max(1, round(quantile * (high - low)))))
+    return bands
+
+
+def safe_sqrt(x: jax.Array, exponent: float = 0.5) -> jax.Array:
+    """`x ** exponent` for x >= 0, with the gradient zero instead of infinite at zero."""
+    positive = jnp.where(x > 0, x, 1.0)
+    return jnp.where(x > 0, jnp.sqrt(positive) if exponent == 0.5 else positive**exponent, 0.0)
+
+
+def apply_matrix(matrix: np.ndarray, S: jax.Array) -> jax.Array:
+    # The product with frames before bins is the one that XLA hands to a fast kernel without a copy.
+    return jnp.swapaxes(jnp.matmul(jnp.swapaxes(S, -1, -2), matrix.T, precision="highest"), -1, -2)
+
+
+def _mean_largest(x: jax.Array, n: int) -> jax.Array:
+    if n == 1:
+        return x.max(-1)
+    rows = x.reshape(-1, x.shape[-1])  # XLA has a fast top_k for matrices only
+    return jax.lax.top_k(rows, n)[0].mean(-1).reshape(x.shape[:-1])
+
+
+def pad_ends(y: jax.Array | np.ndarray, frame_length: int, center: bool, pad_mode: str) -> jax.Array:
+    y = jnp.asarray(y, jnp.float32)
+    if center:
+        return jnp.pad(y, [(0, 0)] * (y.ndim - 1) + [(frame_length // 2, frame_length // 2)], mode=pad_mode)
+    if y.shape[-1] < frame_length:
+        raise InputError(
+            f"a signal of {y.shape[-1]} samples is shorter than a frame of {frame_length}: "
+            "expected at least one frame, use center=True or a shorter frame"
+        )
+    return y
+
+
+def _n_frames(padded: jax.Array, frame_length: int, hop_length: int) -> int:
+    return 1 + (padded.shape[-1] - frame_length) // hop_length
+
+
+@lru_cache(maxsize=32)
+def _window(window: str | tuple | float, win_length: int, n_fft: int) -> np.ndarray:
+    import librosa
+
+    weights = librosa.filters.get_window(window, win_length, fftbins=True)
+    return librosa.util.pad_center(weights, size=n_fft).astype(np.float32)
+
+
+@lru_cache(maxsize=32)
+def _mel_filters(
+    sr: float,
+    n_fft: int,
+    n_mels: int,
+    fmin: float,
+    fmax: float | None,
+    htk: bool,
+    norm: Literal["slaney"] | float | None,
+) -> np.ndarray:
+    import librosa
+
+    return librosa.filters.mel(sr=sr, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk, norm=norm)
+
+
+@lru_cache(maxsize=32)
+def _cosines(n_mels: int, n_mfcc: int, dct_type: int, norm: str | None, lifter: float) -> np.ndarray:
+    import scipy.fft
+
+    cosines = np.asarray(scipy.fft.dct(np.eye(n_mels), type=dct_type, norm=norm, axis=0))[:n_mfcc]
+    if lifter > 0:
+        cosines = cosines * (1 + (lifter / 2) * np.sin(np.pi * np.arange(1, 1 + len(cosines)) / lifter)[:, None])
+    return cosines.astype(np.float32)

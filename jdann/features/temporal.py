@@ -1,0 +1,132 @@
+"""Features of the waveform's frames and the derivative in time, in JAX, as `librosa.feature` has them.
+
+Signals are float32 `[..., samples]`, results float32 `[..., 1, frames]`; gradients are finite everywhere.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdann.errors import InputError
+from jdann.features.spectral import apply_matrix, pad_ends, safe_sqrt
+
+_PADDING = {"nearest": "edge", "mirror": "reflect", "constant": "constant", "wrap": "wrap"}  # SciPy's names -> NumPy's
+
+
+def zero_crossing_rate(
+    y: jax.Array | np.ndarray,
+    *,
+    frame_length: int = 2048,
+    hop_length: int = 512,
+    center: bool = True,
+    threshold: float = 1e-10,
+    zero_pos: bool = True,
+) -> jax.Array:
+    """Part of each frame's samples whose sign differs from the one before, as `librosa.feature.zero_crossing_rate`.
+
+    Args:
+      y: float32 [..., samples].
+      frame_length: samples.
+      hop_length: samples between frames.
+      center: frame t is centred at sample t * hop_length, the ends repeated outwards.
+      threshold: samples of at most this magnitude count as zero.
+      zero_pos: zero counts as positive; otherwise as a sign of its own.
+
+    Returns:
+      float32 [..., 1, frames]. Its gradient is zero.
+
+    Raises:
+      InputError: the signal is shorter than a frame and `center` is False.
+    """
+    y = jax.lax.stop_gradient(pad_ends(y, frame_length, center, "edge"))
+    sign = jnp.where(jnp.abs(y) <= threshold, 0.0, jnp.sign(y))
+    sign = jnp.where(sign == 0, 1.0, sign) if zero_pos else sign
+    crossings = jnp.asarray(sign[..., 1:] != sign[..., :-1], jnp.float32)
+    return _sliding_sum(crossings, frame_length - 1, hop_length) / frame_length
+
+
+def rms(
+    *,
+    y: jax.Array | np.ndarray | None = None,
+    S: jax.Array | np.ndarray | None = None,
+    frame_length: int = 2048,
+    hop_length: int = 512,
+    center: bool = True,
+    pad_mode: str = "constant",
+) -> jax.Array:
+    """Root mean square of each frame, as `librosa.feature.rms`.
+
+    Args:
+      y: float32 [..., samples].
+      S: magnitude [..., 1 + frame_length // 2, frames], used instead of `y`.
+      frame_length: samples.
+      hop_length: samples between frames.
+      center: frame t is centred at sample t * hop_length.
+      pad_mode: how the ends are padded where `center`, a mode of `jnp.pad`.
+
+    Returns:
+      float32 [..., 1, frames].
+
+    Raises:
+      InputError: neither `y` nor `S` is given, or `S` has another number of bins than `frame_length` asks for.
+    """
+    if y is not None:
+        squares = pad_ends(y, frame_length, center, pad_mode) ** 2
+        return safe_sqrt(_sliding_sum(squares, frame_length, hop_length) / frame_length)
+    if S is None:
+        raise InputError("no input: give either y, the signal, or S, its magnitude spectrogram")
+    S = jnp.asarray(S)
+    if S.shape[-2] != frame_length // 2 + 1:
+        raise InputError(f"S has {S.shape[-2]} bins, frame_length={frame_length} asks for {frame_length // 2 + 1}")
+    weights = np.full((1, S.shape[-2]), 2.0 / frame_length**2, np.float32)  # each bin stands for its mirror image too
+    weights[0, 0] /= 2
+    if frame_length % 2 == 0:
+        weights[0, -1] /= 2
+    return safe_sqrt(apply_matrix(weights, S**2))
+
+
+def delta(
+    data: jax.Array | np.ndarray, *, width: int = 9, order: int = 1, axis: int = -1, mode: str = "interp"
+) -> jax.Array:
+    """Local derivative by a Savitzky-Golay filter, as `librosa.feature.delta`.
+
+    Args:
+      data: float32 [...].
+      width: odd number of frames >= 3 that a polynomial is fitted to.
+      order: of the derivative and of the polynomial, >= 1.
+      axis: the axis of the frames.
+      mode: what is done at the ends: "interp" fits the first and last `width` frames, "nearest", "mirror", "constant"
+        and "wrap" pad.
+
+    Returns:
+      float32 [...], the shape of `data`.
+
+    Raises:
+      InputError: `width` is even, below 3 or, with "interp", above the number of frames.
+    """
+    from scipy.signal import savgol_coeffs
+
+    x = jnp.moveaxis(jnp.asarray(data, jnp.float32), axis, -1)  # [..., frames]
+    n, half = x.shape[-1], width // 2
+    if width < 3 or width % 2 == 0 or (mode == "interp" and width > n):
+        raise InputError(f'delta width={width}: expected an odd number from 3 to {n}, the frames (mode="interp")')
+
+    def fitted_at(position: int) -> np.ndarray:
+        return savgol_coeffs(width, order, deriv=order, pos=position, use="dot")
+
+    if mode != "interp":
+        x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(half, half)], mode=_PADDING[mode])
+    n_inner = x.shape[-1] - width + 1
+    inner = sum(c * x[..., i : i + n_inner] for i, c in enumerate(fitted_at(half).tolist()))
+    if mode != "interp":
+        return jnp.moveaxis(jnp.asarray(inner), -1, axis)
+    ends = np.stack([fitted_at(i) for i in range(width)], -1).astype(np.float32)  # [width, position]
+    first = jnp.matmul(x[..., :width], ends[:, :half], precision="highest")
+    last = jnp.matmul(x[..., n - width :], ends[:, half + 1 :], precision="highest")
+    return jnp.moveaxis(jnp.concatenate([first, inner, last], -1), -1, axis)
+
+
+def _sliding_sum(x: jax.Array, width: int, hop_length: int) -> jax.Array:
+    lead = (1,) * (x.ndim - 1)
+    sums = jax.lax.reduce_window(x, 0.0, jax.lax.add, (*lead, width), (*lead, hop_length), "VALID")
+    return sums[..., None, :]  # [..., 1, frames]

@@ -1,0 +1,30 @@
+"""Gathering batches from the flat storage, and the order of an epoch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdann.domains import Frames, Unlabelled, batches, take
+
+
+def test_take_pads_with_zeros_and_never_shows_a_neighbour():
+    values = np.arange(1, 25, dtype=np.float16).reshape(12, 2)
+    values = np.concatenate([values, np.zeros((5, 2), np.float16)])
+    frames = Frames(jnp.asarray(values), np.array([0, 3, 10]), np.array([3, 7, 2]))
+    batch = jax.jit(take, static_argnums=2)(frames, jnp.array([2, 0, 1]), 7)
+    assert batch.features.shape == (3, 7, 2)
+    for row, (start, length) in enumerate([(10, 2), (0, 3), (3, 7)]):
+        np.testing.assert_array_equal(batch.features[row, :length], values[start : start + length])
+        assert not batch.features[row, length:].any()
+
+
+def test_a_target_batch_has_no_label_field():
+    assert Unlabelled._fields == ("features", "length")
+
+
+def test_every_utterance_is_drawn_before_any_is_drawn_again():
+    rows = np.array([3, 5, 8, 13, 21])
+    order = batches(rows, steps=4, batch_size=3, seed=(0, 1, 2)).reshape(-1)
+    assert sorted(order[:5]) == sorted(order[5:10]) == list(rows)
+    np.testing.assert_array_equal(order.reshape(4, 3), batches(rows, 4, 3, (0, 1, 2)))
+    assert (order != batches(rows, 4, 3, (0, 1, 3)).reshape(-1)).any()

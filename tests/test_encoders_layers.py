@@ -1,0 +1,118 @@
+"""The encoders' layers beside XLA's operations and NumPy on the valid frames alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jdann.encoders import layers
+from jdann.errors import InputError
+
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape: int) -> jax.Array:
+    return jnp.asarray(RNG.standard_normal(shape), jnp.float32)
+
+
+LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
+CONVOLUTIONS = [  # spatial, window, strides
+    ((9,), (5,), (2,)),
+    ((10,), (3,), (3,)),
+    ((8,), (4,), (1,)),
+    ((1,), (5,), (2,)),
+    ((8, 7), (3, 3), (2, 2)),
+    ((7, 8), (1, 1), (2, 2)),
+    ((16, 9), (7, 7), (2, 2)),
+    ((5, 1), (3, 5), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("spatial, window, strides", CONVOLUTIONS)
+def test_convolution_equals_xla_in_value_and_gradients(spatial, window, strides):
+    x, kernel = draw(2, *spatial, 3), draw(*window, 3, 4)
+    weight = draw(2, *(-(-n // s) for n, s in zip(spatial, strides, strict=True)), 4)
+
+    def reference(x, kernel):
+        # Stride 1 with `SAME`, then every stride-th window: centred windows, by definition.
+        dense = lax.conv_general_dilated(x, kernel, (1,) * len(window), "SAME", dimension_numbers=LAYOUTS[len(window)])
+        return dense[(slice(None), *(slice(None, None, s) for s in strides))]
+
+    @jax.jit
+    def compare(x, kernel):
+        value, pull = jax.vjp(lambda x, kernel: layers.convolution_as_product(x, kernel, strides), x, kernel)
+        expected, expected_pull = jax.vjp(reference, x, kernel)
+        elsewhere = layers.convolution_as_primitive(x, kernel, strides)
+        return (value, *pull(weight), elsewhere), (expected, *expected_pull(weight), expected)
+
+    for ours, theirs in zip(*compare(x, kernel), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_convolution_batches_over_kernels():
+    x, kernels = draw(2, 8, 3), draw(3, 5, 3, 4)
+    batched = jax.vmap(lambda kernel: layers.convolution(x, kernel, (2,)))(kernels)
+    one_by_one = jnp.stack([layers.convolution_as_primitive(x, kernel, (2,)) for kernel in kernels])
+    np.testing.assert_allclose(batched, one_by_one, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bins", [(), (3,)])
+def test_batch_norm_is_that_of_the_valid_frames(bins):
+    length = np.array([6, 1, 4])
+    x = np.asarray(draw(3, 6, *bins, 2)) * 3 + 100
+    valid = np.concatenate([clip[:n].reshape(-1, 2) for clip, n in zip(x, length, strict=True)])
+    mean, variance = valid.mean(axis=0, dtype=np.float64), valid.var(axis=0, dtype=np.float64)
+    norm = layers.MaskedBatchNorm()
+    scale, bias = np.float32([2, 0.5]), np.float32([-1, 3])
+    variables = {
+        "params": {"BatchNorm_0": {"scale": scale, "bias": bias}},
+        "batch_stats": {"BatchNorm_0": {"mean": np.float32([1, 2]), "var": np.float32([3, 4])}},
+    }
+    y, updated = norm.apply(variables, x, length, True, mutable=["batch_stats"])
+    running = updated["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(running["mean"], 0.9 * np.array([1, 2]) + 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(running["var"], 0.9 * np.array([3, 4]) + 0.1 * variance, rtol=1e-5)
+
+    evaluated = norm.apply(variables, x, length, False)
+    for got, (m, v) in ((y, (mean, variance)), (evaluated, (np.array([1, 2]), np.array([3, 4])))):
+        expected = (x - m) / np.sqrt(v + 1e-5) * scale + bias
+        for clip, n in enumerate(length):
+            np.testing.assert_allclose(got[clip, :n], expected[clip, :n], rtol=1e-4, atol=1e-4)
+            assert not np.any(got[clip, n:])
+
+
+def test_statistics_pool_is_numpys_on_the_valid_frames():
+    x, length = np.asarray(draw(3, 7, 2)), np.array([7, 3, 1])
+    pooled = layers.statistics_pool(jnp.asarray(x), jnp.asarray(length))
+    for clip, n in enumerate(length):
+        np.testing.assert_allclose(pooled[clip, :2], x[clip, :n].mean(axis=0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(pooled[clip, 2:], np.sqrt(x[clip, :n].var(axis=0) + 1e-5), rtol=1e-5, atol=1e-6)
+
+
+def test_statistics_pool_has_finite_gradients_where_nothing_varies():
+    gradient = jax.grad(lambda x: layers.statistics_pool(x, jnp.array([4, 1])).sum())(jnp.ones((2, 4, 3)))
+    assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("frames, bins", [(8, 7), (9, 1), (1, 4)])
+def test_max_pool_equals_xla_on_a_clip_and_is_zero_in_its_padding(frames, bins):
+    clip = jax.nn.relu(draw(1, frames, bins, 3))
+    margins = ((0, 0), (1, 1), (1, 1), (0, 0))
+    expected = lax.reduce_window(clip, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), margins)
+    padded = jnp.pad(clip, ((0, 0), (0, 5), (0, 0), (0, 0)))
+    pooled = layers.max_pool(padded, jnp.array([frames]))
+    kept = -(-frames // 2)
+    np.testing.assert_array_equal(pooled[:, :kept], expected)
+    assert not np.any(pooled[:, kept:])
+
+
+def test_checked_clears_padding_and_refuses_other_shapes():
+    x = np.full((2, 3, 1), np.nan, np.float16)
+    x[0, :2], x[1, :3] = 1, 2
+    features, length = layers.checked(jnp.asarray(x), jnp.array([2, 3]))
+    assert features.dtype == jnp.float32 and length.dtype == jnp.int32
+    np.testing.assert_array_equal(features[..., 0], [[1, 1, 0], [2, 2, 2]])
+    for shape, lengths in [((2, 3), (2,)), ((2, 3, 1), (3,))]:
+        with pytest.raises(InputError, match=r"give it \[batch, frames, bins\]"):
+            layers.checked(jnp.zeros(shape), jnp.ones(lengths, int))

@@ -1,0 +1,65 @@
+"""Splits keep apart what must be kept apart."""
+
+import numpy as np
+import pytest
+
+from jdann import protocol
+from jdann.errors import InputError
+
+EMOTION = np.tile(np.arange(5), 24).astype(np.int32)  # 120 utterances
+TEN = [f"s{i % 10}" for i in range(120)]
+FOUR = [f"t{i // 30}" for i in range(120)]
+
+
+def test_hold_out_is_by_speaker_where_there_are_enough():
+    train, validation = protocol.hold_out(EMOTION, TEN, 0.2, seed=0)
+    assert not {TEN[i] for i in train} & {TEN[i] for i in validation}
+    assert sorted([*train, *validation]) == list(range(120))
+    train, validation = protocol.hold_out(EMOTION, FOUR, 0.2, seed=0)
+    assert {FOUR[i] for i in train} == set(FOUR)
+    np.testing.assert_array_equal(np.bincount(EMOTION[validation]), [5] * 5)
+
+
+def test_unlabelled_source_rows_are_never_learnt_from():
+    emotion = EMOTION.copy()
+    emotion[:20] = -1
+    train, validation = protocol.hold_out(emotion, FOUR, 0.1, seed=0)
+    assert min([*train, *validation]) == 20
+    assert len(protocol.hold_out(emotion, FOUR, 0.0, seed=0)[1]) == 0
+
+
+def test_transductive_scores_what_it_adapts_to():
+    (split,) = protocol.transductive(EMOTION, TEN, targets=7, validation_fraction=0.1, seed=0)
+    np.testing.assert_array_equal(split.target, np.arange(7))
+    np.testing.assert_array_equal(split.test, np.arange(7))
+
+
+def test_inductive_scores_unseen_speakers_once_each():
+    splits = protocol.inductive(EMOTION, TEN, FOUR, folds=5, validation_fraction=0.1, seed=0)
+    assert len(splits) == 4  # as many as there are speakers
+    for split in splits:
+        assert not {FOUR[i] for i in split.target} & {FOUR[i] for i in split.test}
+    assert sorted(np.concatenate([s.test for s in splits])) == list(range(120))
+
+
+@pytest.mark.parametrize("by_speaker", [False, True])
+def test_supervised_predicts_every_labelled_utterance_once(by_speaker):
+    emotion = EMOTION.copy()
+    emotion[:4] = -1
+    splits = protocol.supervised(emotion, FOUR, 4, by_speaker, 0.1, seed=0)
+    assert sorted(np.concatenate([s.test for s in splits])) == list(range(4, 120))
+    for split in splits:
+        learnt = {*split.source, *split.validation}
+        assert not learnt & set(split.test)
+        assert (emotion[list(learnt)] >= 0).all()
+        overlap = {FOUR[i] for i in learnt} & {FOUR[i] for i in split.test}
+        assert bool(overlap) != by_speaker
+
+
+def test_what_folds_need_is_named():
+    with pytest.raises(InputError, match="no speaker"):
+        protocol.inductive(EMOTION, TEN, [None] * 120, 5, 0.1, 0)
+    with pytest.raises(InputError, match="one speaker"):
+        protocol.inductive(EMOTION, TEN, ["x"] * 120, 5, 0.1, 0)
+    with pytest.raises(InputError, match="labelled utterances"):
+        protocol.supervised(np.full(120, -1), FOUR, 5, False, 0.1, 0)

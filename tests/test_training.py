@@ -1,0 +1,155 @@
+"""The training step: optimisers against PyTorch's published rules, seeds, determinism, what the target may touch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jdann.configuration import base_config
+from jdann.domains import Frames, batches
+from jdann.encoders import make_encoder
+from jdann.errors import InputError
+from jdann.methods import make_method
+from jdann.training import Batches, Hyper, make_optimiser, make_train, source_risk
+
+WINDOW, BINS, STEPS = 16, 4, 3
+
+
+def small_config(**changes):
+    config = base_config()
+    config.encoder.channels, config.encoder.strides, config.encoder.kernel_size = (8,), (1,), 3
+    config.batch_size = 4
+    for key, value in changes.items():
+        config[key] = value
+    return config
+
+
+def frames(seed, n=9):
+    random = np.random.default_rng(seed)
+    length = random.integers(6, WINDOW, n).astype(np.int32)
+    start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int32)
+    values = np.concatenate([random.normal(size=(length.sum(), BINS)), np.zeros((WINDOW, BINS))]).astype(np.float16)
+    return Frames(jnp.asarray(values), start, length)
+
+
+EMOTION = jnp.asarray(np.arange(9) % 5)
+
+
+def run(config, method, seeds=(0,), epochs=2, strength=1.0, target_seed=2, learning_rate=1e-2):
+    encoder = make_encoder(config.encoder)
+    train = make_train(config, encoder, make_method(method, config), bins=BINS, window=WINDOW, total_steps=epochs * STEPS)
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+    n = len(seeds)
+    hyper = Hyper(jnp.full(n, learning_rate), jnp.full(n, 1e-2), jnp.full(n, strength))
+    state = train.init(keys, hyper)
+    metrics = {}
+    for epoch in range(epochs):
+        order = [jnp.asarray(np.stack([batches(np.arange(9), STEPS, 4, (s, d, epoch)) for s in seeds])) for d in (0, 1)]
+        state, metrics = train.epoch(state, keys, hyper, frames(1), EMOTION, frames(target_seed), Batches(*order))
+    return train, state, metrics
+
+
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_seeds_together_equal_seeds_one_by_one(how):
+    config = small_config(seeds_in=how)
+    _, together, _ = run(config, "dann", seeds=(0, 1, 2))
+    for s in range(3):
+        _, alone, _ = run(config, "dann", seeds=(s,))
+        for a, b in zip(leaves(together.params), leaves(alone.params), strict=True):
+            np.testing.assert_allclose(a[s], b[0], rtol=2e-4, atol=2e-5)
+    assert any((leaf[0] != leaf[1]).any() for leaf in leaves(together.params))
+
+
+def test_the_same_seed_gives_the_same_bits():
+    config = small_config()
+    first, second = (leaves(run(config, "dann")[1]) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_source_only_never_sees_the_target_and_dann_does():
+    config = small_config()
+    for method, sees in (("source_only", False), ("dann", True)):
+        one, other = (leaves(run(config, method, target_seed=t)[1].params["encoder"]) for t in (2, 3))
+        assert any((a != b).any() for a, b in zip(one, other, strict=True)) == sees
+
+
+def test_diagnostics_follow_the_schedules():
+    config = small_config()
+    _, state, metrics = run(config, "dann", strength=0.5)
+    assert int(state.step[0]) == 2 * STEPS
+    np.testing.assert_allclose(metrics["strength"][0], 0.5 * np.tanh(5 * np.arange(3, 6) / 6), rtol=1e-5)
+    assert {"loss", "source_risk", "source_accuracy", "domain_loss", "domain_accuracy", "gradient_norm", "learning_rate"} <= set(metrics)
+
+
+def test_no_recompilation_for_another_learning_rate_or_strength():
+    config = small_config()
+    encoder = make_encoder(config.encoder)
+    train = make_train(config, encoder, make_method("dann", config), bins=BINS, window=WINDOW, total_steps=STEPS)
+    keys = jax.vmap(jax.random.key)(jnp.arange(1, dtype=jnp.uint32))
+    order = jnp.zeros((1, STEPS, 4), jnp.int32)
+    for rate, strength in ((1e-3, 0.1), (1e-2, 1.0)):
+        hyper = Hyper(jnp.full(1, rate), jnp.full(1, 1e-2), jnp.full(1, strength))
+        train.epoch(train.init(keys, hyper), keys, hyper, frames(1), EMOTION, frames(2), Batches(order, order))
+    assert train.epoch._cache_size() == 1  # pyright: ignore
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_optimisers_equal_their_published_rules(name):
+    """Two steps on a matrix and a bias, by hand: Kingma & Ba 2015; Loshchilov & Hutter 2019; heavy-ball momentum."""
+    config = base_config().optimiser
+    config.name, config.schedule, config.clip_norm, config.momentum = name, "constant", 0.0, 0.9
+    rate, decay = 0.1, 0.02
+    optimiser = make_optimiser(config, Hyper(jnp.float32(rate), jnp.float32(decay), jnp.float32(0)), 10)
+    random = np.random.default_rng(0)
+    params = {"kernel": random.normal(size=(2, 3)), "bias": random.normal(size=3)}
+    gradients = [{k: random.normal(size=v.shape) for k, v in params.items()} for _ in range(2)]
+    ours, state = jax.tree.map(jnp.asarray, params), None
+    state = optimiser.init(ours)
+    for gradient in gradients:
+        updates, state = optimiser.update(jax.tree.map(jnp.asarray, gradient), state, ours)
+        ours = optax.apply_updates(ours, updates)
+    for key, p in params.items():
+        m = v = np.zeros_like(p)
+        wd = decay if key == "kernel" else 0.0
+        for t, gradient in enumerate(gradients, 1):
+            g = gradient[key] + (wd * p if name != "adamw" else 0)
+            if name == "sgd":
+                m = 0.9 * m + g
+                p = p - rate * m
+            else:
+                m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+                p = p - rate * (m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8) + (wd * p if name == "adamw" else 0))
+        np.testing.assert_allclose(ours[key], p, rtol=2e-4)
+
+
+def test_clipping_and_unknown_names():
+    config = base_config().optimiser
+    config.name, config.schedule, config.clip_norm, config.momentum = "sgd", "constant", 1.0, 0.0
+    hyper = Hyper(jnp.float32(1.0), jnp.float32(0.0), jnp.float32(0))
+    optimiser = make_optimiser(config, hyper, 10)
+    params = {"bias": jnp.zeros(2)}
+    updates, _ = optimiser.update({"bias": jnp.array([30.0, 40.0])}, optimiser.init(params), params)
+    np.testing.assert_allclose(updates["bias"], [-0.6, -0.8], rtol=1e-6)
+    config.name = "lion"
+    with pytest.raises(InputError, match="lion.*adamw, adam, sgd"):
+        make_optimiser(config, hyper, 10)
+
+
+def test_source_risk_smooths_labels():
+    logits = np.array([[2.0, 0.0, -1.0]])
+    log_p = logits - np.log(np.exp(logits).sum())
+    target = np.array([0.1 / 3 + 0.9, 0.1 / 3, 0.1 / 3])
+    np.testing.assert_allclose(source_risk(jnp.asarray(logits), jnp.array([0]), 0.1), -(target * log_p).sum(), rtol=1e-6)
+
+
+def test_outputs_ignore_padding_and_batching():
+    config = small_config()
+    train, state, _ = run(config, "dann")
+    by_three = train.outputs(state, frames(2), jnp.arange(9).reshape(3, 3))
+    at_once = train.outputs(state, frames(2), jnp.arange(9).reshape(1, 9))
+    np.testing.assert_allclose(by_three.logits, at_once.logits, rtol=1e-4, atol=1e-5)
