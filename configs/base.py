@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.methods = ("source_only", "dann")  # names of jdann.methods.METHODS, and "supervised", the labelled ceiling
     config.seeds = 3  # how many seeds, trained in one program
     config.seed = 0  # the first one
-    config.seeds_in = "vmap"  # "vmap": one batched program; "map": one program, seed after seed
+    config.seeds_in = "auto"  # "vmap": side by side; "map": one after the other; "auto": vmap on a GPU, map on a CPU
     config.baseline = True  # also the scikit-learn SVM on utterance statistics
 
     # --- Protocol ----------------------------------------------------------------------------------------------------
@@ -45,8 +45,9 @@ def get_config() -> ConfigDict:
     config.features.n_mfcc = 40
     config.features.normalise = "speaker"  # "speaker", "corpus", "utterance", "source" or "none"
 
-    # SpecAugment, inside the training step
+    # Inside the training step: a random part of long utterances, and SpecAugment
     config.augment = ConfigDict()
+    config.augment.crop_frames = 192  # utterances are trained on in parts of at most this; 0: whole
     config.augment.time_masks = 2
     config.augment.time_mask_frames = 12  # at most, each
     config.augment.frequency_masks = 2

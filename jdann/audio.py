@@ -76,8 +76,8 @@ def prepare(samples: np.ndarray, sample_rate_hz: int, *, audio_config: Any) -> C
     Args:
       samples: [samples] or [samples, channels], floating point or signed integers (scaled by their full scale).
       sample_rate_hz: of `samples`, 1000 to 768000 Hz.
-      audio_config: mapping of `sample_rate_hz`, `offset_s`, `max_duration_s` (seconds), `trim_db`, `level_db` (decibels;
-        0: off), as in configs/base.py.
+      audio_config: mapping with `sample_rate_hz`, `offset_s` and `max_duration_s` in seconds, `trim_db` and `level_db`
+        in decibels (0: off), as in configs/base.py.
 
     Returns:
       Samples [samples] float32 at `audio_config["sample_rate_hz"]`, and whether they were cut.

@@ -178,6 +178,9 @@ def _print_table(results: dict[str, Any]) -> None:
 
 def _set_up() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jdann" / "xla"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))  # compiled programs are found again by the next run
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers[:] = [handler]

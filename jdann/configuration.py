@@ -120,7 +120,7 @@ def _nearest(config: ConfigDict, key: str) -> str:
 _AT_LEAST = {
     "seeds": 1, "epochs": 1, "batch_size": 1, "folds": 2, "evaluate_every": 1, "checkpoint_every_s": 0, "seed": 0,
     "optimiser.learning_rate": 0, "optimiser.weight_decay": 0, "optimiser.clip_norm": 0, "strength.maximum": 0,
-    "augment.time_masks": 0, "augment.time_mask_frames": 0, "augment.frequency_masks": 0, "augment.frequency_mask_bins": 0,
+    "augment.crop_frames": 0, "augment.time_masks": 0, "augment.time_mask_frames": 0, "augment.frequency_masks": 0, "augment.frequency_mask_bins": 0,
     "encoder.kernel_size": 1, "dann.hidden": 1, "features.n_fft": 16, "features.hop_length": 1, "features.n_mels": 1,
     "features.n_mfcc": 1, "audio.offset_s": 0, "audio.max_duration_s": 0.1, "audio.sample_rate_hz": 1000, "audio.trim_db": 0,
 }  # fmt: skip

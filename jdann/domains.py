@@ -34,18 +34,21 @@ class Frames(NamedTuple):
     length: jax.Array | np.ndarray  # [utterances] int32, in frames
 
 
-def take(frames: Frames, index: jax.Array, window: int) -> Unlabelled:
-    """Gathers a batch of utterances, padded with zeros to a common length.
+def take(frames: Frames, index: jax.Array, window: int, part: jax.typing.ArrayLike = 0.0) -> Unlabelled:
+    """Gathers a batch of utterances, padded with zeros to a common length; of longer ones a part of that length.
 
     Args:
       frames: where they are.
       index: [batch] int32, which ones.
-      window: frames of the batch, at least the longest length; static.
+      window: frames of the batch; static.
+      part: [batch] or a scalar in [0, 1): which part of an utterance longer than the window, from its first to its last.
 
     Returns:
       features [batch, window, bins] float32 and length [batch].
     """
     start, length = jnp.asarray(frames.start)[index], jnp.asarray(frames.length)[index]
+    start += jnp.floor(part * (jnp.maximum(length - window, 0) + 1)).astype(start.dtype)
+    length = jnp.minimum(length, window)
     values = jnp.asarray(frames.values)
     rows = start[:, None] + jnp.arange(window)  # [batch, window]
     features = values[rows].astype(jnp.float32)  # [batch, window, bins]

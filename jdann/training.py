@@ -15,7 +15,7 @@ from jdann.methods.contract import Dims, Method, Source, Target
 from jdann.schedules import learning_rate_schedule, strength_schedule
 
 OPTIMISERS = ("adamw", "adam", "sgd")
-SEEDS_IN = ("vmap", "map")
+SEEDS_IN = ("auto", "vmap", "map")
 
 
 class Hyper(NamedTuple):
@@ -105,7 +105,10 @@ def make_train(config: Any, encoder: nn.Module, method: Method, *, bins: int, wi
     Returns:
       init, epoch (state is donated) and outputs, jitted and batched over seeds.
     """
-    classifier = nn.Dense(len(config.emotions))
+    # Uniform: a normal draw's inverse error function takes seconds to compile.
+    classifier = nn.Dense(len(config.emotions), kernel_init=nn.initializers.lecun_uniform())
+    masks = {name: value for name, value in config.augment.items() if name != "crop_frames"}
+    crop = min(window, config.augment.crop_frames or window)
     relative_strength = strength_schedule(config.strength, total_steps)
     relative_rate = learning_rate_schedule(config.optimiser, total_steps)
 
@@ -131,7 +134,7 @@ def make_train(config: Any, encoder: nn.Module, method: Method, *, bins: int, wi
             features = jnp.concatenate([features, target.features])
             length = jnp.concatenate([length, target.length])
         augment_key, dropout_key, method_key = jax.random.split(key, 3)
-        features = spec_augment(augment_key, features, length, **config.augment)
+        features = spec_augment(augment_key, features, length, **masks)
         variables = {"params": params["encoder"], "batch_stats": batch_stats}
         encoded, changed = encoder.apply(
             variables, features, length, True, rngs={"dropout": dropout_key}, mutable=["batch_stats"]
@@ -153,15 +156,17 @@ def make_train(config: Any, encoder: nn.Module, method: Method, *, bins: int, wi
         optimiser = make_optimiser(config.optimiser, hyper, total_steps)
 
         def step(state: State, index: Batches) -> tuple[State, dict[str, jax.Array]]:
-            labelled = Labelled(*take(source, index.source, window), emotion[index.source])
-            unlabelled = take(target, index.target, window) if method.uses_target else None
             strength = hyper.strength * relative_strength(state.step)
+            crop_key, step_key = jax.random.split(jax.random.fold_in(key, state.step))
+            part = jax.random.uniform(crop_key, (2, len(index.source)))
+            labelled = Labelled(*take(source, index.source, crop, part[0]), emotion[index.source])
+            unlabelled = take(target, index.target, crop, part[1]) if method.uses_target else None
             gradient, (batch_stats, diagnostics) = jax.grad(objective, has_aux=True)(
-                state.params, state.batch_stats, labelled, unlabelled, strength, jax.random.fold_in(key, state.step)
+                state.params, state.batch_stats, labelled, unlabelled, strength, step_key
             )
             updates, opt_state = optimiser.update(gradient, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            diagnostics["gradient_norm"] = optax.global_norm(gradient)
+            diagnostics["gradient_norm"] = optax.tree.norm(gradient)
             diagnostics["strength"] = strength if method.uses_target else jnp.zeros(())
             diagnostics["learning_rate"] = hyper.learning_rate * relative_rate(state.step)
             return State(params, batch_stats, opt_state, state.step + 1), diagnostics
@@ -194,6 +199,8 @@ def _encode(
 
 def _over_seeds(function: Callable[..., Any], axes: tuple[int | None, ...], seeds_in: str) -> Callable[..., Any]:
     """Batches `function` over the leading axis of the arguments whose axis is 0: side by side, or one after the other."""
+    if seeds_in == "auto":  # on CPU a batch of small products is slower than the products one after the other
+        seeds_in = "map" if jax.default_backend() == "cpu" else "vmap"
     if seeds_in == "vmap":
         return jax.vmap(function, in_axes=axes)
     if seeds_in != "map":

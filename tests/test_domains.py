@@ -18,6 +18,14 @@ def test_take_pads_with_zeros_and_never_shows_a_neighbour():
         assert not batch.features[row, length:].any()
 
 
+def test_take_cuts_a_part_of_what_is_longer_than_the_window():
+    values = np.concatenate([np.arange(10, dtype=np.float16)[:, None], np.zeros((4, 1), np.float16)])
+    frames = Frames(jnp.asarray(values), np.array([0, 8]), np.array([8, 2]))
+    batch = take(frames, jnp.array([0, 0, 0, 1]), 4, jnp.array([0.0, 0.5, 0.999, 0.9]))
+    np.testing.assert_array_equal(batch.length, [4, 4, 4, 2])
+    np.testing.assert_array_equal(batch.features[..., 0], [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [8, 9, 0, 0]])
+
+
 def test_a_target_batch_has_no_label_field():
     assert Unlabelled._fields == ("features", "length")
 

@@ -111,7 +111,7 @@ def test_padding_changes_nothing_in_evaluation(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_gradients_are_finite_where_nothing_varies(name):
-    features, length = batch()
+    features, _ = batch()
     for value in (0, 1000):
         results = train(SMALL[name], trained_like(name), np.full_like(features, value), np.array([21, 1, 1, 1]))
         assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(results))
@@ -219,9 +219,9 @@ def test_resnet50_has_the_published_number_of_parameters():
     }
 
 
-@pytest.mark.slow
-def test_resnet50_takes_clips_of_one_frame_and_one_bin():
-    encoder = make_encoder(encoder_config("resnet50"))
+def test_a_new_resnet_of_full_depth_in_stages_takes_one_frame_and_one_bin():
+    # Where nothing varies each batch norm multiplies gradients by 300: five of them follow each other before training.
+    encoder = ResNet((1, 1, 1, 1), 8, 0.1)
     features, length = np.zeros((2, 149, 1), np.float16), np.array([149, 1])
     variables = jax.jit(encoder.init, static_argnums=3)(jax.random.key(0), features, length, False)
     for x in (features, features + np.float16(1000)):

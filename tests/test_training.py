@@ -1,5 +1,7 @@
 """The training step: optimisers against PyTorch's published rules, seeds, determinism, what the target may touch."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,15 +38,26 @@ def frames(seed, n=9):
 EMOTION = jnp.asarray(np.arange(9) % 5)
 
 
-def run(config, method, seeds=(0,), epochs=2, strength=1.0, target_seed=2, learning_rate=1e-2):
+EPOCHS = 2
+
+
+@functools.cache  # compiling costs more than all the steps
+def functions(method, how="map"):
+    config = small_config(seeds_in=how)
     encoder = make_encoder(config.encoder)
-    train = make_train(config, encoder, make_method(method, config), bins=BINS, window=WINDOW, total_steps=epochs * STEPS)
+    return make_train(
+        config, encoder, make_method(method, config), bins=BINS, window=WINDOW, total_steps=EPOCHS * STEPS
+    )
+
+
+def run(method, how="map", seeds=(0,), strength=1.0, target_seed=2, learning_rate=1e-2):
+    train = functions(method, how)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
     n = len(seeds)
     hyper = Hyper(jnp.full(n, learning_rate), jnp.full(n, 1e-2), jnp.full(n, strength))
     state = train.init(keys, hyper)
     metrics = {}
-    for epoch in range(epochs):
+    for epoch in range(EPOCHS):
         order = [jnp.asarray(np.stack([batches(np.arange(9), STEPS, 4, (s, d, epoch)) for s in seeds])) for d in (0, 1)]
         state, metrics = train.epoch(state, keys, hyper, frames(1), EMOTION, frames(target_seed), Batches(*order))
     return train, state, metrics
@@ -56,46 +69,37 @@ def leaves(tree):
 
 @pytest.mark.parametrize("how", ["vmap", "map"])
 def test_seeds_together_equal_seeds_one_by_one(how):
-    config = small_config(seeds_in=how)
-    _, together, _ = run(config, "dann", seeds=(0, 1, 2))
+    _, together, _ = run("dann", how, seeds=(0, 1, 2))
     for s in range(3):
-        _, alone, _ = run(config, "dann", seeds=(s,))
+        _, alone, _ = run("dann", how, seeds=(s,))
         for a, b in zip(leaves(together.params), leaves(alone.params), strict=True):
             np.testing.assert_allclose(a[s], b[0], rtol=2e-4, atol=2e-5)
     assert any((leaf[0] != leaf[1]).any() for leaf in leaves(together.params))
 
 
 def test_the_same_seed_gives_the_same_bits():
-    config = small_config()
-    first, second = (leaves(run(config, "dann")[1]) for _ in range(2))
+    first, second = (leaves(run("dann")[1]) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_source_only_never_sees_the_target_and_dann_does():
-    config = small_config()
     for method, sees in (("source_only", False), ("dann", True)):
-        one, other = (leaves(run(config, method, target_seed=t)[1].params["encoder"]) for t in (2, 3))
+        one, other = (leaves(run(method, target_seed=t)[1].params["encoder"]) for t in (2, 3))
         assert any((a != b).any() for a, b in zip(one, other, strict=True)) == sees
 
 
 def test_diagnostics_follow_the_schedules():
-    config = small_config()
-    _, state, metrics = run(config, "dann", strength=0.5)
+    _, state, metrics = run("dann", strength=0.5)
     assert int(state.step[0]) == 2 * STEPS
     np.testing.assert_allclose(metrics["strength"][0], 0.5 * np.tanh(5 * np.arange(3, 6) / 6), rtol=1e-5)
     assert {"loss", "source_risk", "source_accuracy", "domain_loss", "domain_accuracy", "gradient_norm", "learning_rate"} <= set(metrics)
 
 
 def test_no_recompilation_for_another_learning_rate_or_strength():
-    config = small_config()
-    encoder = make_encoder(config.encoder)
-    train = make_train(config, encoder, make_method("dann", config), bins=BINS, window=WINDOW, total_steps=STEPS)
-    keys = jax.vmap(jax.random.key)(jnp.arange(1, dtype=jnp.uint32))
-    order = jnp.zeros((1, STEPS, 4), jnp.int32)
-    for rate, strength in ((1e-3, 0.1), (1e-2, 1.0)):
-        hyper = Hyper(jnp.full(1, rate), jnp.full(1, 1e-2), jnp.full(1, strength))
-        train.epoch(train.init(keys, hyper), keys, hyper, frames(1), EMOTION, frames(2), Batches(order, order))
-    assert train.epoch._cache_size() == 1  # pyright: ignore
+    run("dann")
+    before = functions("dann").epoch._cache_size()  # pyright: ignore
+    run("dann", learning_rate=1e-4, strength=0.1)
+    assert functions("dann").epoch._cache_size() == before  # pyright: ignore
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
@@ -148,8 +152,7 @@ def test_source_risk_smooths_labels():
 
 
 def test_outputs_ignore_padding_and_batching():
-    config = small_config()
-    train, state, _ = run(config, "dann")
+    train, state, _ = run("dann")
     by_three = train.outputs(state, frames(2), jnp.arange(9).reshape(3, 3))
     at_once = train.outputs(state, frames(2), jnp.arange(9).reshape(1, 9))
     np.testing.assert_allclose(by_three.logits, at_once.logits, rtol=1e-4, atol=1e-5)

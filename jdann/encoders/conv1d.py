@@ -12,8 +12,8 @@ from jdann.errors import InputError
 class Conv1d(nn.Module):
     """Layers of convolution over frames, batch norm and ReLU, then mean and deviation over time.
 
-    Dropout acts on the representation alone. Between the layers its draw would depend on the padding, and it would
-    disturb the next batch norm (Li et al., "Understanding the disharmony between dropout and batch normalization", 2019).
+    Dropout acts on the representation alone: between the layers its draw would depend on the padding, and it would
+    disturb the next batch norm (Li et al., "Understanding the disharmony between dropout and batch norm", 2019).
 
     Fields:
       channels: of each layer.

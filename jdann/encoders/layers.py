@@ -120,7 +120,7 @@ def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int]) -> jax.
 
 
 class Convolution(nn.Module):
-    """`convolution` with a kernel of its own and no bias (batch norm follows), initialised after He et al. (2015).
+    """`convolution` with a kernel of its own and no bias (batch norm follows), initialised uniformly after He et al. (2015).
 
     Fields:
       channels: of the result.
@@ -135,7 +135,7 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (*self.window, x.shape[-1], self.channels)
-        return convolution(x, self.param("kernel", nn.initializers.he_normal(), shape), self.strides)
+        return convolution(x, self.param("kernel", nn.initializers.he_uniform(), shape), self.strides)
 
 
 class MaskedBatchNorm(nn.Module):

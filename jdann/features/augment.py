@@ -32,17 +32,17 @@ def spec_augment(
       float32 [batch, frames, bins].
     """
     batch, frames, bins = features.shape
-    time_key, frequency_key = jax.random.split(key)
-    masked_frames = _spans(time_key, length, frames, time_masks, time_mask_frames)  # [batch, frames]
-    masked_bins = _spans(frequency_key, jnp.full(batch, bins), bins, frequency_masks, frequency_mask_bins)
+    # One draw serves all masks: random numbers are what costs most to compile here.
+    draw = jax.random.uniform(key, (2, batch, time_masks + frequency_masks))
+    masked_frames = _spans(draw[..., :time_masks], length, frames, time_mask_frames)  # [batch, frames]
+    masked_bins = _spans(draw[..., time_masks:], jnp.full(batch, bins), bins, frequency_mask_bins)  # [batch, bins]
     return jnp.where(masked_frames[:, :, None] | masked_bins[:, None, :], 0.0, features)
 
 
-def _spans(key: jax.Array, length: jax.Array, size: int, count: int, widest: int) -> jax.Array:
-    width_key, start_key = jax.random.split(key)
-    shape = (len(length), count)
+def _spans(draw: jax.Array, length: jax.Array, size: int, widest: int) -> jax.Array:
+    """Marks spans of random width and start inside the length; `draw` is [2, batch, spans], uniform in [0, 1)."""
     length = jnp.asarray(length)[:, None]
-    width = jax.random.randint(width_key, shape, 0, jnp.minimum(widest, length) + 1)
-    start = jax.random.randint(start_key, shape, 0, length - width + 1)
-    position = jnp.arange(size)[:, None, None]  # [size, batch, count]
+    width = jnp.floor(draw[0] * (jnp.minimum(widest, length) + 1))
+    start = jnp.floor(draw[1] * (length - width + 1))
+    position = jnp.arange(size)[:, None, None]  # [size, batch, spans]
     return jnp.any((position >= start) & (position < start + width), -1).T

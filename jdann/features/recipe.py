@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jdann.errors import InputError
 from jdann.features.prosody import pitch
 from jdann.features.spectral import (
-    contrast_bands,
     melspectrogram,
     mfcc,
     power_to_db,
@@ -58,38 +57,35 @@ def make_recipe(features_config: Any, sample_rate_hz: int) -> Recipe:
     name = features_config.recipe
     if name not in RECIPES:
         raise InputError(f"unknown features.recipe {name!r}: expected one of {', '.join(RECIPES)}")
-    return RECIPES[name](features_config, sample_rate_hz)
+    recipe = RECIPES[name](features_config, sample_rate_hz)
+    # Traced, not computed: sizes that do not fit together are refused here and not in the middle of a run.
+    jax.eval_shape(recipe.extract, jnp.zeros((1, sample_rate_hz)), jnp.ones(1, jnp.int32))
+    return recipe
 
 
 def _frames(config: Any, sample_rate_hz: int) -> Recipe:
     n_fft, hop_length, n_mels, n_mfcc = config.n_fft, config.hop_length, config.n_mels, config.n_mfcc
     if n_mfcc > n_mels:
         raise InputError(f"features.n_mfcc={n_mfcc}: expected at most features.n_mels={n_mels}")
-    n_contrast = len(contrast_bands(sample_rate_hz, n_fft))
 
-    def extract(signal: jax.Array, length_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        signal, held = _end_at(signal, length_samples)
-        squared, _ = spectrogram(signal, n_fft=n_fft, hop_length=hop_length, power=2)
-        length, valid = _valid_frames(length_samples, hop_length, squared.shape[-1])
-        # Zero beyond the end: neither top_db's peak nor the loudest frame is then found there.
-        squared = jnp.where(valid[:, None], squared, 0.0)
+    def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+        squared, crossings, length, valid = _shared(signal, n_samples, n_fft, hop_length)
         magnitude = safe_sqrt(squared)
         mel_db = power_to_db(melspectrogram(S=squared, sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels))
         f0_hz, voicing = pitch(S=magnitude, sr=sample_rate_hz, n_fft=n_fft)
         rows = [
             mel_db,
             mfcc(S=mel_db, n_mfcc=n_mfcc),
-            zero_crossing_rate(held, frame_length=n_fft, hop_length=hop_length),
+            crossings,
             spectral_contrast(S=magnitude, sr=sample_rate_hz, n_fft=n_fft),
-            _filled_log_f0(f0_hz, voicing > 0.5)[:, None],
-            voicing[:, None],
+            _filled_log_f0(f0_hz, voicing > 0.5)[None],
+            voicing[None],
         ]
-        features = jnp.swapaxes(jnp.concatenate(rows, -2), -1, -2)  # [batch, frames, bins]
-        return jnp.where(valid[..., None], features, 0.0), length
+        return jnp.where(valid[:, None], jnp.concatenate(rows).T, 0.0), length  # [frames, bins]
 
-    contrast = _numbered("contrast", n_contrast)
+    contrast = _numbered("contrast", 7)
     bins = (*_numbered("mel", n_mels), *_numbered("mfcc", n_mfcc), "zcr", *contrast, "log_f0", "voicing")
-    return Recipe("frames", sample_rate_hz, bins, hop_length / sample_rate_hz, extract)
+    return Recipe("frames", sample_rate_hz, bins, hop_length / sample_rate_hz, _each(extract_one))
 
 
 def _poster(_: Any, sample_rate_hz: int) -> Recipe:
@@ -102,50 +98,57 @@ def _poster(_: Any, sample_rate_hz: int) -> Recipe:
             f'audio.sample_rate_hz={sample_rate_hz}: features.recipe="poster" expects {_POSTER_RATE_HZ}, set it to that'
         )
 
-    def extract(signal: jax.Array, length_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        signal, held = _end_at(signal, length_samples)
-        squared, _ = spectrogram(signal, n_fft=_POSTER_N_FFT, hop_length=_POSTER_HOP, power=2)
-        length, valid = _valid_frames(length_samples, _POSTER_HOP, squared.shape[-1])
-        squared = jnp.where(valid[:, None], squared, 0.0)
+    def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+        squared, crossings, length, valid = _shared(signal, n_samples, _POSTER_N_FFT, _POSTER_HOP)
         mel = melspectrogram(S=squared, sr=_POSTER_RATE_HZ)
-        rows = [
-            zero_crossing_rate(held, frame_length=_POSTER_N_FFT, hop_length=_POSTER_HOP),
-            mfcc(S=power_to_db(mel), n_mfcc=13),
-            mel,
-            spectral_contrast(S=safe_sqrt(squared), sr=_POSTER_RATE_HZ),
-        ]
-        frames = jnp.where(valid[:, None], jnp.concatenate(rows, -2), 0.0)  # [batch, 149, frames]
-        means = frames.sum(-1, keepdims=True) / length[:, None, None]
-        return means, jnp.full_like(length, means.shape[1])
+        contrast = spectral_contrast(S=safe_sqrt(squared), sr=_POSTER_RATE_HZ)
+        rows = jnp.concatenate([crossings, mfcc(S=power_to_db(mel), n_mfcc=13), mel, contrast])  # [149, frames]
+        means = jnp.where(valid, rows, 0.0).sum(-1, keepdims=True) / length
+        return means, jnp.full_like(length, len(means))
 
     bins = ("zcr", *_numbered("mfcc", 13), *_numbered("mel", 128), *_numbered("contrast", 7))
-    return Recipe("poster", _POSTER_RATE_HZ, bins, _POSTER_HOP / _POSTER_RATE_HZ, extract)
+    return Recipe("poster", _POSTER_RATE_HZ, bins, _POSTER_HOP / _POSTER_RATE_HZ, _each(extract_one))
 
 
 RECIPES: dict[str, Callable[[Any, int], Recipe]] = {"frames": _frames, "poster": _poster}
+
+
+def _each(extract_one: Extract) -> Extract:
+    """Batches `extract_one`. On a CPU one utterance after the other, which stay in its cache, is the faster way."""
+
+    def extract(signal: jax.Array, length_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.lax.platform_dependent(
+            jnp.asarray(signal, jnp.float32),
+            jnp.asarray(length_samples, jnp.int32),
+            cpu=lambda *batch: jax.lax.map(lambda one: extract_one(*one), batch),
+            default=jax.vmap(extract_one),
+        )
+
+    return extract
+
+
+def _shared(
+    signal: jax.Array, n_samples: jax.Array, n_fft: int, hop_length: int
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Power [bins, frames], zero crossings [1, frames], the number of valid frames, and which those are [frames]."""
+    inside = jnp.arange(len(signal)) < n_samples
+    squared, _ = spectrogram(jnp.where(inside, signal, 0.0), n_fft=n_fft, hop_length=hop_length, power=2)
+    length = 1 + n_samples // hop_length
+    valid = jnp.arange(squared.shape[-1]) < length
+    # Librosa repeats the last sample for zero crossings. Power is zero beyond the end, so that no peak is found there.
+    held = jnp.where(inside, signal, signal[jnp.maximum(n_samples - 1, 0)])
+    crossings = zero_crossing_rate(held, frame_length=n_fft, hop_length=hop_length)
+    return jnp.where(valid, squared, 0.0), crossings, length, valid
 
 
 def _numbered(name: str, count: int) -> tuple[str, ...]:
     return tuple(f"{name}_{i:0{len(str(count - 1))}d}" for i in range(count))
 
 
-def _end_at(signal: jax.Array, length_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The signals followed by zeros, and by their last sample, which is how librosa pads for zero crossings."""
-    inside = jnp.arange(signal.shape[-1]) < length_samples[:, None]
-    last = jnp.take_along_axis(signal, jnp.maximum(length_samples - 1, 0)[:, None], -1)
-    return jnp.where(inside, signal, 0.0), jnp.where(inside, signal, last)
-
-
-def _valid_frames(length_samples: jax.Array, hop_length: int, n_frames: int) -> tuple[jax.Array, jax.Array]:
-    length = jnp.asarray(1 + length_samples // hop_length, jnp.int32)
-    return length, jnp.arange(n_frames) < length[:, None]
-
-
 def _filled_log_f0(f0_hz: jax.Array, voiced: jax.Array) -> jax.Array:
-    """Semitones above 55 Hz [batch, frames]; elsewhere the median of the voiced frames, zero where there are none."""
+    """Semitones above 55 Hz [frames]; elsewhere the median of the voiced frames, zero where there are none."""
     semitones = 12.0 * jnp.log2(f0_hz / _A1_HZ)
-    ordered = jnp.sort(jnp.where(voiced, semitones, jnp.inf), -1)  # voiced frames first
-    count = voiced.sum(-1, keepdims=True)
-    middle = jnp.concatenate([jnp.maximum(count - 1, 0) // 2, jnp.minimum(count // 2, voiced.shape[-1] - 1)], -1)
-    median = jnp.take_along_axis(ordered, middle, -1).mean(-1, keepdims=True)
+    ordered = jnp.sort(jnp.where(voiced, semitones, jnp.inf))  # voiced frames first
+    count = voiced.sum()
+    median = (ordered[jnp.maximum(count - 1, 0) // 2] + ordered[jnp.minimum(count // 2, len(voiced) - 1)]) / 2
     return jnp.where(voiced, semitones, jnp.where(count > 0, median, 0.0))

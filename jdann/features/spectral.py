@@ -5,7 +5,7 @@ finite gradients (silence included) and may be jitted, vmapped and batched; argu
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import jax
@@ -43,10 +43,11 @@ def stft(
       InputError: the signal is shorter than a frame and `center` is False.
     """
     win_length = win_length or n_fft
+    hop_length = hop_length or win_length // 4
     padded = pad_ends(y, n_fft, center, pad_mode)
-    start = np.arange(_n_frames(padded, n_fft, hop_length or win_length // 4)) * (hop_length or win_length // 4)
+    start = np.arange(0, padded.shape[-1] - n_fft + 1, hop_length)
     frames = padded[..., start[:, None] + np.arange(n_fft)]  # [..., frames, n_fft]
-    return jnp.swapaxes(jnp.fft.rfft(frames * _window(window, win_length, n_fft)), -1, -2)
+    return jnp.swapaxes(_fourier(frames, window, win_length), -1, -2)
 
 
 def spectrogram(
@@ -225,14 +226,25 @@ def spectral_contrast(
       InputError: the top band begins above Nyquist, a band holds no bin, or neither `y` nor `S` is given.
     """
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, **stft_options)
-    bands = contrast_bands(sr, n_fft, fmin, n_bands, quantile, freq)
+    bands = _contrast_bands(sr, n_fft, fmin, n_bands, quantile, freq)
     by_frame = jnp.swapaxes(S, -1, -2)  # [..., frames, bins]
     peak = jnp.stack([_mean_largest(by_frame[..., low:high], n) for low, high, n in bands], -2)
     valley = jnp.stack([-_mean_largest(-by_frame[..., low:high], n) for low, high, n in bands], -2)
     return peak - valley if linear else power_to_db(peak) - power_to_db(valley)
 
 
-def contrast_bands(
+def safe_sqrt(x: jax.Array, exponent: float = 0.5) -> jax.Array:
+    """`x ** exponent` for x >= 0, with the gradient zero instead of infinite at zero."""
+    positive = jnp.where(x > 0, x, 1.0)
+    return jnp.where(x > 0, jnp.sqrt(positive) if exponent == 0.5 else positive**exponent, 0.0)
+
+
+def apply_matrix(matrix: np.ndarray, S: jax.Array) -> jax.Array:
+    # The product with frames before bins is the one that XLA hands to a fast kernel without a copy.
+    return jnp.swapaxes(jnp.matmul(jnp.swapaxes(S, -1, -2), matrix.T, precision="highest"), -1, -2)
+
+
+def _contrast_bands(
     sr: float,
     n_fft: int,
     fmin: float = 200.0,
@@ -263,15 +275,34 @@ def contrast_bands(
     return bands
 
 
-def safe_sqrt(x: jax.Array, exponent: float = 0.5) -> jax.Array:
-    """`x ** exponent` for x >= 0, with the gradient zero instead of infinite at zero."""
-    positive = jnp.where(x > 0, x, 1.0)
-    return jnp.where(x > 0, jnp.sqrt(positive) if exponent == 0.5 else positive**exponent, 0.0)
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _fourier(frames: jax.Array, window: str | tuple | float, win_length: int) -> jax.Array:
+    # In double precision, as librosa's: the bins above 8 kHz of speech once recorded at 16 kHz, and others as empty,
+    # would otherwise hold the rounding noise of the loud ones, which spectral contrast shows. Gradients do without, and
+    # TPUs have no such transform.
+    weights = _window(window, win_length, frames.shape[-1])
+
+    @jax.custom_batching.custom_vmap
+    def double(frames: jax.Array) -> jax.Array:
+        with jax.enable_x64(True):
+            return jnp.fft.rfft(frames.astype(jnp.float64) * weights).astype(jnp.complex64)
+
+    @double.def_vmap
+    def _(_size: int, _batched: list[bool], frames: jax.Array) -> tuple[jax.Array, bool]:
+        return double(frames), True  # traced anew: JAX's own rule would run outside enable_x64, in single precision
+
+    def single(frames: jax.Array) -> jax.Array:
+        return jnp.fft.rfft(frames * weights.astype(np.float32))
+
+    return jax.lax.platform_dependent(frames, tpu=single, default=double)
 
 
-def apply_matrix(matrix: np.ndarray, S: jax.Array) -> jax.Array:
-    # The product with frames before bins is the one that XLA hands to a fast kernel without a copy.
-    return jnp.swapaxes(jnp.matmul(jnp.swapaxes(S, -1, -2), matrix.T, precision="highest"), -1, -2)
+@_fourier.defjvp
+def _(
+    window: str | tuple | float, win_length: int, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    weights = _window(window, win_length, primals[0].shape[-1]).astype(np.float32)
+    return _fourier(primals[0], window, win_length), jnp.fft.rfft(tangents[0] * weights)
 
 
 def _mean_largest(x: jax.Array, n: int) -> jax.Array:
@@ -293,16 +324,12 @@ def pad_ends(y: jax.Array | np.ndarray, frame_length: int, center: bool, pad_mod
     return y
 
 
-def _n_frames(padded: jax.Array, frame_length: int, hop_length: int) -> int:
-    return 1 + (padded.shape[-1] - frame_length) // hop_length
-
-
 @lru_cache(maxsize=32)
 def _window(window: str | tuple | float, win_length: int, n_fft: int) -> np.ndarray:
     import librosa
 
     weights = librosa.filters.get_window(window, win_length, fftbins=True)
-    return librosa.util.pad_center(weights, size=n_fft).astype(np.float32)
+    return librosa.util.pad_center(weights, size=n_fft)
 
 
 @lru_cache(maxsize=32)

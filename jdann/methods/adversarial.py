@@ -22,9 +22,10 @@ class DomainDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, representation: jax.Array) -> jax.Array:
         """Maps [batch, representation] to logits [batch]."""
-        x = nn.relu(nn.Dense(self.hidden)(representation))
-        x = nn.relu(nn.Dense(self.hidden)(x))
-        return nn.Dense(1)(x)[:, 0]
+        uniform = nn.initializers.lecun_uniform()
+        x = nn.relu(nn.Dense(self.hidden, kernel_init=uniform)(representation))
+        x = nn.relu(nn.Dense(self.hidden, kernel_init=uniform)(x))
+        return nn.Dense(1, kernel_init=uniform)(x)[:, 0]
 
 
 def dann(config: Any) -> Method:

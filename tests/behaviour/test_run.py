@@ -1,0 +1,172 @@
+"""The main job from end to end: what it leaves, what it never looks at, how it survives being killed."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jdann.cli import main
+from tests.conftest import EMOTIONS, write_manifest
+
+SMALL = ("epochs=3", "seeds=2", "batch_size=8", "encoder.channels=8", "encoder.strides=1", "encoder.kernel_size=3",
+         "evaluate_every=1", "checkpoint_every_s=0", "tsne=false")  # fmt: skip
+
+
+def arguments(source, target, workdir, data_dir, *more):
+    return ["--config", "en2zh", f"--config.source={source}", f"--config.target={target}", "--workdir", str(workdir),
+            "--data-dir", str(data_dir), *(f"--config.{s}" for s in SMALL), *more]  # fmt: skip
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def relabelled(manifest: Path, name: str, change) -> Path:
+    """A manifest beside `manifest` with the same audio and other labels; None drops the column."""
+    rows = read(manifest)
+    if change is None:
+        return write_manifest(manifest.with_name(name), [(r["file"], r["speaker"]) for r in rows], ("file", "speaker"))
+    changed = [(r["file"], change(r["emotion"]), r["speaker"], "en") for r in rows]
+    return write_manifest(manifest.with_name(name), changed)
+
+
+@pytest.fixture(scope="module")
+def finished(tones, data_dir, tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    main(arguments(*tones, workdir, data_dir, "--config.tsne=true"))
+    return workdir
+
+
+def test_leaves_everything_promised(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert {(r["method"], r["selection"]) for r in results["rows"]} >= {
+        (m, s) for m in ("source_only", "dann") for s in ("last", "source_validation", "oracle")
+    } | {("svm", "last")}
+    for row in results["rows"]:
+        assert row["achievable"] == (row["selection"] != "oracle")
+        assert 0 <= row["uar"]["mean"] <= 1
+        assert len(row["uar"]["values"]) == (1 if row["method"] == "svm" else 2)
+    last, oracle = (
+        next(r for r in results["rows"] if (r["method"], r["selection"]) == ("dann", s))["uar"]["values"]
+        for s in ("last", "oracle")
+    )
+    assert all(o >= l for o, l in zip(oracle, last, strict=True))
+    assert results["directions"][0]["target"]["per_emotion"] == dict.fromkeys(sorted(EMOTIONS), 12)
+    predictions = read(finished / "predictions.csv")
+    assert len(predictions) == 2 * 60
+    for row in predictions:
+        p = [float(row[f"p_{name}"]) for name in EMOTIONS]
+        assert sum(p) == pytest.approx(1, abs=1e-5)
+        assert EMOTIONS[int(np.argmax(p))] == row["predicted"]
+        assert row["emotion"] in EMOTIONS and row["speaker"].startswith("s")
+    history = read(finished / "history.csv")
+    assert len(history) == 2 * 2 * 3  # methods, seeds, epochs
+    assert all(float(r["domain_loss"]) > 0 for r in history if r["method"] == "dann")
+    assert all(r["domain_loss"] == "" for r in history if r["method"] == "source_only")
+    figures = {path.name for path in (finished / "figures").glob("*.png")}
+    assert {"classes.png", "speakers.png", "training.png", "per-speaker.png", "confusion-dann-conv1d.png",
+            "confusion-svm.png", "tsne-dann-conv1d.png"} <= figures  # fmt: skip
+    assert (finished / "log.txt").read_text()
+    assert list((finished / "tensorboard").rglob("events*"))
+    assert read(finished / "skipped.csv") == []
+
+
+def test_learns_the_source(finished):
+    accuracy = [float(r["source_accuracy"]) for r in read(finished / "history.csv") if r["method"] == "source_only"]
+    assert max(accuracy) > 0.3
+
+
+def probabilities(workdir):
+    return [[row["file"], row["method"], *(row[f"p_{name}"] for name in EMOTIONS)] for row in read(workdir / "predictions.csv")]
+
+
+@pytest.mark.parametrize("change", ["poisoned", "absent"])
+def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path, capsys, change):
+    turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
+    target = relabelled(tones[1], f"{change}.csv", turn.get if change == "poisoned" else None)
+    main(arguments(tones[0], target, tmp_path / "run", data_dir))
+    assert probabilities(tmp_path / "run") == probabilities(finished)
+    columns = [c for c in read(finished / "history.csv")[0] if c not in ("source", "target")]
+    one, other = ([[r[c] for c in columns] for r in read(w / "history.csv")] for w in (tmp_path / "run", finished))
+    assert one == other
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    if change == "absent":
+        assert results["scored"] is False and results["rows"] == []
+        assert "could be scored" in capsys.readouterr().out
+        assert {r["emotion"] for r in read(tmp_path / "run" / "predictions.csv")} == {""}
+    else:
+        before = json.loads((finished / "results.json").read_text())
+        assert [r["uar"] for r in results["rows"]] != [r["uar"] for r in before["rows"]]
+
+
+def test_resume_after_kill_equals_the_uninterrupted_run(finished, tones, data_dir, tmp_path):
+    workdir = tmp_path / "killed"
+    command = [sys.executable, "run.py", *arguments(*tones, workdir, data_dir, "--config.tsne=true")]
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    saved = workdir / "checkpoints" / "0-conv1d-dann-all"
+    deadline = time.monotonic() + 240
+    while not any(p.name.isdigit() for p in saved.glob("*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (workdir / "results.json").exists()
+    main(arguments(*tones, workdir, data_dir, "--config.tsne=true", "--resume"))
+    for name in ("predictions.csv", "history.csv"):
+        assert (workdir / name).read_bytes() == (finished / name).read_bytes()
+    assert "continues after epoch" in (workdir / "log.txt").read_text()
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished, tones, data_dir, tmp_path):
+    workdir = tmp_path / "damaged"
+    shutil.copytree(finished, workdir)
+    (workdir / "results.json").unlink()
+    newest = workdir / "checkpoints" / "0-conv1d-dann-all" / "3"
+    for path in newest.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    main(arguments(*tones, workdir, data_dir, "--config.tsne=true", "--resume"))
+    assert (workdir / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
+    assert "cannot be read" in (workdir / "log.txt").read_text()
+
+
+def test_evaluate_scores_again_and_elsewhere(finished, tones, data_dir):
+    before = json.loads((finished / "results.json").read_text())
+    main(["evaluate", str(finished), "--data-dir", str(data_dir)])
+    after = json.loads((finished / "results.json").read_text())
+    assert [r["uar"] for r in after["rows"]] == [r["uar"] for r in before["rows"]]
+    target = relabelled(tones[1], "again.csv", lambda e: e)
+    main(["evaluate", str(finished), "--data-dir", str(data_dir), "--target", str(target)])
+    (folder,) = (finished / "evaluation").iterdir()
+    again = json.loads((folder / "results.json").read_text())
+    uar = {r["method"]: r["uar"]["values"] for r in again["rows"]}
+    for row in before["rows"]:
+        if row["selection"] == "last":
+            np.testing.assert_allclose(uar[row["method"]], row["uar"]["values"], atol=1e-6)
+
+
+def test_both_directions_both_ceilings_and_folds(tones, data_dir, tmp_path):
+    main(arguments(*tones, tmp_path / "run", data_dir, "--config.both_directions=true", "--config.protocol=inductive",
+                   "--config.folds=2", "--config.epochs=1", "--config.seeds=1", "--config.methods=source_only,supervised",
+                   "--config.baseline=false"))  # fmt: skip
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    rows = [r for r in results["rows"] if r["selection"] == "last"]
+    assert {r["method"] for r in rows} == {"source_only", "supervised, random split", "supervised, unseen speakers"}
+    assert len(rows) == 6
+    assert all(r["n"] == 60 for r in rows)
+
+
+def test_nan_stops_the_run_and_names_the_step(tones, data_dir, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments(*tones, tmp_path / "run", data_dir, "--config.optimiser.learning_rate=1e38", "--config.methods=source_only",
+                       "--config.optimiser.name=sgd", "--config.optimiser.clip_norm=0", "--config.optimiser.schedule=constant"))  # fmt: skip
+    assert stopped.value.code == 1
+    assert "is not finite at step" in capsys.readouterr().err.splitlines()[-1]
