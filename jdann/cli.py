@@ -133,9 +133,15 @@ def _prepare(arguments: list[str]) -> None:
         return
     if given.folder is None:
         raise InputError("jdann prepare esd: expected the folder of ESD, as in jdann prepare esd /data/ESD")
-    from jdann import corpora
+    from jdann.corpora.prepared import prepare_esd
 
-    print(corpora.prepare_esd(given.folder, data_dir, force=given.force))
+    made = prepare_esd(given.folder.expanduser(), data_dir, force=given.force)
+    did = "was prepared before" if made.already else "is prepared"
+    print(f"ESD {did}: {made.utterances:,} utterances of {made.speakers} speakers, {made.hours:.2f} h, in {made.path}")
+    for skipped in made.skipped:
+        print(f"left out: {skipped.file}: {skipped.reason}")
+    for note in made.notes:
+        print(f"note: {note}")
 
 
 def _corpora(arguments: list[str]) -> None:
@@ -143,8 +149,20 @@ def _corpora(arguments: list[str]) -> None:
     parser.add_argument("corpus", nargs="*", help="esd:en, demo:zh, a folder or a .csv; default: those at hand")
     given = parser.parse_args(arguments)
     from jdann import corpora
+    from jdann.corpora import demo, prepared
+    from jdann.report.table import render_summaries
 
-    corpora.print_summary(given.corpus, _data_dir(given.data_dir))
+    data_dir = _data_dir(given.data_dir)
+    names = given.corpus
+    if not names:
+        names += ["esd:en", "esd:zh"] if prepared.is_prepared(data_dir) else []
+        names += ["demo:en", "demo:zh"] if demo.folder(data_dir).exists() else []
+    if not names:
+        print(f"No corpus is prepared in {data_dir}. `jdann prepare esd FOLDER` and `jdann prepare demo` do that; any folder")
+        print("or manifest can be listed: `jdann corpora FOLDER list.csv`")
+        return
+    summaries = [corpora.describe(corpora.load(name, corpora.EMOTIONS, data_dir)) for name in names]
+    _print(render_summaries(summaries))
 
 
 def _evaluate(arguments: list[str]) -> None:
@@ -168,12 +186,15 @@ Each command explains itself: jdann train --help""")
 
 
 def _print_table(results: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from jdann.report.table import render
 
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width).print(render(results))
+    _print(render(results))
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 160).print(renderable)
 
 
 def _set_up() -> None:

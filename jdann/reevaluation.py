@@ -50,7 +50,8 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
         into.mkdir(parents=True, exist_ok=True)
     results = summarise(config, directions, outcomes)
     if target is not None:  # a single record: there was nothing to select
-        results["rows"] = [row for row in results["rows"] if row["selection"] == "last"]
+        results["protocol"] = "elsewhere"
+        results["rows"] = [row | {"protocol": "elsewhere"} for row in results["rows"] if row["selection"] == "last"]
     results["seconds"] = seconds
     write_predictions(into, config, directions, outcomes)
     workdir.write_json(into / "results.json", results)

@@ -68,7 +68,10 @@ def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> li
       data_dir: where prepared corpora and cached features live.
       path: a work directory to write skipped.csv and the normalisation to; None: nowhere.
     """
-    domains = [load_domain(spec, config, data_dir) for spec in (config.source, config.target)]
+    specs = (config.source, config.target)
+    domains = [load_domain(spec, config, data_dir) for spec in specs]
+    if domains[0].corpus.name == domains[1].corpus.name:  # two manifests of one name in different folders
+        domains = [d._replace(corpus=d.corpus._replace(name=spec)) for d, spec in zip(domains, specs, strict=True)]
     if path is not None:
         workdir.write_skipped(path, domains)
     for domain in domains:

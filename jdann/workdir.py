@@ -38,6 +38,7 @@ def open_workdir(path: Path, config: Any, resume: bool, overwrite: bool) -> None
     if path.exists() and any(path.iterdir()):
         if not (path / "config.json").exists():
             raise InputError(f"{path}: is not empty and holds no run of jdann; give another --workdir")
+    if (path / "checkpoints").exists() or (path / "results.json").exists():  # else there is nothing to lose
         theirs = read_json(path / "config.json")
         if theirs != mine:
             raise InputError(

@@ -219,6 +219,7 @@ def test_resnet50_has_the_published_number_of_parameters():
     }
 
 
+@pytest.mark.slow
 def test_a_new_resnet_of_full_depth_in_stages_takes_one_frame_and_one_bin():
     # Where nothing varies each batch norm multiplies gradients by 300: five of them follow each other before training.
     encoder = ResNet((1, 1, 1, 1), 8, 0.1)

@@ -7,8 +7,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from jdann.corpora import Summary
+
 _PROTOCOLS = {
     "transductive": "transductive: adapted to all of the target's audio without labels, then scored on that audio",
+    "elsewhere": "scored on another corpus than the one adapted to",
     "inductive": "inductive: scored on target speakers whose audio was not adapted to",
 }
 _DEMO = "DEMO CORPUS (synthesised speech): proves the pipeline, says nothing about people"
@@ -192,3 +195,34 @@ def _share_table(shares: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -
         for row in shares
     ]
     return _Table(header, rows, set())
+
+
+def render_summaries(summaries: Sequence["Summary"]) -> "RenderableType":
+    """What corpora hold, for the terminal: a column for each corpus.
+
+    Args:
+      summaries: from `jdann.corpora.describe`.
+    """
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("")
+    for summary in summaries:
+        table.add_column(Text(f"{summary.name}\n{summary.description}"), justify="right")
+    lines = {
+        "utterances": [f"{s.utterances:,}" for s in summaries],
+        "labelled": [f"{s.labelled:,}" for s in summaries],
+        "hours": [f"{s.hours:.2f}" for s in summaries],
+        "unreadable": [f"{s.unreadable + s.skipped:,}" for s in summaries],
+    }
+    for title in ("emotions", "languages", "genders", "speakers"):
+        counts = [dict(getattr(s, title)) for s in summaries]
+        for name in dict.fromkeys(name for count in counts for name in count):
+            lines[f"{title[:-1]} {name}"] = [f"{count.get(name, 0):,}" for count in counts]
+    for name, cells in lines.items():
+        table.add_row(name, *cells)
+    notes = [Text(f"{s.name}: {note}", style="dim") for s in summaries for note in s.notes]
+    return Group(table, *notes)

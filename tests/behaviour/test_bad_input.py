@@ -1,0 +1,148 @@
+"""Bad input ends in one line that names it, status 2, and nothing overwritten."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+from jdann.cli import main
+from tests.behaviour.test_run import arguments, read
+from tests.conftest import EMOTIONS, write_manifest, write_tones
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs the command line; returns the one line that it refuses with."""
+
+    def run(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(a) for a in arguments])
+        assert stopped.value.code == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("jdann: ")
+        return last
+
+    return run
+
+
+def rows_of(manifest):
+    return [(manifest.parent / r["file"], r["emotion"], r["speaker"], "en") for r in read(manifest)]
+
+
+def test_command_line_mistakes(refused, tmp_path):
+    assert "no such command" in refused("trian")
+    assert "unknown option" in refused("--cofnig", "a.py")
+    assert "--config.seedz" in refused("--config.seedz=3")
+    assert "no such file" in refused("--config", "nowhere.py")
+    assert "expected the folder of ESD" in refused("prepare", "esd")
+    assert "invalid choice" in refused("prepare", "timit")
+    assert "no run of jdann" in refused("evaluate", tmp_path)
+    assert "no such" in refused("corpora", tmp_path / "absent", "--data-dir", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("methods", "source_only,danm", "danm.*known are"),
+        ("encoder.name", "resnet5000", "resnet5000"),
+        ("features.normalise", "planet", "planet"),
+        ("features.recipe", "soup", "soup"),
+        ("optimiser.name", "lion", "lion"),
+        ("optimiser.schedule", "cubic", "cubic"),
+        ("strength.schedule", "steep", "steep"),
+        ("seeds_in", "parallel", "parallel"),
+        ("emotions", "happy,angy", "angy"),
+        ("encoder.strides", "2,2,2", "strides"),
+    ],
+)
+def test_values_that_nothing_answers_to(refused, tones, data_dir, tmp_path, key, value, message):
+    line = refused(*arguments(*tones, tmp_path / "run", data_dir, f"--config.{key}={value}"))
+    assert re.search(message, line)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_corpora_that_cannot_be_trained_on(refused, tones, data_dir, tmp_path):
+    source, target = tones
+    happy = write_manifest(tmp_path / "happy.csv", [r for r in rows_of(source) if r[1] == "happy"])
+    assert "at least two of" in refused(*arguments(happy, target, tmp_path / "a", data_dir))
+    assert "same utterances" in refused(*arguments(source, source, tmp_path / "b", data_dir))
+    one = write_manifest(tmp_path / "one.csv", [(*r[:2], "anna", "en") for r in rows_of(target)])
+    assert "one speaker" in refused(*arguments(source, one, tmp_path / "c", data_dir, "--config.protocol=inductive"))
+    blank = write_manifest(tmp_path / "blank.csv", [(r[0],) for r in rows_of(target)], ("file",))
+    line = refused(*arguments(source, blank, tmp_path / "d", data_dir, "--config.methods=supervised"))
+    assert "0 labelled utterances" in line
+    assert "at least two of" in refused(*arguments(blank, target, tmp_path / "e", data_dir))
+
+
+def test_another_config_in_the_work_directory_is_left_alone(refused, tones, data_dir, tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    (workdir / "diary.txt").write_text("mine")
+    assert "holds no run of jdann" in refused(*arguments(*tones, workdir, data_dir, "--overwrite"))
+    (workdir / "config.json").write_text(json.dumps({"seeds": 7}))
+    (workdir / "checkpoints").mkdir()
+    assert "another config" in refused(*arguments(*tones, workdir, data_dir, "--resume"))
+    assert (workdir / "diary.txt").read_text() == "mine"
+    (workdir / "config.json").write_text("{")
+    assert "is damaged" in refused(*arguments(*tones, workdir, data_dir, "--resume"))
+    assert "is a file" in refused(*arguments(*tones, workdir / "diary.txt", data_dir))
+
+
+def spoil(folder, rows):
+    """Adds a file of every broken kind to a manifest's rows; returns the reasons expected, by file."""
+    t = np.arange(8000) / 16000
+    tone = 0.1 * np.sin(2 * np.pi * 200 * t)
+    broken = {
+        "missing.wav": "no such file",
+        "empty.wav": "empty",
+        "text.wav": "not audio",
+        "silent.wav": "silen",
+        "nan.wav": "finite",
+        "none.wav": "no samples|zero|empty",
+        "lying.wav": "header promises",
+    }
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "text.wav").write_text("this is no audio " * 50)
+    soundfile.write(folder / "silent.wav", np.zeros(8000), 16000)
+    soundfile.write(folder / "nan.wav", np.full(8000, np.nan, np.float32), 16000, subtype="FLOAT")
+    soundfile.write(folder / "none.wav", np.zeros(0), 16000)
+    soundfile.write(folder / "lying.wav", np.tile(tone, 4), 16000)
+    data = (folder / "lying.wav").read_bytes()
+    (folder / "lying.wav").write_bytes(data[: len(data) // 2])
+    rows += [(name, "happy", "s0", "en") for name in broken]
+    return broken
+
+
+def test_broken_files_are_listed_and_the_run_goes_on(refused, tones, data_dir, tmp_path):
+    manifest = write_tones(tmp_path / "target", 3, 200.0)
+    rows = [(r["file"], r["emotion"], r["speaker"], "en") for r in read(manifest)]
+    broken = spoil(manifest.parent, rows)
+    write_manifest(manifest, rows)
+    quick = ("--config.epochs=1", "--config.methods=source_only")
+    line = refused(*arguments(tones[0], manifest, tmp_path / "strict", data_dir, *quick))
+    assert "7 of 67 files cannot be used" in line
+    workdir = tmp_path / "lenient"
+    main([*arguments(tones[0], manifest, workdir, data_dir, *quick), "--config.max_failed_fraction=0.2"])
+    for folder in (workdir, tmp_path / "strict"):
+        reasons = {r["file"]: r["reason"] for r in read(folder / "skipped.csv")}
+        assert set(reasons) == set(broken)
+        for name, expected in broken.items():
+            assert re.search(expected, reasons[name]), (name, reasons[name])
+    assert len(read(workdir / "predictions.csv")) == 60
+
+
+def test_a_plain_folder_smaller_than_a_batch_is_predicted(tones, data_dir, tmp_path, capsys):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    t = np.arange(12000) / 16000
+    for k in range(3):
+        soundfile.write(folder / f"clip{k}.flac", 0.2 * np.sin(2 * np.pi * (150 + 40 * k) * t), 16000)
+    main(arguments(tones[0], folder, tmp_path / "run", data_dir, "--config.epochs=1"))
+    captured = capsys.readouterr()
+    assert "no speaker id" in captured.err
+    assert "could be scored" in captured.out
+    predictions = read(tmp_path / "run" / "predictions.csv")
+    assert len(predictions) == 2 * 3
+    assert {row["predicted"] for row in predictions} <= set(EMOTIONS)
