@@ -38,13 +38,17 @@ def run(config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwr
       DivergenceError: training left the finite numbers.
     """
     begun = time.monotonic()
-    workdir.open_workdir(path, config, resume, overwrite)
+    workdir.check(path, config, resume, overwrite)
+    path.mkdir(parents=True, exist_ok=True)
     log_file = logging.FileHandler(path / "log.txt", encoding="utf-8")
     log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(log_file)
     try:
         directions = open_directions(config, data_dir, path)
         jobs = experiment.plan_jobs(config, directions)
+        workdir.begin(path, config, overwrite)
+        for i, direction in enumerate(directions):
+            workdir.save_statistics(path / f"normalisation-{i}.npz", direction)
         draw.corpora(path / "figures", directions, config.emotions)
         outcomes, history = _train(config, directions, jobs, path)
         results = summarise(config, directions, outcomes)
@@ -66,7 +70,7 @@ def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> li
     Args:
       config: names them.
       data_dir: where prepared corpora and cached features live.
-      path: a work directory to write skipped.csv and the normalisation to; None: nowhere.
+      path: a work directory to write skipped.csv to; None: nowhere.
     """
     specs = (config.source, config.target)
     domains = [load_domain(spec, config, data_dir) for spec in specs]
@@ -80,9 +84,6 @@ def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> li
     directions = [make_direction(*domains, config)]
     if config.both_directions:
         directions.append(make_direction(*domains[::-1], config))
-    if path is not None:
-        for i, direction in enumerate(directions):
-            workdir.save_statistics(path / f"normalisation-{i}.npz", direction)
     return directions
 
 

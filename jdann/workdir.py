@@ -20,11 +20,13 @@ HISTORY_COLUMNS = (
     "source", "target", "encoder", "method", "fold", "seed", "epoch", "step", "learning_rate", "strength", "loss", "source_risk",
     "source_accuracy", "domain_loss", "domain_accuracy", "gradient_norm", "validation_risk", "validation_uar",
 )  # fmt: skip
+_LEFT = ("checkpoints", "results.json", "predictions.csv", "history.csv", "figures", "tensorboard", "evaluation")
+_EARLY = {"log.txt", "skipped.csv"}  # what a run refused for its input leaves
 log = logging.getLogger("jdann")
 
 
-def open_workdir(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
-    """Makes a work directory for a config, or refuses one that holds something else.
+def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
+    """Refuses a work directory that holds something else than a config's run. Changes nothing.
 
     Raises:
       InputError: the directory holds another config's run, or a run of this one and neither `resume` nor `overwrite` is
@@ -33,11 +35,10 @@ def open_workdir(path: Path, config: Any, resume: bool, overwrite: bool) -> None
     mine = configuration.to_dict(config)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; --workdir expects a folder")
-    if overwrite and (path / "config.json").exists():
-        shutil.rmtree(path)
-    if path.exists() and any(path.iterdir()):
-        if not (path / "config.json").exists():
-            raise InputError(f"{path}: is not empty and holds no run of jdann; give another --workdir")
+    if path.exists() and not (path / "config.json").exists() and {p.name for p in path.iterdir()} - _EARLY:
+        raise InputError(f"{path}: is not empty and holds no run of jdann; give another --workdir")
+    if overwrite:
+        return
     if (path / "checkpoints").exists() or (path / "results.json").exists():  # else there is nothing to lose
         theirs = read_json(path / "config.json")
         if theirs != mine:
@@ -48,9 +49,15 @@ def open_workdir(path: Path, config: Any, resume: bool, overwrite: bool) -> None
         if not resume:
             state = "a finished" if (path / "results.json").exists() else "an unfinished"
             raise InputError(f"{path}: holds {state} run of this config; continue it by --resume, or replace it by --overwrite")
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "figures").mkdir(exist_ok=True)
-    write_json(path / "config.json", mine)
+
+
+def begin(path: Path, config: Any, overwrite: bool) -> None:
+    """Marks a checked work directory as a config's own; `overwrite` removes what an earlier run left."""
+    for name in _LEFT if overwrite else ():
+        part = path / name
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+    (path / "figures").mkdir(parents=True, exist_ok=True)
+    write_json(path / "config.json", configuration.to_dict(config))
 
 
 def read_config(path: Path) -> Any:

@@ -120,7 +120,7 @@ def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int]) -> jax.
 
 
 class Convolution(nn.Module):
-    """`convolution` with a kernel of its own and no bias (batch norm follows), initialised uniformly after He et al. (2015).
+    """`convolution` with its own kernel, uniform after He et al. (2015), and no bias: batch norm follows.
 
     Fields:
       channels: of the result.

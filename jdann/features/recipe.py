@@ -45,7 +45,8 @@ def make_recipe(features_config: Any, sample_rate_hz: int) -> Recipe:
     """Makes the recipe that `config.features` asks for.
 
     Args:
-      features_config: `recipe`, one of RECIPES; `n_fft` and `hop_length`, samples; `n_mels`; `n_mfcc`.
+      features_config: `recipe`, one of RECIPES; `n_fft` and `hop_length`, samples; `n_mels`; `n_mfcc`. The sizes are those
+        of "frames"; "poster" has its own.
       sample_rate_hz: of the signals that `extract` will be given.
 
     Returns:
