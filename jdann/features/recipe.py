@@ -45,8 +45,8 @@ def make_recipe(features_config: Any, sample_rate_hz: int) -> Recipe:
     """Makes the recipe that `config.features` asks for.
 
     Args:
-      features_config: `recipe`, one of RECIPES; `n_fft` and `hop_length`, samples; `n_mels`; `n_mfcc`. The sizes are those
-        of "frames"; "poster" has its own.
+      features_config: `recipe`, one of RECIPES; `n_fft` and `hop_length`, samples; `n_mels`; `n_mfcc`. These sizes are
+        for "frames"; "poster" has its own.
       sample_rate_hz: of the signals that `extract` will be given.
 
     Returns:
@@ -70,8 +70,7 @@ def _frames(config: Any, sample_rate_hz: int) -> Recipe:
         raise InputError(f"features.n_mfcc={n_mfcc}: expected at most features.n_mels={n_mels}")
 
     def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        squared, crossings, length, valid = _shared(signal, n_samples, n_fft, hop_length)
-        magnitude = safe_sqrt(squared)
+        squared, magnitude, crossings, length, valid = _shared(signal, n_samples, n_fft, hop_length)
         mel_db = power_to_db(melspectrogram(S=squared, sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels))
         f0_hz, voicing = pitch(S=magnitude, sr=sample_rate_hz, n_fft=n_fft)
         rows = [
@@ -100,9 +99,9 @@ def _poster(_: Any, sample_rate_hz: int) -> Recipe:
         )
 
     def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        squared, crossings, length, valid = _shared(signal, n_samples, _POSTER_N_FFT, _POSTER_HOP)
+        squared, magnitude, crossings, length, valid = _shared(signal, n_samples, _POSTER_N_FFT, _POSTER_HOP)
         mel = melspectrogram(S=squared, sr=_POSTER_RATE_HZ)
-        contrast = spectral_contrast(S=safe_sqrt(squared), sr=_POSTER_RATE_HZ)
+        contrast = spectral_contrast(S=magnitude, sr=_POSTER_RATE_HZ)
         rows = jnp.concatenate([crossings, mfcc(S=power_to_db(mel), n_mfcc=13), mel, contrast])  # [149, frames]
         means = jnp.where(valid, rows, 0.0).sum(-1, keepdims=True) / length
         return means, jnp.full_like(length, len(means))
@@ -130,8 +129,8 @@ def _each(extract_one: Extract) -> Extract:
 
 def _shared(
     signal: jax.Array, n_samples: jax.Array, n_fft: int, hop_length: int
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Power [bins, frames], zero crossings [1, frames], the number of valid frames, and which those are [frames]."""
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Power and magnitude [bins, frames], zero crossings [1, frames], number of valid frames, and which they are."""
     inside = jnp.arange(len(signal)) < n_samples
     squared, _ = spectrogram(jnp.where(inside, signal, 0.0), n_fft=n_fft, hop_length=hop_length, power=2)
     length = 1 + n_samples // hop_length
@@ -139,7 +138,9 @@ def _shared(
     # Librosa repeats the last sample for zero crossings. Power is zero beyond the end, so that no peak is found there.
     held = jnp.where(inside, signal, signal[jnp.maximum(n_samples - 1, 0)])
     crossings = zero_crossing_rate(held, frame_length=n_fft, hop_length=hop_length)
-    return jnp.where(valid, squared, 0.0), crossings, length, valid
+    squared = jnp.where(valid, squared, 0.0)
+    magnitude = jax.lax.optimization_barrier(safe_sqrt(squared))  # or XLA takes the roots anew for each band
+    return squared, magnitude, crossings, length, valid
 
 
 def _numbered(name: str, count: int) -> tuple[str, ...]:

@@ -59,14 +59,7 @@ def spectrogram(
     power: float = 1.0,
     **stft_options: Any,
 ) -> tuple[jax.Array, int]:
-    """Magnitude to the given power, or `S` itself where it is given.
-
-    Returns:
-      float32 [..., 1 + n_fft // 2, frames] and n_fft, which is inferred from `S` where that does not fit.
-
-    Raises:
-      InputError: neither `y` nor `S` is given.
-    """
+    """Magnitude to the given power, or `S` itself where given; and n_fft, inferred from `S` where that does not fit."""
     if S is not None:
         S = jnp.asarray(S)
         return S, n_fft if n_fft // 2 + 1 == S.shape[-2] else 2 * (S.shape[-2] - 1)
@@ -74,10 +67,7 @@ def spectrogram(
         raise InputError("no input: give either y, the signal, or S, its spectrogram")
     spectrum = stft(y, n_fft=n_fft, hop_length=hop_length, **stft_options)
     squared = spectrum.real**2 + spectrum.imag**2
-    if power == 2:
-        return squared, n_fft
-    magnitude = safe_sqrt(squared)
-    return magnitude if power == 1 else safe_sqrt(squared, power / 2), n_fft
+    return squared if power == 2 else safe_sqrt(squared, power / 2), n_fft
 
 
 def melspectrogram(
