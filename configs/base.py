@@ -56,7 +56,7 @@ def get_config() -> ConfigDict:
     # --- Encoder -----------------------------------------------------------------------------------------------------
     config.encoder = ConfigDict()
     config.encoder.name = "conv1d"  # "conv1d" or "resnet50"; several, separated by commas, are run one after the other
-    config.encoder.channels = (128, 128, 128, 128)  # conv1d: one entry a layer
+    config.encoder.channels = (64, 64, 64, 64)  # conv1d: one entry a layer
     config.encoder.kernel_size = 5  # conv1d: frames
     config.encoder.strides = (2, 1, 2, 1)  # conv1d: one entry a layer
     config.encoder.dropout = 0.3
@@ -70,7 +70,7 @@ def get_config() -> ConfigDict:
     config.strength.gamma = 10.0
 
     # --- Optimisation ------------------------------------------------------------------------------------------------
-    config.epochs = 30  # passes over the source
+    config.epochs = 20  # passes over the source
     config.batch_size = 32  # utterances of each domain in a step
     config.optimiser = ConfigDict()
     config.optimiser.name = "adamw"  # "adamw", "adam" or "sgd"

@@ -22,7 +22,6 @@ def get_config() -> ConfigDict:
     config.both_directions = True
     config.methods = ("source_only", "dann", "supervised")
     config.encoder.name = "conv1d,resnet50"
-    config.encoder.channels = (64, 64, 128, 128)
     config.audio.sample_rate_hz = 22050
     config.audio.offset_s = 0.5
     config.audio.max_duration_s = 2.5
