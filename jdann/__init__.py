@@ -28,7 +28,7 @@ _MODULES = (
     "training",
 )
 
-__all__ = ["__version__", "gradient_reversal", *_MODULES]
+__all__ = ["__version__", "gradient_reversal"]
 
 
 def __getattr__(name: str) -> Any:
@@ -38,4 +38,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])

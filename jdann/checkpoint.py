@@ -43,7 +43,12 @@ class Checkpoints:
                 return epochs_done, {name: restored[name] for name in template}
             except Exception as error:  # whatever a damaged file makes Orbax raise
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                log.warning("checkpoint %s/%d cannot be read (%s); using an earlier one", self._manager.directory, epochs_done, reason)
+                log.warning(
+                    "checkpoint %s/%d cannot be read (%s); using an earlier one",
+                    self._manager.directory,
+                    epochs_done,
+                    reason,
+                )
                 self._manager.delete(epochs_done)
         return None
 

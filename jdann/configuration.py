@@ -112,19 +112,29 @@ def _parse(key: str, text: str, current: Any) -> Any:
 def _nearest(config: ConfigDict, key: str) -> str:
     import difflib
 
-    keys = [k if not isinstance(v, ConfigDict) else f"{k}.{s}" for k, v in config.items() for s in (v if isinstance(v, ConfigDict) else [k])]
-    near = difflib.get_close_matches(key, keys, n=1) or [k for k in keys if k.rsplit(".")[-1] == key.rsplit(".")[-1]][:1]
+    keys = []
+    for name, value in config.items():
+        keys += [f"{name}.{inner}" for inner in value] if isinstance(value, ConfigDict) else [name]
+    leaf = key.rsplit(".")[-1]
+    near = difflib.get_close_matches(key, keys, n=1) or [k for k in keys if k.rsplit(".")[-1] == leaf][:1]
     return f" (did you mean {near[0]}?)" if near else ""
 
 
 _AT_LEAST = {
     "seeds": 1, "epochs": 1, "batch_size": 1, "folds": 2, "evaluate_every": 1, "checkpoint_every_s": 0, "seed": 0,
     "optimiser.learning_rate": 0, "optimiser.weight_decay": 0, "optimiser.clip_norm": 0, "strength.maximum": 0,
-    "augment.crop_frames": 0, "augment.time_masks": 0, "augment.time_mask_frames": 0, "augment.frequency_masks": 0, "augment.frequency_mask_bins": 0,
+    "augment.crop_frames": 0, "augment.time_masks": 0, "augment.time_mask_frames": 0, "augment.frequency_masks": 0,
+    "augment.frequency_mask_bins": 0,
     "encoder.kernel_size": 1, "dann.hidden": 1, "features.n_fft": 16, "features.hop_length": 1, "features.n_mels": 1,
     "features.n_mfcc": 1, "audio.offset_s": 0, "audio.max_duration_s": 0.1, "audio.sample_rate_hz": 1000, "audio.trim_db": 0,
 }  # fmt: skip
-_FRACTIONS = ("validation_fraction", "max_failed_fraction", "label_smoothing", "encoder.dropout", "optimiser.warmup_fraction")
+_FRACTIONS = (
+    "validation_fraction",
+    "max_failed_fraction",
+    "label_smoothing",
+    "encoder.dropout",
+    "optimiser.warmup_fraction",
+)
 
 
 def _check(config: ConfigDict) -> None:

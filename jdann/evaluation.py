@@ -133,9 +133,7 @@ def row(
     first = scores_per_seed[0]
     confusion = np.sum([scores.confusion for scores in scores_per_seed], axis=0)
     recall = {name: _spread([scores.recall[index] for scores in scores_per_seed]) for index, name in enumerate(classes)}
-    per_speaker = {
-        name: _spread([scores.per_speaker[name] for scores in scores_per_seed]) for name in first.per_speaker
-    }
+    per_speaker = {name: _spread([scores.per_speaker[name] for scores in scores_per_seed]) for name in first.per_speaker}
     return {
         "method": method,
         "encoder": encoder,
@@ -185,9 +183,7 @@ def a_distance(source: np.ndarray, target: np.ndarray, seed: int) -> float:
 
     points = np.concatenate([source, target])
     domain = np.repeat([0, 1], [len(source), len(target)])
-    train, test, train_domain, test_domain = train_test_split(
-        points, domain, test_size=0.5, stratify=domain, random_state=seed
-    )
+    train, test, train_domain, test_domain = train_test_split(points, domain, test_size=0.5, stratify=domain, random_state=seed)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
     error = 1 - balanced_accuracy_score(test_domain, classifier.fit(train, train_domain).predict(test))
     return float(2 * (1 - 2 * error))

@@ -178,12 +178,9 @@ def _gather(job: Job, direction: Direction, train: Train, fitted: list[fitting.F
         best[:, split.test] = chosen[:, None]
     task = make_task(job, job.splits[0], direction)
     random = np.random.default_rng(0)
-    rows = tuple(
-        np.sort(random.permutation(r)[:_DIAGNOSED]) for r in (job.splits[0].source, job.splits[0].test)
-    )
+    rows = tuple(np.sort(random.permutation(r)[:_DIAGNOSED]) for r in (job.splits[0].source, job.splits[0].test))
     representation = tuple(
-        fitting.outputs(train, first.state, frames, r)[1][0]
-        for frames, r in zip((task.source, task.target), rows, strict=True)
+        fitting.outputs(train, first.state, frames, r)[1][0] for frames, r in zip((task.source, task.target), rows, strict=True)
     )
     history = tuple((split.name, one.history) for split, one in zip(job.splits, fitted, strict=True))
     return Outcome(job, logits, tested, first.record_at, best, history, representation, rows)  # pyright: ignore
@@ -210,9 +207,7 @@ def chosen_logits(outcome: Outcome, selection: str, emotion: np.ndarray) -> np.n
     scored = outcome.tested & (emotion >= 0)
     if not scored.any():
         return None
-    uar = [
-        [_uar(emotion[scored], logits[r, s][scored].argmax(-1)) for s in range(logits.shape[1])] for r in range(len(logits))
-    ]
+    uar = [[_uar(emotion[scored], logits[r, s][scored].argmax(-1)) for s in range(logits.shape[1])] for r in range(len(logits))]
     best = np.argmax(uar, axis=0)  # [seeds]
     return logits[best, np.arange(logits.shape[1])]
 
@@ -230,9 +225,7 @@ def result_rows(outcome: Outcome, direction: Direction, config: Any) -> list[dic
         logits = chosen_logits(outcome, selection, emotion)
         if logits is None:
             continue
-        scores = [
-            evaluation.score(emotion, one.argmax(-1), direction.target.speaker, len(config.emotions)) for one in logits
-        ]
+        scores = [evaluation.score(emotion, one.argmax(-1), direction.target.speaker, len(config.emotions)) for one in logits]
         scores = [s for s in scores if s is not None]
         if scores:
             job = outcome.job

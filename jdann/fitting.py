@@ -182,7 +182,13 @@ def _record(train: Train, task: Task, plan: Budget, tree: Any, epoch: int) -> An
 
     kept = (state.params, state.batch_stats)
     best = jax.tree.map(keep, kept, tree["best"])
-    return {**tree, "best": best, "best_risk": {"risk": np.where(better, risk, tree["best_risk"]["risk"])}, "record": record, "history": history}
+    return {
+        **tree,
+        "best": best,
+        "best_risk": {"risk": np.where(better, risk, tree["best_risk"]["risk"])},
+        "record": record,
+        "history": history,
+    }
 
 
 def _validation(logits: np.ndarray, emotion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +216,14 @@ def _empty(train: Train, task: Task, plan: Budget, keys: jax.Array, hyper: Hyper
     """What a checkpoint holds, before the first epoch: its shapes never change."""
     index = np.zeros((len(keys), plan.steps, plan.batch_size), np.int32)
     shapes = jax.eval_shape(
-        train.epoch, state, keys, hyper, task.source, task.emotion, task.target, Batches(index, index)  # pyright: ignore
+        train.epoch,
+        state,
+        keys,
+        hyper,
+        task.source,
+        task.emotion,
+        task.target,
+        Batches(index, index),  # pyright: ignore
     )[1]
     names = (*shapes, "validation_risk", "validation_uar")
     seeds, records = len(keys), len(plan.record_at)

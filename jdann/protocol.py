@@ -64,13 +64,17 @@ def inductive(
     source, validation = hold_out(emotion, speaker, validation_fraction, seed)
     fold = speaker_folds(target_speaker, folds, seed, "config.protocol=inductive")
     return [
-        Split(f"fold{k}", source, validation, np.flatnonzero(fold != k), np.flatnonzero(fold == k))
-        for k in range(fold.max() + 1)
+        Split(f"fold{k}", source, validation, np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)
     ]
 
 
 def supervised(
-    emotion: np.ndarray, speaker: Sequence[str | None], folds: int, by_speaker: bool, validation_fraction: float, seed: int
+    emotion: np.ndarray,
+    speaker: Sequence[str | None],
+    folds: int,
+    by_speaker: bool,
+    validation_fraction: float,
+    seed: int,
 ) -> list[Split]:
     """The ceiling: learns from labelled target utterances and predicts the others, in folds.
 

@@ -81,9 +81,10 @@ def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> li
     for domain in domains:
         check_failures(domain, config.max_failed_fraction)
         _describe(domain)
-    directions = [make_direction(*domains, config)]
+    source, target = domains
+    directions = [make_direction(source, target, config)]
     if config.both_directions:
-        directions.append(make_direction(*domains[::-1], config))
+        directions.append(make_direction(target, source, config))
     return directions
 
 
@@ -105,9 +106,7 @@ def _describe(domain: Domain) -> None:
         log.info("%s: %s", domain.corpus.name, note)
 
 
-def _train(
-    config: Any, directions: list[Direction], jobs: list[Job], path: Path
-) -> tuple[list[Outcome], list[dict[str, Any]]]:
+def _train(config: Any, directions: list[Direction], jobs: list[Job], path: Path) -> tuple[list[Outcome], list[dict[str, Any]]]:
     """Runs all jobs; returns their outcomes and the rows of history.csv."""
     from tensorboardX import SummaryWriter
 
@@ -168,9 +167,7 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
             scores = evaluation.score(direction.target.emotion, predicted, direction.target.speaker, len(config.emotions))
             if scores is not None:
                 names = (direction.source.corpus.name, direction.target.corpus.name)
-                rows.append(
-                    evaluation.row(experiment.BASELINE, "-", names, "last", "transductive", [scores], config.emotions)
-                )
+                rows.append(evaluation.row(experiment.BASELINE, "-", names, "last", "transductive", [scores], config.emotions))
     _add_gains(rows)
     synthetic = any(d.source.corpus.synthetic or d.target.corpus.synthetic for d in directions)
     return {
@@ -182,9 +179,7 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
         "normalise": config.features.normalise,
         "seeds": list(experiment.seeds(config)),
         "emotions": list(config.emotions),
-        "directions": [
-            {"source": _counts(d.source, config), "target": _counts(d.target, config)} for d in directions
-        ],
+        "directions": [{"source": _counts(d.source, config), "target": _counts(d.target, config)} for d in directions],
         "rows": rows,
         "predicted_share": shares,
         "diagnostics": diagnostics,

@@ -25,7 +25,7 @@ def ganin(progress: jax.typing.ArrayLike, gamma: jax.typing.ArrayLike = 10.0) ->
       lambda in [0, 1), the shape of `progress`: 0 at p = 0, .9866 at p = .5 and .9999 at p = 1 for gamma = 10.
     """
     progress = jnp.clip(jnp.asarray(progress, jnp.float32), 0.0, 1.0)
-    return 2.0 / (1.0 + jnp.exp(-gamma * progress)) - 1.0
+    return 2.0 / (1.0 + jnp.exp(-jnp.asarray(gamma) * progress)) - 1.0
 
 
 def strength_schedule(config: Any, total_steps: int) -> optax.Schedule:

@@ -116,7 +116,7 @@ def make_train(config: Any, encoder: nn.Module, method: Method, *, bins: int, wi
         encoder_key, classifier_key, method_key = jax.random.split(key, 3)
         features, length = jnp.zeros((2, window, bins)), jnp.full((2,), window, jnp.int32)
         variables = encoder.init(encoder_key, features, length, False)
-        representation, _ = _encode(encoder, variables["params"], variables.get("batch_stats", {}), features, length)
+        representation = _encode(encoder, variables["params"], variables.get("batch_stats", {}), features, length)
         dims = Dims(representation.shape[-1], len(config.emotions))
         params = {
             "encoder": variables["params"],
@@ -125,6 +125,11 @@ def make_train(config: Any, encoder: nn.Module, method: Method, *, bins: int, wi
         }
         opt_state = make_optimiser(config.optimiser, hyper, total_steps).init(params)
         return State(params, variables.get("batch_stats", {}), opt_state, jnp.zeros((), jnp.int32))
+
+    def classify(params: Any, representation: jax.Array) -> jax.Array:
+        logits = classifier.apply({"params": params["classifier"]}, representation)
+        assert isinstance(logits, jax.Array)
+        return logits
 
     def objective(
         params: Any, batch_stats: Any, source: Labelled, target: Unlabelled | None, strength: jax.Array, key: jax.Array
@@ -136,11 +141,9 @@ def make_train(config: Any, encoder: nn.Module, method: Method, *, bins: int, wi
         augment_key, dropout_key, method_key = jax.random.split(key, 3)
         features = spec_augment(augment_key, features, length, **masks)
         variables = {"params": params["encoder"], "batch_stats": batch_stats}
-        encoded, changed = encoder.apply(
-            variables, features, length, True, rngs={"dropout": dropout_key}, mutable=["batch_stats"]
-        )
+        encoded, changed = encoder.apply(variables, features, length, True, rngs={"dropout": dropout_key}, mutable=["batch_stats"])
         representation = encoded["representation"]
-        logits = classifier.apply({"params": params["classifier"]}, representation)
+        logits = classify(params, representation)
         n = len(source.emotion)
         risk = source_risk(logits[:n], source.emotion, config.label_smoothing)
         accuracy = (logits[:n].argmax(-1) == source.emotion).mean()
@@ -176,8 +179,8 @@ def make_train(config: Any, encoder: nn.Module, method: Method, *, bins: int, wi
     def outputs(state: State, frames: Frames, index: jax.Array) -> Outputs:
         def one(rows: jax.Array) -> Outputs:
             features, length = take(frames, rows, window)
-            representation, _ = _encode(encoder, state.params["encoder"], state.batch_stats, features, length)
-            return Outputs(classifier.apply({"params": state.params["classifier"]}, representation), representation)
+            representation = _encode(encoder, state.params["encoder"], state.batch_stats, features, length)
+            return Outputs(classify(state.params, representation), representation)
 
         logits, representation = jax.lax.map(one, index)  # [batches, batch, ...]
         return Outputs(logits.reshape(-1, logits.shape[-1]), representation.reshape(-1, representation.shape[-1]))
@@ -189,12 +192,11 @@ def make_train(config: Any, encoder: nn.Module, method: Method, *, bins: int, wi
     )
 
 
-def _encode(
-    encoder: nn.Module, params: Any, batch_stats: Any, features: jax.Array, length: jax.Array
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def _encode(encoder: nn.Module, params: Any, batch_stats: Any, features: jax.Array, length: jax.Array) -> jax.Array:
+    """The representation [batch, d], without augmentation, dropout or batch statistics."""
     encoded = encoder.apply({"params": params, "batch_stats": batch_stats}, features, length, False)
     assert isinstance(encoded, dict)
-    return encoded["representation"], encoded
+    return encoded["representation"]
 
 
 def _over_seeds(function: Callable[..., Any], axes: tuple[int | None, ...], seeds_in: str) -> Callable[..., Any]:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -158,13 +157,13 @@ def save_statistics(path: Path, direction: Direction) -> None:
         arrays[f"{domain}_mean"], arrays[f"{domain}_std"] = statistics.mean, statistics.std
     temporary = path.with_name(path.name + ".partial.npz")
     np.savez(temporary, allow_pickle=False, **arrays)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".partial")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _plain(value: Any) -> Any:

@@ -22,9 +22,7 @@ def corpora_dir() -> Path:
     default = Path(__file__).resolve().parents[2] / "shared" / "corpora"
     folder = Path(os.environ.get("JDANN_CORPORA", default))
     if not (folder / "ravdess.csv").is_file():
-        pytest.skip(
-            f"no real corpora in {folder}: set JDANN_CORPORA to the folder that holds ravdess.csv and casia.csv"
-        )
+        pytest.skip(f"no real corpora in {folder}: set JDANN_CORPORA to the folder that holds ravdess.csv and casia.csv")
     return folder
 
 

@@ -76,12 +76,7 @@ def test_part_is_that_of_the_whole(tmp_path, suffix):
 def test_reads_part_of_a_file_of_many_hours(tmp_path):
     file = tmp_path / "long.wav"
     frames = 16 * 3600 * 8000
-    header = (
-        b"RIFF"
-        + struct.pack("<I", 36 + 2 * frames)
-        + b"WAVEfmt "
-        + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
-    )
+    header = b"RIFF" + struct.pack("<I", 36 + 2 * frames) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
     with file.open("wb") as stream:
         stream.write(header + b"data" + struct.pack("<I", 2 * frames))
         stream.seek(44 + 2 * 8000 * 50000)
@@ -97,13 +92,7 @@ def _wav(samples, *, data_bytes=None, rate_hz=16000, channels=1):
     claimed = len(data) if data_bytes is None else data_bytes
     form = struct.pack("<IHHIIHH", 16, 1, channels, rate_hz, 2 * channels * rate_hz % 2**32, 2 * channels, 16)
     return (
-        b"RIFF"
-        + struct.pack("<I", min(36 + claimed, 2**32 - 1))
-        + b"WAVEfmt "
-        + form
-        + b"data"
-        + struct.pack("<I", claimed)
-        + data
+        b"RIFF" + struct.pack("<I", min(36 + claimed, 2**32 - 1)) + b"WAVEfmt " + form + b"data" + struct.pack("<I", claimed) + data
     )
 
 

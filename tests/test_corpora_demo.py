@@ -75,9 +75,7 @@ def test_second_call_does_nothing_and_force_makes_the_same(data_dir, monkeypatch
 
 
 def test_utterances_differ(data_dir):
-    digests = [
-        digest for file, digest in _digests(demo.folder(data_dir, sentences=2, speakers=2)).items() if "wav" in file
-    ]
+    digests = [digest for file, digest in _digests(demo.folder(data_dir, sentences=2, speakers=2)).items() if "wav" in file]
     assert len(set(digests)) == len(digests) == 40
 
 

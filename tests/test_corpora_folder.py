@@ -124,9 +124,7 @@ def test_transcripts_in_every_encoding(tmp_path, name, text, encoding):
 
 def test_transcripts_with_spaces_wrong_ids_and_rubbish(tmp_path):
     path = tmp_path / "0012.txt"
-    path.write_text(
-        "0011_000001 A dog, sad. Neutral\n0012_000002\tTwo  words\tHappy\n\nrubbish\n0012_000003 No label\n"
-    )
+    path.write_text("0011_000001 A dog, sad. Neutral\n0012_000002\tTwo  words\tHappy\n\nrubbish\n0012_000003 No label\n")
     assert esd.read_transcripts(path) == {
         "0012_000001": "A dog, sad.",
         "0012_000002": "Two  words",
@@ -210,9 +208,7 @@ def test_a_plain_folder_is_unlabelled(tmp_path):
 
 
 def test_folders_give_labels_and_speakers(tmp_path):
-    touch(
-        tmp_path, "all/anna/Freude/1.wav", "all/anna/train/Wut/2.wav", "all/bert/Wut/test/3.wav", "all/bert/misc/4.wav"
-    )
+    touch(tmp_path, "all/anna/Freude/1.wav", "all/anna/train/Wut/2.wav", "all/bert/Wut/test/3.wav", "all/bert/misc/4.wav")
     corpus = folder.load(tmp_path)
     assert [(u.emotion, u.speaker) for u in corpus.utterances] == [
         *(("happy", "anna"), ("angry", "anna"), ("angry", "bert"), (None, None)),
@@ -242,9 +238,7 @@ def test_unusable_folders(tmp_path):
     with pytest.raises(InputError, match=r"no audio in this folder; expected \.aif, .*\.wav"):
         folder.load(tmp_path)
     touch(tmp_path, "a.m4a", "b.txt", "__MACOSX/c.wav")
-    with pytest.raises(
-        InputError, match=r"no audio in this folder, only 1 that cannot be read, such as a\.m4a; expected"
-    ):
+    with pytest.raises(InputError, match=r"no audio in this folder, only 1 that cannot be read, such as a\.m4a; expected"):
         folder.load(tmp_path)
 
 

@@ -78,7 +78,5 @@ def test_languages_and_genders():
         "female",
         "diverse",
     ]
-    codes = [
-        labels._key(w) for code, (name, words) in labels.LANGUAGES.items() for w in {code, name.lower(), *words.split()}
-    ]
+    codes = [labels._key(w) for code, (name, words) in labels.LANGUAGES.items() for w in {code, name.lower(), *words.split()}]
     assert len(codes) == len(set(codes))

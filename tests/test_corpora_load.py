@@ -49,9 +49,7 @@ def test_auto_is_the_demo_corpus_until_esd_is_prepared(esd_root, data_dir):
         assert corpus.name == f"demo:{language}"
         assert corpus.description == f"demo corpus (synthesised speech), {description}"
         assert corpus.synthetic
-        assert (
-            f"ESD has not been prepared in {data_dir} for {description}, so this is the demo corpus" in corpus.notes[0]
-        )
+        assert f"ESD has not been prepared in {data_dir} for {description}, so this is the demo corpus" in corpus.notes[0]
         assert {u.language for u in corpus.utterances} == {language}
     prepared.prepare_esd(esd_root, data_dir)
     corpus = load("auto:en", FIVE, data_dir)
@@ -92,9 +90,7 @@ def test_a_folder_in_two_languages(esd_root):
 
 def test_a_manifest_in_two_languages(esd_root):
     table = esd_root / "all.csv"
-    table.write_text(
-        "file,language\n" + "".join(f"{f},{'zh' if f[:2] == '00' and f[2] == '0' else 'en'}\n" for f in ESD)
-    )
+    table.write_text("file,language\n" + "".join(f"{f},{'zh' if f[:2] == '00' and f[2] == '0' else 'en'}\n" for f in ESD))
     assert load(str(table), FIVE).description == "all.csv, Mandarin and English"
     assert files(load(f"{table}:en", FIVE)) == list(ESD[1:])
 
@@ -149,9 +145,7 @@ def test_unknown_names(spec, expected):
 
 def test_a_folder_of_which_nothing_can_be_used(tmp_path):
     (tmp_path / "03-02-06-01-01-01-01.wav").touch()
-    with pytest.raises(
-        InputError, match=r"holds no utterance that can be used \(1 songs were left out: only speech is"
-    ):
+    with pytest.raises(InputError, match=r"holds no utterance that can be used \(1 songs were left out: only speech is"):
         load(str(tmp_path), FIVE)
 
 
@@ -173,9 +167,7 @@ def test_the_fingerprint_follows_the_samples_and_not_the_labels(esd_root):
     header = "file,emotion,speaker,language,start,end\n"
     first = of(header + f"{ESD[0]},happy,a,en,0,\n{ESD[1]},sad,b,en,0,\n")
     assert of(header + f"{ESD[0]},sad,c,zh,0,\n{ESD[1]},,,,,\n") == first
-    assert of(header + f"{ESD[1]},sad,b,en,0,\n{ESD[0]},happy,a,en,0,\n") != first, (
-        "caches are in the order of the rows"
-    )
+    assert of(header + f"{ESD[1]},sad,b,en,0,\n{ESD[0]},happy,a,en,0,\n") != first, "caches are in the order of the rows"
     assert of(header + f"{ESD[0]},happy,a,en,0.01,\n{ESD[1]},sad,b,en,0,\n") != first
     assert of(header + f"{ESD[0]},happy,a,en,0,0.05\n{ESD[1]},sad,b,en,0,\n") != first
     assert of(header + f"{ESD[0]},happy,a,en,0,\n") != first

@@ -89,9 +89,7 @@ def test_reading_from_threads_and_after_pickling(data_dir):
     corpus = prepared.load(data_dir)
     again = pickle.loads(pickle.dumps(corpus))
     with ThreadPoolExecutor(4) as pool:
-        for utterance, (samples, _) in zip(
-            again.utterances * 20, pool.map(again.read, again.utterances * 20), strict=True
-        ):
+        for utterance, (samples, _) in zip(again.utterances * 20, pool.map(again.read, again.utterances * 20), strict=True):
             np.testing.assert_array_equal(samples, samples_of(utterance.file))
 
 
@@ -138,9 +136,7 @@ def test_interrupted_preparation_leaves_nothing(root, tmp_path, monkeypatch, err
 
 def test_folders_that_cannot_be_written(root, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    with pytest.raises(
-        InputError, match=r"file: cannot be written \(.*\); make room, or choose another folder with --data-dir"
-    ):
+    with pytest.raises(InputError, match=r"file: cannot be written \(.*\); make room, or choose another folder with --data-dir"):
         prepared.prepare_esd(root, tmp_path / "file")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))

@@ -88,9 +88,7 @@ def test_frames_are_librosas():
     stft = {"n_fft": 1024, "hop_length": 256}
     for i in (0, 2, 4, 6):
         clip = y[i, : LENGTHS[i]]
-        ours = dict(
-            zip(("mel", "mfcc", "zcr", "contrast"), np.split(features[i].T, [64, 104, 105, 112])[:4], strict=True)
-        )
+        ours = dict(zip(("mel", "mfcc", "zcr", "contrast"), np.split(features[i].T, [64, 104, 105, 112])[:4], strict=True))
         theirs = {
             "mel": librosa.power_to_db(librosa.feature.melspectrogram(y=clip, sr=16000, n_mels=64, **stft)),
             "mfcc": librosa.feature.mfcc(y=clip, sr=16000, n_mfcc=40, n_mels=64, **stft),

@@ -115,9 +115,7 @@ def test_arguments_mean_what_they_mean_in_librosa(ours, theirs, options):
 
 @pytest.mark.filterwarnings("error")
 def test_every_transformation_keeps_librosas_precision():
-    y = edge_cases(16000)["tone"].reshape(4, -1)[
-        :, :1500
-    ]  # in single precision its empty bins would be 1e-7 of the peak
+    y = edge_cases(16000)["tone"].reshape(4, -1)[:, :1500]  # in single precision its empty bins would be 1e-7 of the peak
     expected = librosa.stft(y, n_fft=512)
 
     def stft(clip):

@@ -32,7 +32,9 @@ def test_equals_the_construction_by_stop_gradient(strength):
 
 def test_any_pytree_and_floating_dtype():
     tree = {"a": jnp.ones(3, jnp.bfloat16), "b": (jnp.ones((2, 2), jnp.float16), jnp.ones((), jnp.float32))}
-    gradient = jax.grad(lambda t: sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(gradient_reversal(t, 0.5))))(tree)
+    gradient = jax.grad(lambda t: sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(gradient_reversal(t, 0.5))))(
+        tree
+    )
     assert jax.tree.map(lambda g: g.dtype, gradient) == jax.tree.map(lambda x: x.dtype, tree)
     assert all(np.all(np.asarray(g, np.float32) == -0.5) for g in jax.tree.leaves(gradient))
 

@@ -22,7 +22,10 @@ def rows(i):
     return slice(START[i], START[i] + LENGTH[i])
 
 
-@pytest.mark.parametrize(("by", "together"), [("speaker", [[0, 2], [1], [3]]), ("corpus", [[0, 1, 2, 3]]), ("utterance", [[0], [1], [2], [3]])])
+@pytest.mark.parametrize(
+    ("by", "together"),
+    [("speaker", [[0, 2], [1], [3]]), ("corpus", [[0, 1, 2, 3]]), ("utterance", [[0], [1], [2], [3]])],
+)
 def test_equals_scikit_learn_within_each_group(values, by, together):
     group, _ = grouping(by, SPEAKER)
     normalised = apply(fit(values, START, LENGTH, group), values, START, LENGTH, group, window=6)

@@ -10,7 +10,9 @@ from jdann.errors import InputError
 from jdann.schedules import ganin, learning_rate_schedule, strength_schedule
 
 
-@pytest.mark.parametrize(("progress", "expected"), [(0.0, 0.0), (0.5, math.tanh(2.5)), (1.0, math.tanh(5.0)), (7.0, math.tanh(5.0))])
+@pytest.mark.parametrize(
+    ("progress", "expected"), [(0.0, 0.0), (0.5, math.tanh(2.5)), (1.0, math.tanh(5.0)), (7.0, math.tanh(5.0))]
+)
 def test_ganin_equals_its_hyperbolic_form(progress, expected):
     # 2 / (1 + exp(-10 p)) - 1 = tanh(5 p), and p is clamped
     np.testing.assert_allclose(ganin(progress), expected, atol=1e-6)
@@ -28,7 +30,9 @@ def test_warmup_cosine_rises_then_falls_to_zero():
     config = base_config().optimiser
     config.warmup_fraction = 0.1
     schedule = learning_rate_schedule(config, 100)
-    np.testing.assert_allclose([schedule(0), schedule(5), schedule(10), schedule(55), schedule(100)], [0, 0.5, 1, 0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        [schedule(0), schedule(5), schedule(10), schedule(55), schedule(100)], [0, 0.5, 1, 0.5, 0], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["warmup_cosine", "constant", "one_cycle"])

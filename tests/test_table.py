@@ -52,9 +52,7 @@ def _results(seeds=2, synthetic=False, names=("esd:en", "esd:zh")):
         "emotions": list(EMOTIONS),
         "directions": [{side: {"name": name} for side, name in zip(("source", "target"), names, strict=True)}],
         "rows": rows,
-        "predicted_share": [
-            {"method": "dann", "encoder": "conv1d", "source": names[0], "target": names[1], "share": share}
-        ],
+        "predicted_share": [{"method": "dann", "encoder": "conv1d", "source": names[0], "target": names[1], "share": share}],
     }
 
 

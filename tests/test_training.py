@@ -45,9 +45,7 @@ EPOCHS = 2
 def functions(method, how="map"):
     config = small_config(seeds_in=how)
     encoder = make_encoder(config.encoder)
-    return make_train(
-        config, encoder, make_method(method, config), bins=BINS, window=WINDOW, total_steps=EPOCHS * STEPS
-    )
+    return make_train(config, encoder, make_method(method, config), bins=BINS, window=WINDOW, total_steps=EPOCHS * STEPS)
 
 
 def run(method, how="map", seeds=(0,), strength=1.0, target_seed=2, learning_rate=1e-2):
@@ -92,7 +90,15 @@ def test_diagnostics_follow_the_schedules():
     _, state, metrics = run("dann", strength=0.5)
     assert int(state.step[0]) == 2 * STEPS
     np.testing.assert_allclose(metrics["strength"][0], 0.5 * np.tanh(5 * np.arange(3, 6) / 6), rtol=1e-5)
-    assert {"loss", "source_risk", "source_accuracy", "domain_loss", "domain_accuracy", "gradient_norm", "learning_rate"} <= set(metrics)
+    assert {
+        "loss",
+        "source_risk",
+        "source_accuracy",
+        "domain_loss",
+        "domain_accuracy",
+        "gradient_norm",
+        "learning_rate",
+    } <= set(metrics)
 
 
 def test_no_recompilation_for_another_learning_rate_or_strength():

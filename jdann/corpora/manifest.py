@@ -169,9 +169,7 @@ def _span(path: Path, line: int, row: dict[str, str]) -> tuple[float, float | No
     start_s = _seconds(path, line, "start", row["start"]) if row["start"] else 0.0
     end_s = _seconds(path, line, "end", row["end"]) if row["end"] else None
     if end_s is not None and end_s <= start_s:
-        raise InputError(
-            f"{path}: line {line} starts at {start_s:g} s and ends at {end_s:g} s; `end` must be later than `start`"
-        )
+        raise InputError(f"{path}: line {line} starts at {start_s:g} s and ends at {end_s:g} s; `end` must be later than `start`")
     return start_s, end_s
 
 

@@ -81,9 +81,7 @@ class Esd(tfds.core.GeneratorBasedBuilder):
             homepage="https://hltsingapore.github.io/ESD/",
             features=tfds.features.FeaturesDict(
                 {
-                    "samples": tfds.features.Tensor(
-                        shape=(None,), dtype=np.int16, encoding=tfds.features.Encoding.BYTES
-                    ),
+                    "samples": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding=tfds.features.Encoding.BYTES),
                     "sample_rate_hz": np.int32,
                     **{name: tfds.features.Text() for name in ("text", *_TEXTS)},
                 }
@@ -174,9 +172,7 @@ def prepare_esd(root: Path, data_dir: Path | None = None, *, force: bool = False
             shutil.rmtree(target)
         _write(Esd(corpus, root, data_dir))
     except (OSError, RuntimeError) as error:  # a RuntimeError is TFDS's word for a disk that fills up
-        raise InputError(
-            f"{data_dir}: cannot be written ({error}); make room, or choose another folder with --data-dir"
-        ) from error
+        raise InputError(f"{data_dir}: cannot be written ({error}); make room, or choose another folder with --data-dir") from error
     return _preparation(data_dir, already=False)
 
 
@@ -237,9 +233,7 @@ def load(data_dir: Path) -> Corpus:
       InputError: where it has not been prepared, or where its files cannot be read.
     """
     if not is_prepared(data_dir):
-        raise InputError(
-            f"{data_dir}: ESD has not been prepared there; run `jdann prepare esd FOLDER` on your copy of ESD"
-        )
+        raise InputError(f"{data_dir}: ESD has not been prepared there; run `jdann prepare esd FOLDER` on your copy of ESD")
     try:
         metadata = _metadata(data_dir)
         utterances = tuple(Utterance(**row) for row in metadata["utterances"])

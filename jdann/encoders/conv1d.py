@@ -65,7 +65,6 @@ def conv1d(config: Any) -> Conv1d:
     channels, strides = tuple(config.channels), tuple(config.strides)
     if len(channels) != len(strides) or not channels:
         raise InputError(
-            f"encoder.channels {channels} and encoder.strides {strides}: expected one entry a layer in each; "
-            "change them together"
+            f"encoder.channels {channels} and encoder.strides {strides}: expected one entry a layer in each; change them together"
         )
     return Conv1d(channels, config.kernel_size, strides, config.dropout)

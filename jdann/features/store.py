@@ -109,9 +109,7 @@ def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> N
         os.fsync(file.fileno())
     (folder / "skipped.json").write_text(json.dumps(sorted(reasons)))
     kept = np.flatnonzero(length)
-    np.savez(
-        folder / "index.npz", kept=kept, start=start[kept], length=length[kept], duration_s=duration_s[kept], cut=cut
-    )
+    np.savez(folder / "index.npz", kept=kept, start=start[kept], length=length[kept], duration_s=duration_s[kept], cut=cut)
 
 
 def _buckets(
@@ -120,9 +118,7 @@ def _buckets(
     """Decoded clips in batches of one padded length each, a batch as soon as it is full. Failures go to `reasons`."""
     waiting: dict[int, tuple[list[int], list[tuple[audio.Clip, int]]]] = {}
     bucket = round(_BUCKET_S * sample_rate_hz)
-    for i, clip in track(
-        _decoded(corpus, audio_config), f"Features of {corpus.name}", len(corpus.utterances), "utterances"
-    ):
+    for i, clip in track(_decoded(corpus, audio_config), f"Features of {corpus.name}", len(corpus.utterances), "utterances"):
         if isinstance(clip, str):
             reasons.append((i, clip))
             continue

@@ -85,9 +85,7 @@ def rms(
     return safe_sqrt(apply_matrix(weights, S**2))
 
 
-def delta(
-    data: jax.Array | np.ndarray, *, width: int = 9, order: int = 1, axis: int = -1, mode: str = "interp"
-) -> jax.Array:
+def delta(data: jax.Array | np.ndarray, *, width: int = 9, order: int = 1, axis: int = -1, mode: str = "interp") -> jax.Array:
     """Local derivative by a Savitzky-Golay filter, as `librosa.feature.delta`.
 
     Args:

@@ -48,33 +48,25 @@ def outcomes(
             figure = figures.per_speaker(per_speaker, f"Accuracy of each target speaker, {title}")
             figures.save(figure, folder / f"per-speaker{suffix}.png")
         if tsne:
-            _representations(
-                folder, suffix, direction, [o for o in outcomes if o.job.direction == d], results["emotions"]
-            )
+            _representations(folder, suffix, direction, [o for o in outcomes if o.job.direction == d], results["emotions"])
 
 
-def _representations(
-    folder: Path, suffix: str, direction: Direction, outcomes: Sequence[Outcome], emotions: Sequence[str]
-) -> None:
+def _representations(folder: Path, suffix: str, direction: Direction, outcomes: Sequence[Outcome], emotions: Sequence[str]) -> None:
     """Each adapted method's representations beside those of source_only with the same encoder."""
     before = {o.job.encoder: o for o in outcomes if o.job.method == "source_only"}
     for after in outcomes:
         if after.job.method in ("source_only", *SUPERVISED) or after.job.encoder not in before:
             continue
-        layouts = []
-        shown = np.zeros(0, int)
-        for outcome in (before[after.job.encoder], after):
-            layout, shown = training_figures.tsne(np.concatenate(outcome.representation), seed=0)
-            layouts.append(layout)
-        domains = (direction.source, direction.target)
-        domain = np.repeat(
-            [f"source: {domains[0].corpus.name}", f"target: {domains[1].corpus.name}"], [len(r) for r in after.rows]
-        )
-        emotion = np.concatenate([d.emotion[rows] for d, rows in zip(domains, after.rows, strict=True)])
+        before_layout, shown = training_figures.tsne(np.concatenate(before[after.job.encoder].representation), seed=0)
+        after_layout, _ = training_figures.tsne(np.concatenate(after.representation), seed=0)
+        source, target = direction.source, direction.target
+        domain = [f"source: {source.corpus.name}"] * len(after.rows[0]) + [f"target: {target.corpus.name}"] * len(after.rows[1])
+        emotion = np.concatenate([source.emotion[after.rows[0]], target.emotion[after.rows[1]]])
         figure = training_figures.representations(
-            *layouts,
-            [str(domain[i]) for i in shown],
-            [emotions[emotion[i]] if emotion[i] >= 0 else None for i in shown],
+            before_layout,
+            after_layout,
+            [domain[i] for i in shown],
+            [emotions[e] if e >= 0 else None for e in emotion[shown].tolist()],
             f"Representations ({_label(after.job.method, after.job.encoder)}), laid out by t-SNE",
         )
         figures.save(figure, folder / f"tsne-{after.job.method}-{after.job.encoder}{suffix}.png")
@@ -85,13 +77,13 @@ def _label(method: str, encoder: str) -> str:
 
 
 def _by_emotion(domain: Domain, emotions: Sequence[str]) -> dict[str | None, int]:
-    counts: dict[str | None, int] = {name: int((domain.emotion == i).sum()) for i, name in enumerate(emotions)}
+    counts: dict[str | None, int] = {str(name): int((domain.emotion == i).sum()) for i, name in enumerate(emotions)}
     unlabelled = int((domain.emotion < 0).sum())
     return counts | ({None: unlabelled} if unlabelled else {})
 
 
 def _by_speaker(domain: Domain, emotions: Sequence[str]) -> dict[str | None, Counter[str | None]]:
     counts: dict[str | None, Counter[str | None]] = {}
-    for speaker, emotion in zip(domain.speaker, domain.emotion, strict=True):
-        counts.setdefault(speaker, Counter())[emotions[emotion] if emotion >= 0 else None] += 1
+    for speaker, emotion in zip(domain.speaker, domain.emotion.tolist(), strict=True):
+        counts.setdefault(speaker, Counter())[str(emotions[emotion]) if emotion >= 0 else None] += 1
     return counts

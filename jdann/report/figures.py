@@ -123,9 +123,7 @@ def _name_ticks(axes: "Axes", figure: "Figure", names: Sequence[str]) -> None:
     inches = figure.get_figwidth() * 0.85
     upright = sum(len(short(name)) for name in names) * 0.09 > inches
     every = ceil(len(names) * _NAME_INCHES / inches)
-    axes.set_xticks(
-        range(0, len(names), every), [short(name) for name in names[::every]], rotation=90 if upright else 0
-    )
+    axes.set_xticks(range(0, len(names), every), [short(name) for name in names[::every]], rotation=90 if upright else 0)
     axes.set_xlim(-0.6, len(names) - 0.4)
 
 

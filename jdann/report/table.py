@@ -63,10 +63,7 @@ def _drawn(table: _Table, direction: str) -> "Table":
         drawn.add_column(Text(table.header[column]), justify=justify, overflow="fold", no_wrap=name)
     for index, cells in enumerate(table.rows):
         if cells[_DIRECTION] == direction:
-            texts = [
-                Text(cell.replace(", ", ",\n"), "bold" if (index, c) in table.best else "")
-                for c, cell in enumerate(cells)
-            ]
+            texts = [Text(cell.replace(", ", ",\n"), "bold" if (index, c) in table.best else "") for c, cell in enumerate(cells)]
             drawn.add_row(*(texts[column] for column in columns))
     return drawn
 
@@ -89,10 +86,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     for table in _tables(results):
         rule = ["---:" if column > _DIRECTION else "---" for column in range(len(table.header))]
         rows = [
-            [
-                f"**{cell}**" if (index, column) in table.best else cell.replace("|", r"\|")
-                for column, cell in enumerate(cells)
-            ]
+            [f"**{cell}**" if (index, column) in table.best else cell.replace("|", r"\|") for column, cell in enumerate(cells)]
             for index, cells in enumerate(table.rows)
         ]
         parts.append("\n".join(line(cells) for cells in (table.header, rule, *rows)))

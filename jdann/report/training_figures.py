@@ -169,8 +169,5 @@ def _dot_legend(axes: "Axes", colours: Mapping[str, str]) -> None:
     """Dots with their names, to the right of a panel."""
     from matplotlib.lines import Line2D
 
-    dots = [
-        Line2D([], [], marker="o", linestyle="", color=colour, label=plain(fill(name, 22)))
-        for name, colour in colours.items()
-    ]
+    dots = [Line2D([], [], marker="o", linestyle="", color=colour, label=plain(fill(name, 22))) for name, colour in colours.items()]
     axes.legend(handles=dots, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

@@ -165,8 +165,9 @@ def test_both_directions_both_ceilings_and_folds(tones, data_dir, tmp_path):
 
 
 def test_nan_stops_the_run_and_names_the_step(tones, data_dir, tmp_path, capsys):
+    wild = ("learning_rate=1e38", "name=sgd", "clip_norm=0", "schedule=constant")
+    overrides = ("--config.methods=source_only", *(f"--config.optimiser.{o}" for o in wild))
     with pytest.raises(SystemExit) as stopped:
-        main(arguments(*tones, tmp_path / "run", data_dir, "--config.optimiser.learning_rate=1e38", "--config.methods=source_only",
-                       "--config.optimiser.name=sgd", "--config.optimiser.clip_norm=0", "--config.optimiser.schedule=constant"))  # fmt: skip
+        main(arguments(*tones, tmp_path / "run", data_dir, *overrides))
     assert stopped.value.code == 1
     assert "is not finite at step" in capsys.readouterr().err.splitlines()[-1]
