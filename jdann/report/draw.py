@@ -66,7 +66,7 @@ def _representations(folder: Path, suffix: str, direction: Direction, outcomes: 
             before_layout,
             after_layout,
             [domain[i] for i in shown],
-            [emotions[e] if e >= 0 else None for e in emotion[shown].tolist()],
+            [str(emotions[e]) if e >= 0 else None for e in emotion[shown].tolist()],
             f"Representations ({_label(after.job.method, after.job.encoder)}), laid out by t-SNE",
         )
         figures.save(figure, folder / f"tsne-{after.job.method}-{after.job.encoder}{suffix}.png")
