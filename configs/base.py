@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
     config.encoder.name = "conv1d"  # "conv1d" or "resnet50"; several, separated by commas, are run one after the other
     config.encoder.channels = (64, 64, 64, 64)  # conv1d: one entry a layer
     config.encoder.kernel_size = 5  # conv1d: frames
-    config.encoder.strides = (2, 1, 2, 1)  # conv1d: one entry a layer
+    config.encoder.strides = (2, 2, 2, 1)  # conv1d: one entry a layer
     config.encoder.dropout = 0.3
 
     # --- Methods -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The two corpora of a run, ready to train on: features computed, normalised, on the device."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,46 +80,50 @@ def check_failures(domain: Domain, max_failed_fraction: float) -> None:
         raise InputError(f"{domain.corpus.name}: no utterance can be used; give a corpus with audio")
 
 
-def make_direction(source: Domain, target: Domain, config: Any) -> Direction:
+def make_direction(source: Domain, target: Domain, config: Any, opposite: Direction | None = None) -> Direction:
     """Normalises both domains and puts them on the device.
+
+    Args:
+      source: the labelled domain.
+      target: the domain to adapt to.
+      config: read are emotions and features.
+      opposite: from `target` to `source`; its arrays are shared where normalisation does not depend on the direction.
 
     Raises:
       InputError: the source has fewer than two emotions, or source and target are the same.
     """
-    present = [name for i, name in enumerate(config.emotions) if (source.emotion == i).any()]
+    _check_pair(source, target, config.emotions)
+    bins = source.features.values.shape[1]
+    vector = config.features.recipe == "poster"  # one row of values becomes as many frames of one bin
+    longest = max(int(source.features.length.max()), int(target.features.length.max()))
+    window = bins if vector else -(-longest // _WINDOW_MULTIPLE) * _WINDOW_MULTIPLE
+    by = config.features.normalise
+    if opposite is not None and by != "source":
+        frames, statistics = (opposite.target_frames, opposite.source_frames), opposite.statistics[::-1]
+    else:
+        of_source = normalise.identity(bins) if by == "none" else _fit(source)
+        statistics = (of_source, of_source if by in ("source", "none") else _fit(target))
+        frames = tuple(_frames(d, s, window, vector) for d, s in zip((source, target), statistics, strict=True))
+    return Direction(source, target, frames[0], frames[1], (statistics[0], statistics[1]), window, 1 if vector else bins)
+
+
+def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None:
+    present = [name for i, name in enumerate(emotions) if (source.emotion == i).any()]
     if len(present) < 2:
         found = present[0] if present else "none"
         raise InputError(
-            f"{source.corpus.name}: the source needs labelled utterances of at least two of {', '.join(config.emotions)}; "
+            f"{source.corpus.name}: the source needs labelled utterances of at least two of {', '.join(emotions)}; "
             f"found {found}: check its emotion column or folders"
         )
-    if {u.path or u.file for u in source.features.utterances} == {u.path or u.file for u in target.features.utterances}:
+    if _places(source) == _places(target):
         raise InputError(
             f"{source.corpus.name}: source and target are the same utterances; give another target, or see "
             "--config.methods=supervised for recognition within one corpus"
         )
-    longest = max(int(source.features.length.max()), int(target.features.length.max()))
-    window = -(-longest // _WINDOW_MULTIPLE) * _WINDOW_MULTIPLE
-    vector = config.features.recipe == "poster"
-    source_statistics = _fit(source)
-    by_source = config.features.normalise == "source"
-    target_statistics = source_statistics if by_source else _fit(target)
-    if config.features.normalise == "none":
-        bins = source.features.values.shape[1]
-        identity = normalise.Statistics(np.zeros((1, bins), np.float32), np.ones((1, bins), np.float32), ("none",))
-        source_statistics = target_statistics = identity
-    bins = source.features.values.shape[1]
-    if vector:  # one row of values becomes as many frames of one bin
-        window = bins
-    return Direction(
-        source,
-        target,
-        _frames(source, source_statistics, window, vector),
-        _frames(target, target_statistics, window, vector),
-        (source_statistics, target_statistics),
-        window,
-        1 if vector else bins,
-    )
+
+
+def _places(domain: Domain) -> set[tuple[str, float]]:
+    return {(u.path or u.file, u.start_s) for u in domain.features.utterances}
 
 
 def _fit(domain: Domain) -> normalise.Statistics:

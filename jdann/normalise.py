@@ -74,6 +74,11 @@ def fit(values: np.ndarray, start: np.ndarray, length: np.ndarray, group: Sequen
     return Statistics((mean + centre).astype(np.float32), std.astype(np.float32), groups)
 
 
+def identity(bins: int) -> Statistics:
+    """Statistics that change nothing."""
+    return Statistics(np.zeros((1, bins), np.float32), np.ones((1, bins), np.float32), ("none",))
+
+
 def apply(
     statistics: Statistics, values: np.ndarray, start: np.ndarray, length: np.ndarray, group: Sequence[str], window: int
 ) -> np.ndarray:

@@ -84,7 +84,7 @@ def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> li
     source, target = domains
     directions = [make_direction(source, target, config)]
     if config.both_directions:
-        directions.append(make_direction(target, source, config))
+        directions.append(make_direction(target, source, config, opposite=directions[0]))
     return directions
 
 
@@ -160,6 +160,7 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
         })  # fmt: skip
     if config.baseline:
         for direction in directions:
+            log.info("%s: support vector machine on utterance statistics, the row to beat", direction.name)
             predicted = experiment.baseline_predictions(direction, config)
             if predicted is None:
                 continue
