@@ -29,9 +29,6 @@ def get_config() -> ConfigDict:
     config.audio.level_db = 0.0
     config.features.recipe = "poster"
     config.features.normalise = "corpus"
-    config.augment.crop_frames = 0  # the 149 numbers have no time axis to cut or mask
-    config.augment.time_masks = 0
-    config.augment.frequency_masks = 0
     config.baseline = False
     config.evaluate_every = 1  # the published checkpoint is the best of all epochs
     return config

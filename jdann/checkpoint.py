@@ -24,6 +24,11 @@ class Checkpoints:
         self._manager.save(epochs_done, args=ocp.args.Composite(**saved))
         self._manager.wait_until_finished()
 
+    def drop_after(self, epochs_done: int) -> None:
+        """Removes checkpoints of later epochs, which could not be read: their numbers are about to be written again."""
+        for later in [number for number in self._manager.all_steps() if number > epochs_done]:
+            self._manager.delete(later)
+
     def restore(self, template: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         """The newest checkpoint that can be read.
 
@@ -41,15 +46,18 @@ class Checkpoints:
                 wanted = ocp.args.Composite(**{name: ocp.args.StandardRestore(tree) for name, tree in template.items()})
                 restored = self._manager.restore(epochs_done, args=wanted)
                 return epochs_done, {name: restored[name] for name in template}
+            except MemoryError:
+                raise
             except Exception as error:  # whatever a damaged file makes Orbax raise
+                if "RESOURCE_EXHAUSTED" in str(error):
+                    raise
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 log.warning(
-                    "checkpoint %s/%d cannot be read (%s); using an earlier one",
+                    "checkpoint %s/%d cannot be read (%s); looking for an earlier one",
                     self._manager.directory,
                     epochs_done,
                     reason,
                 )
-                self._manager.delete(epochs_done)
         return None
 
 

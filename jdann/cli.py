@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jdann.errors import InputError
+from jdann.errors import DivergenceError, InputError
 
 COMMANDS = ("train", "prepare", "corpora", "evaluate")
 log = logging.getLogger("jdann")
@@ -31,12 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = f" ({error.filename})" if error.filename else ""
             _stop(f"the disk is full{where}: free some space, or choose another --workdir or --data-dir, then --resume", 2)
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            _stop(f"{error.filename}: {error.strerror}; choose a --workdir and --data-dir that you may write to", 2)
-        raise
+        if error.filename is None:
+            raise
+        _stop(f"{error.filename}: {error.strerror}; choose a --workdir and --data-dir that you may write to", 2)
+    except DivergenceError as error:
+        _stop(str(error), 1)
     except Exception as error:
-        if type(error).__name__ == "DivergenceError":
-            _stop(str(error), 1)
+        if "No space left on device" in str(error):  # Orbax wraps it
+            _stop("the disk is full: free some space, or choose another --workdir, then --resume", 2)
         raise
 
 
@@ -69,10 +71,17 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
 
 def _data_dir(given: Path | None) -> Path:
     if given is not None:
-        return given.expanduser()
+        return _expanded(given)
     if "TFDS_DATA_DIR" in os.environ:
         return Path(os.environ["TFDS_DATA_DIR"]).expanduser()
     return Path("~/tensorflow_datasets").expanduser()  # what TFDS takes where nothing else is said
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _train(arguments: list[str]) -> None:
@@ -89,7 +98,7 @@ def _train(arguments: list[str]) -> None:
     from jdann.configuration import load_config
 
     config = load_config(given.config, _overrides(overrides))
-    path = given.workdir or Path("runs") / Path(given.config).stem
+    path = _expanded(given.workdir) if given.workdir else Path("runs") / Path(given.config).stem
     from jdann.run import run
 
     results = run(config, path, _data_dir(given.data_dir), resume=given.resume, overwrite=given.overwrite)

@@ -1,9 +1,9 @@
 """Configs: found, overridden from the command line, checked, written down."""
 
-import hashlib
 import importlib.util
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,6 @@ def load_config(name: str, overrides: Sequence[tuple[str, str]] = ()) -> FrozenC
 def to_dict(config: Any) -> dict[str, Any]:
     """The config as plain nested dicts and lists, for JSON."""
     return json.loads(json.dumps(config.to_dict()))
-
-
-def fingerprint(config: Any) -> str:
-    """A short hash of everything in the config."""
-    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _run(path: Path) -> ConfigDict:
@@ -112,9 +107,7 @@ def _parse(key: str, text: str, current: Any) -> Any:
 def _nearest(config: ConfigDict, key: str) -> str:
     import difflib
 
-    keys = []
-    for name, value in config.items():
-        keys += [f"{name}.{inner}" for inner in value] if isinstance(value, ConfigDict) else [name]
+    keys = [name for name, _ in _leaves(config)]
     leaf = key.rsplit(".")[-1]
     near = difflib.get_close_matches(key, keys, n=1) or [k for k in keys if k.rsplit(".")[-1] == leaf][:1]
     return f" (did you mean {near[0]}?)" if near else ""
@@ -147,12 +140,32 @@ def _check(config: ConfigDict) -> None:
         value = _get(config, key)
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"config.{key} is {value}; expected a fraction between 0 and 1")
+    for key, value in _leaves(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"config.{key} is {value}; expected a finite number")
+        if isinstance(value, tuple) and key.startswith("encoder.") and (not value or min(value) < 1):
+            raise InputError(f"config.{key} is {value}; expected whole numbers of at least 1")
+    if config.validation_fraction == 1:
+        raise InputError("config.validation_fraction is 1; expected less, so that something is left to learn from")
+    if config.seed + config.seeds > 2**32:
+        raise InputError(f"config.seed is {config.seed}; expected less than 2**32 with all seeds")
+    encoders = [name.strip() for name in config.encoder.name.split(",")]
+    if len(set(encoders)) != len(encoders):
+        raise InputError(f"config.encoder.name is {config.encoder.name!r}; expected each encoder once")
     if len(set(config.emotions)) != len(config.emotions) or len(config.emotions) < 2:
         raise InputError(f"config.emotions is {tuple(config.emotions)}; expected at least two, each once")
     if not config.methods or len(set(config.methods)) != len(config.methods):
         raise InputError(f"config.methods is {tuple(config.methods)}; expected at least one, each once")
     if config.protocol not in ("transductive", "inductive"):
         raise InputError(f"config.protocol is {config.protocol!r}; choose transductive or inductive")
+
+
+def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _get(config: ConfigDict, key: str) -> Any:

@@ -1,5 +1,6 @@
 """The two corpora of a run, ready to train on: features computed, normalised, on the device."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,15 +116,16 @@ def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None
             f"{source.corpus.name}: the source needs labelled utterances of at least two of {', '.join(emotions)}; "
             f"found {found}: check its emotion column or folders"
         )
-    if _places(source) == _places(target):
+    shared = len(_places(source) & _places(target))
+    if shared:
         raise InputError(
-            f"{source.corpus.name}: source and target are the same utterances; give another target, or see "
-            "--config.methods=supervised for recognition within one corpus"
+            f"{source.corpus.name} and {target.corpus.name}: {shared} utterances are the same in source and target, so that the "
+            "target's labels would be trained on; take them out of one, or see --config.methods=supervised for one corpus"
         )
 
 
-def _places(domain: Domain) -> set[tuple[str, float]]:
-    return {(u.path or u.file, u.start_s) for u in domain.features.utterances}
+def _places(domain: Domain) -> set[tuple[str, float, float | None]]:
+    return {(os.path.realpath(u.path) if u.path else u.file, u.start_s, u.end_s) for u in domain.features.utterances}
 
 
 def _fit(domain: Domain) -> normalise.Statistics:

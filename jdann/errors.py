@@ -7,3 +7,7 @@ class InputError(Exception):
     The message is one line that names the file or value, says what was expected and what to do. The command line prints
     it and exits with status 2.
     """
+
+
+class DivergenceError(Exception):
+    """Training produced a number that is not finite. The message names the seed and the step."""

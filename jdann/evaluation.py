@@ -74,6 +74,19 @@ def score(emotion: np.ndarray, predicted: np.ndarray, speaker: Sequence[str | No
     )
 
 
+def mean_probability(logits: np.ndarray) -> np.ndarray:
+    """Class probabilities, the mean over seeds.
+
+    Args:
+      logits: [seeds, n, classes] float.
+
+    Returns:
+      [n, classes] float.
+    """
+    exponential = np.exp(logits - logits.max(-1, keepdims=True))
+    return (exponential / exponential.sum(-1, keepdims=True)).mean(0)
+
+
 def summarise(values: Sequence[float]) -> dict[str, Any]:
     """Mean and spread of one number over seeds.
 
@@ -160,7 +173,7 @@ def _spread(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": summary["mean"], "std": summary["std"]}
 
 
-def a_distance(source: np.ndarray, target: np.ndarray, seed: int) -> float:
+def a_distance(source: np.ndarray, target: np.ndarray, seed: int) -> float | None:
     """Proxy A-distance: how well a linear classifier, trained afterwards, tells the two domains apart.
 
     2 (1 - 2 err), err the balanced error of a logistic regression on a held-out half: about 0 where the domains cannot
@@ -168,13 +181,15 @@ def a_distance(source: np.ndarray, target: np.ndarray, seed: int) -> float:
     (NeurIPS 2006), section 4.
 
     Args:
-      source: [n, d] float representations of the source, n >= 2.
-      target: [m, d] float representations of the target, m >= 2.
+      source: [n, d] float representations of the source.
+      target: [m, d] float representations of the target.
       seed: of the split into halves.
 
     Returns:
-      The distance, from -2 to 2.
+      The distance, from -2 to 2; None where a domain has fewer than two utterances.
     """
+    if min(len(source), len(target)) < 2:
+        return None
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import train_test_split

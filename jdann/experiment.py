@@ -1,5 +1,6 @@
 """What a run trains, in which order, and the rows that come of it."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from jdann.encoders import make_encoder
 from jdann.errors import InputError
 from jdann.features.recipe import make_recipe
 from jdann.methods import make_method
-from jdann.training import Hyper, Train, make_train
+from jdann.training import Hyper, Train, check, make_train
 
 log = logging.getLogger("jdann")
 SUPERVISED = {"supervised, random split": False, "supervised, unseen speakers": True}  # method: folds by speaker
@@ -66,6 +67,7 @@ def plan_jobs(config: Any, directions: list[Direction]) -> list[Job]:
     Raises:
       InputError: a method or encoder is unknown, or lacks what it needs of the data. Nothing has been trained then.
     """
+    check(config)
     jobs = []
     for d, direction in enumerate(directions):
         for encoder in encoder_names(config):
@@ -123,8 +125,23 @@ def make_task(job: Job, split: protocol.Split, direction: Direction) -> fitting.
     name = f"{direction.name}, {job.method}, {job.encoder}" + (f", {split.name}" if len(job.splits) > 1 else "")
     if job.method in SUPERVISED:
         frames = direction.target_frames
-        return fitting.Task(name, split, frames, direction.target.emotion, frames, test_size)
-    return fitting.Task(name, split, direction.source_frames, direction.source.emotion, direction.target_frames, test_size)
+        identity = _identity((direction.target, direction.target), split)
+        return fitting.Task(name, split, frames, direction.target.emotion, frames, test_size, identity)
+    identity = _identity((direction.source, direction.target), split)
+    frames = (direction.source_frames, direction.target_frames)
+    return fitting.Task(name, split, frames[0], direction.source.emotion, frames[1], test_size, identity)
+
+
+def _identity(domains: tuple[Domain, Domain], split: protocol.Split) -> bytes:
+    """A digest of what the rows of a split mean: utterances of both domains, labels learnt from, the split itself."""
+    digest = hashlib.blake2b(digest_size=16)
+    for domain in domains:
+        for u in domain.features.utterances:
+            digest.update(f"{u.file}|{u.start_s}|{u.end_s}\n".encode("utf-8", "surrogateescape"))
+    learnt = np.concatenate([split.source, split.validation])
+    for values in (*split[1:], domains[0].emotion[learnt]):
+        digest.update(np.asarray(values, np.int64).tobytes() + b"|")
+    return digest.digest()
 
 
 def run_job(
@@ -171,7 +188,7 @@ def _gather(job: Job, direction: Direction, train: Train, fitted: list[fitting.F
     logits = np.zeros((len(first.record_at), count, n, classes), np.float32)
     tested, best = np.zeros(n, bool), np.zeros((count, n), int)
     for split, one in zip(job.splits, fitted, strict=True):
-        logits[:, :, split.test] = one.record.test_logits[:, :, : len(split.test)]
+        logits[:, :, split.test] = one.test_logits[:, :, : len(split.test)]
         tested[split.test] = True
         risk = one.history["validation_risk"][np.array(one.record_at) - 1]  # [records, seeds]
         chosen = np.where(np.isnan(risk).any(0), len(risk) - 1, np.nan_to_num(risk, nan=np.inf).argmin(0))
@@ -207,13 +224,13 @@ def chosen_logits(outcome: Outcome, selection: str, emotion: np.ndarray) -> np.n
     scored = outcome.tested & (emotion >= 0)
     if not scored.any():
         return None
-    uar = [[_uar(emotion[scored], logits[r, s][scored].argmax(-1)) for s in range(logits.shape[1])] for r in range(len(logits))]
+    classes = logits.shape[-1]
+    uar = np.zeros(logits.shape[:2])  # [records, seeds]
+    for r, s in np.ndindex(*uar.shape):
+        scores = evaluation.score(emotion[scored], logits[r, s][scored].argmax(-1), [None] * int(scored.sum()), classes)
+        uar[r, s] = scores.uar if scores is not None else np.nan
     best = np.argmax(uar, axis=0)  # [seeds]
     return logits[best, np.arange(logits.shape[1])]
-
-
-def _uar(emotion: np.ndarray, predicted: np.ndarray) -> float:
-    return float(np.mean([(predicted[emotion == label] == label).mean() for label in np.unique(emotion)]))
 
 
 def result_rows(outcome: Outcome, direction: Direction, config: Any) -> list[dict[str, Any]]:

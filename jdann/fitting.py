@@ -10,18 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann.checkpoint import open_checkpoints
+from jdann.checkpoint import Checkpoints, open_checkpoints
 from jdann.domains import Frames, batches
+from jdann.errors import DivergenceError, InputError
 from jdann.progress import track
 from jdann.protocol import Split
 from jdann.training import Batches, Hyper, State, Train
 
 EVALUATION_BATCH = 64  # utterances
 log = logging.getLogger("jdann")
-
-
-class DivergenceError(Exception):
-    """Training produced a number that is not finite. The message names the seed and the step."""
 
 
 class Task(NamedTuple):
@@ -33,6 +30,7 @@ class Task(NamedTuple):
     emotion: np.ndarray  # [source utterances] int32, -1 where unlabelled
     target: Frames
     test_size: int  # rows of the largest test split, so that every fold has the same shapes
+    identity: bytes  # digest of all that the rows above mean; a checkpoint of another one is refused
 
 
 class Budget(NamedTuple):
@@ -45,20 +43,13 @@ class Budget(NamedTuple):
     checkpoint_every_s: float
 
 
-class Record(NamedTuple):
-    """Outputs while training, for selection and scoring afterwards."""
-
-    test_logits: np.ndarray  # [records, seeds, test, classes] float32
-    validation_logits: np.ndarray  # [records, seeds, validation, classes] float32
-
-
 class Fitted(NamedTuple):
     """What a training leaves."""
 
     state: State  # last
     best_state: State  # of the recorded epoch with the lowest source validation risk, seed by seed
     history: dict[str, np.ndarray]  # [epochs, seeds] means over each epoch's steps
-    record: Record
+    test_logits: np.ndarray  # [records, seeds, test, classes] float32, for selection and scoring afterwards
     record_at: tuple[int, ...]
 
 
@@ -97,18 +88,22 @@ def fit(
     state = train.init(keys, hyper)
     tree = _empty(train, task, plan, keys, hyper, state)
     with open_checkpoints(folder) as checkpoints:
-        done, tree = checkpoints.restore(tree) or (0, tree)
+        done, tree = _restored(checkpoints, task, tree)
+        checkpoints.drop_after(done)
         if done:
             log.info("%s: continues after epoch %d of %d", task.name, done, plan.epochs)
         for epoch in range(done):
             on_epoch(epoch + 1, {name: values[epoch] for name, values in tree["history"].items()})
-        saved = time.monotonic()
+        saved, cost_s = time.monotonic(), 0.0
         for epoch in track(range(done, plan.epochs), task.name, plan.epochs - done, "epochs"):
             tree = _epoch(train, task, plan, seeds, keys, hyper, tree, epoch)
             on_epoch(epoch + 1, {name: values[epoch] for name, values in tree["history"].items()})
-            if epoch + 1 == plan.epochs or time.monotonic() - saved >= plan.checkpoint_every_s:
+            begun = time.monotonic()
+            # A large model's checkpoint takes seconds: at most a tenth of the time goes into them.
+            if epoch + 1 == plan.epochs or begun - saved >= max(plan.checkpoint_every_s, 10 * cost_s):
                 checkpoints.save(epoch + 1, tree)
                 saved = time.monotonic()
+                cost_s = saved - begun
     return _fitted(tree, plan)
 
 
@@ -116,17 +111,40 @@ def restore(train: Train, task: Task, plan: Budget, seeds: tuple[int, ...], hype
     """The finished training in `folder`, or None where there is none."""
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
     template = _empty(train, task, plan, keys, hyper, train.init(keys, hyper))
+    if not folder.exists():
+        return None
     with open_checkpoints(folder) as checkpoints:
-        done, tree = checkpoints.restore(template) or (0, template)
+        done, tree = _restored(checkpoints, task, template)
     return _fitted(tree, plan) if done == plan.epochs else None
 
 
-def restore_state(train: Train, seeds: tuple[int, ...], hyper: Hyper, folder: Path) -> State | None:
-    """The newest parameters in `folder`, or None where there are none. Neither corpus is needed."""
+def restore_states(train: Train, seeds: tuple[int, ...], hyper: Hyper, folder: Path) -> tuple[State, State] | None:
+    """The best (by source validation) and the last parameters in `folder`, or None. Neither corpus is needed."""
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+    state = train.init(keys, hyper)
     with open_checkpoints(folder) as checkpoints:
-        found = checkpoints.restore({"state": train.init(keys, hyper)})
-    return None if found is None else found[1]["state"]
+        found = checkpoints.restore({"state": state, "best": (state.params, state.batch_stats)})
+    if found is None:
+        return None
+    last, (params, batch_stats) = found[1]["state"], found[1]["best"]
+    return last._replace(params=params, batch_stats=batch_stats), last
+
+
+def _restored(checkpoints: Checkpoints, task: Task, tree: Any) -> tuple[int, Any]:
+    """Epochs done and the newest checkpoint, or 0 and `tree`.
+
+    Raises:
+      InputError: the checkpoint belongs to other data: its rows would mean other utterances.
+    """
+    found = checkpoints.restore({"identity": tree["identity"]})
+    if found is None:
+        return 0, tree
+    if found[1]["identity"]["digest"].tobytes() != task.identity:
+        raise InputError(
+            f"{task.name}: the utterances, source labels or folds are not those of this work directory's training; train in "
+            "another --workdir, or score other utterances by jdann evaluate WORKDIR --target CORPUS"
+        )
+    return checkpoints.restore(tree) or (0, tree)
 
 
 def outputs(train: Train, state: State, frames: Frames, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -162,14 +180,13 @@ def _epoch(
 def _record(train: Train, task: Task, plan: Budget, tree: Any, epoch: int) -> Any:
     """Adds the outputs after this epoch, and keeps the parameters of every seed whose validation risk is the lowest yet."""
     state, which = tree["state"], plan.record_at.index(epoch + 1)
-    record = {name: values.copy() for name, values in tree["record"].items()}
+    test_logits = tree["record"]["test_logits"].copy()
     history = dict(tree["history"])
     rows = np.resize(task.split.test, task.test_size)  # every fold gets the shapes of the largest
-    record["test_logits"][which] = outputs(train, state, task.target, rows)[0]
+    test_logits[which] = outputs(train, state, task.target, rows)[0]
     validation = task.split.validation
     if len(validation):
         logits, _ = outputs(train, state, task.source, validation)
-        record["validation_logits"][which] = logits
         risk, uar = _validation(logits, task.emotion[validation])
         history["validation_risk"], history["validation_uar"] = (history[k].copy() for k in ("validation_risk", "validation_uar"))
         history["validation_risk"][epoch], history["validation_uar"][epoch] = risk, uar
@@ -186,7 +203,7 @@ def _record(train: Train, task: Task, plan: Budget, tree: Any, epoch: int) -> An
         **tree,
         "best": best,
         "best_risk": {"risk": np.where(better, risk, tree["best_risk"]["risk"])},
-        "record": record,
+        "record": {"test_logits": test_logits},
         "history": history,
     }
 
@@ -230,12 +247,12 @@ def _empty(train: Train, task: Task, plan: Budget, keys: jax.Array, hyper: Hyper
     classes = state.params["classifier"]["bias"].shape[-1]
     return {
         "state": state,
+        "identity": {"digest": np.frombuffer(task.identity, np.uint8)},
         "best": jax.tree.map(jnp.copy, (state.params, state.batch_stats)),
         "best_risk": {"risk": np.full(seeds, np.inf, np.float32)},
         "history": {name: np.full((plan.epochs, seeds), np.nan, np.float32) for name in names},
         "record": {
             "test_logits": np.zeros((records, seeds, task.test_size, classes), np.float32),
-            "validation_logits": np.zeros((records, seeds, len(task.split.validation), classes), np.float32),
         },
     }
 
@@ -244,6 +261,5 @@ def _fitted(tree: Any, plan: Budget) -> Fitted:
     state: State = tree["state"]
     params, batch_stats = tree["best"]
     best = state._replace(params=params, batch_stats=batch_stats)
-    record = Record(np.asarray(tree["record"]["test_logits"]), np.asarray(tree["record"]["validation_logits"]))
     history = {name: np.asarray(values) for name, values in tree["history"].items()}
-    return Fitted(state, best, history, record, plan.record_at)
+    return Fitted(state, best, history, np.asarray(tree["record"]["test_logits"]), plan.record_at)

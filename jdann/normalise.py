@@ -8,6 +8,7 @@ import numpy as np
 from jdann.errors import InputError
 
 NORMALISATIONS = ("speaker", "corpus", "utterance", "source", "none")
+_IDENTITY = ("none",)
 
 
 class Statistics(NamedTuple):
@@ -69,14 +70,16 @@ def fit(values: np.ndarray, start: np.ndarray, length: np.ndarray, group: Sequen
         total[row[name]] += x.sum(0)
         square[row[name]] += np.einsum("fb,fb->b", x, x)
     mean = total / count
-    variance = square / count - mean**2
-    std = np.where(variance > 1e-8, np.sqrt(np.maximum(variance, 1e-8)), 1.0)
+    variance = np.maximum(square / count - mean**2, 0)
+    # Power features are tiny numbers: what counts as constant depends on the bin's own size.
+    constant = variance <= 1e-10 * ((mean + centre) ** 2 + variance)
+    std = np.where(constant, 1.0, np.sqrt(variance))
     return Statistics((mean + centre).astype(np.float32), std.astype(np.float32), groups)
 
 
 def identity(bins: int) -> Statistics:
     """Statistics that change nothing."""
-    return Statistics(np.zeros((1, bins), np.float32), np.ones((1, bins), np.float32), ("none",))
+    return Statistics(np.zeros((1, bins), np.float32), np.ones((1, bins), np.float32), _IDENTITY)
 
 
 def apply(
@@ -93,13 +96,15 @@ def apply(
       window: zero rows to add at the end.
 
     Returns:
-      [total_frames + window, bins] float16, the utterances at the same rows; z-scores are clipped to +-20.
+      [total_frames + window, bins] float16, the utterances at the same rows; z-scores are clipped to +-20, what
+      `identity` leaves as it is to the range of float16.
     """
     normalised = np.zeros((len(values) + window, values.shape[1]), np.float16)
     row = {name: i for i, name in enumerate(statistics.groups)}
     single = len(row) == 1
+    limit = 6e4 if statistics.groups == _IDENTITY else 20
     for first, frames, name in zip(start, length, group, strict=True):
         g = 0 if single else row[name]
         z = (values[first : first + frames] - statistics.mean[g]) / statistics.std[g]
-        normalised[first : first + frames] = np.clip(z, -20, 20)
+        normalised[first : first + frames] = np.clip(z, -limit, limit)
     return normalised

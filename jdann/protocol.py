@@ -97,7 +97,8 @@ def supervised(
             f"{2 * folds}: leave it out, or label the target"
         )
     if by_speaker:
-        fold = speaker_folds(speaker, folds, seed, "config.methods=supervised")
+        fold = np.full(len(emotion), -1)
+        fold[labelled] = speaker_folds([speaker[i] for i in labelled.tolist()], folds, seed, "config.methods=supervised")
     else:
         fold = np.zeros(len(emotion), int)
         random = np.random.default_rng([seed, 17])
@@ -143,7 +144,7 @@ def hold_out(
     held = np.zeros(len(rows), bool)
     for label in np.unique(emotion[rows]):
         of_label = random.permutation(np.flatnonzero(emotion[rows] == label))
-        held[of_label[: round(fraction * len(of_label))]] = True
+        held[of_label[: min(round(fraction * len(of_label)), len(of_label) - 1)]] = True
     return rows[~held], rows[held]
 
 

@@ -13,6 +13,8 @@ from jdann.errors import InputError
 from jdann.experiment import Job, Outcome
 from jdann.run import open_directions, summarise, write_predictions
 
+_DIAGNOSED = 1000  # utterances of each domain in the A-distance
+
 
 def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str, Any]:
     """Scores the last checkpoints of a finished run. Nothing is trained.
@@ -49,9 +51,9 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
         into = path / "evaluation" / target.strip("./").replace("/", "-").replace(":", "-")
         into.mkdir(parents=True, exist_ok=True)
     results = summarise(config, directions, outcomes)
-    if target is not None:  # a single record: there was nothing to select
+    if target is not None:
         results["protocol"] = "elsewhere"
-        results["rows"] = [row | {"protocol": "elsewhere"} for row in results["rows"] if row["selection"] == "last"]
+        results["rows"] = [row | {"protocol": "elsewhere"} for row in results["rows"] if row["selection"] != "oracle"]
     results["seconds"] = seconds
     write_predictions(into, config, directions, outcomes)
     workdir.write_json(into / "results.json", results)
@@ -65,26 +67,27 @@ def _predict(encoder: str, method: str, direction: Direction, config: Any, check
     split = experiment.protocol.Split("all", rows[:0], rows[:0], rows, rows)
     job = Job(0, encoder, method, (split,))
     train, _, hyper = experiment.make_job_train(job, direction, config)
-    logits, representation = [], None
+    logits: list[np.ndarray] = []
+    representation = None
+    some = tuple(np.random.default_rng(0).permutation(len(d.emotion))[:_DIAGNOSED] for d in (direction.source, direction.target))
     for folder in folders:
-        state = fitting.restore_state(train, experiment.seeds(config), hyper, folder)
-        if state is None:
-            raise InputError(f"{folder}: no checkpoint can be read; train again")
-        of_target, target_representation = fitting.outputs(train, state, direction.target_frames, rows)
-        logits.append(of_target)
+        states = fitting.restore_states(train, experiment.seeds(config), hyper, folder)
+        if states is None:
+            continue
+        logits.append(np.stack([fitting.outputs(train, state, direction.target_frames, rows)[0] for state in states]))
         if representation is None:
-            some = np.arange(len(direction.source.emotion))
-            _, source_representation = fitting.outputs(train, state, direction.source_frames, some)
-            representation = (source_representation[0], target_representation[0])
+            frames = (direction.source_frames, direction.target_frames)
+            of = [fitting.outputs(train, states[1], f, r)[1][0] for f, r in zip(frames, some, strict=True)]
+            representation = (of[0], of[1])
     if representation is None:
-        raise InputError(f"{checkpoints}: no checkpoint of {method} with {encoder}; train first")
+        raise InputError(f"{checkpoints}: no checkpoint of {method} with {encoder} can be read; train first")
     return Outcome(
         job,
-        np.mean(logits, axis=0)[None],
+        np.mean(logits, axis=0),  # [best and last, seeds, n, classes]
         np.ones(len(rows), bool),
-        (config.epochs,),
-        np.zeros((config.seeds, len(rows)), int),
-        (("all", {"validation_risk": np.full((1, config.seeds), np.nan)}),),
+        (0, config.epochs),
+        np.zeros((config.seeds, len(rows)), int),  # source validation chooses the first of the two
+        (("all", {"validation_risk": np.zeros((1, config.seeds))}),),
         representation,
-        (np.arange(len(representation[0])), rows),
+        (some[0], some[1]),
     )

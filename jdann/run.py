@@ -1,7 +1,9 @@
 """The main job, start to end: a config in, a work directory with results, predictions, figures and checkpoints out."""
 
+import errno
 import logging
 import platform
+import shutil
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from jdann.experiment import Job, Outcome
 from jdann.report import draw
 
 log = logging.getLogger("jdann")
+_LEAST_FREE_BYTES = 2**23
 _PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
 
 
@@ -129,6 +132,8 @@ def _train(config: Any, directions: list[Direction], jobs: list[Job], path: Path
         ) -> None:
             seeds = experiment.seeds(config)
             history.extend(workdir.history_rows(names, job.encoder, job.method, split, seeds, epoch, steps, means))
+            if shutil.disk_usage(path).free < _LEAST_FREE_BYTES:  # the event writer would wait for room for ever
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
             for name, values in means.items():
                 if np.isfinite(values).all():
                     writers[split].add_scalar(name, float(values.mean()), epoch)
@@ -152,11 +157,14 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
         direction = directions[outcome.job.direction]
         rows += experiment.result_rows(outcome, direction, config)
         logits = outcome.logits[-1][:, outcome.tested]
-        shares.append(_share(config, direction, outcome.job.method, outcome.job.encoder, logits.mean(0).argmax(-1)))
+        within = outcome.job.method in experiment.SUPERVISED
+        shares.append(
+            _share(config, direction, outcome.job.method, outcome.job.encoder, evaluation.mean_probability(logits).argmax(-1))
+        )
         diagnostics.append({
             "source": direction.source.corpus.name, "target": direction.target.corpus.name,
             "method": outcome.job.method, "encoder": outcome.job.encoder,
-            "a_distance": evaluation.a_distance(*outcome.representation, seed=0),
+            "a_distance": None if within else evaluation.a_distance(*outcome.representation, seed=0),
         })  # fmt: skip
     if config.baseline:
         for direction in directions:
@@ -170,6 +178,9 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
                 names = (direction.source.corpus.name, direction.target.corpus.name)
                 rows.append(evaluation.row(experiment.BASELINE, "-", names, "last", "transductive", [scores], config.emotions))
     _add_gains(rows)
+    notes = _notes(directions, config)
+    for note in notes:
+        log.info(note)
     synthetic = any(d.source.corpus.synthetic or d.target.corpus.synthetic for d in directions)
     return {
         "schema": 1,
@@ -182,6 +193,7 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
         "emotions": list(config.emotions),
         "directions": [{"source": _counts(d.source, config), "target": _counts(d.target, config)} for d in directions],
         "rows": rows,
+        "notes": notes,
         "predicted_share": shares,
         "diagnostics": diagnostics,
         "config": configuration.to_dict(config),
@@ -189,6 +201,21 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
         "machine": f"{platform.machine()}, {_devices()}",
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
+    """What a reader of the figures has to know of how they came about."""
+    notes = []
+    for direction in directions:
+        outside = sum(count for _, count in direction.target.corpus.outside)
+        if outside:
+            notes.append(
+                f"{direction.target.corpus.name}: {outside} utterances whose labels are outside the chosen emotions were left out of "
+                "adaptation too; a target without labels would have contained them"
+            )
+    if config.protocol == "inductive" and config.features.normalise == "corpus":
+        notes.append("inductive: the target's statistics, by corpus, include the audio of the speakers that are scored")
+    return notes
 
 
 def _title(directions: Sequence[Direction]) -> str:

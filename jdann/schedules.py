@@ -56,6 +56,7 @@ def learning_rate_schedule(config: Any, total_steps: int) -> optax.Schedule:
     Raises:
       InputError: the schedule has no such name.
     """
+    total_steps = max(2, total_steps)
     warmup_steps = min(round(config.warmup_fraction * total_steps), total_steps - 1)
     if config.schedule == "warmup_cosine":
         return optax.warmup_cosine_decay_schedule(0.0 if warmup_steps else 1.0, 1.0, warmup_steps, total_steps)

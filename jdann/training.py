@@ -57,6 +57,18 @@ class Train(NamedTuple):
     outputs: Callable[[State, Frames, jax.Array], Outputs]  # (state, frames, index [batches, batch])
 
 
+def check(config: Any) -> None:
+    """Refuses names in a config that nothing here answers to, before anything is trained.
+
+    Raises:
+      InputError: an optimiser, a schedule or `seeds_in` has no such name.
+    """
+    make_optimiser(config.optimiser, Hyper(*[jnp.zeros(())] * 3), total_steps=2)
+    strength_schedule(config.strength, total_steps=2)
+    if config.seeds_in not in SEEDS_IN:
+        raise InputError(f"config.seeds_in is {config.seeds_in!r}; choose one of {', '.join(SEEDS_IN)}")
+
+
 def make_optimiser(config: Any, hyper: Hyper, total_steps: int) -> optax.GradientTransformation:
     """Clipping, the optimiser, its weight decay and its learning rate, whose peak and decay are traced.
 
@@ -107,8 +119,9 @@ def make_train(config: Any, encoder: nn.Module, method: Method, *, bins: int, wi
     """
     # Uniform: a normal draw's inverse error function takes seconds to compile.
     classifier = nn.Dense(len(config.emotions), kernel_init=nn.initializers.lecun_uniform())
-    masks = {name: value for name, value in config.augment.items() if name != "crop_frames"}
-    crop = min(window, config.augment.crop_frames or window)
+    vector = bins == 1  # not frames over time: nothing to cut or to mask
+    masks = {name: 0 if vector else value for name, value in config.augment.items() if name != "crop_frames"}
+    crop = window if vector else min(window, config.augment.crop_frames or window)
     relative_strength = strength_schedule(config.strength, total_steps)
     relative_rate = learning_rate_schedule(config.optimiser, total_steps)
 
@@ -205,8 +218,6 @@ def _over_seeds(function: Callable[..., Any], axes: tuple[int | None, ...], seed
         seeds_in = "map" if jax.default_backend() == "cpu" else "vmap"
     if seeds_in == "vmap":
         return jax.vmap(function, in_axes=axes)
-    if seeds_in != "map":
-        raise InputError(f"config.seeds_in is {seeds_in!r}; choose one of {', '.join(SEEDS_IN)}")
 
     def mapped(*arguments: Any) -> Any:
         batched = tuple(a for a, axis in zip(arguments, axes, strict=True) if axis == 0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jdann import configuration
+from jdann import configuration, evaluation
 from jdann.directions import Direction, Domain
 from jdann.errors import InputError
 
@@ -19,8 +19,8 @@ HISTORY_COLUMNS = (
     "source", "target", "encoder", "method", "fold", "seed", "epoch", "step", "learning_rate", "strength", "loss", "source_risk",
     "source_accuracy", "domain_loss", "domain_accuracy", "gradient_norm", "validation_risk", "validation_uar",
 )  # fmt: skip
-_LEFT = ("checkpoints", "results.json", "predictions.csv", "history.csv", "figures", "tensorboard", "evaluation")
-_EARLY = {"log.txt", "skipped.csv"}  # what a run refused for its input leaves
+_LEFT = ("checkpoints", "results.json", "predictions.csv", "history.csv", "figures", "tensorboard", "evaluation",
+         "normalisation-*.npz")  # fmt: skip
 log = logging.getLogger("jdann")
 
 
@@ -34,7 +34,7 @@ def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
     mine = configuration.to_dict(config)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; --workdir expects a folder")
-    if path.exists() and not (path / "config.json").exists() and {p.name for p in path.iterdir()} - _EARLY:
+    if path.exists() and not (path / "config.json").exists() and any(_foreign(p) for p in path.iterdir()):
         raise InputError(f"{path}: is not empty and holds no run of jdann; give another --workdir")
     if overwrite:
         return
@@ -52,11 +52,15 @@ def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
 
 def begin(path: Path, config: Any, overwrite: bool) -> None:
     """Marks a checked work directory as a config's own; `overwrite` removes what an earlier run left."""
-    for name in _LEFT if overwrite else ():
-        part = path / name
+    for part in (p for name in _LEFT for p in path.glob(name)) if overwrite else ():
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-    (path / "figures").mkdir(parents=True, exist_ok=True)
     write_json(path / "config.json", configuration.to_dict(config))
+    (path / "figures").mkdir(exist_ok=True)
+
+
+def _foreign(path: Path) -> bool:
+    """True for what no run of jdann leaves before its config.json."""
+    return path.name not in ("log.txt", "skipped.csv") and path.suffix != ".partial"
 
 
 def read_config(path: Path) -> Any:
@@ -121,8 +125,7 @@ def prediction_rows(
       logits: [seeds, n, classes]; probabilities are the mean of the seeds' softmax.
       tested: [n] bool.
     """
-    exponential = np.exp(logits - logits.max(-1, keepdims=True))
-    probability = (exponential / exponential.sum(-1, keepdims=True)).mean(0)  # [n, classes]
+    probability = evaluation.mean_probability(logits)
     rows = []
     names = (direction.source.corpus.name, direction.target.corpus.name)
     for i in np.flatnonzero(tested):
@@ -162,7 +165,7 @@ def save_statistics(path: Path, direction: Direction) -> None:
 
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from jdann.errors import InputError
-from jdann.normalise import apply, fit, grouping
+from jdann.normalise import apply, fit, grouping, identity
 
 LENGTH = np.array([7, 5, 9, 4])
 START = np.array([12, 0, 19, 8])  # stored in another order, one row unused
@@ -42,6 +42,20 @@ def test_one_group_serves_another_corpus(values):
     shifted = apply(source, values + 100, START, LENGTH, ["corpus"] * 4, window=0)
     plain = apply(source, values, START, LENGTH, ["corpus"] * 4, window=0)
     assert (shifted[rows(0)] > plain[rows(0)]).all()  # the target keeps its shift: normalised by the source
+
+
+def test_identity_changes_nothing_that_float16_can_hold(values):
+    values[0] = (-700.0, 900.0, 0.25)
+    out = apply(identity(3), values, START, LENGTH, ["corpus"] * 4, window=0)
+    np.testing.assert_allclose(out[rows(1)], values[rows(1)], rtol=1e-3)
+
+
+def test_tiny_powers_are_scaled_too(values):
+    group = ["corpus"] * 4
+    tiny = values * 1e-7
+    normalised = apply(fit(tiny, START, LENGTH, group), tiny, START, LENGTH, group, window=0)
+    expected = apply(fit(values, START, LENGTH, group), values, START, LENGTH, group, window=0)
+    np.testing.assert_allclose(normalised, expected, atol=1e-2)
 
 
 def test_a_constant_bin_becomes_zero(values):

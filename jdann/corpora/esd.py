@@ -98,7 +98,7 @@ def _disagreements(mislabelled: Sequence[str], misplaced: Sequence[str]) -> list
 
 def missing(utterances: Sequence[Utterance]) -> list[str]:
     """Notes on what a copy of ESD lacks of the languages that it holds, one on speakers and one on files."""
-    counts = Counter(int(u.speaker) for u in utterances if u.speaker is not None)
+    counts = Counter(int(u.speaker) for u in utterances if u.speaker is not None and u.speaker.isdigit())
     expected = [s for s in range(1, SPEAKERS + 1) if language(s) in {language(held) for held in counts}]
     absent = [f"{s:04d}" for s in expected if not counts[s]]
     short = [s for s in expected if 0 < counts[s] < FILES_PER_SPEAKER]

@@ -91,8 +91,8 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     if "file" not in columns:
         found = ", ".join(name or "(blank)" for name in columns[:20])
         raise InputError(f"{path}: line 1 has no column `file`, only {found[:300]}; {_EXAMPLE}")
-    if len(set(columns)) < len(columns):
-        twice = next(name for name, count in Counter(columns).items() if count > 1)
+    twice = next((name for name, count in Counter(columns).items() if name and count > 1), None)
+    if twice is not None:
         raise InputError(f"{path}: line 1 names the column `{twice}` more than once; name each column once")
     blank = dict.fromkeys(COLUMNS, "")
     rows = []

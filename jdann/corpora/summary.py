@@ -86,7 +86,9 @@ def fingerprint(corpus: Corpus) -> str:
     """
     digest = hashlib.blake2b(corpus.identity.encode(), digest_size=16)
     for utterance in corpus.utterances:
-        digest.update(f"\n{utterance.file}|{utterance.start_s}|{utterance.end_s}|{_state(utterance.path)}".encode())
+        digest.update(
+            f"\n{utterance.file}|{utterance.start_s}|{utterance.end_s}|{_state(utterance.path)}".encode("utf-8", "surrogateescape")
+        )
     return digest.hexdigest()
 
 
@@ -97,4 +99,4 @@ def _state(path: str) -> str:
         status = os.stat(path)  # noqa: PTH116 - a Path for each of 35,000 files is slow
     except OSError:
         return "absent"
-    return f"{status.st_size}|{status.st_mtime_ns}"
+    return f"{status.st_size}|{status.st_mtime_ns}|{os.access(path, os.R_OK)}"

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-import tempfile
+import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +24,9 @@ from jdann.progress import track
 
 _BATCH = 32  # clips in one call of the recipe
 _BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
+_PARTIAL = ".partial-"
+_STALE_S = 24 * 3600
+log = logging.getLogger("jdann")
 _VERSION = 1  # part of the hash: raise it when features change
 
 
@@ -55,17 +60,33 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
     recipe_keys = {name: value for name, value in features_config.items() if name != "normalise"}
     key = json.dumps([_VERSION, fingerprint(corpus), recipe_keys, audio_config.to_dict()], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:20]
-    if not (folder / "index.npz").exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=cache, prefix=".partial-"))
+    if folder.exists():
         try:
-            _write(partial, corpus, recipe, audio_config)
+            return _read(folder, corpus, len(recipe.bins))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            log.warning("%s: damaged (%s); the features are computed again", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    _sweep(cache)
+    partial = cache / f"{_PARTIAL}{folder.name}-{os.getpid()}"
+    try:
+        partial.mkdir(exist_ok=True)
+        _write(partial, corpus, recipe, audio_config)
+        try:
             partial.rename(folder)
-        except BaseException:
+        except OSError:
+            if not folder.exists():  # else another process was faster, with the same outcome
+                raise
+        return _read(folder, corpus, len(recipe.bins))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sweep(cache: Path) -> None:
+    """Removes what killed runs left half done long ago."""
+    for partial in cache.glob(f"{_PARTIAL}*"):
+        if time.time() - partial.stat().st_mtime > _STALE_S:
             shutil.rmtree(partial, ignore_errors=True)
-            raise
-    return _read(folder, corpus, len(recipe.bins))
 
 
 def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
@@ -75,6 +96,8 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     reasons = json.loads((folder / "skipped.json").read_text())
     skipped = tuple(Skipped(corpus.utterances[i].file, reason) for i, reason in reasons)
     path = folder / "values.f32"
+    if path.stat().st_size != 4 * bins * length.sum(dtype=np.int64):
+        raise ValueError(f"{path.name} is not as long as the index says")
     values = np.memmap(path, np.float32, "r").reshape(-1, bins) if path.stat().st_size else np.zeros((0, bins), np.float32)
     utterances = tuple(corpus.utterances[i] for i in kept)
     return FeatureSet(utterances, values, start, length, duration_s, cut, (*corpus.skipped, *skipped))
@@ -102,7 +125,7 @@ def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> N
                 if not np.isfinite(x[:count]).all():
                     reasons.append((i, "its features are not finite numbers"))
                     continue
-                x[:count].tofile(file)
+                file.write(x[:count].tobytes())
                 start[i], length[i], duration_s[i] = rows, count, sizes[row] / recipe.sample_rate_hz
                 rows += count
         file.flush()
@@ -143,6 +166,8 @@ def _decoded(corpus: Corpus, audio_config: Any) -> Iterator[tuple[int, audio.Cli
             return audio.prepare(samples, rate, audio_config=audio_config)
         except audio.AudioError as error:
             return str(error)
+        except (ValueError, RuntimeError) as error:  # a damaged record of a prepared corpus
+            return f"cannot be read ({error})"
 
     ahead: dict[int, Future[audio.Clip | str]] = {}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

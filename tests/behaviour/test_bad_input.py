@@ -67,7 +67,9 @@ def test_corpora_that_cannot_be_trained_on(refused, tones, data_dir, tmp_path):
     source, target = tones
     happy = write_manifest(tmp_path / "happy.csv", [r for r in rows_of(source) if r[1] == "happy"])
     assert "at least two of" in refused(*arguments(happy, target, tmp_path / "a", data_dir))
-    assert "same utterances" in refused(*arguments(source, source, tmp_path / "b", data_dir))
+    assert "are the same in source and target" in refused(*arguments(source, source, tmp_path / "b", data_dir))
+    both = write_manifest(tmp_path / "both.csv", rows_of(source) + rows_of(target)[:1])
+    assert "1 utterances are the same" in refused(*arguments(both, target, tmp_path / "b2", data_dir))
     one = write_manifest(tmp_path / "one.csv", [(*r[:2], "anna", "en") for r in rows_of(target)])
     assert "one speaker" in refused(*arguments(source, one, tmp_path / "c", data_dir, "--config.protocol=inductive"))
     blank = write_manifest(tmp_path / "blank.csv", [(r[0],) for r in rows_of(target)], ("file",))

@@ -147,10 +147,25 @@ def test_evaluate_scores_again_and_elsewhere(finished, tones, data_dir):
     main(["evaluate", str(finished), "--data-dir", str(data_dir), "--target", str(target)])
     (folder,) = (finished / "evaluation").iterdir()
     again = json.loads((folder / "results.json").read_text())
-    uar = {r["method"]: r["uar"]["values"] for r in again["rows"]}
-    for row in before["rows"]:
-        if row["selection"] == "last":
-            np.testing.assert_allclose(uar[row["method"]], row["uar"]["values"], atol=1e-6)
+    uar = {(r["method"], r["selection"]): r["uar"]["values"] for r in again["rows"]}
+    assert set(uar) == {(r["method"], r["selection"]) for r in before["rows"] if r["selection"] != "oracle"}
+    for row in before["rows"]:  # the kept parameters, last and best, give what was recorded while training
+        if row["selection"] != "oracle":
+            np.testing.assert_allclose(uar[row["method"], row["selection"]], row["uar"]["values"], atol=1e-6)
+
+
+def test_other_utterances_are_not_taken_for_those_of_the_training(finished, tones, data_dir, tmp_path, capsys):
+    workdir = tmp_path / "copy"
+    shutil.copytree(finished, workdir)
+    config = json.loads((workdir / "config.json").read_text())
+    fewer = write_manifest(
+        tones[1].with_name("fewer.csv"), [(r["file"], r["speaker"]) for r in read(tones[1])[1:]], ("file", "speaker")
+    )
+    (workdir / "config.json").write_text(json.dumps(config | {"target": str(fewer)}))
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", str(workdir), "--data-dir", str(data_dir)])
+    assert stopped.value.code == 2
+    assert "are not those of this work directory's training" in capsys.readouterr().err
 
 
 def test_both_directions_both_ceilings_and_folds(tones, data_dir, tmp_path):
