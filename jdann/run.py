@@ -210,7 +210,7 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
         outside = sum(count for _, count in direction.target.corpus.outside)
         if outside:
             notes.append(
-                f"{direction.target.corpus.name}: {outside} utterances whose labels are outside the chosen emotions were left out of "
+                f"{direction.target.corpus.name}: {outside} utterances labelled outside the chosen emotions were left out of "
                 "adaptation too; a target without labels would have contained them"
             )
     if config.protocol == "inductive" and config.features.normalise == "corpus":
