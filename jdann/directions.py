@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jdann import corpora, normalise
+from jdann import normalise
 from jdann.corpora.index import Corpus, Skipped
 from jdann.domains import Frames
 from jdann.errors import InputError
@@ -45,13 +45,14 @@ class Direction(NamedTuple):
         return f"{self.source.corpus.name} -> {self.target.corpus.name}"
 
 
-def load_domain(spec: str, config: Any, data_dir: Path) -> Domain:
-    """Finds a corpus and computes, or finds, its features.
+def load_domain(corpus: Corpus, config: Any, data_dir: Path) -> Domain:
+    """Computes, or finds, the features of a corpus.
 
-    Raises:
-      InputError: there is no such corpus, or nothing of it can be used.
+    Args:
+      corpus: from `jdann.corpora.load`.
+      config: read are emotions, audio and features.
+      data_dir: the features are kept in its folder `jdann/features`.
     """
-    corpus = corpora.load(spec, tuple(config.emotions), data_dir)
     features = extract(corpus, config.features, config.audio, data_dir / "jdann" / "features")
     known = {name: i for i, name in enumerate(config.emotions)}
     emotion = np.array([known.get(u.emotion or "", -1) for u in features.utterances], np.int32)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jdann import configuration, evaluation, experiment, fitting, workdir
+from jdann import configuration, corpora, evaluation, experiment, fitting, workdir
 from jdann.directions import Direction, Domain, check_failures, load_domain, make_direction
 from jdann.experiment import Job, Outcome
 from jdann.report import draw
@@ -76,9 +76,10 @@ def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> li
       path: a work directory to write skipped.csv to; None: nowhere.
     """
     specs = (config.source, config.target)
-    domains = [load_domain(spec, config, data_dir) for spec in specs]
-    if domains[0].corpus.name == domains[1].corpus.name:  # two manifests of one name in different folders
-        domains = [d._replace(corpus=d.corpus._replace(name=spec)) for d, spec in zip(domains, specs, strict=True)]
+    both = [corpora.load(spec, tuple(config.emotions), data_dir) for spec in specs]  # mistakes in either, before any work
+    if both[0].name == both[1].name:  # two manifests of one name in different folders
+        both = [corpus._replace(name=spec) for corpus, spec in zip(both, specs, strict=True)]
+    domains = [load_domain(corpus, config, data_dir) for corpus in both]
     if path is not None:
         workdir.write_skipped(path, domains)
     for domain in domains:
