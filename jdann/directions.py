@@ -95,7 +95,7 @@ def make_direction(source: Domain, target: Domain, config: Any, opposite: Direct
       InputError: the source has fewer than two emotions, or source and target are the same.
     """
     _check_pair(source, target, config.emotions)
-    bins = source.features.values.shape[1]
+    bins = source.features.bins
     vector = config.features.recipe == "poster"  # one row of values becomes as many frames of one bin
     longest = max(int(source.features.length.max()), int(target.features.length.max()))
     window = bins if vector else -(-longest // _WINDOW_MULTIPLE) * _WINDOW_MULTIPLE

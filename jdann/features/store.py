@@ -34,12 +34,20 @@ class FeatureSet(NamedTuple):
     """Features of the usable utterances of a corpus, not yet normalised."""
 
     utterances: tuple[Utterance, ...]
-    values: np.ndarray  # [total_frames, bins] float32, a memory map
+    path: Path  # of the values
+    bins: int
     start: np.ndarray  # [utterances] int64, each one's first row
     length: np.ndarray  # [utterances] int32, frames
     duration_s: np.ndarray  # [utterances] float32, of what was kept of the audio
     cut: int  # utterances longer than the maximum duration
     skipped: tuple[Skipped, ...]  # the corpus's own, and what could not be decoded
+
+    @property
+    def values(self) -> np.ndarray:
+        """[total_frames, bins] float32, a new memory map each time: what has been read of it leaves memory with it."""
+        if not self.path.stat().st_size:
+            return np.zeros((0, self.bins), np.float32)
+        return np.memmap(self.path, np.float32, "r").reshape(-1, self.bins)
 
 
 def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path) -> FeatureSet:
@@ -98,9 +106,8 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     path = folder / "values.f32"
     if path.stat().st_size != 4 * bins * length.sum(dtype=np.int64):
         raise ValueError(f"{path.name} is not as long as the index says")
-    values = np.memmap(path, np.float32, "r").reshape(-1, bins) if path.stat().st_size else np.zeros((0, bins), np.float32)
     utterances = tuple(corpus.utterances[i] for i in kept)
-    return FeatureSet(utterances, values, start, length, duration_s, cut, (*corpus.skipped, *skipped))
+    return FeatureSet(utterances, path, bins, start, length, duration_s, cut, (*corpus.skipped, *skipped))
 
 
 def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> None:
