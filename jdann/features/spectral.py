@@ -230,6 +230,7 @@ def safe_sqrt(x: jax.Array, exponent: float = 0.5) -> jax.Array:
 
 
 def apply_matrix(matrix: np.ndarray, S: jax.Array) -> jax.Array:
+    """Applies a matrix [rows, bins] to every frame of S [..., bins, frames], in full float32: [..., rows, frames]."""
     # The product with frames before bins is the one that XLA hands to a fast kernel without a copy.
     return jnp.swapaxes(jnp.matmul(jnp.swapaxes(S, -1, -2), matrix.T, precision="highest"), -1, -2)
 
@@ -303,6 +304,7 @@ def _mean_largest(x: jax.Array, n: int) -> jax.Array:
 
 
 def pad_ends(y: jax.Array | np.ndarray, frame_length: int, center: bool, pad_mode: str) -> jax.Array:
+    """Pads samples [..., samples] at both ends by half a frame where `center`, as librosa does; float32."""
     y = jnp.asarray(y, jnp.float32)
     if center:
         return jnp.pad(y, [(0, 0)] * (y.ndim - 1) + [(frame_length // 2, frame_length // 2)], mode=pad_mode)
