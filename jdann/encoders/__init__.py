@@ -5,10 +5,11 @@ from typing import Any
 from flax import linen as nn
 
 from jdann.encoders.conv1d import conv1d
+from jdann.encoders.mlp import mlp
 from jdann.encoders.resnet import resnet50
 from jdann.errors import InputError
 
-ENCODERS = {"conv1d": conv1d, "resnet50": resnet50}
+ENCODERS = {"conv1d": conv1d, "resnet50": resnet50, "mlp": mlp}
 
 
 def make_encoder(config: Any) -> nn.Module:

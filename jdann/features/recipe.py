@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jdann.errors import InputError
-from jdann.features.prosody import pitch
+from jdann.features.egemaps import VOICE, VOICED, functionals, voice_tracks
+from jdann.features.prosody import Pitch, pitch
 from jdann.features.spectral import (
     melspectrogram,
     mfcc,
@@ -19,12 +20,14 @@ from jdann.features.spectral import (
     spectral_contrast,
     spectrogram,
 )
+from jdann.features.statistics import bin_statistics, masked_mean
 from jdann.features.temporal import zero_crossing_rate
 
 Extract = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 _POSTER_RATE_HZ, _POSTER_N_FFT, _POSTER_HOP = 22050, 2048, 512
 _A1_HZ = 55.0
+_HANN_MEAN_SQUARE = 0.375
 
 
 class Recipe(NamedTuple):
@@ -65,27 +68,91 @@ def make_recipe(features_config: Any, sample_rate_hz: int) -> Recipe:
 
 
 def _frames(config: Any, sample_rate_hz: int) -> Recipe:
+    """Log-mels, MFCC, zero crossings, contrast, pitch and voicing of each frame, with `features.voice` also the voice's tracks."""
+    analyse = _analysis(config, sample_rate_hz)
+    voice = tuple(name for name in VOICE if name != "log_f0") if config.voice else ()
+
+    def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+        frames = analyse(signal, n_samples)
+        voiced = frames.pitch.voicing > 0.5
+        rows = [*frames.rows, _filled_log_f0(frames.pitch.f0_hz, voiced)[None], frames.pitch.voicing[None]]
+        if voice:
+            tracks = _voice(frames, config, sample_rate_hz)
+            rows += [_filled(tracks[name], voiced & frames.valid, name)[None] for name in voice]
+        return jnp.where(frames.valid[:, None], jnp.concatenate(rows).T, 0.0), frames.length  # [frames, bins]
+
+    bins = (*_row_names(config), "log_f0", "voicing", *voice)
+    return Recipe("frames", sample_rate_hz, bins, config.hop_length / sample_rate_hz, _each(extract_one))
+
+
+def _statistics(config: Any, sample_rate_hz: int) -> Recipe:
+    """One vector an utterance: the eGeMAPS parameters, then statistics of the bins of "frames"."""
+    analyse, hop_s = _analysis(config, sample_rate_hz), config.hop_length / sample_rate_hz
+
+    def parameters(signal: jax.Array, n_samples: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
+        """Those of eGeMAPS by name, and [5, bins]."""
+        frames = analyse(signal, n_samples)
+        coefficients = frames.rows[1]  # MFCC
+        tracks = _voice(frames, config, sample_rate_hz) | {f"mfcc{i}": coefficients[i] for i in range(1, 5)}
+        power = frames.magnitude**2
+        power = (2 * power.sum(0) - power[0] - power[-1]) / (_HANN_MEAN_SQUARE * config.n_fft**2)  # Parseval
+        egemaps = functionals(tracks, power, frames.pitch.voicing, frames.valid, hop_s=hop_s)
+        log_f0 = _filled_log_f0(frames.pitch.f0_hz, frames.pitch.voicing > 0.5)
+        return egemaps, bin_statistics(jnp.concatenate([*frames.rows, log_f0[None]]), frames.valid)
+
+    names, _ = jax.eval_shape(parameters, jnp.zeros(sample_rate_hz), jnp.ones((), jnp.int32))
+
+    def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+        egemaps, bins = parameters(signal, n_samples)
+        values = jnp.concatenate([jnp.stack([egemaps[name] for name in names]), bins.reshape(-1)])[:, None]  # [values, 1]
+        return values, jnp.full_like(n_samples, len(values))
+
+    kinds = ("mean", "std", "p10", "p90", "delta_std")
+    bins = (
+        *(f"egemaps/{name}" for name in names),
+        *(f"{bin_}_{kind}" for kind in kinds for bin_ in (*_row_names(config), "log_f0")),
+    )
+    return Recipe("statistics", sample_rate_hz, bins, hop_s, _each(extract_one))
+
+
+class _Frames(NamedTuple):
+    """What the recipes on the config's sizes share, of one utterance."""
+
+    signal: jax.Array  # [samples], zero beyond its end
+    magnitude: jax.Array  # [1 + n_fft // 2, frames], zero beyond the end
+    rows: tuple[jax.Array, ...]  # [bins, frames]: log-mels, MFCC, zero crossings, contrast
+    pitch: Pitch
+    length: jax.Array  # [] frames
+    valid: jax.Array  # [frames]
+
+
+def _analysis(config: Any, sample_rate_hz: int) -> Callable[[jax.Array, jax.Array], _Frames]:
     n_fft, hop_length, n_mels, n_mfcc = config.n_fft, config.hop_length, config.n_mels, config.n_mfcc
     if n_mfcc > n_mels:
         raise InputError(f"features.n_mfcc={n_mfcc}: expected at most features.n_mels={n_mels}")
 
-    def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def analyse(signal: jax.Array, n_samples: jax.Array) -> _Frames:
         squared, magnitude, crossings, length, valid = _shared(signal, n_samples, n_fft, hop_length)
         mel_db = power_to_db(melspectrogram(S=squared, sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels))
-        f0_hz, voicing = pitch(S=magnitude, sr=sample_rate_hz, n_fft=n_fft)
-        rows = [
+        rows = (
             mel_db,
             mfcc(S=mel_db, n_mfcc=n_mfcc),
             crossings,
             spectral_contrast(S=magnitude, sr=sample_rate_hz, n_fft=n_fft),
-            _filled_log_f0(f0_hz, voicing > 0.5)[None],
-            voicing[None],
-        ]
-        return jnp.where(valid[:, None], jnp.concatenate(rows).T, 0.0), length  # [frames, bins]
+        )
+        inside = jnp.where(jnp.arange(len(signal)) < n_samples, signal, 0.0)
+        return _Frames(inside, magnitude, rows, pitch(S=magnitude, sr=sample_rate_hz, n_fft=n_fft), length, valid)
 
-    contrast = _numbered("contrast", 7)
-    bins = (*_numbered("mel", n_mels), *_numbered("mfcc", n_mfcc), "zcr", *contrast, "log_f0", "voicing")
-    return Recipe("frames", sample_rate_hz, bins, hop_length / sample_rate_hz, _each(extract_one))
+    return analyse
+
+
+def _row_names(config: Any) -> tuple[str, ...]:
+    return (*_numbered("mel", config.n_mels), *_numbered("mfcc", config.n_mfcc), "zcr", *_numbered("contrast", 7))
+
+
+def _voice(frames: _Frames, config: Any, sample_rate_hz: int) -> dict[str, jax.Array]:
+    sizes = {"sr": sample_rate_hz, "hop_length": config.hop_length, "n_fft": config.n_fft}
+    return voice_tracks(y=frames.signal, S=frames.magnitude, pitch=frames.pitch, **sizes)
 
 
 def _poster(_: Any, sample_rate_hz: int) -> Recipe:
@@ -110,7 +177,7 @@ def _poster(_: Any, sample_rate_hz: int) -> Recipe:
     return Recipe("poster", _POSTER_RATE_HZ, bins, _POSTER_HOP / _POSTER_RATE_HZ, _each(extract_one))
 
 
-RECIPES: dict[str, Callable[[Any, int], Recipe]] = {"frames": _frames, "poster": _poster}
+RECIPES: dict[str, Callable[[Any, int], Recipe]] = {"frames": _frames, "poster": _poster, "statistics": _statistics}
 
 
 def _each(extract_one: Extract) -> Extract:
@@ -154,3 +221,8 @@ def _filled_log_f0(f0_hz: jax.Array, voiced: jax.Array) -> jax.Array:
     count = voiced.sum()
     median = (ordered[jnp.maximum(count - 1, 0) // 2] + ordered[jnp.minimum(count // 2, len(voiced) - 1)]) / 2
     return jnp.where(voiced, semitones, jnp.where(count > 0, median, 0.0))
+
+
+def _filled(track: jax.Array, voiced: jax.Array, name: str) -> jax.Array:
+    """A track [frames] whose unvoiced frames have the mean of the voiced ones where they have no meaning of their own."""
+    return jnp.where(voiced, track, masked_mean(track, voiced)) if name in VOICED else track

@@ -166,7 +166,7 @@ def _decoded(corpus: Corpus, audio_config: Any) -> Iterator[tuple[int, audio.Cli
 
     def decode(utterance: Utterance) -> audio.Clip | str:
         try:
-            if corpus.read is not None:
+            if corpus.read is not None and not utterance.path:  # prepared
                 samples, rate = corpus.read(utterance)
             else:
                 samples, rate = audio.read(utterance.path, utterance.start_s, utterance.end_s)

@@ -1,0 +1,124 @@
+"""The extended Geneva minimalistic acoustic parameter set (eGeMAPS): its tracks of frames, and one vector for an utterance.
+
+Eyben et al., "The Geneva minimalistic acoustic parameter set (GeMAPS) for voice research and affective computing", IEEE TAC
+7(2), 2016. The definitions are the paper's, the numbers not those of openSMILE: `benchmarks/voice.py` compares them.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdann.features.formants import formants
+from jdann.features.perturbation import perturbation
+from jdann.features.prosody import Pitch
+from jdann.features.statistics import masked_mean, masked_percentiles, masked_std, peak_rate, segments, slopes
+from jdann.features.voice import (
+    alpha_ratio,
+    hammarberg_index,
+    harmonic_levels,
+    harmonics_to_noise,
+    loudness,
+    spectral_flux,
+    spectral_slope,
+)
+
+_A0_HZ = 27.5
+_FORMANTS = ("f1", "f2", "f3")
+
+VOICE = (  # name of each track, in its unit: semitones, none, part of a period, dB, Hz or dB per kHz
+    *("log_f0", "loudness", "jitter", "shimmer", "hnr", "h1_h2", "h1_a3"),
+    *(f"{name}_{part}" for name in _FORMANTS for part in ("frequency", "bandwidth", "level")),
+    *("alpha_ratio", "hammarberg", "slope_0_500", "slope_500_1500", "flux"),
+)
+VOICED = VOICE[:1] + VOICE[2:16]  # meaningful in voiced frames alone
+_EVERYWHERE = ("loudness", "flux", "mfcc1", "mfcc2", "mfcc3", "mfcc4")  # described over all frames
+_BALANCE = ("alpha_ratio", "hammarberg", "slope_0_500", "slope_500_1500", "flux")  # described over unvoiced frames too
+_CONTOURS = ("log_f0", "loudness")
+_POSITIVE = (
+    *("loudness", "flux", "jitter", "shimmer"),
+    *(f"{name}_{part}" for name in _FORMANTS for part in ("frequency", "bandwidth")),
+)
+
+
+def voice_tracks(*, y: jax.Array, S: jax.Array, pitch: Pitch, sr: float, hop_length: int, n_fft: int) -> dict[str, jax.Array]:
+    """The descriptors of each frame, but for the MFCC.
+
+    Args:
+      y: float32 [..., samples].
+      S: its magnitude [..., 1 + n_fft // 2, frames] under a Hann window of n_fft samples, frame t centred at t * hop_length.
+      pitch: its pitch.
+      sr: sampling rate, Hz; at least 10 kHz.
+      hop_length: samples between frames.
+      n_fft: length of a frame, samples.
+
+    Returns:
+      float32 [..., frames] by name, in the order of VOICE. Pitch, jitter, shimmer, HNR, harmonics and formants are meaningful
+      where a frame is voiced.
+    """
+    frequency_hz, bandwidth_hz = formants(S=S, sr=sr, n_fft=n_fft)
+    levels = harmonic_levels(S=S, f0_hz=pitch.f0_hz, formant_hz=frequency_hz, sr=sr)
+    jitter, shimmer_db = perturbation(y=y, f0_hz=pitch.f0_hz, sr=sr, hop_length=hop_length)
+    tracks = (
+        12.0 * jnp.log2(pitch.f0_hz / _A0_HZ),
+        loudness(S=S, sr=sr, n_fft=n_fft),
+        jitter,
+        shimmer_db,
+        harmonics_to_noise(S=S, f0_hz=pitch.f0_hz, sr=sr),
+        -levels[..., 0, :],
+        -levels[..., 3, :],
+        *(x[..., i, :] for i in range(len(_FORMANTS)) for x in (frequency_hz, bandwidth_hz, levels[..., 1:, :])),
+        alpha_ratio(S=S, sr=sr),
+        hammarberg_index(S=S, sr=sr),
+        spectral_slope(S=S, sr=sr, fmin=0.0, fmax=500.0),
+        spectral_slope(S=S, sr=sr, fmin=500.0, fmax=1500.0),
+        spectral_flux(S=S, sr=sr),
+    )
+    return dict(zip(VOICE, tracks, strict=True))
+
+
+def functionals(
+    tracks: dict[str, jax.Array], power: jax.Array, voicing: jax.Array, valid: jax.Array, *, hop_s: float
+) -> dict[str, jax.Array]:
+    """The parameters of an utterance, with a few more than the set has.
+
+    Means and standard deviations, the latter relative to the mean where a descriptor has only positive values;
+    percentiles and slopes of pitch and loudness; what is meaningful only in voiced frames is taken over these, or over all where
+    none is voiced; spectral balance over voiced and over unvoiced frames.
+
+    Args:
+      tracks: by name, [..., frames] each, of `voice_tracks`, and mfcc1 to mfcc4 where wanted.
+      power: mean square of each frame's samples, [..., frames].
+      voicing: [..., frames] in [0, 1], above 0.5 where a frame counts as voiced.
+      valid: bool [..., frames], the frames of the utterance.
+      hop_s: between frames.
+
+    Returns:
+      float32 [...] by name.
+    """
+    voiced = valid & (voicing > 0.5)
+    unvoiced = valid & ~voiced
+    voiced_or_all = jnp.where(voiced.any(-1, keepdims=True), voiced, valid)
+    values: dict[str, jax.Array] = {}
+    for name, track in tracks.items():
+        mask = valid if name in _EVERYWHERE else voiced_or_all
+        mean, std = masked_mean(track, mask), masked_std(track, mask)
+        values[f"{name}_mean"] = mean
+        values[f"{name}_std"] = std / jnp.maximum(mean, 1e-6) if name in _POSITIVE else std
+        if name in _CONTOURS:
+            p20, p50, p80 = masked_percentiles(track, mask, (20.0, 50.0, 80.0))
+            values |= {f"{name}_p20": p20, f"{name}_p50": p50, f"{name}_p80": p80, f"{name}_range": p80 - p20}
+            names = ("rising_mean", "rising_std", "falling_mean", "falling_std")
+            values |= {f"{name}_{key}": value for key, value in zip(names, slopes(track, mask, hop_s), strict=True)}
+        if name in _BALANCE:
+            values[f"{name}_unvoiced_mean"] = masked_mean(track, unvoiced)
+        if name in _EVERYWHERE and name != "loudness":
+            values[f"{name}_voiced_mean"] = masked_mean(track, voiced_or_all)
+            values[f"{name}_voiced_std"] = masked_std(track, voiced_or_all)
+    values["loudness_peaks_per_s"] = peak_rate(tracks["loudness"], valid, hop_s)
+    for name, inside in (("voiced", voiced), ("unvoiced", unvoiced)):
+        rate, mean, std = segments(inside, valid, hop_s)
+        if name == "voiced":
+            values["voiced_segments_per_s"] = rate
+        values |= {f"{name}_segment_mean_s": mean, f"{name}_segment_std_s": std}
+    values["sound_level_db"] = 10 * jnp.log10(jnp.maximum(masked_mean(power, valid), np.float32(1e-10)))
+    return values
