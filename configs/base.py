@@ -11,7 +11,8 @@ def get_config() -> ConfigDict:
 
     # --- What is trained on what -------------------------------------------------------------------------------------
     # A domain is `auto:en`, `auto:zh` (ESD where prepared, else the demo corpus), `esd:en`, `esd:zh`, `demo:en`,
-    # `demo:zh`, a folder in a known layout, or a manifest `.csv`.
+    # `demo:zh`, a folder in a known layout, or a manifest `.csv`. Several sources are joined by commas; each batch then holds
+    # the same number of every corpus and language.
     config.source = "auto:en"
     config.target = "auto:zh"
     config.both_directions = False  # also target -> source, in the same run and table
@@ -38,11 +39,12 @@ def get_config() -> ConfigDict:
 
     # --- Features ----------------------------------------------------------------------------------------------------
     config.features = ConfigDict()
-    config.features.recipe = "frames"  # or "poster", the 149 time means
+    config.features.recipe = "frames"  # or "statistics" or "poster", one vector an utterance: with eGeMAPS, or the 149 time means
     config.features.n_fft = 1024  # samples
     config.features.hop_length = 256  # samples
     config.features.n_mels = 64
     config.features.n_mfcc = 40
+    config.features.voice = False  # "frames": also loudness, jitter, shimmer, HNR, harmonics, formants, spectral balance
     config.features.normalise = "speaker"  # "speaker", "corpus", "utterance", "source" or "none"
 
     # Inside the training step: a random part of long utterances, and SpecAugment
@@ -55,19 +57,104 @@ def get_config() -> ConfigDict:
 
     # --- Encoder -----------------------------------------------------------------------------------------------------
     config.encoder = ConfigDict()
-    config.encoder.name = "conv1d"  # "conv1d" or "resnet50"; several, separated by commas, are run one after the other
+    config.encoder.name = "conv1d"  # "conv1d", "resnet50", or "mlp" for utterance statistics; "conv1d,resnet50" runs both
     config.encoder.channels = (64, 64, 64, 64)  # conv1d: one entry a layer
     config.encoder.kernel_size = 5  # conv1d: frames
     config.encoder.strides = (2, 2, 2, 1)  # conv1d: one entry a layer
+    config.encoder.hidden = (256, 64)  # mlp: units, one entry a layer
+    config.encoder.input_dropout = 0.1  # mlp: of the statistics
+    config.encoder.batch_norm = False  # mlp; conv1d and resnet50 always have it
     config.encoder.dropout = 0.3
 
     # --- Methods -----------------------------------------------------------------------------------------------------
     config.dann = ConfigDict()
     config.dann.hidden = 128  # units of each of the discriminator's two layers
+    config.cdan = ConfigDict()  # also cdan_e
+    config.cdan.hidden = 128  # units of each of the discriminator's two layers
+    config.cdan.direct = 4096  # entries; a larger outer product of representation and prediction is projected
+    config.cdan.projection = 1024  # entries of the projection
+    config.speaker_adversary = ConfigDict()
+    config.speaker_adversary.hidden = 128  # units of each of the speaker classifier's two layers
+    config.speaker_adversary.reversal = 1.0  # factor of lambda in the reversal
+    config.mdd = ConfigDict()
+    config.mdd.hidden = 128  # units of the adversarial head's hidden layer
+    config.mdd.gamma = 4.0  # weight of the source, exp of the margin
+    config.mdd.reversal = 0.1  # strength of the reversal at lambda = 1, and its largest
+    config.mcd = ConfigDict()
+    config.mcd.encoder_steps = 4  # updates of the encoder in a step, after those of the heads
+    config.adda = ConfigDict()
+    config.adda.hidden = 128  # units of each of the discriminator's two layers
+    config.adda.source_fraction = 0.5  # of the epochs, on the source alone
+    config.adda.rate = 0.1  # factor of the learning rate afterwards
+    config.wdgrl = ConfigDict()
+    config.wdgrl.hidden = 128  # units of each of the critic's two layers
+    config.wdgrl.critic_steps = 5  # updates of the critic in a step, before that of the encoder
+    config.wdgrl.gamma = 10.0  # weight of the gradient penalty
+    config.wdgrl.weight = 0.1  # of the distance, beside lambda
+    config.vada = ConfigDict()  # also dirt_t
+    config.vada.hidden = 128  # units of each of the discriminator's two layers
+    config.vada.reversal = 1.0  # factor of lambda in the reversal
+    config.vada.source_weight = 1.0  # of the virtual adversarial loss on the source, beside lambda
+    config.vada.target_weight = 0.1  # of that on the target and of the target's entropy, beside lambda
+    config.vada.radius = 0.1  # size of the virtual adversarial change, of the L2 norm of an utterance's features
+    config.vada.probe = 0.01  # size of the random change that finds its direction, likewise
+    config.dirt_t = ConfigDict()
+    config.dirt_t.fraction = 0.7  # of the epochs, as vada; the rest on the target alone
+    config.dirt_t.teacher_weight = 1.0  # of the divergence from the moving average, beside lambda
     config.strength = ConfigDict()  # lambda of the gradient reversal
     config.strength.schedule = "ganin"  # 2 / (1 + exp(-gamma p)) - 1, p the part of the training done; or "constant"
     config.strength.maximum = 1.0
     config.strength.gamma = 10.0
+    config.deep_coral = ConfigDict()
+    config.deep_coral.weight = 100.0  # the loss is tiny, some 1e-3 of the risk: try powers of ten
+    config.dan = ConfigDict()
+    config.dan.kernels = 5  # Gaussian, bandwidths in steps of a factor of two
+    config.dan.weight = 1.0
+    config.jan = ConfigDict()
+    config.jan.kernels = 5  # of the representation, as in dan
+    config.jan.softmax_bandwidth = 1.68  # squared distance of two softmaxes at which their kernel is 1/e
+    config.jan.weight = 1.0
+    config.deep_jdot = ConfigDict()
+    config.deep_jdot.alpha = 0.01  # cost of a unit of squared distance between representations
+    config.deep_jdot.beta = 0.5  # cost of a nat of cross-entropy
+    config.deep_jdot.epsilon = 0.01  # weight of the plan's entropy, in units of the cost
+    config.deep_jdot.tau = 0.5  # weight of the marginals' divergence: a dearer way is rather not gone
+    config.deep_jdot.iterations = 100  # of Sinkhorn, always as many
+    config.deep_jdot.weight = 1.0
+    config.mcc = ConfigDict()
+    config.mcc.temperature = 2.5
+    config.mcc.weight = 1.0
+    config.bnm = ConfigDict()
+    config.bnm.weight = 1.0
+    config.bsp = ConfigDict()
+    config.bsp.singular_values = 1  # how many of the largest singular values are penalised
+    config.bsp.weight = 1e-4
+    config.entropy = ConfigDict()
+    config.entropy.weight = 0.1
+    config.information_maximisation = ConfigDict()
+    config.information_maximisation.weight = 1.0
+    config.self_training = ConfigDict()
+    config.self_training.prior = "uniform"  # classes' shares in the target: "uniform", "none" (as predicted) or "0.4,0.2,..."
+    config.self_training.labels = "hard"  # or "soft", the balanced posteriors
+    config.self_training.start = 0.2  # part of the training before the first pseudo-labels
+    config.self_training.first_fraction = 0.3  # of each class that gets a pseudo-label, then
+    config.self_training.last_fraction = 0.9  # and at the end
+    config.self_training.iterations = 50  # of Sinkhorn
+    config.self_training.weight = 1.0
+    config.shot = ConfigDict()
+    config.shot.source_fraction = 0.5  # of the epochs, on the source alone
+    config.shot.rate = 1.0  # learning rate on the target relative to that on the source
+    config.shot.pseudo_weight = 0.3  # of the pseudo-labels' cross-entropy
+    config.shot.weight = 1.0
+    config.fixmatch = ConfigDict()
+    config.fixmatch.threshold = 0.8  # probability; label smoothing keeps it well below the paper's .95
+    config.fixmatch.weight = 1.0
+    config.adamatch = ConfigDict()
+    config.adamatch.threshold = 0.9  # relative to the source's mean confidence
+    config.adamatch.weight = 1.0
+    config.sup_con = ConfigDict()
+    config.sup_con.temperature = 0.1  # of the cosine similarity
+    config.sup_con.weight = 0.1
 
     # --- Optimisation ------------------------------------------------------------------------------------------------
     config.epochs = 20  # passes over the source
@@ -81,8 +168,10 @@ def get_config() -> ConfigDict:
     config.optimiser.momentum = 0.9  # sgd
     config.optimiser.clip_norm = 5.0  # global gradient norm; 0: no clipping
     config.label_smoothing = 0.1
+    config.ema = 0.99  # decay a step of the moving average of the parameters, which is evaluated; 0: the parameters themselves
 
     # --- What a run leaves -------------------------------------------------------------------------------------------
+    config.selection = "last"  # the checkpoint that is kept as the recogniser: "last", or a criterion of jdann.selection
     config.evaluate_every = 2  # epochs between two records of the target's outputs, for selection and the oracle column
     config.checkpoint_every_s = 20.0  # seconds, at most, between two checkpoints (always at the end of an epoch)
     config.tsne = True  # draw the representations before and after adaptation (a few seconds a run)

@@ -56,19 +56,26 @@ def take(frames: Frames, index: jax.Array, window: int, part: jax.typing.ArrayLi
     return Unlabelled(jnp.where(valid[..., None], features, 0.0), length)
 
 
-def batches(index: np.ndarray, steps: int, batch_size: int, seed: Sequence[int]) -> np.ndarray:
-    """Which utterances make up each step of an epoch: shuffled passes over `index`, one after the other.
+def batches(index: np.ndarray, group: np.ndarray, steps: int, batch_size: int, seed: Sequence[int]) -> np.ndarray:
+    """Which utterances make up each step of an epoch: shuffled passes over each group, the groups in equal parts.
 
     Args:
       index: [n] int, the utterances to draw from, n >= 1.
+      group: [n] int, which group each belongs to: a corpus and language, where there are several.
       steps: steps of the epoch.
       batch_size: utterances in a step.
       seed: names this epoch's order, e.g. (run seed, domain, epoch); the same seed gives the same order.
 
     Returns:
-      [steps, batch_size] int32. Every utterance is drawn once before any is drawn again.
+      [steps, batch_size] int32. Within a group every utterance is drawn once before any is drawn again. Each step holds
+      the same number of every group, up to one.
     """
     random = np.random.default_rng(list(seed))
-    passes = -(-steps * batch_size // len(index))
-    order = np.concatenate([random.permutation(index) for _ in range(passes)])
-    return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+    names = np.unique(group)
+    places = np.resize(np.arange(len(names)), steps * batch_size)  # which group each place of the epoch is for
+    order = np.empty(steps * batch_size, np.int32)
+    for i, name in enumerate(names):
+        rows, wanted = index[group == name], np.flatnonzero(places == i)
+        passes = -(-len(wanted) // len(rows))
+        order[wanted] = np.concatenate([random.permutation(rows) for _ in range(passes)])[: len(wanted)]
+    return order.reshape(steps, batch_size)

@@ -2,26 +2,28 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jdann import baseline, evaluation, fitting, protocol
+from jdann import baseline, evaluation, fitting, protocol, selection
 from jdann.directions import Direction, Domain
 from jdann.encoders import make_encoder
 from jdann.errors import InputError
 from jdann.features.recipe import make_recipe
-from jdann.methods import make_method
-from jdann.training import Hyper, Train, check, make_train
+from jdann.methods import Method, make_method
+from jdann.training import Data, Hyper, Train, check, make_train
 
 log = logging.getLogger("jdann")
 SUPERVISED = {"supervised, random split": False, "supervised, unseen speakers": True}  # method: folds by speaker
 BASELINE = "svm"
 _DIAGNOSED = 1000  # utterances of each domain in t-SNE and A-distance
+_EVIDENCE = 1024  # utterances of each domain that the selection criteria see
 
 
 class Job(NamedTuple):
@@ -45,8 +47,10 @@ class Outcome(NamedTuple):
     logits: np.ndarray  # [records, seeds, target utterances, classes] float32
     tested: np.ndarray  # [target utterances] bool
     record_at: tuple[int, ...]  # epochs
-    best: np.ndarray  # [seeds, target utterances] int, the record chosen by source validation
+    criteria: tuple[tuple[np.ndarray, dict[str, np.ndarray]], ...]
+    # of each split: its tested rows of the target, and each criterion's values [records, seeds]
     history: tuple[tuple[str, dict[str, np.ndarray]], ...]  # split name and [epochs, seeds] means
+    diverged: tuple[str | None, ...]  # of each seed, where its numbers ceased to be finite
     representation: tuple[np.ndarray, np.ndarray]  # of the first split and seed: [some rows, d] of source and target
     rows: tuple[np.ndarray, np.ndarray]  # which rows these are
 
@@ -73,6 +77,8 @@ def plan_jobs(config: Any, directions: list[Direction]) -> list[Job]:
         for encoder in encoder_names(config):
             _make_encoder(config, encoder)
             for method in config.methods:
+                if method != "supervised":
+                    _check_needs(config, direction, encoder, method)
                 jobs += [Job(d, encoder, name, tuple(splits)) for name, splits in _splits(config, direction, method)]
     return jobs
 
@@ -84,12 +90,24 @@ def _splits(config: Any, direction: Direction, method: str) -> Iterator[tuple[st
         for name, by_speaker in SUPERVISED.items():
             yield name, protocol.supervised(target.emotion, target.speaker, config.folds, by_speaker, fraction, seed)
         return
-    make_method(method, config)
     if config.protocol == "inductive":
         folds = protocol.inductive(source.emotion, source.speaker, target.speaker, config.folds, fraction, seed)
         yield method, folds
     else:
         yield method, protocol.transductive(source.emotion, source.speaker, len(target.emotion), fraction, seed)
+
+
+def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -> None:
+    made = make_method(method, config)
+    if "speakers" in made.needs and len({s for s in direction.source.speaker if s is not None}) < 2:
+        raise InputError(
+            f"{method} needs two known speakers or more in the source, {direction.source.corpus.name}; name them or drop it"
+        )
+    if "batch_norm" in made.needs:
+        shape = jnp.zeros((2, direction.window, direction.bins)), jnp.full(2, direction.window)
+        variables = jax.eval_shape(lambda: _make_encoder(config, encoder).init(jax.random.key(0), *shape, False))
+        if "batch_stats" not in variables:
+            raise InputError(f"{method} needs an encoder with batch norm, and {encoder} has none; choose conv1d or resnet50")
 
 
 def _make_encoder(config: Any, name: str) -> Any:
@@ -98,38 +116,54 @@ def _make_encoder(config: Any, name: str) -> Any:
     return make_encoder(encoder)
 
 
-def make_job_train(job: Job, direction: Direction, config: Any) -> tuple[Train, fitting.Budget, Hyper]:
-    """The functions, budget and hyper-parameters that all of a job's splits share."""
-    plan = fitting.budget(config, list(job.splits))
-    method = make_method("source_only" if job.method in SUPERVISED else job.method, config)
+def make_job_method(job: Job, config: Any) -> Method:
+    """The method by which a job trains."""
+    return make_method("source_only" if job.method in SUPERVISED else job.method, config)
+
+
+def make_job_train(job: Job, direction: Direction, config: Any) -> tuple[Train, fitting.Budget]:
+    """The functions and the budget that all of a job's splits share."""
+    method = make_job_method(job, config)
+    plan = fitting.budget(config, list(job.splits), method)
     train = make_train(
         config,
         _make_encoder(config, job.encoder),
         method,
         bins=direction.bins,
         window=direction.window,
-        total_steps=plan.steps * plan.epochs,
+        speakers=len({s for s in direction.source.speaker if s is not None}),
+        phase_steps=[plan.steps * epochs for epochs in plan.phases],
     )
+    return train, plan
+
+
+def make_hyper(config: Any) -> Hyper:
+    """The config's hyper-parameters, the same for all seeds."""
 
     def each(value: float) -> Any:
         return jnp.full(config.seeds, value, jnp.float32)
 
     optimiser = config.optimiser
-    hyper = Hyper(each(optimiser.learning_rate), each(optimiser.weight_decay), each(config.strength.maximum))
-    return train, plan, hyper
+    return Hyper(each(optimiser.learning_rate), each(optimiser.weight_decay), each(config.strength.maximum))
 
 
 def make_task(job: Job, split: protocol.Split, direction: Direction) -> fitting.Task:
     """What a split's training may see. The target's labels enter in the supervised ceiling only."""
-    test_size = max(len(s.test) for s in job.splits)
     name = f"{direction.name}, {job.method}, {job.encoder}" + (f", {split.name}" if len(job.splits) > 1 else "")
-    if job.method in SUPERVISED:
-        frames = direction.target_frames
-        identity = _identity((direction.target, direction.target), split)
-        return fitting.Task(name, split, frames, direction.target.emotion, frames, test_size, identity)
-    identity = _identity((direction.source, direction.target), split)
-    frames = (direction.source_frames, direction.target_frames)
-    return fitting.Task(name, split, frames[0], direction.source.emotion, frames[1], test_size, identity)
+    within = job.method in SUPERVISED
+    source, frames = (direction.target, direction.target_frames) if within else (direction.source, direction.source_frames)
+    data = Data(frames, source.emotion, _numbers(source.speaker), direction.target_frames)  # pyright: ignore
+    rows = zip(*((s.validation, s.source, s.target) for s in job.splits), strict=True)
+    held, other, aimed = (min(_EVIDENCE, *(len(r) for r in of)) for of in rows)
+    group = _numbers([f"{u.corpus}, {u.language}" for u in source.features.utterances])
+    identity = _identity((source, direction.target), split)
+    return fitting.Task(name, split, data, group, max(len(s.test) for s in job.splits), (held, other, aimed), identity)
+
+
+def _numbers(names: Sequence[str | None]) -> np.ndarray:
+    """A number [n] for each different name, -1 for None."""
+    number = {name: i for i, name in enumerate(sorted({n for n in names if n is not None}))}
+    return np.array([-1 if name is None else number[name] for name in names], np.int32)
 
 
 def _identity(domains: tuple[Domain, Domain], split: protocol.Split) -> bytes:
@@ -152,8 +186,8 @@ def run_job(
     on_epoch: Callable[[str, int, dict[str, np.ndarray]], None] = lambda split, epoch, means: None,
 ) -> Outcome:
     """Trains a job's splits, or continues them, and gathers their outputs over the target."""
-    train, plan, hyper = make_job_train(job, direction, config)
-    fitted = []
+    train, plan = make_job_train(job, direction, config)
+    hyper, fitted = make_hyper(config), []
     for split in job.splits:
         task = make_task(job, split, direction)
         log.info("%s: %d epochs of %d steps, %d seeds", task.name, plan.epochs, plan.steps, config.seeds)
@@ -161,7 +195,8 @@ def run_job(
         def report(epoch: int, means: dict[str, np.ndarray], name: str = split.name) -> None:
             on_epoch(name, epoch, means)
 
-        fitted.append(fitting.fit(train, task, plan, seeds(config), hyper, checkpoints / job.folder(split), report))
+        folder = checkpoints / job.folder(split)
+        fitted.append(fitting.fit(train, task, plan, seeds(config), hyper, folder, config.selection, report))
     return _gather(job, direction, train, fitted, len(config.emotions))
 
 
@@ -171,11 +206,11 @@ def restore_job(job: Job, direction: Direction, config: Any, checkpoints: Path) 
     Raises:
       InputError: a split has not been trained to its end.
     """
-    train, plan, hyper = make_job_train(job, direction, config)
+    train, plan = make_job_train(job, direction, config)
     fitted = []
     for split in job.splits:
         folder = checkpoints / job.folder(split)
-        one = fitting.restore(train, make_task(job, split, direction), plan, seeds(config), hyper, folder)
+        one = fitting.restore(train, make_task(job, split, direction), plan, seeds(config), make_hyper(config), folder)
         if one is None:
             raise InputError(f"{folder}: this training is not finished; continue it by --resume")
         fitted.append(one)
@@ -186,69 +221,100 @@ def _gather(job: Job, direction: Direction, train: Train, fitted: list[fitting.F
     first = fitted[0]
     n, count = len(direction.target.emotion), len(first.state.step)
     logits = np.zeros((len(first.record_at), count, n, classes), np.float32)
-    tested, best = np.zeros(n, bool), np.zeros((count, n), int)
+    tested = np.zeros(n, bool)
     for split, one in zip(job.splits, fitted, strict=True):
         logits[:, :, split.test] = one.test_logits[:, :, : len(split.test)]
         tested[split.test] = True
-        risk = one.history["validation_risk"][np.array(one.record_at) - 1]  # [records, seeds]
-        chosen = np.where(np.isnan(risk).any(0), len(risk) - 1, np.nan_to_num(risk, nan=np.inf).argmin(0))
-        best[:, split.test] = chosen[:, None]
-    task = make_task(job, job.splits[0], direction)
+    data = make_task(job, job.splits[0], direction).data
     random = np.random.default_rng(0)
     rows = tuple(np.sort(random.permutation(r)[:_DIAGNOSED]) for r in (job.splits[0].source, job.splits[0].test))
     representation = tuple(
-        fitting.outputs(train, first.state, frames, r)[1][0] for frames, r in zip((task.source, task.target), rows, strict=True)
+        fitting.outputs(train, first.state, frames, r, domain)[1][0]
+        for frames, r, domain in zip((data.source, data.target), rows, ("source", "target"), strict=True)
     )
     history = tuple((split.name, one.history) for split, one in zip(job.splits, fitted, strict=True))
-    return Outcome(job, logits, tested, first.record_at, best, history, representation, rows)  # pyright: ignore
+    criteria = tuple((split.test, one.criteria) for split, one in zip(job.splits, fitted, strict=True))
+    diverged = tuple(next((d for d in of_seed if d), None) for of_seed in zip(*(one.diverged for one in fitted), strict=True))
+    return Outcome(job, logits, tested, first.record_at, criteria, history, diverged, representation, rows)  # pyright: ignore
 
 
-def chosen_logits(outcome: Outcome, selection: str, emotion: np.ndarray) -> np.ndarray | None:
+def chosen_logits(outcome: Outcome, by: str, emotion: np.ndarray) -> np.ndarray | None:
     """The target's logits at the record that a selection chooses, seed by seed.
 
     Args:
       outcome: of a job.
-      selection: "last", "source_validation" or "oracle"; the oracle is the only one to look at `emotion`.
+      by: "last", a criterion of `jdann.selection`, or "oracle", the only one to look at `emotion`.
       emotion: [n] int, the target's labels, -1 where unlabelled.
 
     Returns:
       [seeds, n, classes], or None where the selection cannot be made: no validation, or no labels for the oracle.
     """
     logits = outcome.logits
-    if selection == "last":
+    if by == "last":
         return logits[-1]
-    if selection == "source_validation":
-        if all(np.isnan(history["validation_risk"]).all() for _, history in outcome.history):
+    if by == "oracle":
+        uar = recorded_uar(outcome, emotion)
+        return None if uar is None else logits[np.nan_to_num(uar).argmax(0), np.arange(logits.shape[1])]
+    chosen = logits[-1].copy()
+    for rows, criteria in outcome.criteria:
+        if np.isnan(criteria[by]).all():
             return None
-        return np.stack([logits[outcome.best[s], s, np.arange(logits.shape[2])] for s in range(logits.shape[1])])
+        at = selection.choose(criteria[by], by)  # [seeds]
+        chosen[:, rows] = logits[at[:, None], np.arange(len(at))[:, None], rows]
+    return chosen
+
+
+def recorded_uar(outcome: Outcome, emotion: np.ndarray) -> np.ndarray | None:
+    """Unweighted average recall [records, seeds] of the tested target; None where it has no labels."""
     scored = outcome.tested & (emotion >= 0)
     if not scored.any():
         return None
-    classes = logits.shape[-1]
-    uar = np.zeros(logits.shape[:2])  # [records, seeds]
-    for r, s in np.ndindex(*uar.shape):
-        scores = evaluation.score(emotion[scored], logits[r, s][scored].argmax(-1), [None] * int(scored.sum()), classes)
-        uar[r, s] = scores.uar if scores is not None else np.nan
-    best = np.argmax(uar, axis=0)  # [seeds]
-    return logits[best, np.arange(logits.shape[1])]
+    right = outcome.logits[:, :, scored].argmax(-1) == emotion[scored]
+    return np.mean([right[:, :, emotion[scored] == label].mean(-1) for label in np.unique(emotion[scored])], axis=0)
 
 
 def result_rows(outcome: Outcome, direction: Direction, config: Any) -> list[dict[str, Any]]:
     """The rows of results.json that a job gives: one for each way of selecting; none where nothing is labelled."""
     emotion = np.where(outcome.tested, direction.target.emotion, -1)
     names = (direction.source.corpus.name, direction.target.corpus.name)
+    finite = [s for s, where in enumerate(outcome.diverged) if where is None]
     rows = []
-    for selection in ("last", "source_validation", "oracle"):
-        logits = chosen_logits(outcome, selection, emotion)
+    for by in dict.fromkeys(("last", "source_risk", config.selection, "oracle")):
+        logits = chosen_logits(outcome, by, emotion)
         if logits is None:
             continue
-        scores = [evaluation.score(emotion, one.argmax(-1), direction.target.speaker, len(config.emotions)) for one in logits]
+        scores = [evaluation.score(emotion, logits[s].argmax(-1), direction.target.speaker, len(config.emotions)) for s in finite]
         scores = [s for s in scores if s is not None]
         if scores:
             job = outcome.job
             within = "within target" if job.method in SUPERVISED else config.protocol
-            row = evaluation.row(job.method, job.encoder, names, selection, within, scores, config.emotions)
+            row = evaluation.row(job.method, job.encoder, names, by, within, scores, config.emotions)
             rows.append(row)
+    return rows
+
+
+def selection_rows(outcome: Outcome, direction: Direction) -> list[dict[str, Any]]:
+    """What each criterion would have chosen, beside the oracle; none where nothing is labelled, or it has no value."""
+    emotion = np.where(outcome.tested, direction.target.emotion, -1)
+    uar = recorded_uar(outcome, emotion)
+    if uar is None or len(outcome.criteria) != 1:
+        return []
+    values, rows = outcome.criteria[0][1], []
+    seeds_ = np.arange(uar.shape[1])
+    for name, of in values.items():
+        if np.isnan(of).all():
+            continue
+        at = selection.choose(of, name)
+        chosen = uar[at, seeds_]
+        rows.append(
+            {
+                "criterion": name,
+                "epochs": [outcome.record_at[i] for i in at],
+                "uar": evaluation.summarise(chosen.tolist()),
+                "loss_to_oracle": float(np.nanmean(np.nanmax(uar, 0) - chosen)),
+                "rank_correlation": selection.rank_correlation(of, uar, name),
+            }
+        )
     return rows
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from jdann import configuration, experiment, fitting, workdir
+from jdann import configuration, experiment, fitting, selection, workdir
 from jdann.directions import Direction
 from jdann.errors import InputError
 from jdann.experiment import Job, Outcome
@@ -66,28 +66,33 @@ def _predict(encoder: str, method: str, direction: Direction, config: Any, check
     rows = np.arange(len(direction.target.emotion))
     split = experiment.protocol.Split("all", rows[:0], rows[:0], rows, rows)
     job = Job(0, encoder, method, (split,))
-    train, _, hyper = experiment.make_job_train(job, direction, config)
+    train, _ = experiment.make_job_train(job, direction, config)
     logits: list[np.ndarray] = []
     representation = None
     some = tuple(np.random.default_rng(0).permutation(len(d.emotion))[:_DIAGNOSED] for d in (direction.source, direction.target))
     for folder in folders:
-        states = fitting.restore_states(train, experiment.seeds(config), hyper, folder)
+        states = fitting.restore_states(train, experiment.seeds(config), experiment.make_hyper(config), folder)
         if states is None:
             continue
-        logits.append(np.stack([fitting.outputs(train, state, direction.target_frames, rows)[0] for state in states]))
+        logits.append(np.stack([fitting.outputs(train, state, direction.target_frames, rows, "target")[0] for state in states]))
         if representation is None:
             frames = (direction.source_frames, direction.target_frames)
-            of = [fitting.outputs(train, states[1], f, r)[1][0] for f, r in zip(frames, some, strict=True)]
+            domains = zip(frames, some, ("source", "target"), strict=True)
+            of = [fitting.outputs(train, states[1], f, r, domain)[1][0] for f, r, domain in domains]
             representation = (of[0], of[1])
     if representation is None:
         raise InputError(f"{checkpoints}: no checkpoint of {method} with {encoder} can be read; train first")
+    # The config's criterion chose the first of the two; what the others would have chosen was not kept.
+    values = np.stack([np.zeros(config.seeds), np.full(config.seeds, np.nan)])
+    chosen = {name: values if name == config.selection else np.full_like(values, np.nan) for name in selection.CRITERIA}
     return Outcome(
         job,
-        np.mean(logits, axis=0),  # [best and last, seeds, n, classes]
+        np.mean(logits, axis=0),  # [chosen and last, seeds, n, classes]
         np.ones(len(rows), bool),
         (0, config.epochs),
-        np.zeros((config.seeds, len(rows)), int),  # source validation chooses the first of the two
-        (("all", {"validation_risk": np.zeros((1, config.seeds))}),),
+        ((rows, chosen),),
+        (("all", {}),),
+        (None,) * config.seeds,
         representation,
         (some[0], some[1]),
     )

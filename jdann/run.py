@@ -76,9 +76,9 @@ def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> li
       path: a work directory to write skipped.csv to; None: nowhere.
     """
     specs = (config.source, config.target)
-    both = [corpora.load(spec, tuple(config.emotions), data_dir) for spec in specs]  # mistakes in either, before any work
+    both = [corpora.load_all(spec, tuple(config.emotions), data_dir) for spec in specs]  # mistakes in either, before any work
     if both[0].name == both[1].name:  # two manifests of one name in different folders
-        both = [corpus._replace(name=spec) for corpus, spec in zip(both, specs, strict=True)]
+        both = [corpus._replace(name=str(spec)) for corpus, spec in zip(both, specs, strict=True)]
     domains = [load_domain(corpus, config, data_dir) for corpus in both]
     if path is not None:
         workdir.write_skipped(path, domains)
@@ -119,7 +119,7 @@ def _train(config: Any, directions: list[Direction], jobs: list[Job], path: Path
     for job in jobs:
         direction = directions[job.direction]
         names = (direction.source.corpus.name, direction.target.corpus.name)
-        steps = fitting.budget(config, list(job.splits)).steps
+        steps = fitting.budget(config, list(job.splits), experiment.make_job_method(job, config)).steps
         writers = {s.name: SummaryWriter(str(path / "tensorboard" / job.folder(s)), purge_step=1) for s in job.splits}
 
         def on_epoch(
@@ -144,7 +144,7 @@ def _train(config: Any, directions: list[Direction], jobs: list[Job], path: Path
         finally:
             for writer in writers.values():
                 writer.close()
-            workdir.write_csv(path / "history.csv", workdir.HISTORY_COLUMNS, [list(row.values()) for row in history])
+            workdir.write_history(path / "history.csv", history)
     return outcomes, history
 
 
@@ -153,20 +153,19 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
 
     Target labels are read here, after all training, and nowhere before but in the supervised ceiling.
     """
-    rows, shares, diagnostics = [], [], []
+    rows, shares, diagnostics, selections = [], [], [], []
     for outcome in outcomes:
         direction = directions[outcome.job.direction]
         rows += experiment.result_rows(outcome, direction, config)
+        of = {"source": direction.source.corpus.name, "target": direction.target.corpus.name,
+              "method": outcome.job.method, "encoder": outcome.job.encoder}  # fmt: skip
+        selections += [of | row for row in experiment.selection_rows(outcome, direction)]
         logits = outcome.logits[-1][:, outcome.tested]
         within = outcome.job.method in experiment.SUPERVISED
         shares.append(
             _share(config, direction, outcome.job.method, outcome.job.encoder, evaluation.mean_probability(logits).argmax(-1))
         )
-        diagnostics.append({
-            "source": direction.source.corpus.name, "target": direction.target.corpus.name,
-            "method": outcome.job.method, "encoder": outcome.job.encoder,
-            "a_distance": None if within else evaluation.a_distance(*outcome.representation, seed=0),
-        })  # fmt: skip
+        diagnostics.append(of | {"a_distance": None if within else evaluation.a_distance(*outcome.representation, seed=0)})
     if config.baseline:
         for direction in directions:
             log.info("%s: support vector machine on utterance statistics, the row to beat", direction.name)
@@ -195,6 +194,7 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
         "directions": [{"source": _counts(d.source, config), "target": _counts(d.target, config)} for d in directions],
         "rows": rows,
         "notes": notes,
+        "selection": selections,
         "predicted_share": shares,
         "diagnostics": diagnostics,
         "config": configuration.to_dict(config),

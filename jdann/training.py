@@ -1,6 +1,9 @@
-"""Training as pure functions: init, a jitted scan over an epoch's steps, and the outputs, each for many seeds at once."""
+"""Training as pure functions: init, a jitted scan over an epoch's steps, and the outputs, each for many members at once.
 
-from collections.abc import Callable
+A member is one training of a sweep: a seed with its own hyper-parameters.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,18 +11,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jdann import optimisation
 from jdann.domains import Frames, Labelled, Unlabelled, take
 from jdann.errors import InputError
 from jdann.features.augment import spec_augment
-from jdann.methods.contract import Dims, Method, Source, Target
+from jdann.methods.contract import Context, Dims, Method, Phase, Source, Target, Update
+from jdann.network import Network, make_network
 from jdann.schedules import learning_rate_schedule, strength_schedule
 
-OPTIMISERS = ("adamw", "adam", "sgd")
 SEEDS_IN = ("auto", "vmap", "map")
 
 
 class Hyper(NamedTuple):
-    """What a sweep varies without compiling again: traced scalars, or one entry for each seed."""
+    """What a sweep varies without compiling again: traced scalars, or one entry for each member."""
 
     learning_rate: jax.Array
     weight_decay: jax.Array
@@ -30,9 +34,20 @@ class State(NamedTuple):
     """All that training changes. Random keys are derived from the seed and `step`, so that this is all a checkpoint needs."""
 
     params: Any  # {"encoder", "classifier", "method"}
-    batch_stats: Any
-    opt_state: Any
+    batch_stats: Any  # {"source", "target"}
+    average: Any  # {"encoder", "classifier", "batch_stats"}: the moving average, which is evaluated
+    opt_state: Any  # of each group of parameters
+    memory: Any  # the method's own, constant within a phase
     step: jax.Array  # int32, steps done
+
+
+class Data(NamedTuple):
+    """What all members learn from. There is no field for the target's labels."""
+
+    source: Frames
+    emotion: jax.Array  # [source utterances] int32
+    speaker: jax.Array  # [source utterances] int32, -1 where unknown
+    target: Frames
 
 
 class Batches(NamedTuple):
@@ -50,11 +65,15 @@ class Outputs(NamedTuple):
 
 
 class Train(NamedTuple):
-    """The functions of one run. Every one takes and returns arrays with a leading axis of seeds."""
+    """The functions of one run. Every one takes and returns arrays with a leading axis of members."""
 
-    init: Callable[[jax.Array, Hyper], State]  # (keys [seeds], hyper [seeds])
-    epoch: Callable[..., tuple[State, dict[str, jax.Array]]]  # (state, keys, hyper, source, emotion, target, batches)
-    outputs: Callable[[State, Frames, jax.Array], Outputs]  # (state, frames, index [batches, batch])
+    method: Method
+    init: Callable[[jax.Array, Hyper], State]  # (keys [members], hyper)
+    enter: Callable[[State], State]  # at the beginning of a phase
+    epochs: tuple[Callable[..., tuple[State, dict[str, jax.Array]]], ...]  # of each phase:
+    # (state, keys, hyper, data, batches, pseudo [members, target utterances, classes])
+    outputs: Callable[..., Outputs]  # (state, frames, index [batches, batch], domain: "source" or "target")
+    recompute: Callable[[State, Frames, jax.Array], State]  # the target's statistics: (state, frames, index)
 
 
 def check(config: Any) -> None:
@@ -63,32 +82,10 @@ def check(config: Any) -> None:
     Raises:
       InputError: an optimiser, a schedule or `seeds_in` has no such name.
     """
-    make_optimiser(config.optimiser, Hyper(*[jnp.zeros(())] * 3), total_steps=2)
+    optimisation.check(config.optimiser)
     strength_schedule(config.strength, total_steps=2)
     if config.seeds_in not in SEEDS_IN:
         raise InputError(f"config.seeds_in is {config.seeds_in!r}; choose one of {', '.join(SEEDS_IN)}")
-
-
-def make_optimiser(config: Any, hyper: Hyper, total_steps: int) -> optax.GradientTransformation:
-    """Clipping, the optimiser, its weight decay and its learning rate, whose peak and decay are traced.
-
-    Weight decay acts on matrices and kernels only: decoupled in adamw (Loshchilov & Hutter 2019), added to the gradient
-    in adam and sgd.
-
-    Raises:
-      InputError: the optimiser has no such name.
-    """
-    relative = learning_rate_schedule(config, total_steps)
-    rate = optax.scale_by_learning_rate(lambda step: hyper.learning_rate * relative(step))
-    decay = optax.add_decayed_weights(hyper.weight_decay, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p))
-    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm > 0 else optax.identity()
-    if config.name == "adamw":
-        return optax.chain(clip, optax.scale_by_adam(), decay, rate)
-    if config.name == "adam":
-        return optax.chain(clip, decay, optax.scale_by_adam(), rate)
-    if config.name == "sgd":
-        return optax.chain(clip, decay, optax.trace(config.momentum), rate)
-    raise InputError(f"config.optimiser.name is {config.name!r}; choose one of {', '.join(OPTIMISERS)}")
 
 
 def source_risk(logits: jax.Array, emotion: jax.Array, label_smoothing: float) -> jax.Array:
@@ -103,116 +100,207 @@ def source_risk(logits: jax.Array, emotion: jax.Array, label_smoothing: float) -
     return optax.softmax_cross_entropy(logits, labels).mean()
 
 
-def make_train(config: Any, encoder: nn.Module, method: Method, *, bins: int, window: int, total_steps: int) -> Train:
+def make_train(
+    config: Any, encoder: nn.Module, method: Method, *, bins: int, window: int, speakers: int, phase_steps: Sequence[int]
+) -> Train:
     """Makes the functions of one run.
 
     Args:
-      config: a whole jdann config; read are emotions, augment, optimiser, strength, label_smoothing and seeds_in.
+      config: a whole jdann config; read are emotions, augment, optimiser, strength, ema, label_smoothing and seeds_in.
       encoder: maps (features, length, train) to a dict with "representation".
       method: from `jdann.methods.make_method`.
       bins: columns of the features.
       window: frames that every batch is padded to.
-      total_steps: steps of the whole run, for the schedules.
+      speakers: of the source.
+      phase_steps: steps of each of the method's phases, for the schedules.
 
     Returns:
-      init, epoch (state is donated) and outputs, jitted and batched over seeds.
+      The functions, jitted and batched over members; `epochs` donate the state.
     """
-    # Uniform: a normal draw's inverse error function takes seconds to compile.
-    classifier = nn.Dense(len(config.emotions), kernel_init=nn.initializers.lecun_uniform())
-    vector = bins == 1  # not frames over time: nothing to cut or to mask
-    masks = {name: 0 if vector else value for name, value in config.augment.items() if name != "crop_frames"}
-    crop = window if vector else min(window, config.augment.crop_frames or window)
-    relative_strength = strength_schedule(config.strength, total_steps)
-    relative_rate = learning_rate_schedule(config.optimiser, total_steps)
+    network = make_network(encoder, len(config.emotions))
 
     def init(key: jax.Array, hyper: Hyper) -> State:
-        encoder_key, classifier_key, method_key = jax.random.split(key, 3)
+        network_key, method_key = jax.random.split(key)
+        del hyper
         features, length = jnp.zeros((2, window, bins)), jnp.full((2,), window, jnp.int32)
-        variables = encoder.init(encoder_key, features, length, False)
-        representation = _encode(encoder, variables["params"], variables.get("batch_stats", {}), features, length)
-        dims = Dims(representation.shape[-1], len(config.emotions))
-        params = {
-            "encoder": variables["params"],
-            "classifier": classifier.init(classifier_key, representation)["params"],
-            "method": method.init(method_key, dims),
-        }
-        opt_state = make_optimiser(config.optimiser, hyper, total_steps).init(params)
-        return State(params, variables.get("batch_stats", {}), opt_state, jnp.zeros((), jnp.int32))
+        params, batch_stats = network.init(network_key, features, length)
+        width = network.encode(params["encoder"], batch_stats["source"], features, length).shape[-1]
+        average = {**params, "batch_stats": batch_stats}
+        params["method"] = method.init(method_key, Dims(width, len(config.emotions), speakers))
+        opt_state, memory = optimisation.begin(config.optimiser, params), method.remember(params)
+        return State(params, batch_stats, average, opt_state, memory, jnp.zeros((), jnp.int32))
 
-    def classify(params: Any, representation: jax.Array) -> jax.Array:
-        logits = classifier.apply({"params": params["classifier"]}, representation)
-        assert isinstance(logits, jax.Array)
-        return logits
+    def enter(state: State) -> State:
+        return state._replace(opt_state=optimisation.begin(config.optimiser, state.params), memory=method.remember(state.params))
 
-    def objective(
-        params: Any, batch_stats: Any, source: Labelled, target: Unlabelled | None, strength: jax.Array, key: jax.Array
-    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
-        features, length = source.features, source.length
-        if target is not None:  # one joint pass: both domains share the batch statistics
-            features = jnp.concatenate([features, target.features])
-            length = jnp.concatenate([length, target.length])
-        augment_key, dropout_key, method_key = jax.random.split(key, 3)
-        features = spec_augment(augment_key, features, length, **masks)
-        variables = {"params": params["encoder"], "batch_stats": batch_stats}
-        encoded, changed = encoder.apply(variables, features, length, True, rngs={"dropout": dropout_key}, mutable=["batch_stats"])
-        representation = encoded["representation"]
-        logits = classify(params, representation)
-        n = len(source.emotion)
-        risk = source_risk(logits[:n], source.emotion, config.label_smoothing)
-        accuracy = (logits[:n].argmax(-1) == source.emotion).mean()
-        of_source = Source(representation[:n], logits[:n], source.emotion, risk)
-        of_target = None if target is None else Target(representation[n:], logits[n:])
-        loss, diagnostics = method.loss(params["method"], of_source, of_target, strength=strength, key=method_key)
-        diagnostics = {"loss": loss, "source_risk": risk, "source_accuracy": accuracy, **diagnostics}
-        return loss, (changed.get("batch_stats", {}), diagnostics)
+    def outputs(state: State, frames: Frames, index: jax.Array, domain: str) -> Outputs:
+        model = state.average
 
-    def epoch(
-        state: State, key: jax.Array, hyper: Hyper, source: Frames, emotion: jax.Array, target: Frames, plan: Batches
-    ) -> tuple[State, dict[str, jax.Array]]:
-        optimiser = make_optimiser(config.optimiser, hyper, total_steps)
-
-        def step(state: State, index: Batches) -> tuple[State, dict[str, jax.Array]]:
-            strength = hyper.strength * relative_strength(state.step)
-            crop_key, step_key = jax.random.split(jax.random.fold_in(key, state.step))
-            part = jax.random.uniform(crop_key, (2, len(index.source)))
-            labelled = Labelled(*take(source, index.source, crop, part[0]), emotion[index.source])
-            unlabelled = take(target, index.target, crop, part[1]) if method.uses_target else None
-            gradient, (batch_stats, diagnostics) = jax.grad(objective, has_aux=True)(
-                state.params, state.batch_stats, labelled, unlabelled, strength, step_key
-            )
-            updates, opt_state = optimiser.update(gradient, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
-            diagnostics["gradient_norm"] = optax.tree.norm(gradient)
-            diagnostics["strength"] = strength if method.uses_target else jnp.zeros(())
-            diagnostics["learning_rate"] = hyper.learning_rate * relative_rate(state.step)
-            return State(params, batch_stats, opt_state, state.step + 1), diagnostics
-
-        return jax.lax.scan(step, state, plan)
-
-    def outputs(state: State, frames: Frames, index: jax.Array) -> Outputs:
         def one(rows: jax.Array) -> Outputs:
             features, length = take(frames, rows, window)
-            representation = _encode(encoder, state.params["encoder"], state.batch_stats, features, length)
-            return Outputs(classify(state.params, representation), representation)
+            representation = network.encode(model["encoder"], model["batch_stats"][domain], features, length)
+            return Outputs(network.classify(model["classifier"], representation), representation)
 
         logits, representation = jax.lax.map(one, index)  # [batches, batch, ...]
         return Outputs(logits.reshape(-1, logits.shape[-1]), representation.reshape(-1, representation.shape[-1]))
 
+    def recompute(state: State, frames: Frames, index: jax.Array) -> State:
+        model = state.average
+        found = network.statistics(model["encoder"], model["batch_stats"]["target"], frames, index, window)
+        return state._replace(average={**model, "batch_stats": {**model["batch_stats"], "target": found}})
+
+    ends = [sum(phase_steps[: i + 1]) for i in range(len(phase_steps))]
+    steps = [
+        _make_step(config, network, phase, bins=bins, window=window, first=end - length, length=length)
+        for phase, end, length in zip(method.phases, ends, phase_steps, strict=True)
+    ]
+
+    def make_epoch(step: Callable[..., Any]) -> Callable[..., Any]:
+        def epoch(state: State, key: jax.Array, hyper: Hyper, data: Data, plan: Batches, pseudo: jax.Array) -> Any:
+            return jax.lax.scan(lambda state, index: step(state, key, hyper, data, index, pseudo), state, plan)
+
+        return jax.jit(_over_members(epoch, (0, 0, 0, None, 0, 0), config.seeds_in), donate_argnums=0)
+
+    def evaluated(state: State, frames: Frames, index: jax.Array, domain: str) -> Outputs:
+        mapped = _over_members(lambda s, f, i: outputs(s, f, i, domain), (0, None, None), config.seeds_in)
+        return mapped(state, frames, index)
+
     return Train(
+        method,
         jax.jit(jax.vmap(init)),
-        jax.jit(_over_seeds(epoch, (0, 0, 0, None, None, None, 0), config.seeds_in), donate_argnums=0),
-        jax.jit(_over_seeds(outputs, (0, None, None), config.seeds_in)),
+        jax.jit(jax.vmap(enter)),
+        tuple(make_epoch(step) for step in steps),
+        jax.jit(evaluated, static_argnames="domain"),
+        jax.jit(_over_members(recompute, (0, None, None), config.seeds_in)),
     )
 
 
-def _encode(encoder: nn.Module, params: Any, batch_stats: Any, features: jax.Array, length: jax.Array) -> jax.Array:
-    """The representation [batch, d], without augmentation, dropout or batch statistics."""
-    encoded = encoder.apply({"params": params, "batch_stats": batch_stats}, features, length, False)
-    assert isinstance(encoded, dict)
-    return encoded["representation"]
+def _make_step(
+    config: Any, network: Network, phase: Phase, *, bins: int, window: int, first: int, length: int
+) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
+    """One training step of a phase that begins at step `first` and is `length` steps long."""
+    vector = bins == 1  # not frames over time: nothing to cut
+    crop = window if vector else min(window, config.augment.crop_frames or window)
+    relative_strength = strength_schedule(config.strength, length)
+    relative_rate = learning_rate_schedule(config.optimiser, length)
+
+    def step(
+        state: State, key: jax.Array, hyper: Hyper, data: Data, index: Batches, pseudo: jax.Array
+    ) -> tuple[State, dict[str, jax.Array]]:
+        done = state.step - first
+        strength, rate = hyper.strength * relative_strength(done), hyper.learning_rate * relative_rate(done) * phase.rate
+        crop_key, step_key = jax.random.split(jax.random.fold_in(key, state.step))
+        part = jax.random.uniform(crop_key, (2, len(index.source)))
+        labelled = Labelled(*take(data.source, index.source, crop, part[0]), data.emotion[index.source])
+        unlabelled = take(data.target, index.target, crop, part[1])
+        batch = _Batch(labelled, data.speaker[index.source], unlabelled, pseudo[index.target])
+
+        diagnostics = {"loss": jnp.zeros(()), "gradient_norm": jnp.zeros(())}
+        for i, update in enumerate(phase.updates):
+            once = _make_update(config, network, phase, update, batch, strength, done / length, rate, hyper.weight_decay)
+            keys = jax.random.split(jax.random.fold_in(step_key, i), update.repeat)
+            if update.repeat == 1:
+                state, seen = once(state, keys[0])
+            else:
+                state, seen = jax.lax.scan(once, state, keys)
+                seen = {name: value[-1] for name, value in seen.items()}
+            seen["loss"] += diagnostics["loss"]
+            seen["gradient_norm"] = jnp.maximum(seen["gradient_norm"], diagnostics["gradient_norm"])
+            diagnostics |= seen
+        diagnostics |= {"strength": strength if "target" in phase.domains else jnp.zeros(()), "learning_rate": rate}
+        average = _moved(state, config.ema)
+        return state._replace(average=average, step=state.step + 1), diagnostics
+
+    return step
 
 
-def _over_seeds(function: Callable[..., Any], axes: tuple[int | None, ...], seeds_in: str) -> Callable[..., Any]:
+class _Batch(NamedTuple):
+    labelled: Labelled
+    speaker: jax.Array
+    unlabelled: Unlabelled
+    pseudo: jax.Array
+
+
+def _make_update(
+    config: Any, network: Network, phase: Phase, update: Update, batch: _Batch, strength: jax.Array, progress: jax.Array,
+    rate: jax.Array, weight_decay: jax.Array,
+) -> Callable[[State, jax.Array], tuple[State, dict[str, jax.Array]]]:  # fmt: skip
+    """One gradient step of `update`: (state, key) -> (state, diagnostics)."""
+    masks = {name: value for name, value in config.augment.items() if name.startswith(("time_", "frequency_"))}
+    inputs = {"source": batch.labelled[:2], "target": batch.unlabelled}
+    inputs = {domain: inputs[domain] for domain in phase.domains}
+
+    def encode(params: Any, batch_stats: Any, key: jax.Array) -> tuple[dict[str, jax.Array], Any]:
+        augment_key, dropout_key = jax.random.split(key)
+        augmented = inputs
+        if batch.labelled.features.shape[-1] > 1:
+            augmented = {
+                domain: (spec_augment(jax.random.fold_in(augment_key, i), *x, **masks), x[1])
+                for i, (domain, x) in enumerate(inputs.items())
+            }
+        return network.encode_training(params["encoder"], batch_stats, augmented, dropout_key, phase.batch_norm)
+
+    def objective(trained: Any, state: State, key: jax.Array) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
+        params = {**state.params, **trained}
+        encode_key, method_key = jax.random.split(key)
+        representation, batch_stats = encode(params, state.batch_stats, encode_key)
+        logits = {domain: network.classify(params["classifier"], r) for domain, r in representation.items()}
+        source = target = None
+        diagnostics: dict[str, jax.Array] = {}
+        loss = jnp.zeros(())
+        if "source" in phase.domains:
+            emotion = batch.labelled.emotion
+            source = Source(*batch.labelled[:2], representation["source"], logits["source"], emotion, batch.speaker)
+            risk = source_risk(source.logits, emotion, config.label_smoothing)
+            diagnostics = {"source_risk": risk, "source_accuracy": (source.logits.argmax(-1) == emotion).mean()}
+            loss = risk if update.source_risk else loss
+        if "target" in phase.domains:
+            target = Target(*batch.unlabelled, representation["target"], logits["target"], batch.pseudo)
+        context = _context(network, params, state, strength, progress, method_key)
+        value, seen = update.loss(params["method"], source, target, context)
+        return loss + value, (batch_stats, {**diagnostics, **seen, "loss": loss + value})
+
+    def once(state: State, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
+        trained = {group: state.params[group] for group in update.trains}
+        gradient, (batch_stats, diagnostics) = jax.grad(objective, has_aux=True)(trained, state, key)
+        params, opt_state, norm = optimisation.descend(
+            config.optimiser, weight_decay, rate, gradient, state.params, state.opt_state
+        )
+        if "encoder" not in update.trains:
+            batch_stats = state.batch_stats
+        diagnostics["gradient_norm"] = norm
+        return state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state), diagnostics
+
+    return once
+
+
+def _context(network: Network, params: Any, state: State, strength: jax.Array, progress: jax.Array, key: jax.Array) -> Context:
+    def forward(features: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        representation = network.encode(params["encoder"], state.batch_stats["target"], features, length)
+        return representation, network.classify(params["classifier"], representation)
+
+    def encode(encoder: Any, features: jax.Array, length: jax.Array) -> jax.Array:
+        return network.encode(encoder, state.batch_stats["source"], features, length)
+
+    def teacher(features: jax.Array, length: jax.Array) -> jax.Array:
+        model = state.average
+        representation = network.encode(model["encoder"], model["batch_stats"]["target"], features, length)
+        return jax.lax.stop_gradient(network.classify(model["classifier"], representation))
+
+    def classify(representation: jax.Array) -> jax.Array:
+        return network.classify(params["classifier"], representation)
+
+    return Context(strength, progress, key, params, state.memory, forward, encode, classify, teacher)
+
+
+def _moved(state: State, decay: float) -> Any:
+    """The moving average after a step; young ones move faster, as (1 + step) / (10 + step)."""
+    kept = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step)) if decay > 0 else 0.0
+    present = {"encoder": state.params["encoder"], "classifier": state.params["classifier"], "batch_stats": state.batch_stats}
+    return jax.tree.map(lambda old, new: new + kept * (old - new), state.average, present)
+
+
+def _over_members(function: Callable[..., Any], axes: tuple[int | None, ...], seeds_in: str) -> Callable[..., Any]:
     """Batches `function` over the leading axis of the arguments whose axis is 0: side by side, or one after the other."""
     if seeds_in == "auto":  # on CPU a batch of small products is slower than the products one after the other
         seeds_in = "map" if jax.default_backend() == "cpu" else "vmap"

@@ -15,10 +15,6 @@ from jdann import configuration, evaluation
 from jdann.directions import Direction, Domain
 from jdann.errors import InputError
 
-HISTORY_COLUMNS = (
-    "source", "target", "encoder", "method", "fold", "seed", "epoch", "step", "learning_rate", "strength", "loss", "source_risk",
-    "source_accuracy", "domain_loss", "domain_accuracy", "gradient_norm", "validation_risk", "validation_uar",
-)  # fmt: skip
 _LEFT = ("checkpoints", "results.json", "predictions.csv", "history.csv", "figures", "tensorboard", "evaluation",
          "normalisation-*.npz")  # fmt: skip
 log = logging.getLogger("jdann")
@@ -142,14 +138,20 @@ def history_rows(
     names: tuple[str, str], encoder: str, method: str, fold: str, seeds: Sequence[int], epoch: int, steps: int,
     means: dict[str, np.ndarray],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """One epoch's rows of history.csv, a row for each seed; what a method does not have is None."""
+    """One epoch's rows of history.csv, a row for each seed; numbers that are not finite are left out."""
     rows = []
     for s, seed in enumerate(seeds):
         values = {name: float(value[s]) for name, value in means.items() if np.isfinite(value[s])}
         known = {"source": names[0], "target": names[1], "encoder": encoder, "method": method, "fold": fold, "seed": seed,
                  "epoch": epoch, "step": epoch * steps}  # fmt: skip
-        rows.append({column: (known | values).get(column) for column in HISTORY_COLUMNS})
+        rows.append(known | values)
     return rows
+
+
+def write_history(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes history.csv: the columns of all methods, empty where one has no such value."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    write_csv(path, columns, ([row.get(name) for name in columns] for row in rows))
 
 
 def save_statistics(path: Path, direction: Direction) -> None:

@@ -31,8 +31,19 @@ def test_a_target_batch_has_no_label_field():
 
 
 def test_every_utterance_is_drawn_before_any_is_drawn_again():
-    rows = np.array([3, 5, 8, 13, 21])
-    order = batches(rows, steps=4, batch_size=3, seed=(0, 1, 2)).reshape(-1)
+    rows, group = np.array([3, 5, 8, 13, 21]), np.zeros(5, int)
+    order = batches(rows, group, steps=4, batch_size=3, seed=(0, 1, 2)).reshape(-1)
     assert sorted(order[:5]) == sorted(order[5:10]) == list(rows)
-    np.testing.assert_array_equal(order.reshape(4, 3), batches(rows, 4, 3, (0, 1, 2)))
-    assert (order != batches(rows, 4, 3, (0, 1, 3)).reshape(-1)).any()
+    np.testing.assert_array_equal(order.reshape(4, 3), batches(rows, group, 4, 3, (0, 1, 2)))
+    assert (order != batches(rows, group, 4, 3, (0, 1, 3)).reshape(-1)).any()
+
+
+def test_a_small_group_fills_as_much_of_a_batch_as_a_large_one():
+    rows, group = np.arange(10, 23), np.array([2] * 10 + [5] * 3)
+    order = batches(rows, group, steps=6, batch_size=4, seed=(0, 0, 0))
+    assert ((order >= 20).sum(1) == 2).all()  # the three of the small group are two of every four
+    counts = np.bincount(order.reshape(-1), minlength=23)
+    assert counts[10:20].sum() == counts[20:].sum() == 12
+    assert np.ptp(counts[10:20]) <= 1 and np.ptp(counts[20:]) == 0
+    odd = batches(rows, group, steps=4, batch_size=5, seed=(0, 0, 0))
+    assert {int(n) for n in (odd >= 20).sum(1)} == {2, 3} and (odd >= 20).sum() == 10

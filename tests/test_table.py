@@ -25,7 +25,7 @@ def _results(seeds=2, synthetic=False, names=("esd:en", "esd:zh")):
         ("source_only", "last"): 0.3,
         ("source_only", "oracle"): 0.35,
         ("dann", "last"): 0.4,
-        ("dann", "source_validation"): 0.45,
+        ("dann", "source_risk"): 0.45,
         ("dann", "oracle"): 0.6,
         ("supervised, random split", "last"): 0.9,
         ("svm", "last"): 0.25,
@@ -73,7 +73,7 @@ def test_selections_stand_side_by_side():
     dann = _cells(_results())["dann"]
     assert dann["direction"] == "esd:en → esd:zh" and dann["n"] == "100" and dann["encoder"] == "conv1d"
     assert dann["UAR, last"] == ".450 ±.071"
-    assert dann["UAR, source validation"].strip("*") == ".500 ±.071"
+    assert dann["UAR, source risk"].strip("*") == ".500 ±.071"
     assert dann["UAR, oracle (not achievable)"] == ".650 ±.071"
     assert dann["gain over source only"] == "+.100 ±.000"
     assert dann["accuracy"] == dann["UAR, last"]  # the classes are balanced
@@ -83,8 +83,8 @@ def test_selections_stand_side_by_side():
 def test_only_the_best_score_without_target_labels_is_marked():
     rows = _cells(_results())
     marked = [(method, name) for method, row in rows.items() for name, cell in row.items() if "**" in cell]
-    assert marked == [("dann", "UAR, source validation")]
-    assert rows["svm"]["UAR, source validation"] == "–"
+    assert marked == [("dann", "UAR, source risk")]
+    assert rows["svm"]["UAR, source risk"] == "–"
 
 
 def test_one_seed_has_no_spread():

@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from jdann.configuration import base_config
@@ -13,7 +12,8 @@ from jdann.domains import Frames, batches
 from jdann.encoders import make_encoder
 from jdann.errors import InputError
 from jdann.methods import make_method
-from jdann.training import Batches, Hyper, make_optimiser, make_train, source_risk
+from jdann.optimisation import begin, descend, make_optimiser
+from jdann.training import Batches, Data, Hyper, make_train, source_risk
 
 WINDOW, BINS, STEPS = 16, 4, 3
 
@@ -45,7 +45,8 @@ EPOCHS = 2
 def functions(method, how="map"):
     config = small_config(seeds_in=how)
     encoder = make_encoder(config.encoder)
-    return make_train(config, encoder, make_method(method, config), bins=BINS, window=WINDOW, total_steps=EPOCHS * STEPS)
+    made, steps = make_method(method, config), [EPOCHS * STEPS]
+    return make_train(config, encoder, made, bins=BINS, window=WINDOW, speakers=0, phase_steps=steps)
 
 
 def run(method, how="map", seeds=(0,), strength=1.0, target_seed=2, learning_rate=1e-2):
@@ -56,8 +57,10 @@ def run(method, how="map", seeds=(0,), strength=1.0, target_seed=2, learning_rat
     state = train.init(keys, hyper)
     metrics = {}
     for epoch in range(EPOCHS):
-        order = [jnp.asarray(np.stack([batches(np.arange(9), STEPS, 4, (s, d, epoch)) for s in seeds])) for d in (0, 1)]
-        state, metrics = train.epoch(state, keys, hyper, frames(1), EMOTION, frames(target_seed), Batches(*order))
+        rows, group = np.arange(9), np.zeros(9, int)
+        order = [jnp.asarray(np.stack([batches(rows, group, STEPS, 4, (s, d, epoch)) for s in seeds])) for d in (0, 1)]
+        data = Data(frames(1), EMOTION, jnp.full(9, -1), frames(target_seed))
+        state, metrics = train.epochs[0](state, keys, hyper, data, Batches(*order), jnp.zeros((n, 9, 5)))
     return train, state, metrics
 
 
@@ -103,9 +106,9 @@ def test_diagnostics_follow_the_schedules():
 
 def test_no_recompilation_for_another_learning_rate_or_strength():
     run("dann")
-    before = functions("dann").epoch._cache_size()  # pyright: ignore
+    before = functions("dann").epochs[0]._cache_size()  # pyright: ignore
     run("dann", learning_rate=1e-4, strength=0.1)
-    assert functions("dann").epoch._cache_size() == before  # pyright: ignore
+    assert functions("dann").epochs[0]._cache_size() == before  # pyright: ignore
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
@@ -114,15 +117,14 @@ def test_optimisers_equal_their_published_rules(name):
     config = base_config().optimiser
     config.name, config.schedule, config.clip_norm, config.momentum = name, "constant", 0.0, 0.9
     rate, decay = 0.1, 0.02
-    optimiser = make_optimiser(config, Hyper(jnp.float32(rate), jnp.float32(decay), jnp.float32(0)), 10)
     random = np.random.default_rng(0)
     params = {"kernel": random.normal(size=(2, 3)), "bias": random.normal(size=3)}
     gradients = [{k: random.normal(size=v.shape) for k, v in params.items()} for _ in range(2)]
-    ours, state = jax.tree.map(jnp.asarray, params), None
-    state = optimiser.init(ours)
+    ours = {"encoder": jax.tree.map(jnp.asarray, params)}
+    state = begin(config, ours)
     for gradient in gradients:
-        updates, state = optimiser.update(jax.tree.map(jnp.asarray, gradient), state, ours)
-        ours = optax.apply_updates(ours, updates)
+        of_group = {"encoder": jax.tree.map(jnp.asarray, gradient)}
+        ours, state, _ = descend(config, jnp.float32(decay), jnp.float32(rate), of_group, ours, state)
     for key, p in params.items():
         m = v = np.zeros_like(p)
         wd = decay if key == "kernel" else 0.0
@@ -134,20 +136,25 @@ def test_optimisers_equal_their_published_rules(name):
             else:
                 m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
                 p = p - rate * (m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8) + (wd * p if name == "adamw" else 0))
-        np.testing.assert_allclose(ours[key], p, rtol=2e-4)
+        np.testing.assert_allclose(ours["encoder"][key], p, rtol=2e-4)
 
 
-def test_clipping_and_unknown_names():
+def test_clipping_is_over_all_groups_and_the_others_stay():
     config = base_config().optimiser
-    config.name, config.schedule, config.clip_norm, config.momentum = "sgd", "constant", 1.0, 0.0
-    hyper = Hyper(jnp.float32(1.0), jnp.float32(0.0), jnp.float32(0))
-    optimiser = make_optimiser(config, hyper, 10)
-    params = {"bias": jnp.zeros(2)}
-    updates, _ = optimiser.update({"bias": jnp.array([30.0, 40.0])}, optimiser.init(params), params)
-    np.testing.assert_allclose(updates["bias"], [-0.6, -0.8], rtol=1e-6)
+    config.name, config.clip_norm, config.momentum = "sgd", 1.0, 0.0
+    params = {"encoder": {"bias": jnp.zeros(1)}, "classifier": {"bias": jnp.zeros(1)}, "method": {"bias": jnp.ones(1)}}
+    gradient = {"encoder": {"bias": jnp.array([30.0])}, "classifier": {"bias": jnp.array([40.0])}}
+    moved, state, norm = descend(config, jnp.float32(0.1), jnp.float32(1.0), gradient, params, begin(config, params))
+    assert norm == pytest.approx(50)
+    np.testing.assert_allclose([moved[g]["bias"][0] for g in params], [-0.6, -0.8, 1.0], rtol=1e-6)
+    assert set(state) == set(params)
+
+
+def test_an_unknown_optimiser_is_named():
+    config = base_config().optimiser
     config.name = "lion"
     with pytest.raises(InputError, match="lion.*adamw, adam, sgd"):
-        make_optimiser(config, hyper, 10)
+        make_optimiser(config, 0.0)
 
 
 def test_source_risk_smooths_labels():
@@ -159,6 +166,6 @@ def test_source_risk_smooths_labels():
 
 def test_outputs_ignore_padding_and_batching():
     train, state, _ = run("dann")
-    by_three = train.outputs(state, frames(2), jnp.arange(9).reshape(3, 3))
-    at_once = train.outputs(state, frames(2), jnp.arange(9).reshape(1, 9))
+    by_three = train.outputs(state, frames(2), jnp.arange(9).reshape(3, 3), domain="target")
+    at_once = train.outputs(state, frames(2), jnp.arange(9).reshape(1, 9), domain="target")
     np.testing.assert_allclose(by_three.logits, at_once.logits, rtol=1e-4, atol=1e-5)

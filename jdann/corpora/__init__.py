@@ -2,7 +2,8 @@
 
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.corpora.labels import EMOTIONS, canonical
+from jdann.corpora.merged import load_all
 from jdann.corpora.resolve import load
 from jdann.corpora.summary import Summary, describe, fingerprint
 
-__all__ = ["EMOTIONS", "Corpus", "Skipped", "Summary", "Utterance", "canonical", "describe", "fingerprint", "load"]
+__all__ = ["EMOTIONS", "Corpus", "Skipped", "Summary", "Utterance", "canonical", "describe", "fingerprint", "load", "load_all"]
