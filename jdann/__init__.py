@@ -23,15 +23,20 @@ _MODULES = (
     "features",
     "methods",
     "normalise",
+    "recogniser",
     "report",
     "schedules",
     "training",
 )
 
-__all__ = ["__version__", "gradient_reversal"]
+__all__ = ["Recogniser", "__version__", "gradient_reversal"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Recogniser":
+        from jdann.recogniser import Recogniser
+
+        return Recogniser
     if name in _MODULES:
         return importlib.import_module(f"jdann.{name}")
     raise AttributeError(f"module 'jdann' has no attribute {name!r}")

@@ -7,6 +7,7 @@ Samples are float32 with full scale at 1.0, sample rates are in Hz.
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +63,66 @@ def read(path: str | Path, start_s: float = 0.0, end_s: float | None = None) -> 
         raise AudioError("not audio, or damaged: expected a wav, flac, mp3 or ogg file") from error
     except OSError as error:
         raise AudioError(f"cannot be read ({error.strerror or error})") from error
+
+
+def windows(
+    x: str | Path | np.ndarray, window_s: float, hop_s: float, sample_rate_hz: int | None = None
+) -> Iterator[tuple[float, np.ndarray, int]]:
+    """Reads a file, however long, window by window; one window and a hop are held at a time.
+
+    Args:
+      x: a file as for `read`, or samples [samples] or [samples, channels].
+      window_s: length of a window, in seconds.
+      hop_s: from one window's beginning to the next one's, in seconds.
+      sample_rate_hz: of samples.
+
+    Yields:
+      Where the window begins, in seconds; its samples, as `read` returns them; sample rate in Hz. The last window is the
+      first to reach the end, and shorter where the end comes sooner.
+
+    Raises:
+      AudioError: as `read`; what precedes the damage has been yielded by then.
+    """
+    if isinstance(x, np.ndarray):
+        if sample_rate_hz is None:
+            raise AudioError("samples came without their rate; give rate=, e.g. rate=16000")
+        yield from _windows(iter([x]), sample_rate_hz, window_s, hop_s)
+        return
+    _check_file(x)
+    try:
+        with soundfile.SoundFile(os.fsencode(x)) as file:  # pyright: ignore[reportArgumentType]
+            yield from _windows(_blocks(file), file.samplerate, window_s, hop_s)
+    except (soundfile.SoundFileError, TypeError) as error:
+        raise AudioError("not audio, or damaged: expected a wav, flac, mp3 or ogg file") from error
+    except OSError as error:
+        raise AudioError(f"cannot be read ({error.strerror or error})") from error
+
+
+def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """[samples] or [samples, channels] float32, of a few seconds each, to the end."""
+    if not file.frames:
+        raise AudioError("holds no audio (0 samples)")
+    _check_header(file)
+    while len(block := file.read(_BLOCK_S * file.samplerate, dtype="float32")):
+        yield block
+
+
+def _windows(blocks: Iterator[np.ndarray], rate_hz: int, window_s: float, hop_s: float) -> Iterator[tuple[float, np.ndarray, int]]:
+    size, hop = round(window_s * rate_hz), max(1, round(hop_s * rate_hz))
+    held, first, start, ended = next(blocks), 0, 0, False  # `held` begins at sample `first`
+    while True:
+        while not ended and first + len(held) <= start + size:  # a sample more tells that this is not the last window
+            block = next(blocks, None)
+            drop = min(max(0, start - first), len(held))
+            held, first, ended = held[drop:], first + drop, block is None
+            held = held if block is None else np.concatenate([held, block])
+        window = held[max(0, start - first) :][:size]
+        if not len(window):
+            return
+        yield start / rate_hz, window, rate_hz
+        if ended and first + len(held) <= start + size:
+            return
+        start += hop
 
 
 def prepare(samples: np.ndarray, sample_rate_hz: int, *, audio_config: Any) -> Clip:

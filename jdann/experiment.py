@@ -103,6 +103,11 @@ def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -
         raise InputError(
             f"{method} needs two known speakers or more in the source, {direction.source.corpus.name}; name them or drop it"
         )
+    if "statistics" in made.needs and config.features.recipe not in ("prosody", "statistics"):
+        raise InputError(
+            f"{method} needs one vector of statistics an utterance, and features.recipe is {config.features.recipe!r}; set "
+            "--config.features.recipe=statistics and --config.encoder.name=mlp"
+        )
     if "batch_norm" in made.needs:
         shape = jnp.zeros((2, direction.window, direction.bins)), jnp.full(2, direction.window)
         variables = jax.eval_shape(lambda: _make_encoder(config, encoder).init(jax.random.key(0), *shape, False))
@@ -184,8 +189,12 @@ def run_job(
     config: Any,
     checkpoints: Path,
     on_epoch: Callable[[str, int, dict[str, np.ndarray]], None] = lambda split, epoch, means: None,
+    on_fitted: Callable[[Train, list[fitting.Fitted]], None] = lambda train, fitted: None,
 ) -> Outcome:
-    """Trains a job's splits, or continues them, and gathers their outputs over the target."""
+    """Trains a job's splits, or continues them, and gathers their outputs over the target.
+
+    `on_epoch` is called with a split's name, the epochs done and their means, `on_fitted` once all splits are trained.
+    """
     train, plan = make_job_train(job, direction, config)
     hyper, fitted = make_hyper(config), []
     for split in job.splits:
@@ -197,6 +206,7 @@ def run_job(
 
         folder = checkpoints / job.folder(split)
         fitted.append(fitting.fit(train, task, plan, seeds(config), hyper, folder, config.selection, report))
+    on_fitted(train, fitted)
     return _gather(job, direction, train, fitted, len(config.emotions))
 
 
@@ -217,7 +227,8 @@ def restore_job(job: Job, direction: Direction, config: Any, checkpoints: Path) 
     return _gather(job, direction, train, fitted, len(config.emotions))
 
 
-def _gather(job: Job, direction: Direction, train: Train, fitted: list[fitting.Fitted], classes: int) -> Outcome:
+def join_splits(job: Job, direction: Direction, fitted: list[fitting.Fitted], classes: int) -> Outcome:
+    """What trainings say of the target, all splits together; without representations."""
     first = fitted[0]
     n, count = len(direction.target.emotion), len(first.state.step)
     logits = np.zeros((len(first.record_at), count, n, classes), np.float32)
@@ -225,17 +236,23 @@ def _gather(job: Job, direction: Direction, train: Train, fitted: list[fitting.F
     for split, one in zip(job.splits, fitted, strict=True):
         logits[:, :, split.test] = one.test_logits[:, :, : len(split.test)]
         tested[split.test] = True
+    history = tuple((split.name, one.history) for split, one in zip(job.splits, fitted, strict=True))
+    criteria = tuple((split.test, one.criteria) for split, one in zip(job.splits, fitted, strict=True))
+    diverged = tuple(next((d for d in of_seed if d), None) for of_seed in zip(*(one.diverged for one in fitted), strict=True))
+    none = (np.zeros((0, 0), np.float32),) * 2
+    rows = (np.zeros(0, int),) * 2
+    return Outcome(job, logits, tested, first.record_at, criteria, history, diverged, none, rows)
+
+
+def _gather(job: Job, direction: Direction, train: Train, fitted: list[fitting.Fitted], classes: int) -> Outcome:
     data = make_task(job, job.splits[0], direction).data
     random = np.random.default_rng(0)
     rows = tuple(np.sort(random.permutation(r)[:_DIAGNOSED]) for r in (job.splits[0].source, job.splits[0].test))
     representation = tuple(
-        fitting.outputs(train, first.state, frames, r, domain)[1][0]
+        fitting.outputs(train, fitted[0].state, frames, r, domain)[1][0]
         for frames, r, domain in zip((data.source, data.target), rows, ("source", "target"), strict=True)
     )
-    history = tuple((split.name, one.history) for split, one in zip(job.splits, fitted, strict=True))
-    criteria = tuple((split.test, one.criteria) for split, one in zip(job.splits, fitted, strict=True))
-    diverged = tuple(next((d for d in of_seed if d), None) for of_seed in zip(*(one.diverged for one in fitted), strict=True))
-    return Outcome(job, logits, tested, first.record_at, criteria, history, diverged, representation, rows)  # pyright: ignore
+    return join_splits(job, direction, fitted, classes)._replace(representation=representation, rows=rows)  # pyright: ignore
 
 
 def chosen_logits(outcome: Outcome, by: str, emotion: np.ndarray) -> np.ndarray | None:

@@ -8,6 +8,8 @@ import numpy as np
 from jdann.errors import InputError
 
 NORMALISATIONS = ("speaker", "corpus", "utterance", "source", "none")
+LARGEST_Z = 20.0  # z-scores are clipped to this
+LARGEST_VALUE = 6e4  # what is not normalised is clipped to this, the range of float16
 _IDENTITY = ("none",)
 
 
@@ -102,7 +104,7 @@ def apply(
     normalised = np.zeros((len(values) + window, values.shape[1]), np.float16)
     row = {name: i for i, name in enumerate(statistics.groups)}
     single = len(row) == 1
-    limit = 6e4 if statistics.groups == _IDENTITY else 20
+    limit = LARGEST_VALUE if statistics.groups == _IDENTITY else LARGEST_Z
     for first, frames, name in zip(start, length, group, strict=True):
         g = 0 if single else row[name]
         z = (values[first : first + frames] - statistics.mean[g]) / statistics.std[g]

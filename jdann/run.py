@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ import numpy as np
 from jdann import configuration, corpora, evaluation, experiment, fitting, workdir
 from jdann.directions import Direction, Domain, check_failures, load_domain, make_direction
 from jdann.experiment import Job, Outcome
+from jdann.keep import keep, versions
 from jdann.report import draw
+from jdann.training import Train
 
 log = logging.getLogger("jdann")
 _LEAST_FREE_BYTES = 2**23
-_PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
 
 
 def run(config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwrite: bool = False) -> dict[str, Any]:
@@ -42,11 +42,7 @@ def run(config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwr
     """
     begun = time.monotonic()
     workdir.check(path, config, resume, overwrite)
-    path.mkdir(parents=True, exist_ok=True)
-    log_file = logging.FileHandler(path / "log.txt", encoding="utf-8")
-    log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(log_file)
-    try:
+    with workdir.log_to(path):
         directions = open_directions(config, data_dir, path)
         jobs = experiment.plan_jobs(config, directions)
         workdir.begin(path, config, overwrite)
@@ -62,9 +58,6 @@ def run(config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwr
         draw.outcomes(path / "figures", directions, outcomes, results, history, config.tsne)
         workdir.write_json(path / "results.json", results)
         return results
-    finally:
-        log.removeHandler(log_file)
-        log_file.close()
 
 
 def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> list[Direction]:
@@ -116,7 +109,7 @@ def _train(config: Any, directions: list[Direction], jobs: list[Job], path: Path
 
     history: list[dict[str, Any]] = []
     outcomes = []
-    for job in jobs:
+    for order, job in enumerate(jobs):
         direction = directions[job.direction]
         names = (direction.source.corpus.name, direction.target.corpus.name)
         steps = fitting.budget(config, list(job.splits), experiment.make_job_method(job, config)).steps
@@ -139,8 +132,13 @@ def _train(config: Any, directions: list[Direction], jobs: list[Job], path: Path
                 if np.isfinite(values).all():
                     writers[split].add_scalar(name, float(values.mean()), epoch)
 
+        def on_fitted(
+            train: Train, fitted: list[fitting.Fitted], job: Job = job, direction: Direction = direction, order: int = order
+        ) -> None:
+            keep(path, job, direction, config, train, fitted, order)
+
         try:
-            outcomes.append(experiment.run_job(job, direction, config, path / "checkpoints", on_epoch))
+            outcomes.append(experiment.run_job(job, direction, config, path / "checkpoints", on_epoch, on_fitted))
         finally:
             for writer in writers.values():
                 writer.close()
@@ -178,27 +176,32 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
                 names = (direction.source.corpus.name, direction.target.corpus.name)
                 rows.append(evaluation.row(experiment.BASELINE, "-", names, "last", "transductive", [scores], config.emotions))
     _add_gains(rows)
+    return heading(config, directions) | {
+        "scored": bool(rows),
+        "rows": rows,
+        "selection": selections,
+        "predicted_share": shares,
+        "diagnostics": diagnostics,
+    }
+
+
+def heading(config: Any, directions: Sequence[Direction]) -> dict[str, Any]:
+    """What results.json says of any run: what was trained on what, from which config, with which versions, where and when."""
     notes = _notes(directions, config)
     for note in notes:
         log.info(note)
-    synthetic = any(d.source.corpus.synthetic or d.target.corpus.synthetic for d in directions)
     return {
         "schema": 1,
         "title": _title(directions),
-        "synthetic": synthetic,
-        "scored": bool(rows),
+        "synthetic": any(d.source.corpus.synthetic or d.target.corpus.synthetic for d in directions),
         "protocol": config.protocol,
         "normalise": config.features.normalise,
         "seeds": list(experiment.seeds(config)),
         "emotions": list(config.emotions),
         "directions": [{"source": _counts(d.source, config), "target": _counts(d.target, config)} for d in directions],
-        "rows": rows,
         "notes": notes,
-        "selection": selections,
-        "predicted_share": shares,
-        "diagnostics": diagnostics,
         "config": configuration.to_dict(config),
-        "versions": _versions(),
+        "versions": versions(),
         "machine": f"{platform.machine()}, {_devices()}",
         "date": datetime.now(UTC).date().isoformat(),
     }
@@ -277,16 +280,6 @@ def write_predictions(path: Path, config: Any, directions: Sequence[Direction], 
             direction, outcome.job.method, outcome.job.encoder, outcome.logits[-1], outcome.tested, config.emotions
         )
     workdir.write_csv(path / "predictions.csv", workdir.prediction_columns(config.emotions), rows)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def _devices() -> str:

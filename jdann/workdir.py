@@ -5,7 +5,8 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from jdann.directions import Direction, Domain
 from jdann.errors import InputError
 
 _LEFT = ("checkpoints", "results.json", "predictions.csv", "history.csv", "figures", "tensorboard", "evaluation",
-         "normalisation-*.npz")  # fmt: skip
+         "report.html", "normalisation-*.npz")  # fmt: skip
 log = logging.getLogger("jdann")
 
 
@@ -54,6 +55,20 @@ def begin(path: Path, config: Any, overwrite: bool) -> None:
     (path / "figures").mkdir(exist_ok=True)
 
 
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Makes a work directory and appends what is logged to its log.txt."""
+    path.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path / "log.txt", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(file)
+    try:
+        yield
+    finally:
+        log.removeHandler(file)
+        file.close()
+
+
 def _foreign(path: Path) -> bool:
     """True for what no run of jdann leaves before its config.json."""
     return path.name not in ("log.txt", "skipped.csv") and path.suffix != ".partial"
@@ -88,7 +103,7 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON; numbers that are not finite become null."""
-    _write(path, json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -97,7 +112,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    _write(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def write_skipped(path: Path, domains: Sequence[Domain]) -> None:
@@ -165,7 +180,8 @@ def save_statistics(path: Path, direction: Direction) -> None:
     temporary.replace(path)
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, so that it is never half written."""
     temporary = path.with_name(path.name + ".partial")
     temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)
