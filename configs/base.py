@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
 
     # --- Features ----------------------------------------------------------------------------------------------------
     config.features = ConfigDict()
-    config.features.recipe = "frames"  # or "statistics" or "poster", one vector an utterance: with eGeMAPS, or the 149 time means
+    config.features.recipe = "frames"  # or one vector an utterance: "prosody", "statistics" (with eGeMAPS and all bins') or "poster"
     config.features.n_fft = 1024  # samples
     config.features.hop_length = 256  # samples
     config.features.n_mels = 64
@@ -141,6 +141,15 @@ def get_config() -> ConfigDict:
     config.self_training.last_fraction = 0.9  # and at the end
     config.self_training.iterations = 50  # of Sinkhorn
     config.self_training.weight = 1.0
+    config.co_training = ConfigDict()  # needs features.recipe "statistics"
+    config.co_training.prior = "uniform"  # as in self_training
+    config.co_training.shrinkage = 0.7  # of the discriminants' covariance, 0 to 1
+    config.co_training.rounds_first = 10  # of expectation-maximisation on the prosodic statistics
+    config.co_training.rounds = 4  # of labelling on all statistics; 0: the first view's labels are kept
+    config.co_training.folds = 5  # of the target, each labelled by what was learnt on the others
+    config.co_training.source_weight = 0.1  # of the source beside the target, on all statistics
+    config.co_training.iterations = 50  # of Sinkhorn
+    config.co_training.weight = 10.0
     config.shot = ConfigDict()
     config.shot.source_fraction = 0.5  # of the epochs, on the source alone
     config.shot.rate = 1.0  # learning rate on the target relative to that on the source

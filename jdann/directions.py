@@ -12,6 +12,7 @@ from jdann import normalise
 from jdann.corpora.index import Corpus, Skipped
 from jdann.domains import Frames
 from jdann.errors import InputError
+from jdann.features.recipe import VECTORS
 from jdann.features.store import FeatureSet, extract
 
 _WINDOW_MULTIPLE = 16  # frames
@@ -96,7 +97,7 @@ def make_direction(source: Domain, target: Domain, config: Any, opposite: Direct
     """
     _check_pair(source, target, config.emotions)
     bins = source.features.bins
-    vector = config.features.recipe == "poster"  # one row of values becomes as many frames of one bin
+    vector = config.features.recipe in VECTORS  # one row of values becomes as many frames of one bin
     longest = max(int(source.features.length.max()), int(target.features.length.max()))
     window = bins if vector else -(-longest // _WINDOW_MULTIPLE) * _WINDOW_MULTIPLE
     by = config.features.normalise

@@ -56,6 +56,11 @@ def take(frames: Frames, index: jax.Array, window: int, part: jax.typing.ArrayLi
     return Unlabelled(jnp.where(valid[..., None], features, 0.0), length)
 
 
+def vectors(frames: Frames, index: np.ndarray) -> jax.Array:
+    """Utterances [n] of one vector each, all of the same length, as float32 [n, values]."""
+    return take(frames, jnp.asarray(index), int(np.max(np.asarray(frames.length)))).features[..., 0]
+
+
 def batches(index: np.ndarray, group: np.ndarray, steps: int, batch_size: int, seed: Sequence[int]) -> np.ndarray:
     """Which utterances make up each step of an epoch: shuffled passes over each group, the groups in equal parts.
 

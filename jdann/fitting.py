@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 
 from jdann import selection
 from jdann.checkpoint import Checkpoints, open_checkpoints
-from jdann.domains import Frames, batches
+from jdann.domains import Frames, batches, vectors
 from jdann.errors import DivergenceError, InputError
 from jdann.methods import Method
 from jdann.progress import track
@@ -93,6 +93,9 @@ def fit(
     folder: Path,
     selection: str,
     on_epoch: Callable[[int, dict[str, np.ndarray]], None] = lambda epoch, means: None,
+    *,
+    on_record: Callable[[int, dict[str, np.ndarray]], None] = lambda epoch, criteria: None,
+    members: Sequence[str] = (),
 ) -> Fitted:
     """Trains, or continues from the newest checkpoint in `folder`: the outcome is the same, bit for bit.
 
@@ -105,11 +108,14 @@ def fit(
       folder: of the checkpoints.
       selection: the criterion of `jdann.selection` that chooses among the records, or "last".
       on_epoch: called with the epochs done and the epoch's means [members] of every diagnostic.
+      on_record: called, before `on_epoch`, with the epochs done and every criterion [members] at a record.
+      members: what messages call each member; empty: by its seed.
 
     Raises:
       DivergenceError: no member's loss and gradient are finite any more; checkpoints of earlier epochs are kept.
     """
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+    names = members or tuple(f"seed {seed}" for seed in seeds)
     tree = _empty(train, task, plan, keys, hyper, train.init(keys, hyper))
     with open_checkpoints(folder) as checkpoints:
         done, tree = _restored(checkpoints, task, tree)
@@ -117,13 +123,14 @@ def fit(
         if done:
             log.info("%s: continues after epoch %d of %d", task.name, done, plan.epochs)
         for epoch in range(done):
-            on_epoch(epoch + 1, {name: values[epoch] for name, values in tree["history"].items()})
+            _tell(plan, tree, epoch, on_epoch, on_record)
+        labelled = _labelled(train, task, keys) if done < plan.epochs else None
         saved, cost_s = time.monotonic(), 0.0
         for epoch in track(range(done, plan.epochs), task.name, plan.epochs - done, "epochs"):
-            tree = _epoch(train, task, plan, seeds, keys, hyper, tree, epoch)
+            tree = _epoch(train, task, plan, seeds, keys, hyper, tree, epoch, labelled, names)
             if epoch + 1 in plan.record_at:
                 tree = _record(train, task, plan, tree, epoch, selection)
-            on_epoch(epoch + 1, {name: values[epoch] for name, values in tree["history"].items()})
+            _tell(plan, tree, epoch, on_epoch, on_record)
             begun = time.monotonic()
             # A large model's checkpoint takes seconds: at most a tenth of the time goes into them.
             if epoch + 1 == plan.epochs or begun - saved >= max(plan.checkpoint_every_s, 10 * cost_s):
@@ -131,6 +138,14 @@ def fit(
                 saved = time.monotonic()
                 cost_s = saved - begun
     return _fitted(tree, plan, seeds)
+
+
+def _tell(plan: Budget, tree: Any, epoch: int, on_epoch: Callable[..., None], on_record: Callable[..., None]) -> None:
+    """Calls back with what is known of an epoch."""
+    if epoch + 1 in plan.record_at:
+        which = plan.record_at.index(epoch + 1)
+        on_record(epoch + 1, {name: values[which] for name, values in tree["criteria"].items()})
+    on_epoch(epoch + 1, {name: values[epoch] for name, values in tree["history"].items()})
 
 
 def restore(train: Train, task: Task, plan: Budget, seeds: tuple[int, ...], hyper: Hyper, folder: Path) -> Fitted | None:
@@ -188,8 +203,9 @@ def _index(rows: np.ndarray) -> jax.Array:
 
 
 def _epoch(
-    train: Train, task: Task, plan: Budget, seeds: tuple[int, ...], keys: jax.Array, hyper: Hyper, tree: Any, epoch: int
-) -> Any:
+    train: Train, task: Task, plan: Budget, seeds: tuple[int, ...], keys: jax.Array, hyper: Hyper, tree: Any, epoch: int,
+    labelled: jax.Array | None, names: Sequence[str],
+) -> Any:  # fmt: skip
     def order(rows: np.ndarray, group: np.ndarray, domain: int) -> jax.Array:
         orders = [batches(rows, group, plan.steps, plan.batch_size, (seed, domain, epoch)) for seed in seeds]
         return jnp.asarray(np.stack(orders))  # [members, steps, batch]
@@ -198,12 +214,12 @@ def _epoch(
     phase = int(np.searchsorted(ends, epoch, side="right"))
     first = int(ends[phase]) - plan.phases[phase]
     state = train.enter(tree["state"]) if epoch == first and phase else tree["state"]
-    pseudo = _pseudo_labels(train, task, state, phase, (epoch - first) / plan.phases[phase])
+    pseudo = _pseudo_labels(train, task, state, phase, (epoch - first) / plan.phases[phase], labelled)
     source, target = task.split.source, task.split.target
     plan_of_epoch = Batches(order(source, task.group[source], 0), order(target, np.zeros(len(target), int), 1))
     state, metrics = train.epochs[phase](state, keys, hyper, task.data, plan_of_epoch, pseudo)
     metrics = {name: np.asarray(values) for name, values in metrics.items()}  # [members, steps]
-    diverged = _diverged(task.name, metrics, seeds, epoch * plan.steps, tree["diverged_at"]["step"])
+    diverged = _diverged(task.name, metrics, names, epoch * plan.steps, tree["diverged_at"]["step"])
     history = dict(tree["history"])
     for name, values in metrics.items():
         history[name] = history[name].copy()
@@ -211,10 +227,22 @@ def _epoch(
     return {**tree, "state": state, "history": history, "diverged_at": {"step": diverged}}
 
 
-def _pseudo_labels(train: Train, task: Task, state: State, phase: int, progress: float) -> jax.Array:
+def _labelled(train: Train, task: Task, keys: jax.Array) -> jax.Array | None:
+    """What the method's `label` gives the unlabelled target, [members, n, classes]."""
+    label = train.method.label
+    if label is None:
+        return None
+    source, target = vectors(task.data.source, task.split.source), vectors(task.data.target, task.split.target)
+    emotion = jnp.asarray(task.data.emotion)[task.split.source]
+    return jax.jit(lambda keys: jax.lax.map(lambda key: label(key, source, emotion, target), keys))(keys)
+
+
+def _pseudo_labels(train: Train, task: Task, state: State, phase: int, progress: float, labelled: jax.Array | None) -> jax.Array:
     """[members, target utterances, classes], zero where there are none."""
     members, classes = state.average["classifier"]["bias"].shape
     pseudo = jnp.zeros((members, len(task.data.target.length), classes))
+    if labelled is not None:
+        return pseudo.at[:, task.split.target].set(labelled)
     make = train.method.phases[phase].pseudo_labels
     if make is None:
         return pseudo
@@ -293,7 +321,7 @@ def _validation(logits: np.ndarray, emotion: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _diverged(
-    name: str, metrics: dict[str, np.ndarray], seeds: tuple[int, ...], steps_before: int, before: np.ndarray
+    name: str, metrics: dict[str, np.ndarray], members: Sequence[str], steps_before: int, before: np.ndarray
 ) -> np.ndarray:
     """The step [members] at which each member's numbers ceased to be finite, -1 where they have not.
 
@@ -303,11 +331,11 @@ def _diverged(
     bad = ~(np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"]))  # [members, steps]
     step = np.where((before < 0) & bad.any(1), steps_before + bad.argmax(1) + 1, before).astype(np.int32)
     for member in np.flatnonzero((step >= 0) & (before < 0)):
-        log.warning("%s: seed %d diverged at step %d", name, seeds[member], step[member])
+        log.warning("%s: %s diverged at step %d", name, members[member], step[member])
     if (step >= 0).all():
         first = int(step.argmin())
         raise DivergenceError(
-            f"{name}: loss or gradient are not finite at step {step[first]} (seed {seeds[first]}); lower "
+            f"{name}: loss or gradient are not finite at step {step[first]} ({members[first]}); lower "
             "--config.optimiser.learning_rate, or set --config.optimiser.clip_norm"
         )
     return step

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jdann.errors import InputError
 from jdann.features.egemaps import VOICE, VOICED, functionals, voice_tracks
+from jdann.features.prosodic_statistics import PROSODIC, prosodic_statistics
 from jdann.features.prosody import Pitch, pitch
 from jdann.features.spectral import (
     melspectrogram,
@@ -23,6 +24,7 @@ from jdann.features.spectral import (
 from jdann.features.statistics import bin_statistics, masked_mean
 from jdann.features.temporal import zero_crossing_rate
 
+VECTORS = ("poster", "prosody", "statistics")  # recipes of one vector an utterance
 Extract = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 _POSTER_RATE_HZ, _POSTER_N_FFT, _POSTER_HOP = 22050, 2048, 512
@@ -85,30 +87,44 @@ def _frames(config: Any, sample_rate_hz: int) -> Recipe:
     return Recipe("frames", sample_rate_hz, bins, config.hop_length / sample_rate_hz, _each(extract_one))
 
 
-def _statistics(config: Any, sample_rate_hz: int) -> Recipe:
-    """One vector an utterance: the eGeMAPS parameters, then statistics of the bins of "frames"."""
+def _prosody(config: Any, sample_rate_hz: int) -> Recipe:
+    """One vector an utterance: its prosodic statistics."""
     analyse, hop_s = _analysis(config, sample_rate_hz), config.hop_length / sample_rate_hz
 
-    def parameters(signal: jax.Array, n_samples: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
-        """Those of eGeMAPS by name, and [5, bins]."""
+    def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
         frames = analyse(signal, n_samples)
-        coefficients = frames.rows[1]  # MFCC
-        tracks = _voice(frames, config, sample_rate_hz) | {f"mfcc{i}": coefficients[i] for i in range(1, 5)}
-        power = frames.magnitude**2
-        power = (2 * power.sum(0) - power[0] - power[-1]) / (_HANN_MEAN_SQUARE * config.n_fft**2)  # Parseval
-        egemaps = functionals(tracks, power, frames.pitch.voicing, frames.valid, hop_s=hop_s)
-        log_f0 = _filled_log_f0(frames.pitch.f0_hz, frames.pitch.voicing > 0.5)
-        return egemaps, bin_statistics(jnp.concatenate([*frames.rows, log_f0[None]]), frames.valid)
+        tracks, power = _voice(frames, config, sample_rate_hz), _power(frames, config.n_fft)
+        values = prosodic_statistics(tracks, power, frames.pitch.voicing, frames.valid, hop_s=hop_s)
+        return values[:, None], jnp.full_like(n_samples, len(values))
 
-    names, _ = jax.eval_shape(parameters, jnp.zeros(sample_rate_hz), jnp.ones((), jnp.int32))
+    return Recipe("prosody", sample_rate_hz, PROSODIC, hop_s, _each(extract_one))
+
+
+def _statistics(config: Any, sample_rate_hz: int) -> Recipe:
+    """One vector an utterance: prosodic statistics, the eGeMAPS parameters, then statistics of the bins of "frames"."""
+    analyse, hop_s = _analysis(config, sample_rate_hz), config.hop_length / sample_rate_hz
+
+    def parameters(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, dict[str, jax.Array], jax.Array]:
+        """Prosodic statistics, the parameters of eGeMAPS by name, and [5, bins]."""
+        frames = analyse(signal, n_samples)
+        tracks, power = _voice(frames, config, sample_rate_hz), _power(frames, config.n_fft)
+        voice = (frames.pitch.voicing, frames.valid)
+        prosodic = prosodic_statistics(tracks, power, *voice, hop_s=hop_s)
+        coefficients = frames.rows[1]  # MFCC
+        egemaps = functionals(tracks | {f"mfcc{i}": coefficients[i] for i in range(1, 5)}, power, *voice, hop_s=hop_s)
+        log_f0 = _filled_log_f0(frames.pitch.f0_hz, frames.pitch.voicing > 0.5)
+        return prosodic, egemaps, bin_statistics(jnp.concatenate([*frames.rows, log_f0[None]]), frames.valid)
+
+    _, names, _ = jax.eval_shape(parameters, jnp.zeros(sample_rate_hz), jnp.ones((), jnp.int32))
 
     def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        egemaps, bins = parameters(signal, n_samples)
-        values = jnp.concatenate([jnp.stack([egemaps[name] for name in names]), bins.reshape(-1)])[:, None]  # [values, 1]
-        return values, jnp.full_like(n_samples, len(values))
+        prosodic, egemaps, bins = parameters(signal, n_samples)
+        values = jnp.concatenate([prosodic, jnp.stack([egemaps[name] for name in names]), bins.reshape(-1)])[:, None]
+        return values, jnp.full_like(n_samples, len(values))  # [values, 1]
 
     kinds = ("mean", "std", "p10", "p90", "delta_std")
     bins = (
+        *PROSODIC,
         *(f"egemaps/{name}" for name in names),
         *(f"{bin_}_{kind}" for kind in kinds for bin_ in (*_row_names(config), "log_f0")),
     )
@@ -150,6 +166,12 @@ def _row_names(config: Any) -> tuple[str, ...]:
     return (*_numbered("mel", config.n_mels), *_numbered("mfcc", config.n_mfcc), "zcr", *_numbered("contrast", 7))
 
 
+def _power(frames: _Frames, n_fft: int) -> jax.Array:
+    """Mean square of each frame's samples [frames], by Parseval's theorem."""
+    power = frames.magnitude**2
+    return (2 * power.sum(0) - power[0] - power[-1]) / (_HANN_MEAN_SQUARE * n_fft**2)
+
+
 def _voice(frames: _Frames, config: Any, sample_rate_hz: int) -> dict[str, jax.Array]:
     sizes = {"sr": sample_rate_hz, "hop_length": config.hop_length, "n_fft": config.n_fft}
     return voice_tracks(y=frames.signal, S=frames.magnitude, pitch=frames.pitch, **sizes)
@@ -177,7 +199,12 @@ def _poster(_: Any, sample_rate_hz: int) -> Recipe:
     return Recipe("poster", _POSTER_RATE_HZ, bins, _POSTER_HOP / _POSTER_RATE_HZ, _each(extract_one))
 
 
-RECIPES: dict[str, Callable[[Any, int], Recipe]] = {"frames": _frames, "poster": _poster, "statistics": _statistics}
+RECIPES: dict[str, Callable[[Any, int], Recipe]] = {
+    "frames": _frames,
+    "poster": _poster,
+    "prosody": _prosody,
+    "statistics": _statistics,
+}
 
 
 def _each(extract_one: Extract) -> Extract:

@@ -100,15 +100,19 @@ def segments(inside: jax.Array, valid: jax.Array, hop_s: float) -> tuple[jax.Arr
     Returns:
       Float32 [...] each: runs per second, seconds, seconds.
     """
-    inside = inside & valid
+    duration, ends = runs(inside & valid, hop_s)
+    rate = ends.sum(-1) / (jnp.maximum(valid.sum(-1), 1) * hop_s)
+    return rate, masked_mean(duration, ends), masked_std(duration, ends)
+
+
+def runs(inside: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array]:
+    """Duration in seconds of each unbroken run of frames of inside [..., frames], at its last frame, and marks of these frames."""
     edge = jnp.zeros_like(inside[..., :1])
     begins = inside & ~jnp.concatenate([edge, inside[..., :-1]], -1)
     ends = inside & ~jnp.concatenate([inside[..., 1:], edge], -1)
     frame = jnp.arange(inside.shape[-1])
     begun = jax.lax.cummax(jnp.where(begins, frame, 0), axis=inside.ndim - 1)
-    duration = (frame - begun + 1).astype(jnp.float32) * hop_s
-    rate = begins.sum(-1) / (jnp.maximum(valid.sum(-1), 1) * hop_s)
-    return rate, masked_mean(duration, ends), masked_std(duration, ends)
+    return (frame - begun + 1).astype(jnp.float32) * hop_s, ends
 
 
 def bin_statistics(rows: jax.Array, valid: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any
 from jdann.errors import InputError
 from jdann.methods.adversarial import cdan, cdan_e, dann, speaker_adversary
 from jdann.methods.batch_norm import adabn, dsbn
+from jdann.methods.co_training import co_training
 from jdann.methods.confusion import bnm, bsp, entropy, information_maximisation, mcc
 from jdann.methods.consistency import adamatch, fixmatch
 from jdann.methods.contract import Context, Dims, Method, Phase, Source, Target, Update, add, term
@@ -32,6 +33,7 @@ METHODS: dict[str, Callable[[Any], Method]] = {
     "adabn": adabn,
     "dsbn": dsbn,
     "self_training": self_training,
+    "co_training": co_training,
     "shot": shot,
     "fixmatch": fixmatch,
     "adamatch": adamatch,

@@ -104,13 +104,16 @@ class Method(NamedTuple):
 
     `init(key, dims) -> params` makes the method's own parameters (a discriminator, say; `{}` for none).
     `remember(params) -> memory` is called with all parameters when a phase begins; the memory is constant in the phase.
+    `label(key, source, emotion, target) -> [m, classes]` makes pseudo-labels, as in `Phase`, once before the first step, of vectors
+    an utterance: source [n, values], its emotion [n] int32, -1 where unlabelled, and target [m, values].
     `recompute_statistics`: the target is evaluated with batch norm's statistics computed over the whole target.
-    `needs`: what the data or the encoder must have, of "speakers" and "batch_norm".
+    `needs`: what the data or the encoder must have, of "speakers", "batch_norm" and "statistics", vectors an utterance.
     """
 
     init: Callable[[jax.Array, Dims], Any]
     phases: tuple[Phase, ...]
     remember: Callable[[Any], Any] = lambda params: {}
+    label: Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array] | None = None
     recompute_statistics: bool = False
     needs: frozenset[str] = frozenset()
 
@@ -132,9 +135,9 @@ def term(loss: Loss, init: Callable[[jax.Array, Dims], Any] = no_parameters, **p
     Args:
       loss: what it adds.
       init: makes its parameters.
-      **phase: other fields of `Phase`, or `needs` and `recompute_statistics` of `Method`.
+      **phase: other fields of `Phase`, or `needs`, `label` and `recompute_statistics` of `Method`.
     """
-    of_method = {name: phase.pop(name) for name in ("needs", "recompute_statistics") if name in phase}
+    of_method = {name: phase.pop(name) for name in ("needs", "label", "recompute_statistics") if name in phase}
     return Method(init, (Phase("all", (Update(loss),), **phase),), **of_method)
 
 
@@ -152,7 +155,8 @@ def add(methods: dict[str, Method]) -> Method:
         if not plain:
             raise InputError(f"config.methods names {'+'.join(methods)}, but {name} trains in an order of its own; name it alone")
     phases = {name: method.phases[0] for name, method in methods.items()}
-    pseudo = [name for name, phase in phases.items() if phase.pseudo_labels is not None]
+    labellers = [method.label for method in methods.values() if method.label is not None]
+    pseudo = [name for name, phase in phases.items() if phase.pseudo_labels is not None or methods[name].label is not None]
     if len(pseudo) > 1:
         raise InputError(f"config.methods names {'+'.join(methods)}, but {' and '.join(pseudo)} both make pseudo-labels; keep one")
     norms = {phase.batch_norm for phase in phases.values()} - {JOINT}
@@ -178,6 +182,7 @@ def add(methods: dict[str, Method]) -> Method:
         domains=max((phase.domains for phase in phases.values()), key=len),
         batch_norm=next(iter(norms), JOINT),
         pseudo_labels=phases[pseudo[0]].pseudo_labels if pseudo else None,
+        label=labellers[0] if labellers else None,
         needs=frozenset().union(*(method.needs for method in methods.values())),
         recompute_statistics=any(method.recompute_statistics for method in methods.values()),
     )

@@ -41,7 +41,7 @@ def self_training(config: Any) -> Method:
     own = config.self_training
     if own.labels not in LABELS:
         raise InputError(f"config.self_training.labels is {own.labels!r}; choose one of {', '.join(LABELS)}")
-    prior = _prior(own.prior, len(config.emotions))
+    prior = prior_of("self_training", own.prior, len(config.emotions))
     start, first, last, hard = own.start, own.first_fraction, own.last_fraction, own.labels == "hard"
 
     def pseudo_labels(representation: jax.Array, logits: jax.Array, progress: jax.Array) -> jax.Array:
@@ -61,8 +61,12 @@ def self_training(config: Any) -> Method:
     return term(loss, pseudo_labels=pseudo_labels)
 
 
-def _prior(prior: Any, classes: int) -> tuple[float, ...] | None:
-    """The classes' shares that `config.self_training.prior` asks for, or None for no balance."""
+def prior_of(method: str, prior: str, classes: int) -> tuple[float, ...] | None:
+    """The classes' shares that a method's `prior` in the config asks for, or None for no balance.
+
+    Raises:
+      InputError: it is none of PRIORS and no list of shares.
+    """
     if prior in PRIORS:
         return (1 / classes,) * classes if prior == "uniform" else None
     try:
@@ -71,7 +75,7 @@ def _prior(prior: Any, classes: int) -> tuple[float, ...] | None:
         shares = ()
     if len(shares) != classes or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-3):
         raise InputError(
-            f"config.self_training.prior is {prior!r}; choose one of {', '.join(PRIORS)}, or give {classes} positive shares that "
+            f"config.{method}.prior is {prior!r}; choose one of {', '.join(PRIORS)}, or give {classes} positive shares that "
             "add up to 1, with commas between them"
         )
     return shares
