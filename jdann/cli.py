@@ -1,4 +1,4 @@
-"""The command line: `jdann [train]`, `prepare`, `corpora`, `evaluate`. `run.py` is the same program."""
+"""The command line: `jdann [train]`, `prepare`, `corpora`, `evaluate`, `report`. `run.py` is the same program."""
 
 import argparse
 import errno
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from jdann.errors import DivergenceError, InputError
 
-COMMANDS = ("train", "prepare", "corpora", "evaluate")
+COMMANDS = ("train", "prepare", "corpora", "evaluate", "report", "predict", "export")
 log = logging.getLogger("jdann")
 
 
@@ -56,7 +56,17 @@ def _dispatch(arguments: list[str]) -> None:
         return
     else:
         command = "train"
-    {"train": _train, "prepare": _prepare, "corpora": _corpora, "evaluate": _evaluate, "help": _help}[command](arguments)
+    commands = {
+        "train": _train,
+        "prepare": _prepare,
+        "corpora": _corpora,
+        "evaluate": _evaluate,
+        "report": _report,
+        "predict": _predict,
+        "export": _export,
+        "help": _help,
+    }
+    commands[command](arguments)
 
 
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -184,12 +194,76 @@ def _evaluate(arguments: list[str]) -> None:
     _print_table(evaluate(given.workdir, _data_dir(given.data_dir), given.target))
 
 
+def _report(arguments: list[str]) -> None:
+    parser = _parser("report", "Makes one self-contained page of a run, or of several side by side.")
+    parser.add_argument("workdir", nargs="+", type=Path, help="one or more, as in runs/*")
+    parser.add_argument("--output", type=Path, help="the file; default: report.html in the work directory, or beside several")
+    given = parser.parse_args(arguments)
+    from jdann.report import page
+
+    output = None if given.output is None else _expanded(given.output)
+    page.main([_expanded(path) for path in given.workdir], _data_dir(given.data_dir), output)
+
+
+def _model_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """A parser of commands that take a trained model."""
+    parser = _parser(command, description)
+    parser.add_argument("model", type=Path, help="the work directory of a finished run, or a folder in its recogniser/")
+    parser.add_argument("--method", help="which of the run's; default: the last that adapts to the target")
+    parser.add_argument("--encoder", help="default: the last of the run's config")
+    parser.add_argument("--direction", type=int, default=0, help="1: the way back, of a run in both directions")
+    parser.add_argument("--classes", help="emotions to choose among, e.g. happy,sad; default: all")
+    return parser
+
+
+def _recogniser(given: argparse.Namespace) -> Any:
+    from jdann.recogniser import Recogniser
+
+    recogniser = Recogniser.load(_expanded(given.model), given.method, given.encoder, given.direction)
+    return recogniser.only(*(name.strip() for name in given.classes.split(","))) if given.classes else recogniser
+
+
+def _predict(arguments: list[str]) -> None:
+    parser = _model_parser(
+        "predict",
+        "Recognises audio files. Exits with 0 where all could be used, 1 where some were left out, 2 where none could be used.",
+    )
+    parser.add_argument("files", nargs="+", help="files, folders, patterns in quotes, or csv files with a column file")
+    parser.add_argument("--csv", type=Path, help="write the rows there; the columns of an input csv are kept")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--timeline", action="store_true", help="a row for each window, of files of any length")
+    parser.add_argument("--window-s", type=float, default=3.0, help="length of a window, s")
+    parser.add_argument("--hop-s", type=float, default=1.0, help="from one window's beginning to the next one's, s")
+    parser.add_argument("--abstain", type=float, default=0.0, help="name no emotion where none is as probable as this, 0 to 1")
+    parser.add_argument(
+        "--adapt", action="store_true", help="normalise by the files' own audio: those of each speaker, by the csv's column speaker"
+    )
+    given = parser.parse_args(arguments)
+    from jdann import predict
+
+    options = predict.Options(given.timeline, given.window_s, given.hop_s, given.abstain, given.adapt)
+    status = predict.run(lambda: _recogniser(given), given.files, options, given.csv, given.json)
+    if status:
+        sys.exit(status)
+
+
+def _export(arguments: list[str]) -> None:
+    parser = _model_parser("export", "Writes a recogniser as one file: audio in, probabilities out, by StableHLO.")
+    parser.add_argument("out", type=Path, help="the file to write, e.g. en2zh.jdann")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file")
+    given = parser.parse_args(arguments)
+    from jdann import export
+
+    print(export.write(_recogniser(given), _expanded(given.out), overwrite=given.overwrite))
+
+
 def _help(arguments: list[str]) -> None:
     del arguments
     print(__doc__)
     print("""
   jdann [train] --config configs/en2zh.py [--config.KEY=VALUE ...] [--workdir DIR] [--resume | --overwrite]
   jdann prepare esd FOLDER | demo           jdann corpora [CORPUS ...]           jdann evaluate WORKDIR [--target CORPUS]
+  jdann report WORKDIR ... [--output FILE]
 
 Each command explains itself: jdann train --help""")
 

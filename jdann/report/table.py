@@ -18,10 +18,12 @@ _DEMO = "DEMO CORPUS (synthesised speech): proves the pipeline, says nothing abo
 _UNSCORED = "Nothing could be scored, because the target has no labels: {}. The predictions are in predictions.csv."
 _CONFOUNDED = "Source and target are different corpora: actors, rooms and microphones may differ, not language alone."
 _CEILING = "supervised: trained on labels of the target itself, a ceiling that is not achievable without them."
-_DIRECTION = 2  # its column
+DIRECTION = 2  # its column
 
 
-class _Table(NamedTuple):
+class ScoreTable(NamedTuple):
+    """Cells as text."""
+
     header: list[str]
     rows: list[list[str]]
     best: set[tuple[int, int]]  # row and column of the cells to mark
@@ -39,30 +41,30 @@ def render(results: Mapping[str, Any]) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
-    title, *headlines = _headlines(results)
+    title, *lines = headlines(results)
     parts: list[Any] = [Text(title, style="bold")]
-    parts += [Text(line, style="bold yellow" if line == _DEMO else "") for line in headlines]
-    for table in _tables(results):
-        for direction in dict.fromkeys(cells[_DIRECTION] for cells in table.rows):
+    parts += [Text(line, style="bold yellow" if line == _DEMO else "") for line in lines]
+    for table in tables(results):
+        for direction in dict.fromkeys(cells[DIRECTION] for cells in table.rows):
             parts += [Text(f"\n{direction}\n", style="bold"), _drawn(table, direction)]
-    return Group(*parts, Text(), *(Text(note, style="dim") for note in _notes(results)))
+    return Group(*parts, Text(), *(Text(note, style="dim") for note in notes(results)))
 
 
-def _drawn(table: _Table, direction: str) -> "Table":
+def _drawn(table: ScoreTable, direction: str) -> "Table":
     """The rows of one direction, which its heading names: terminals are narrow."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="")
-    columns = [column for column in range(len(table.header)) if column != _DIRECTION]
+    columns = [column for column in range(len(table.header)) if column != DIRECTION]
     for column in columns:
-        justify = "right" if column > _DIRECTION else "left"
+        justify = "right" if column > DIRECTION else "left"
         # Names keep their width; where there is too little, spreads go below their means and headers are broken.
-        name = column < _DIRECTION
+        name = column < DIRECTION
         drawn.add_column(Text(table.header[column]), justify=justify, overflow="fold", no_wrap=name)
     for index, cells in enumerate(table.rows):
-        if cells[_DIRECTION] == direction:
+        if cells[DIRECTION] == direction:
             texts = [Text(cell.replace(", ", ",\n"), "bold" if (index, c) in table.best else "") for c, cell in enumerate(cells)]
             drawn.add_row(*(texts[column] for column in columns))
     return drawn
@@ -78,22 +80,22 @@ def markdown(results: Mapping[str, Any]) -> str:
       Title, tables and notes, as text that also reads well as it is.
     """
 
-    def line(cells: Sequence[str]) -> str:
+    def joined(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |"
 
-    title, *headlines = _headlines(results)
-    parts = [f"**{title}**", *headlines]
-    for table in _tables(results):
-        rule = ["---:" if column > _DIRECTION else "---" for column in range(len(table.header))]
+    title, *lines = headlines(results)
+    parts = [f"**{title}**", *lines]
+    for table in tables(results):
+        rule = ["---:" if column > DIRECTION else "---" for column in range(len(table.header))]
         rows = [
             [f"**{cell}**" if (index, column) in table.best else cell.replace("|", r"\|") for column, cell in enumerate(cells)]
             for index, cells in enumerate(table.rows)
         ]
-        parts.append("\n".join(line(cells) for cells in (table.header, rule, *rows)))
-    return "\n\n".join([*parts, *_notes(results)]) + "\n"
+        parts.append("\n".join(joined(cells) for cells in (table.header, rule, *rows)))
+    return "\n\n".join([*parts, *notes(results)]) + "\n"
 
 
-def _headlines(results: Mapping[str, Any]) -> list[str]:
+def headlines(results: Mapping[str, Any]) -> list[str]:
     """Corpora in plain words; a warning where they are synthesised; protocol and seeds."""
     seeds = results["seeds"]
     listed = ", ".join(str(seed) for seed in seeds)
@@ -105,33 +107,35 @@ def _headlines(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _notes(results: Mapping[str, Any]) -> list[str]:
-    notes = []
+def notes(results: Mapping[str, Any]) -> list[str]:
+    """What a reader of the tables has to know: spread, chance, what could not be scored, what is confounded."""
+    found = []
     rows = results["rows"]
     if rows:
         spread = "; ± standard deviation over seeds" if len(results["seeds"]) > 1 else ""
-        chance = _number({"mean": 1 / len(results["emotions"]), "std": None})
-        notes.append(f"n: scored utterances{spread}; chance: UAR {chance}; bold: the best without target labels.")
+        chance = number({"mean": 1 / len(results["emotions"]), "std": None})
+        found.append(f"n: scored utterances{spread}; chance: UAR {chance}; bold: the best without target labels.")
     if any(row["method"].startswith("supervised") for row in rows):
-        notes.append(_CEILING)
+        found.append(_CEILING)
     unscored = list(dict.fromkeys(share["target"] for share in _unscored(results)))
     if unscored:
-        notes.append(_UNSCORED.format(", ".join(unscored)))
+        found.append(_UNSCORED.format(", ".join(unscored)))
     # "esd:en" and "esd:zh" are one corpus; two folders or manifests are two.
     corpora = [{d[side]["name"].split(":")[0] for side in ("source", "target")} for d in results["directions"]]
     if any(len(names) > 1 for names in corpora):
-        notes.append(_CONFOUNDED)
-    return notes
+        found.append(_CONFOUNDED)
+    return found
 
 
-def _tables(results: Mapping[str, Any]) -> list[_Table]:
-    tables = []
+def tables(results: Mapping[str, Any]) -> list[ScoreTable]:
+    """The scores of all directions, and the predicted class shares of those in which nothing could be scored."""
+    found = []
     if results["rows"]:
-        tables.append(_score_table(results))
+        found.append(_score_table(results))
     unscored = _unscored(results)
     if unscored:
-        tables.append(_share_table(unscored, results["emotions"]))
-    return tables
+        found.append(_share_table(unscored, results["emotions"]))
+    return found
 
 
 def _unscored(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -144,7 +148,7 @@ def _direction(row: Mapping[str, Any]) -> str:
     return f"{row['source']} → {row['target']}"
 
 
-def _score_table(results: Mapping[str, Any]) -> _Table:
+def _score_table(results: Mapping[str, Any]) -> ScoreTable:
     """One row for each method, encoder and direction; the UAR of each way of selecting side by side."""
     groups: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
     for row in results["rows"]:
@@ -167,28 +171,33 @@ def _score_table(results: Mapping[str, Any]) -> _Table:
             row = by_selection.get(selection)
             if row is not None and row["achievable"]:
                 best[direction] = max(best.get(direction, (-1.0, 0, 0)), (row["uar"]["mean"], len(rows), len(cells)))
-            cells.append(_number(row["uar"]) if row is not None else "–")
-        cells += [_number(first["uar_gain"], sign=True) if "uar_gain" in first else "–"] * gains
-        cells += [_number(first["accuracy"]), _number(first["macro_f1"])]
+            cells.append(number(row["uar"]) if row is not None else "–")
+        cells += [number(first["uar_gain"], sign=True) if "uar_gain" in first else "–"] * gains
+        cells += [number(first["accuracy"]), number(first["macro_f1"])]
         rows.append(cells)
-    return _Table(header, rows, {(row, column) for _, row, column in best.values()})
+    return ScoreTable(header, rows, {(row, column) for _, row, column in best.values()})
 
 
-def _number(summary: Mapping[str, Any], sign: bool = False) -> str:
-    """Mean and spread, .322 ±.010; the mean alone where there was one seed."""
+def number(summary: Mapping[str, Any], sign: bool = False) -> str:
+    """Mean and spread, .322 ±.010; the mean alone where there was one seed.
+
+    Args:
+      summary: "mean" and "std", None for one seed, as of `jdann.evaluation.summarise`.
+      sign: also of what is positive.
+    """
     mean = f"{summary['mean']:{'+' if sign else ''}.3f}"
     text = mean if summary["std"] is None else f"{mean} ±{summary['std']:.3f}"
     return text.replace("0.", ".")
 
 
-def _share_table(shares: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -> _Table:
+def _share_table(shares: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -> ScoreTable:
     """What part of the target each method takes for each emotion."""
     header = ["method", "encoder", "direction", *(f"predicted {emotion}" for emotion in emotions)]
     rows = [
         [row["method"], row["encoder"], _direction(row), *(f"{row['share'][emotion]:.1%}" for emotion in emotions)]
         for row in shares
     ]
-    return _Table(header, rows, set())
+    return ScoreTable(header, rows, set())
 
 
 def render_summaries(summaries: Sequence["Summary"]) -> "RenderableType":
