@@ -44,6 +44,11 @@ _PORTRAYED = (
     "The usual corpora are acted: an actor was asked to sound angry. What is recognised is portrayed emotion, never what a "
     "speaker feels."
 )
+_SYNTHETIC = "Trained or scored on synthesised speech: its figures say nothing about people."
+_CLOSED = (
+    "It must choose one of its emotions, also for speech that shows none, another one, a mixture, or no speech at all. Other "
+    "languages, ages, microphones, noise and spontaneous speech have not been measured, and accuracy differs between speakers."
+)
 
 
 def make(results: Mapping[str, Any], corpora: Sequence[str] = ()) -> list[Section]:
@@ -57,6 +62,40 @@ def make(results: Mapping[str, Any], corpora: Sequence[str] = ()) -> list[Sectio
       The sections, in the order in which they are read.
     """
     return [_model(results), _data(results, corpora), _USE, _limits(results), LAW]
+
+
+def of_recogniser(model: Mapping[str, Any], results: Mapping[str, Any] | None = None) -> list[Section]:
+    """The model card of one recogniser in use.
+
+    Args:
+      model: `Recogniser.card`.
+      results: what results.json of its run holds, where that is at hand; without it no score is known.
+    """
+    config, seeds = model["config"], model["seeds"]
+    used = Section(
+        "What answers here",
+        (
+            f"{model['method']} with {model['encoder']}, {model['source']['description']} → {model['target']['description']}; the "
+            f"probabilities are the mean over {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}.",
+            f"It hears the first {config['audio']['max_duration_s']:g} s of a clip, without the silence around it, and knows "
+            "nothing of who speaks. A timeline hears all of it, a window at a time.",
+            f"Trained on {model['date']} by jdann {model['versions'].get('jdann', 'unknown')} (Apache-2.0).",
+        ),
+    )
+    if results is not None:
+        return [used, *make(results)[1:]]
+    lines = [
+        line
+        for side, how in (("source", "with its labels"), ("target", "without labels"))
+        for line in (
+            f"{side.capitalize()}, {how}: {model[side]['description']}, {model[side]['utterances']:,} utterances.",
+            *licences([model[side]["name"], model[side]["description"]]),
+        )
+    ]
+    synthetic = model["source"].get("synthetic") or model["target"].get("synthetic")
+    limits = [_PORTRAYED, "How good it is has not come with it: see results.json of its run."]
+    limits += [_SYNTHETIC] if synthetic else []
+    return [used, Section("Data and its licences", tuple(dict.fromkeys(lines))), _USE, Section("Limits", (*limits, _CLOSED)), LAW]
 
 
 def _model(results: Mapping[str, Any]) -> Section:
@@ -114,14 +153,10 @@ def _limits(results: Mapping[str, Any]) -> Section:
         else:
             lines.append(f"How good it is on {direction['target']['description']} is not known: nothing there is labelled.")
     if results["synthetic"]:
-        lines.append("Trained or scored on synthesised speech: its figures say nothing about people.")
+        lines.append(_SYNTHETIC)
     if any(d["source"]["name"].split(":")[0] != d["target"]["name"].split(":")[0] for d in results["directions"]):
         lines.append("Source and target are different corpora, so that language and recording conditions are confounded.")
-    lines.append(
-        "It must choose one of its emotions, also for speech that shows none, another one, a mixture, or no speech at all. Other "
-        "languages, ages, microphones, noise and spontaneous speech have not been measured, and accuracy differs between speakers."
-    )
-    return Section("Limits", tuple(lines))
+    return Section("Limits", (*lines, _CLOSED))
 
 
 def _same(row: Mapping[str, Any], direction: Mapping[str, Any]) -> bool:
