@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
 
     # --- Features ----------------------------------------------------------------------------------------------------
     config.features = ConfigDict()
-    config.features.recipe = "frames"  # or one vector an utterance: "prosody", "statistics" (with eGeMAPS and all bins') or "poster"
+    config.features.recipe = "frames"  # or one vector an utterance: "prosody", "statistics" (also eGeMAPS and all bins) or "poster"
     config.features.n_fft = 1024  # samples
     config.features.hop_length = 256  # samples
     config.features.n_mels = 64
@@ -178,6 +178,24 @@ def get_config() -> ConfigDict:
     config.optimiser.clip_norm = 5.0  # global gradient norm; 0: no clipping
     config.label_smoothing = 0.1
     config.ema = 0.99  # decay a step of the moving average of the parameters, which is evaluated; 0: the parameters themselves
+
+    # --- Sweeps and tuning -------------------------------------------------------------------------------------------
+    # `jdann sweep` trains every seed at every combination in one program. An empty one: the value above.
+    config.sweep = ConfigDict()
+    config.sweep.strength = ()  # values of strength.maximum
+    config.sweep.learning_rate = ()  # values of optimiser.learning_rate
+    config.sweep.weight_decay = ()  # values of optimiser.weight_decay
+    config.sweep.criterion = "class_ami"  # of jdann.selection: drawn beside the UAR; best-*.json is its choice
+
+    # `jdann tune` searches `space` for what a criterion prefers, the mean over seeds, folds and directions. Each entry is a key of
+    # this file and where to look: ("optimiser.learning_rate", "log", 1e-4, 1e-2), ("encoder.dropout", "uniform", 0.0, 0.5),
+    # ("dann.hidden", "int", 32, 256) or ("optimiser.name", "choice", "adamw", "adam", "sgd").
+    config.tune = ConfigDict()
+    config.tune.space = ()
+    config.tune.criterion = "class_ami"  # of jdann.selection
+    config.tune.trials = 50  # finished or pruned, all workers together
+    config.tune.prune = True  # stop a trial that is worse than the median of those before it, at any record
+    config.tune.prune_after = 5  # trials that are finished before any is pruned
 
     # --- What a run leaves -------------------------------------------------------------------------------------------
     config.selection = "last"  # the checkpoint that is kept as the recogniser: "last", or a criterion of jdann.selection

@@ -52,21 +52,21 @@ def co_training(config: Any) -> Method:
         known = jax.nn.one_hot(emotion, len(config.emotions))  # a row of zeros where unlabelled
         both = jnp.clip(jnp.concatenate([source, target]), -_LARGEST, _LARGEST)
         first = both[:, : len(PROSODIC)]
-        n, m = len(source), len(target)
+        n, ratio = len(source), known.sum() / len(target)  # of labelled source to target
 
         def maximise(_: int, pseudo: jax.Array) -> jax.Array:
-            model = fit(first, jnp.concatenate([known, pseudo * (n / m)]))
+            model = fit(first, jnp.concatenate([known, pseudo * ratio]))
             return labels_of(posteriors(model, first[n:]))
 
         pseudo = labels_of(posteriors(fit(first[:n], known), first[n:]))
         pseudo = jax.lax.fori_loop(0, own.rounds_first, maximise, pseudo)
 
         def teach(round_: int, pseudo: jax.Array) -> jax.Array:
-            fold = jax.random.permutation(jax.random.fold_in(key, round_), m) % own.folds
+            fold = jax.random.permutation(jax.random.fold_in(key, round_), len(target)) % own.folds
 
             def held_out(k: jax.Array) -> jax.Array:
                 seen = jnp.where((fold != k)[:, None], pseudo, 0.0)
-                model = fit(both, jnp.concatenate([known * (own.source_weight * m / n), seen]))
+                model = fit(both, jnp.concatenate([known * (own.source_weight / ratio), seen]))
                 return posteriors(model, both[n:])
 
             each = jax.lax.map(held_out, jnp.arange(own.folds))  # [folds, m, classes]
