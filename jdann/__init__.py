@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _MODULES = (
     "audio",
     "baseline",
+    "calibration",
     "checkpoint",
     "configuration",
     "corpora",
@@ -20,6 +21,7 @@ _MODULES = (
     "encoders",
     "evaluation",
     "experiment",
+    "export",
     "features",
     "methods",
     "normalise",

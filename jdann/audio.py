@@ -4,6 +4,7 @@ What one file cannot be used for is an `AudioError`, whose text is the reason; n
 Samples are float32 with full scale at 1.0, sample rates are in Hz.
 """
 
+import io
 import os
 import re
 import stat
@@ -20,9 +21,9 @@ _TOLERANCE_S = 0.1  # by which a header, or a manifest's `end`, may promise more
 _SAMPLE_RATES_HZ = (1000, 768000)  # anything else is a broken header
 _MOST_VALUES = 2**28  # samples times channels read at once, one GiB
 _BLOCK_S = 60  # read at a time, so that a header's absurd length is never allocated
-_SILENCE = 4e-5  # half of the peak-to-peak: the dither of 16 bits, one step each way, is silence
+SILENCE = 4e-5  # half of the peak-to-peak: the dither of 16 bits, one step each way, is silence
 _LOUDEST = 2.0**31  # floats on an integer scale are accepted, larger values are not audio
-_TRIM_FRAME, _TRIM_HOP = 2048, 512  # samples, librosa.effects.trim's defaults
+TRIM_FRAME, TRIM_HOP = 2048, 512  # samples, librosa.effects.trim's defaults
 
 
 class AudioError(Exception):
@@ -63,6 +64,36 @@ def read(path: str | Path, start_s: float = 0.0, end_s: float | None = None) -> 
         raise AudioError("not audio, or damaged: expected a wav, flac, mp3 or ogg file") from error
     except OSError as error:
         raise AudioError(f"cannot be read ({error.strerror or error})") from error
+
+
+def decode(data: bytes, longest_s: float = np.inf, most_values: int = _MOST_VALUES) -> tuple[np.ndarray, int]:
+    """Reads an audio file that is in memory; nothing is written anywhere.
+
+    Args:
+      data: the bytes of a wav, flac, mp3 or ogg file.
+      longest_s: what lasts longer is refused before anything is decoded, in seconds.
+      most_values: the same for samples times channels, which decide how much memory the decoded audio needs.
+
+    Returns:
+      As `read`: the same bytes give the same samples.
+
+    Raises:
+      AudioError: it is not audio, empty, damaged or too long.
+    """
+    if not data:
+        raise AudioError("empty file (0 bytes)")
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            duration_s = file.frames / file.samplerate
+            if file.frames < 2**62 and duration_s > longest_s:  # a header that does not know says 2**63
+                raise AudioError(f"lasts {duration_s:.0f} s; expected at most {longest_s:g} s")
+            if file.frames < 2**62 and file.frames * file.channels > most_values:
+                raise AudioError(
+                    f"{duration_s:.0f} s at {file.samplerate} Hz with {file.channels} channels are too much; send mono at 16000 Hz"
+                )
+            return _read_part(file, 0.0, None), file.samplerate
+    except (soundfile.SoundFileError, TypeError) as error:
+        raise AudioError("not audio, or damaged: expected a wav, flac, mp3 or ogg file") from error
 
 
 def windows(
@@ -123,6 +154,17 @@ def _windows(blocks: Iterator[np.ndarray], rate_hz: int, window_s: float, hop_s:
         if ended and first + len(held) <= start + size:
             return
         start += hop
+
+
+def mono(samples: np.ndarray, sample_rate_hz: int, to_hz: int) -> np.ndarray:
+    """Mixes [samples] or [samples, channels] to mono and resamples it, as `prepare` does: [samples] float32 at `to_hz`.
+
+    Raises:
+      AudioError: there are no samples, they are not finite, or silent.
+    """
+    mixed = _mono(_floating(samples))
+    _check_sound(mixed)
+    return _resample(mixed, sample_rate_hz, to_hz)
 
 
 def prepare(samples: np.ndarray, sample_rate_hz: int, *, audio_config: Any) -> Clip:
@@ -268,7 +310,7 @@ def _check_sound(mono: np.ndarray) -> None:
         raise AudioError(f"holds {int((~np.isfinite(mono)).sum())} samples that are not numbers (NaN or infinite)")
     if max(-lowest, highest) > _LOUDEST:
         raise AudioError(f"holds samples of {max(-lowest, highest):.3g}; expected -1 to 1")
-    if highest - lowest < 2 * _SILENCE:
+    if highest - lowest < 2 * SILENCE:
         raise AudioError("silent from beginning to end")
 
 
@@ -283,16 +325,16 @@ def _resample(mono: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
 def _trim(mono: np.ndarray, trim_db: float) -> np.ndarray:
     """[samples] without the ends that are more than `trim_db` below the loudest frame, as librosa.effects.trim."""
-    frames = 1 + len(mono) // _TRIM_HOP
-    blocks_per_frame = _TRIM_FRAME // _TRIM_HOP
-    padded = np.zeros((frames + blocks_per_frame - 1) * _TRIM_HOP, np.float64)
-    kept = mono[: len(padded) - _TRIM_FRAME // 2]
-    padded[_TRIM_FRAME // 2 : _TRIM_FRAME // 2 + len(kept)] = kept  # centred frames
-    blocks = padded.reshape(-1, _TRIM_HOP)
+    frames = 1 + len(mono) // TRIM_HOP
+    blocks_per_frame = TRIM_FRAME // TRIM_HOP
+    padded = np.zeros((frames + blocks_per_frame - 1) * TRIM_HOP, np.float64)
+    kept = mono[: len(padded) - TRIM_FRAME // 2]
+    padded[TRIM_FRAME // 2 : TRIM_FRAME // 2 + len(kept)] = kept  # centred frames
+    blocks = padded.reshape(-1, TRIM_HOP)
     energy = np.einsum("bs,bs->b", blocks, blocks)  # [blocks]
     power = np.lib.stride_tricks.sliding_window_view(energy, blocks_per_frame).sum(axis=1)  # [frames]
     loud = np.flatnonzero(power > power.max() * 10 ** (-trim_db / 10))
-    return mono[loud[0] * _TRIM_HOP : (loud[-1] + 1) * _TRIM_HOP]
+    return mono[loud[0] * TRIM_HOP : (loud[-1] + 1) * TRIM_HOP]
 
 
 def _cut(mono: np.ndarray, rate_hz: int, max_duration_s: float) -> tuple[np.ndarray, bool]:

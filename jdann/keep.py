@@ -10,13 +10,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from jdann import configuration, fitting, model, normalise
+from jdann import calibration, configuration, fitting, model, normalise
 from jdann.directions import Direction, Domain
 from jdann.errors import InputError
 from jdann.experiment import SUPERVISED, Job, seeds
+from jdann.selection import Evidence as SelectionEvidence
+from jdann.selection.contract import evenly
+from jdann.selection.density_ratio import ROWS, importance_weights
 from jdann.training import Train
 
 PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
+_importance_weights = jax.jit(importance_weights)
 log = logging.getLogger("jdann")
 
 
@@ -48,7 +52,6 @@ def make_model(
     Raises:
       InputError: every member diverged.
     """
-    del train
     domain = "source" if job.method in SUPERVISED else "target"  # a ceiling learns within the target, as its source
     members = [
         {"split": split.name, "seed": seed}
@@ -69,6 +72,7 @@ def make_model(
         averages.append(jax.tree.map(lambda x, finite=finite: np.asarray(x)[finite], jax.device_get(kept)))
     variables = jax.tree.map(lambda *of: np.concatenate(of), *averages)
     statistics = pooled(direction.target, direction.statistics[1], config.features.normalise)
+    calibrated = _calibration(job, direction, train, fitted)
     card = {
         "labels": list(config.emotions),
         "method": job.method,
@@ -79,13 +83,68 @@ def make_model(
         "target": _described(direction.target),
         "members": members,
         "seeds": sorted({member["seed"] for member in members}),
-        "temperature": 1.0,
+        "temperature": calibrated["temperature"],
+        "calibration": calibrated,
         "values": len(statistics.mean[0]),
         "config": configuration.to_dict(config),
         "versions": versions(),
         "date": datetime.now(UTC).date().isoformat(),
     }
     return model.Model(variables, statistics.mean[0], statistics.std[0], card)
+
+
+def _calibration(job: Job, direction: Direction, train: Train, fitted: list[fitting.Fitted]) -> dict[str, Any]:
+    """The temperature, how it came about, and the calibration error on held-out source and on the target, before and after.
+
+    Target labels are read for the errors alone, after the temperature is fixed.
+    """
+    within = job.method in SUPERVISED
+    source, frames = (direction.target, direction.target_frames) if within else (direction.source, direction.source_frames)
+    domain = "source" if within else "target"
+    found, tested = [], []
+    for split, one in zip(job.splits, fitted, strict=True):
+        finite = np.array([d is None for d in one.diverged])
+        if not finite.any():
+            continue
+        state = one.chosen_state
+
+        def of(frames: Any, rows: np.ndarray, domain: str, state: Any = state, finite: Any = finite) -> Any:
+            return tuple(x[finite] for x in fitting.outputs(train, state, frames, rows, domain))
+
+        test = of(direction.target_frames, split.test, domain)[0]
+        tested.append((test, direction.target.emotion[split.test]))
+        if len(split.validation):
+            held, learnt = of(frames, split.validation, "source"), of(frames, evenly(split.source, ROWS), "source")
+            aimed = of(direction.target_frames, evenly(split.target, ROWS), domain)
+            emotion = source.emotion[split.validation]
+            found.append(calibration.Evidence(held[0], emotion, _ratios(held, emotion, learnt, aimed), aimed[0]))
+    each = [calibration.temperatures(evidence) for evidence in found]
+    names = each[0] if each else {"none": 1.0}
+    mean = {name: float(np.exp(np.mean([np.log(of_split[name]) for of_split in each]))) if each else 1.0 for name in names}
+    errors = {}
+    for name, temperature in mean.items():
+        sets = {"source": [(e.source, e.emotion) for e in found], "target": tested}
+        errors[name] = {
+            of: calibration.expected_calibration_error(
+                np.concatenate([calibration.ensemble_probability(logits, temperature) for logits, _ in pairs]),
+                np.concatenate([emotion for _, emotion in pairs]),
+            )
+            for of, pairs in sets.items()
+            if pairs
+        }
+    chosen = calibration.CHOSEN if each else "none"
+    return {"by": chosen, "temperature": mean[chosen], "temperatures": mean, "expected_calibration_error": errors}
+
+
+def _ratios(held: Any, emotion: np.ndarray, learnt: Any, aimed: Any) -> np.ndarray:
+    """Density ratios [held-out source], the mean over members, each of mean one."""
+    each = []
+    for member in range(len(held[0])):
+        logits, representation = (x[member] for x in held)
+        seen = SelectionEvidence(logits, emotion, representation, learnt[1][member], aimed[0][member], aimed[1][member])  # pyright: ignore
+        weight = np.asarray(_importance_weights(seen))
+        each.append(weight / max(float(weight.mean()), 1e-30))
+    return np.mean(each, axis=0)
 
 
 def pooled(target: Domain, statistics: normalise.Statistics, by: str) -> normalise.Statistics:

@@ -11,25 +11,32 @@ number of threads may use one.
 import dataclasses
 import logging
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from jdann import audio, model, workdir
+from jdann import audio, model, normalise, workdir
 from jdann.corpora.folder import list_audio
 from jdann.errors import InputError
-from jdann.inference import make_inference
+from jdann.inference import Programs
 
 BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
 BATCH = 16  # clips in one call where there are many
 log = logging.getLogger("jdann")
 
-Clip = str | Path | np.ndarray
+
+class Part(NamedTuple):
+    """A part of a file as a clip."""
+
+    path: str | Path
+    start_s: float = 0.0
+    end_s: float | None = None  # None: to the file's end
+
+
+Clip = str | Path | np.ndarray | Part
 
 
 class Timeline(NamedTuple):
@@ -38,36 +45,6 @@ class Timeline(NamedTuple):
     start_s: np.ndarray  # [windows] float64
     end_s: np.ndarray  # [windows] float64; the last window may be shorter
     probabilities: np.ndarray  # [windows, classes] float32; NaN where nothing was heard
-
-
-class _Programs:
-    """The jitted functions of one model, each compiled once for each shape, whichever thread comes first."""
-
-    def __init__(self, loaded: model.Model, config: Any):
-        inference = make_inference(config, loaded.card["encoder"])
-        self._outputs = jax.jit(inference.outputs)
-        self._features = jax.jit(inference.features)
-        self._variables = jax.device_put(loaded.variables)
-        self._lock = threading.Lock()
-        self._compiled: set[tuple[str, tuple[int, ...]]] = set()
-
-    def outputs(self, mean: np.ndarray, std: np.ndarray, samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits [members, batch, classes] and representation [members, batch, d]."""
-        found = self._once("outputs", samples.shape, self._outputs, self._variables, mean, std, samples, length)
-        return np.asarray(found.logits), np.asarray(found.representation)
-
-    def features(self, samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features [batch, frames, bins], not normalised, and frames [batch]."""
-        values, frames = self._once("features", samples.shape, self._features, samples, length)
-        return np.asarray(values), np.asarray(frames)
-
-    def _once(self, name: str, shape: tuple[int, ...], function: Any, *arguments: Any) -> Any:
-        if (name, shape) in self._compiled:
-            return function(*arguments)
-        with self._lock:
-            result = function(*arguments)
-            self._compiled.add((name, shape))
-            return result
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,9 +59,9 @@ class Recogniser:
     temperature: float  # logits are divided by it
     mean: np.ndarray  # [values] float32, what features are normalised by
     std: np.ndarray  # [values] float32
-    _columns: np.ndarray  # [classes] of the model, those of `labels`
-    _config: Any
-    _programs: _Programs
+    columns: np.ndarray  # [classes] int, which of the model's logits are those of `labels`
+    config: Any  # the run's
+    programs: Programs
 
     @classmethod
     def load(cls, path: str | Path, method: str | None = None, encoder: str | None = None, direction: int = 0) -> "Recogniser":
@@ -112,20 +89,20 @@ class Recogniser:
         card = loaded.card
         config = FrozenConfigDict(workdir.tuples(card["config"]))
         labels = tuple(card["labels"])
-        programs = _Programs(loaded, config)
+        programs = Programs(config, card["encoder"], loaded.variables)
         return cls(card, labels, float(card["temperature"]), loaded.mean, loaded.std, np.arange(len(labels)), config, programs)
 
     @property
     def sample_rate_hz(self) -> int:
         """What audio is resampled to."""
-        return self._config.audio.sample_rate_hz
+        return self.config.audio.sample_rate_hz
 
     def __call__(self, x: Clip | Sequence[Clip], rate: int | None = None) -> dict[str, float] | list[dict[str, float]]:
         """The probability of each of `labels`.
 
         Args:
           x: a file; samples, [samples] or [samples, channels], floating point in -1 to 1 or signed integers; a folder, of
-            which all audio files are taken, in the order of `audio_files`; or a list of such clips.
+            which all audio files are taken, in the order of `audio_files`; a `Part` of a file; or a list of such clips.
           rate: of samples, Hz.
 
         Returns:
@@ -134,7 +111,7 @@ class Recogniser:
         Raises:
           InputError: a clip cannot be used; the message names it.
         """
-        many = isinstance(x, (list, tuple)) or (isinstance(x, (str, Path)) and Path(x).is_dir())
+        many = (isinstance(x, (list, tuple)) and not isinstance(x, Part)) or (isinstance(x, (str, Path)) and Path(x).is_dir())
         rows = self.probabilities(x if many else [x], rate)  # pyright: ignore[reportArgumentType]
         named = [dict(zip(self.labels, map(float, row), strict=True)) for row in rows]
         return named if many else named[0]
@@ -170,7 +147,7 @@ class Recogniser:
             rows[i] = found[1]
         return np.stack([rows[i] for i in range(len(rows))])
 
-    def timeline(self, x: Clip, window_s: float = 3.0, hop_s: float = 1.0, rate: int | None = None) -> Timeline:
+    def timeline(self, x: str | Path | np.ndarray, window_s: float = 3.0, hop_s: float = 1.0, rate: int | None = None) -> Timeline:
         """Emotions over time, of hours of audio in bounded memory: each window is treated as a clip of its own.
 
         Args:
@@ -193,19 +170,19 @@ class Recogniser:
         return Timeline(np.array(starts), np.array(ends), np.array(rows, np.float32).reshape(-1, len(self.labels)))
 
     def windows(
-        self, x: Clip, window_s: float = 3.0, hop_s: float = 1.0, rate: int | None = None
+        self, x: str | Path | np.ndarray, window_s: float = 3.0, hop_s: float = 1.0, rate: int | None = None
     ) -> Iterator[tuple[float, float, np.ndarray]]:
         """`timeline` as it is found: start and end in s, and probabilities [classes]."""
-        longest_s = self._config.audio.max_duration_s
+        longest_s = self.config.audio.max_duration_s
         if not audio.SHORTEST_S <= window_s <= longest_s:
             raise InputError(f"window_s is {window_s}; expected {audio.SHORTEST_S:g} to {longest_s:g} s, as in training")
         if not hop_s > 0:
             raise InputError(f"hop_s is {hop_s}; expected more than 0 s")
-        config = self._config.audio.to_dict() | {"offset_s": 0.0}
+        config = self.config.audio.to_dict() | {"offset_s": 0.0}
         waiting: list[tuple[float, float, np.ndarray | None]] = []
         size = self._bucket(int(window_s * self.sample_rate_hz))
         try:
-            for start_s, samples, rate_hz in audio.windows(x if isinstance(x, np.ndarray) else Path(x), window_s, hop_s, rate):
+            for start_s, samples, rate_hz in audio.windows(x, window_s, hop_s, rate):
                 try:
                     clip = audio.prepare(samples, rate_hz, audio_config=config).samples
                 except audio.AudioError:  # silence, or less than a syllable
@@ -230,8 +207,8 @@ class Recogniser:
         if len(set(labels)) != len(labels) or len(labels) < 2:
             given = ", ".join(labels) or "none"
             raise InputError(f"classes {given}: expected two or more different ones of {', '.join(self.labels)}")
-        columns = self._columns[[self.labels.index(label) for label in labels]]
-        return dataclasses.replace(self, labels=tuple(labels), _columns=columns)
+        columns = self.columns[[self.labels.index(label) for label in labels]]
+        return dataclasses.replace(self, labels=tuple(labels), columns=columns)
 
     def at_temperature(self, temperature: float) -> "Recogniser":
         """A recogniser whose logits are divided by `temperature`, above 0; 1: as trained, not calibrated."""
@@ -239,9 +216,49 @@ class Recogniser:
             raise InputError(f"temperature is {temperature}; expected more than 0")
         return dataclasses.replace(self, temperature=float(temperature))
 
+    def adapt(self, clips: Sequence[Clip] | str | Path, rate: int | None = None, relevance: float = 5.0) -> "Recogniser":
+        """A recogniser for one speaker, or one recording condition, whose audio statistics those of `clips` are.
+
+        Features are then normalised as the run normalised each speaker of its target. No labels are needed, and the
+        clips may be the ones to be recognised; the more emotions they hold the better. Mean and variance are those of
+        n clips with the weight n / (n + relevance), else the target's, because few clips of one emotion say more of
+        the emotion than of the speaker (relevance: Reynolds et al. 2000, "Speaker verification using adapted Gaussian
+        mixture models", equation 14).
+
+        Args:
+          clips: of one speaker.
+          rate: of samples, Hz.
+          relevance: clips, 0 or more; 0: the clips' own statistics alone.
+
+        Raises:
+          InputError: a clip cannot be used, or the run's normalisation knows no speakers.
+        """
+        by = self.config.features.normalise
+        if by not in ("speaker", "corpus"):
+            raise InputError(f"this recogniser normalises by {by}, which no speaker changes; train with features.normalise=speaker")
+        values, length = [], []
+        for i, clip in enumerate(clips := _listed(clips)):
+            try:
+                samples = self._samples(clip, rate)
+            except audio.AudioError as error:
+                raise InputError(f"{_name(clip, i)}: {error}; leave it out, or mend it") from error
+            padded = np.pad(samples, (0, self._bucket(len(samples)) - len(samples)))
+            features, frames = self.programs.features(padded[None], np.array([len(samples)], np.int32))
+            of_clip = features[0].T if features.shape[2] == 1 else features[0, : frames[0]]  # [frames or 1, values]
+            values.append(of_clip)
+            length.append(len(of_clip))
+        if not length:
+            raise InputError("no clips to adapt to; give one or more of one speaker")
+        start = np.cumsum([0, *length[:-1]])
+        own = normalise.fit(np.concatenate(values), start, np.array(length), ["speaker"] * len(length))
+        weight = len(length) / (len(length) + relevance)
+        mean = weight * own.mean[0] + (1 - weight) * self.mean
+        variance = weight * own.std[0] ** 2 + (1 - weight) * self.std**2
+        return dataclasses.replace(self, mean=mean.astype(np.float32), std=np.sqrt(variance).astype(np.float32))
+
     def _probability(self, logits: np.ndarray) -> np.ndarray:
         """[classes] from [members, all classes]."""
-        scaled = logits[:, self._columns].astype(np.float64) / self.temperature
+        scaled = logits[:, self.columns].astype(np.float64) / self.temperature
         exponential = np.exp(scaled - scaled.max(-1, keepdims=True))
         return (exponential / exponential.sum(-1, keepdims=True)).mean(0).astype(np.float32)
 
@@ -280,7 +297,7 @@ class Recogniser:
                 samples[row, : len(clip)] = clip
                 length[row] = len(clip)
             mean, std = (np.broadcast_to(x, (step, len(x))) for x in (self.mean, self.std))
-            logits, representation = self._programs.outputs(mean, std, samples, length)
+            logits, representation = self.programs.outputs(mean, std, samples, length)
             for row, (i, _) in enumerate(part):
                 yield i, (logits[:, row], representation[:, row])
 
@@ -295,14 +312,15 @@ class Recogniser:
                 raise InputError("samples came without their rate; give rate=, e.g. r(samples, rate=16000)")
             if clip.ndim not in (1, 2) or not clip.size:
                 raise audio.AudioError(f"samples of shape {clip.shape}; expected [samples] or [samples, channels]")
-            return audio.prepare(clip, rate, audio_config=self._config.audio).samples
-        if not isinstance(clip, (str, Path)):
+            return audio.prepare(clip, rate, audio_config=self.config.audio).samples
+        if not isinstance(clip, (str, Path, Part)):
             raise InputError(f"a clip of type {type(clip).__name__}; expected a path or a NumPy array")
-        samples, rate_hz = audio.read(clip, 0.0)
-        prepared = audio.prepare(samples, rate_hz, audio_config=self._config.audio)
+        part = clip if isinstance(clip, Part) else Part(clip)
+        samples, rate_hz = audio.read(part.path, part.start_s, part.end_s)
+        prepared = audio.prepare(samples, rate_hz, audio_config=self.config.audio)
         if prepared.cut:
-            heard_s = self._config.audio.max_duration_s
-            log.warning("%s: longer than %g s, of which the rest is not heard; see timeline", clip, heard_s)
+            heard_s = self.config.audio.max_duration_s
+            log.warning("%s: longer than %g s, and the rest is not heard; a timeline hears it all", _name(clip, 0), heard_s)
         return prepared.samples
 
 
@@ -316,10 +334,13 @@ def audio_files(folder: str | Path) -> list[Path]:
 
 
 def _listed(clips: Sequence[Clip] | str | Path) -> Sequence[Clip]:
+    if isinstance(clips, Part):
+        return [clips]
     if isinstance(clips, (str, Path)):
         return audio_files(clips) if Path(clips).is_dir() else [clips]
     return clips
 
 
 def _name(clip: Clip, i: int) -> str:
+    clip = clip.path if isinstance(clip, Part) else clip
     return os.fspath(clip) if isinstance(clip, (str, Path)) else f"clip {i}"

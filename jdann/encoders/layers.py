@@ -10,8 +10,8 @@ between an odd and an even number of frames, so that padding would change the re
 """
 
 import itertools
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,8 +58,8 @@ def frame_mask(length: jax.Array, x: jax.Array) -> jax.Array:
     return mask.reshape(mask.shape + (1,) * (x.ndim - 2))
 
 
-def strided(length: jax.Array, stride: int) -> jax.Array:
-    """Returns the frames that are left of `length` [batch] frames after a stride, ceil(length / stride)."""
+def strided(length: Any, stride: int) -> Any:
+    """Returns what is left of `length` frames, a number or [batch], after a stride: ceil(length / stride)."""
     return -(-length // stride)
 
 
@@ -70,7 +70,7 @@ def _shifted(x: jax.Array, window: Sequence[int], strides: Sequence[int]) -> lis
     """
     margins = [((size - 1) // 2, size // 2) for size in window]
     padded = jnp.pad(x, [(0, 0), *margins, (0, 0)])
-    span = [(math.ceil(size / stride) - 1) * stride + 1 for size, stride in zip(x.shape[1:-1], strides, strict=True)]
+    span = [(strided(size, stride) - 1) * stride + 1 for size, stride in zip(x.shape[1:-1], strides, strict=True)]
     return [
         lax.slice(
             padded,

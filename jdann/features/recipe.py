@@ -156,7 +156,7 @@ def _analysis(config: Any, sample_rate_hz: int) -> Callable[[jax.Array, jax.Arra
             crossings,
             spectral_contrast(S=magnitude, sr=sample_rate_hz, n_fft=n_fft),
         )
-        inside = jnp.where(jnp.arange(len(signal)) < n_samples, signal, 0.0)
+        inside = jnp.where(jnp.arange(signal.shape[0]) < n_samples, signal, 0.0)
         return _Frames(inside, magnitude, rows, pitch(S=magnitude, sr=sample_rate_hz, n_fft=n_fft), length, valid)
 
     return analyse
@@ -225,7 +225,7 @@ def _shared(
     signal: jax.Array, n_samples: jax.Array, n_fft: int, hop_length: int
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
     """Power and magnitude [bins, frames], zero crossings [1, frames], number of valid frames, and which they are."""
-    inside = jnp.arange(len(signal)) < n_samples
+    inside = jnp.arange(signal.shape[0]) < n_samples
     squared, _ = spectrogram(jnp.where(inside, signal, 0.0), n_fft=n_fft, hop_length=hop_length, power=2)
     length = 1 + n_samples // hop_length
     valid = jnp.arange(squared.shape[-1]) < length
@@ -246,7 +246,7 @@ def _filled_log_f0(f0_hz: jax.Array, voiced: jax.Array) -> jax.Array:
     semitones = 12.0 * jnp.log2(f0_hz / _A1_HZ)
     ordered = jnp.sort(jnp.where(voiced, semitones, jnp.inf))  # voiced frames first
     count = voiced.sum()
-    median = (ordered[jnp.maximum(count - 1, 0) // 2] + ordered[jnp.minimum(count // 2, len(voiced) - 1)]) / 2
+    median = (ordered[jnp.maximum(count - 1, 0) // 2] + ordered[jnp.minimum(count // 2, voiced.shape[0] - 1)]) / 2
     return jnp.where(voiced, semitones, jnp.where(count > 0, median, 0.0))
 
 

@@ -45,7 +45,9 @@ def stft(
     win_length = win_length or n_fft
     hop_length = hop_length or win_length // 4
     padded = pad_ends(y, n_fft, center, pad_mode)
-    start = np.arange(0, padded.shape[-1] - n_fft + 1, hop_length)
+    count = 1 + (padded.shape[-1] - n_fft) // hop_length
+    # In an exported program of any length the count is no number yet.
+    start = (np.arange(count) if isinstance(count, int) else jnp.arange(count)) * hop_length
     frames = padded[..., start[:, None] + np.arange(n_fft)]  # [..., frames, n_fft]
     return jnp.swapaxes(_fourier(frames, window, win_length), -1, -2)
 
