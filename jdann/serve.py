@@ -63,6 +63,7 @@ def make_app(recogniser: Recogniser, pages: Pages, limits: Limits, hosts: tuple[
       limits: what is accepted.
       hosts: names under which it may be asked, so that no other site's name can be made to point here; "*": any.
     """
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a damaged form is answered, not logged
     service = _Service(recogniser, limits)
     static = {name: (files("jdann") / "web" / name).read_bytes() for name in _STATIC}
 
@@ -252,6 +253,8 @@ def main(recogniser: Recogniser, path: Path, host: str, port: int, limits: Limit
     """
     import uvicorn
 
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port {port}: expected 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

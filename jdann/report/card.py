@@ -83,7 +83,7 @@ def of_recogniser(model: Mapping[str, Any], results: Mapping[str, Any] | None = 
         ),
     )
     if results is not None:
-        return [used, *make(results)[1:]]
+        return [used._replace(lines=(*used.lines, *_own_score(model, results))), *make(results)[1:]]
     lines = [
         line
         for side, how in (("source", "with its labels"), ("target", "without labels"))
@@ -96,6 +96,19 @@ def of_recogniser(model: Mapping[str, Any], results: Mapping[str, Any] | None = 
     limits = [_PORTRAYED, "How good it is has not come with it: see results.json of its run."]
     limits += [_SYNTHETIC] if synthetic else []
     return [used, Section("Data and its licences", tuple(dict.fromkeys(lines))), _USE, Section("Limits", (*limits, _CLOSED)), LAW]
+
+
+def _own_score(model: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+    """How the run scored this very recogniser, where it could."""
+    of = (model["method"], model["encoder"], model["source"]["name"], model["target"]["name"])
+    rows = [r for r in results["rows"] if (r["method"], r["encoder"], r["source"], r["target"]) == of]
+    row = next((r for by in (model["config"]["selection"], "last") for r in rows if r["selection"] == by), None)
+    if row is None:
+        return []
+    score = f"Its run gave it UAR {number(row['uar'])} on {row['n']:,} utterances of {row['target']}, {row['protocol']}"
+    if results["normalise"] == "speaker":
+        return [f"{score}, each speaker normalised by all of that speaker's audio. Expect less of a clip of an unknown speaker."]
+    return [f"{score}."]
 
 
 def _model(results: Mapping[str, Any]) -> Section:

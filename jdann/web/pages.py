@@ -47,7 +47,7 @@ class Pages(NamedTuple):
         environment = Environment(
             loader=PackageLoader("jdann.web", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
-        rendered = (environment.get_template(f"{name}.html.jinja").render(facts) for name in ("index", "card", "api"))
+        index, about, api = (environment.get_template(f"{name}.html.jinja").render(facts) for name in ("index", "card", "api"))
         info = {
             "labels": list(recogniser.labels),
             "colours": [emotion_colour(label) for label in recogniser.labels],
@@ -59,7 +59,7 @@ class Pages(NamedTuple):
             "most_s": limits.duration_s,
             "heard_s": model["config"]["audio"]["max_duration_s"],
         }
-        return cls(*rendered, info, openapi(recogniser.labels, limits))
+        return cls(index, about, api, info, openapi(recogniser.labels, limits))
 
 
 def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
