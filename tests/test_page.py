@@ -11,8 +11,7 @@ import pytest
 from jdann import workdir
 from jdann.cli import main
 from jdann.errors import InputError
-from jdann.report import card, page
-from jdann.report.calibration import reliability
+from jdann.report import card, gather, page, page_tables
 from tests.behaviour.test_run import arguments, read
 from tests.conftest import EMOTIONS, write_manifest
 
@@ -208,30 +207,24 @@ def test_names_are_escaped(finished, data_dir, tmp_path):
     assert "<script>alert(1)</script>" in html.said
 
 
-def test_reliability_equals_scikit_learns_curve():
+def test_reliability_equals_scikit_learns_curve(finished, data_dir):
     from sklearn.calibration import calibration_curve
 
-    random = np.random.default_rng(0)
-    probability = random.dirichlet(np.ones(4) * 0.7, size=500)
-    emotion = np.where(random.random(500) < 0.1, -1, random.integers(0, 4, 500))
-    found = reliability(probability, emotion)
-    assert found is not None
-    labelled = emotion >= 0
-    confidence = probability[labelled].max(1)
-    right = probability[labelled].argmax(1) == emotion[labelled]
-    accuracy, mean = calibration_curve(right, confidence, n_bins=10, strategy="uniform")
-    counts, _ = np.histogram(confidence, 10, (0, 1))
-    full = [b for b in found.bins if b.n]
-    np.testing.assert_allclose([b.accuracy for b in full], accuracy)
-    np.testing.assert_allclose([b.confidence for b in full], mean)
-    assert [b.n for b in found.bins] == counts.tolist()
-    assert found.ece == pytest.approx((counts[counts > 0] * abs(accuracy - mean)).sum() / labelled.sum())
-
-
-def test_reliability_of_the_certain_and_of_nothing():
-    sure = reliability(np.eye(3), np.array([0, 1, 2]))
-    assert sure is not None and sure.ece == 0 and sure.bins[-1].n == 3
-    assert reliability(np.eye(3), np.array([-1, -1, -1])) is None
+    run = gather.read(finished, data_dir)
+    (table,) = [page_tables.reliability(run.predictions)]
+    assert table is not None
+    for column, method in ((1, "source_only"), (3, "dann")):
+        rows = [r for r in read(finished / "predictions.csv") if r["method"] == method]
+        confidence = np.array([max(float(r[f"p_{name}"]) for name in EMOTIONS) for r in rows])
+        right = np.array([r["emotion"] == r["predicted"] for r in rows])
+        accuracy, mean = calibration_curve(right, confidence, n_bins=10, strategy="uniform")
+        counts, _ = np.histogram(confidence, 10, (0, 1))
+        assert [int(r[column]) for r in table.rows] == counts.tolist()
+        shown = [float(r[column + 1]) for r in table.rows if r[column + 1] != "–"]
+        np.testing.assert_allclose(shown, accuracy, atol=6e-4)
+        ece = (counts[counts > 0] * abs(accuracy - mean)).sum() / len(rows)
+        chart = next(c for c in page_tables.charts(run.predictions) if c.title.startswith(method))
+        assert f"ECE {ece:.3f};".replace("0.", ".") in chart.said
 
 
 @pytest.mark.parametrize(

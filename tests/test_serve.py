@@ -19,7 +19,6 @@ import pytest
 import soundfile
 
 pytest.importorskip("starlette", reason="needs the extra `serve`")
-pytest.register_assert_rewrite("tests.serving")
 
 from jdann import serve
 from jdann.cli import main

@@ -11,7 +11,6 @@ import pytest
 import soundfile
 
 pytest.importorskip("starlette", reason="needs the extra `serve`")
-pytest.register_assert_rewrite("tests.serving")
 
 from tests.conftest import EMOTIONS
 from tests.serving import RATE, speech

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jdann import workdir
+from jdann import calibration, workdir
 from jdann.errors import InputError
-from jdann.report.calibration import Reliability, reliability
 
 log = logging.getLogger("jdann")
+BINS = 10  # of a reliability diagram
 _EXPECTED = ("classes", "speakers", "training")
 
 
@@ -35,7 +35,8 @@ class Predictions(NamedTuple):
     emotion: np.ndarray  # [n] int, -1 where unlabelled
     probability: np.ndarray  # [n, classes] float, the mean over seeds
     key: tuple[tuple[str, str, float, float | None], ...]  # speaker, file, start_s and end_s of the n utterances
-    reliability: Reliability | None
+    reliability: calibration.Reliability  # in `BINS` bins
+    ece: float | None  # expected calibration error; None where nothing is labelled
 
     @property
     def name(self) -> str:
@@ -134,7 +135,8 @@ def _predictions(path: Path, emotions: Sequence[str]) -> Iterator[Predictions]:
     for of, found in rows.items():
         emotion, probability = np.array([e for e, _, _ in found]), np.array([p for _, p, _ in found])
         keys = tuple(k for _, _, k in found)
-        yield Predictions(*of, emotion, probability, keys, reliability(probability, emotion))
+        bins = calibration.reliability(probability, emotion, BINS)
+        yield Predictions(*of, emotion, probability, keys, bins, calibration.expected_calibration_error(probability, emotion, BINS))
 
 
 def describe(config: Mapping[str, Any], results: Mapping[str, Any], data_dir: Path) -> Described:

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jdann import evaluation
-from jdann.report.calibration import BINS, Reliability
-from jdann.report.gather import Predictions, Run
+from jdann.report.gather import BINS, Predictions, Run
 from jdann.report.table import DIRECTION, ScoreTable, number
 
 Row = Mapping[str, Any]
@@ -184,24 +183,31 @@ def why_no_genders(run: Run) -> str:
 
 def charts(predictions: Sequence[Predictions]) -> list[Chart]:
     """A reliability diagram for each method that can be scored."""
-    return [_chart(p, p.reliability) for p in predictions if p.reliability is not None]
+    return [_chart(p, p.ece) for p in predictions if p.ece is not None]
 
 
-def _chart(of: Predictions, found: Reliability) -> Chart:
-    side, most = CHART["side"], max(b.n for b in found.bins)
-    bars = []
-    for b in found.bins:
-        if b.accuracy is None or b.confidence is None:
-            continue
-        x, width = side * b.low, side / BINS
-        bars.append(Bar(x + 1, width - 2, side * b.accuracy, side * (1 - b.confidence), CHART["counts"] * b.n / most))
-    listed = ", ".join(f"{b.low:.1f} to {b.high:.1f}: {b.accuracy:.2f}" for b in found.bins if b.accuracy is not None)
-    over = "more" if found.confidence > found.accuracy else "less"
+def _chart(of: Predictions, ece: float) -> Chart:
+    found, side = of.reliability, CHART["side"]
+    most = int(found.count.max())
+    full = np.flatnonzero(found.count)
+    bars = [
+        Bar(
+            side * b / BINS + 1,
+            side / BINS - 2,
+            side * accuracy,
+            side * (1 - confidence),
+            CHART["counts"] * int(found.count[b]) / most,
+        )
+        for b, accuracy, confidence in zip(
+            full.tolist(), found.accuracy[full].tolist(), found.confidence[full].tolist(), strict=True
+        )
+    ]
+    listed = ", ".join(f"{found.edges[b]:.1f} to {found.edges[b + 1]:.1f}: {found.accuracy[b]:.2f}" for b in full)
+    weight = found.count[full] / found.count.sum()
+    confidence, accuracy = float(weight @ found.confidence[full]), float(weight @ found.accuracy[full])
     title = f"{of.name}, {of.source} → {of.target}"
-    said = (
-        f"ECE {_share(found.ece)}; mean confidence {_share(found.confidence)}, accuracy {_share(found.accuracy)}: "
-        f"{over} confident than right"
-    )
+    over = "more" if confidence > accuracy else "less"
+    said = f"ECE {_share(ece)}; mean confidence {_share(confidence)}, accuracy {_share(accuracy)}: {over} confident than right"
     return Chart(title, f"Reliability diagram of {title}: accuracy by confidence, {listed}. {said}.", tuple(bars), said)
 
 
@@ -211,14 +217,16 @@ def _share(value: float) -> str:
 
 def reliability(predictions: Sequence[Predictions]) -> PageTable | None:
     """The numbers behind the diagrams."""
-    methods = [p for p in predictions if p.reliability is not None]
+    methods = [p for p in predictions if p.ece is not None]
     if not methods:
         return None
     rows = []
-    for i in range(BINS):
-        bins = [p.reliability.bins[i] for p in methods if p.reliability is not None]
-        cells = [c for b in bins for c in (f"{b.n:,}", "–" if b.accuracy is None else _share(b.accuracy))]
-        rows.append((f"{bins[0].low:.1f} to {bins[0].high:.1f}", *cells))
+    for b in range(BINS):
+        cells: list[str] = []
+        for found in (p.reliability for p in methods):
+            cells += (f"{found.count[b]:,}", _share(float(found.accuracy[b])) if found.count[b] else "–")
+        edges = methods[0].reliability.edges
+        rows.append((f"{edges[b]:.1f} to {edges[b + 1]:.1f}", *cells))
     several = len({(p.source, p.target) for p in methods}) > 1
     names = [f"{p.name}, {p.source} → {p.target}" if several else p.name for p in methods]
     header = ("confidence", *(f"{what}, {name}" for name in names for what in ("utterances", "accuracy")))
