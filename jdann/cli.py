@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from jdann.errors import DivergenceError, InputError
 
-COMMANDS = ("train", "prepare", "corpora", "evaluate", "report", "predict", "export")
+COMMANDS = ("train", "prepare", "corpora", "evaluate", "report", "predict", "export", "serve")
 log = logging.getLogger("jdann")
 
 
@@ -64,6 +64,7 @@ def _dispatch(arguments: list[str]) -> None:
         "report": _report,
         "predict": _predict,
         "export": _export,
+        "serve": _serve,
         "help": _help,
     }
     commands[command](arguments)
@@ -257,13 +258,29 @@ def _export(arguments: list[str]) -> None:
     print(export.write(_recogniser(given), _expanded(given.out), overwrite=given.overwrite))
 
 
+def _serve(arguments: list[str]) -> None:
+    parser = _model_parser("serve", "Serves a page and a JSON endpoint; audio stays in memory and is forgotten after the answer.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
+    parser.add_argument("--port", type=int, default=8000, help="0: any free one")
+    parser.add_argument("--max-mb", type=float, default=20.0, help="largest upload, MB")
+    parser.add_argument("--max-s", type=float, default=300.0, help="longest clip, s")
+    given = parser.parse_args(arguments)
+    try:
+        from jdann import serve
+    except ModuleNotFoundError as error:
+        raise InputError(f"jdann serve needs {error.name}: pip install 'jdann[serve]'") from error
+
+    limits = serve.make_limits(given.max_mb, given.max_s)
+    serve.main(_recogniser(given), _expanded(given.model), given.host, given.port, limits)
+
+
 def _help(arguments: list[str]) -> None:
     del arguments
     print(__doc__)
     print("""
   jdann [train] --config configs/en2zh.py [--config.KEY=VALUE ...] [--workdir DIR] [--resume | --overwrite]
   jdann prepare esd FOLDER | demo           jdann corpora [CORPUS ...]           jdann evaluate WORKDIR [--target CORPUS]
-  jdann report WORKDIR ... [--output FILE]
+  jdann report WORKDIR ... [--output FILE]  jdann serve WORKDIR [--host ADDRESS] [--port N]
 
 Each command explains itself: jdann train --help""")
 
