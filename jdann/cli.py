@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from jdann.errors import DivergenceError, InputError
 
-COMMANDS = ("train", "prepare", "corpora", "evaluate", "report", "predict", "export", "serve")
+COMMANDS = ("train", "prepare", "corpora", "evaluate", "sweep", "tune", "report", "predict", "export", "serve")
 log = logging.getLogger("jdann")
 
 
@@ -61,6 +61,8 @@ def _dispatch(arguments: list[str]) -> None:
         "prepare": _prepare,
         "corpora": _corpora,
         "evaluate": _evaluate,
+        "sweep": _sweep,
+        "tune": _tune,
         "report": _report,
         "predict": _predict,
         "export": _export,
@@ -274,12 +276,65 @@ def _serve(arguments: list[str]) -> None:
     serve.main(_recogniser(given), _expanded(given.model), given.host, given.port, limits)
 
 
+def _sweep(arguments: list[str]) -> None:
+    parser = _parser(
+        "sweep",
+        "Trains every seed at every combination of strength, learning rate and weight decay in one program; values are "
+        "separated by commas. Any key of configs/base.py is set by --config.KEY=VALUE",
+    )
+    parser.add_argument("--config", default="en2zh", help="a config file, or the name of one that comes with jdann")
+    parser.add_argument("--strengths", help="config.sweep.strength, e.g. 0,0.3,1")
+    parser.add_argument("--learning-rates", help="config.sweep.learning_rate, e.g. 3e-4,1e-3,3e-3")
+    parser.add_argument("--weight-decays", help="config.sweep.weight_decay, e.g. 0,1e-2")
+    parser.add_argument("--workdir", type=Path, help="where results go; default: runs/<config name>-sweep")
+    parser.add_argument("--resume", action="store_true", help="continue the sweep in the work directory")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is in the work directory")
+    given, overrides = parser.parse_known_args(_join_overrides(arguments))
+    values = {"strength": given.strengths, "learning_rate": given.learning_rates, "weight_decay": given.weight_decays}
+    from jdann.configuration import load_config
+
+    pairs = [(f"sweep.{key}", value) for key, value in values.items() if value is not None]
+    config = load_config(given.config, [*_overrides(overrides), *pairs])
+    path = _expanded(given.workdir) if given.workdir else Path("runs") / f"{Path(given.config).stem}-sweep"
+    from jdann.report.sweep_report import render
+    from jdann.sweep import sweep
+
+    _print(render(sweep(config, path, _data_dir(given.data_dir), resume=given.resume, overwrite=given.overwrite)))
+    best = ", ".join(file.name for file in sorted(path.glob("best-*.json"))) or "none"
+    print(f"Everything is in {path}; what jdann train --config takes to train a chosen point alone: {best}", flush=True)
+
+
+def _tune(arguments: list[str]) -> None:
+    parser = _parser(
+        "tune",
+        "Searches config.tune.space by Optuna for what a criterion without target labels prefers. Running it again continues. "
+        "Any key of configs/base.py is set by --config.KEY=VALUE",
+    )
+    parser.add_argument("--config", default="tune_poster", help="a config file, or the name of one that comes with jdann")
+    parser.add_argument("--workdir", type=Path, help="where results go; default: runs/<config name>")
+    parser.add_argument("--storage", help="an Optuna storage URL, e.g. postgresql://...; default: tune.db in the work directory")
+    parser.add_argument("--study", default="jdann", help="the study's name in the storage")
+    parser.add_argument("--workers", type=int, default=1, help="processes that try side by side, all on one storage")
+    given, overrides = parser.parse_known_args(_join_overrides(arguments))
+    from jdann.configuration import load_config
+
+    config = load_config(given.config, _overrides(overrides))
+    path = _expanded(given.workdir) if given.workdir else Path("runs") / Path(given.config).stem
+    from jdann.report.tune_report import render
+    from jdann.tune import tune
+
+    data_dir = _data_dir(given.data_dir)
+    _print(render(tune(config, path, data_dir, storage=given.storage, study_name=given.study, workers=given.workers)))
+    print(f"Everything is in {path}; jdann train --config {path / 'best.json'} trains the best", flush=True)
+
+
 def _help(arguments: list[str]) -> None:
     del arguments
     print(__doc__)
     print("""
   jdann [train] --config configs/en2zh.py [--config.KEY=VALUE ...] [--workdir DIR] [--resume | --overwrite]
   jdann prepare esd FOLDER | demo           jdann corpora [CORPUS ...]           jdann evaluate WORKDIR [--target CORPUS]
+  jdann sweep --config NAME --strengths 0,0.3,1    jdann tune --config NAME [--storage URL] [--workers N]
   jdann report WORKDIR ... [--output FILE]  jdann serve WORKDIR [--host ADDRESS] [--port N]
 
 Each command explains itself: jdann train --help""")

@@ -28,29 +28,87 @@ def load_config(name: str, overrides: Sequence[tuple[str, str]] = ()) -> FrozenC
     """Runs a config file's `get_config()` and applies overrides.
 
     Args:
-      name: a path, or the bare name of a config that comes with jdann ("en2zh").
+      name: a path, or the bare name of a config that comes with jdann ("en2zh"). A `.json` is a config as a work directory holds
+        it; keys that it lacks have their defaults.
       overrides: pairs of a dotted key ("encoder.name") and a value as text.
 
     Raises:
       InputError: there is no such file, key, or the value is not of the key's type.
     """
     path = Path(name)
+    if path.is_dir():
+        raise InputError(f"config {name}: is a folder; give a config file, such as {path / 'config.json'}")
     if not path.exists():
         shipped = config_folder() / f"{path.stem}.py"
         if not shipped.exists():
             known = ", ".join(sorted(p.stem for p in config_folder().glob("*.py")))
             raise InputError(f"config {name}: no such file; give a path, or one of {known}")
         path = shipped
-    config = _run(path)
+    config = _read(path) if path.suffix == ".json" else _run(path)
     for key, text in overrides:
         _override(config, key, text)
-    _check(config)
+    check(config)
     return FrozenConfigDict(config)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The config as plain nested dicts and lists, for JSON."""
     return json.loads(json.dumps(config.to_dict()))
+
+
+def tuples(value: Any) -> Any:
+    """Turns the lists of a config that came from JSON back into tuples."""
+    if isinstance(value, dict):
+        return {k: tuples(v) for k, v in value.items()}
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _read(path: Path) -> ConfigDict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"config {path}: is damaged ({error}); expected a config as a work directory holds it") from None
+    config = base_config()
+    leaves = list(_leaves(ConfigDict(tuples(found)))) if isinstance(found, dict) else []
+    if not leaves:
+        raise InputError(f"config {path}: holds no keys; expected a config as a work directory holds it")
+    for key, value in leaves:
+        set_key(config, key, value, f"config {path}: {key}")
+    return config
+
+
+def set_key(config: ConfigDict, key: str, value: Any, name: str) -> None:
+    """Sets a dotted key to a value of the key's type.
+
+    Args:
+      config: is changed.
+      key: such as "optimiser.learning_rate".
+      value: a whole number is taken for a float.
+      name: what messages call the key.
+
+    Raises:
+      InputError: there is no such key, or the value is of another type.
+    """
+    node, leaf = _node(config, key, name)
+    current = node[leaf]
+    if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(current):
+        raise InputError(f"{name} is {value!r}; expected a value like {current!r}")
+    node[leaf] = value
+
+
+def _node(config: ConfigDict, key: str, name: str) -> tuple[ConfigDict, str]:
+    """The group that holds a key, and the key's own name in it."""
+    *folders, leaf = key.split(".")
+    node: Any = config
+    for folder in folders:
+        node = node.get(folder) if isinstance(node, ConfigDict) else None
+    if not isinstance(node, ConfigDict) or leaf not in node:
+        raise InputError(f"{name}: no such key{_nearest(config, key)}; configs/base.py lists them all")
+    if isinstance(node[leaf], ConfigDict):
+        raise InputError(f"{name}: this is a group; set one of {', '.join(f'{key}.{k}' for k in node[leaf])}")
+    return node, leaf
 
 
 def _run(path: Path) -> ConfigDict:
@@ -71,16 +129,8 @@ def _run(path: Path) -> ConfigDict:
 
 
 def _override(config: ConfigDict, key: str, text: str) -> None:
-    *folders, leaf = key.split(".")
-    node: Any = config
-    for folder in folders:
-        node = node.get(folder) if isinstance(node, ConfigDict) else None
-    if not isinstance(node, ConfigDict) or leaf not in node:
-        raise InputError(f"--config.{key}: no such key{_nearest(config, key)}; configs/base.py lists them all")
-    current = node[leaf]
-    if isinstance(current, ConfigDict):
-        raise InputError(f"--config.{key}: this is a group; set one of {', '.join(f'{key}.{k}' for k in current)}")
-    node[leaf] = _parse(key, text, current)
+    node, leaf = _node(config, key, f"--config.{key}")
+    node[leaf] = _parse(key, text, node[leaf])
 
 
 def _parse(key: str, text: str, current: Any) -> Any:
@@ -93,15 +143,34 @@ def _parse(key: str, text: str, current: Any) -> Any:
     if isinstance(current, str):
         return text
     if isinstance(current, tuple):
-        parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
-        example = current[0] if current else ""
-        return tuple(_parse(key, part.strip("'\""), example) for part in parts)
+        if text.lstrip().startswith("[["):
+            return _parse_nested(key, text)
+        parts = [part.strip().strip("'\"") for part in text.strip("()[]").split(",") if part.strip()]
+        if len({type(value) for value in current}) != 1:  # nothing says of what kind they are
+            return tuple(_number_or_text(part) for part in parts)
+        return tuple(_parse(key, part, current[0]) for part in parts)
     kind = type(current)
     try:
         return kind(text)
     except ValueError:
         expected = {int: "a whole number", float: "a number"}[kind]
         raise InputError(f"--config.{key}={text}: expected {expected}, such as {current}") from None
+
+
+def _parse_nested(key: str, text: str) -> tuple[Any, ...]:
+    try:
+        return tuples(json.loads(text))
+    except ValueError as error:
+        raise InputError(f"--config.{key}={text}: expected lists as in JSON ({error})") from None
+
+
+def _number_or_text(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _nearest(config: ConfigDict, key: str) -> str:
@@ -130,8 +199,12 @@ _FRACTIONS = (
 )
 
 
-def _check(config: ConfigDict) -> None:
-    """Refuses values that could only fail later, by name."""
+def check(config: ConfigDict) -> None:
+    """Refuses values that could only fail later.
+
+    Raises:
+      InputError: names the key, its value and what was expected.
+    """
     for key, least in _AT_LEAST.items():
         value = _get(config, key)
         if value is not None and not value >= least:
@@ -145,6 +218,10 @@ def _check(config: ConfigDict) -> None:
             raise InputError(f"config.{key} is {value}; expected a finite number")
         if isinstance(value, tuple) and key.startswith("encoder.") and (not value or min(value) < 1):
             raise InputError(f"config.{key} is {value}; expected whole numbers of at least 1")
+    for name in ("strength", "learning_rate", "weight_decay"):
+        values: Any = config.sweep[name]
+        if any(not isinstance(v, int | float) or not 0 <= v < math.inf for v in values) or len(set(values)) != len(values):
+            raise InputError(f"config.sweep.{name} is {tuple(values)}; expected finite numbers of at least 0, each once")
     if config.validation_fraction == 1:
         raise InputError("config.validation_fraction is 1; expected less, so that something is left to learn from")
     if config.seed + config.seeds > 2**32:

@@ -72,6 +72,9 @@ def plan_jobs(config: Any, directions: list[Direction]) -> list[Job]:
       InputError: a method or encoder is unknown, or lacks what it needs of the data. Nothing has been trained then.
     """
     check(config)
+    if config.selection not in ("last", *selection.CRITERIA):
+        known = ", ".join(selection.CRITERIA)
+        raise InputError(f'config.selection is {config.selection!r}; choose "last" or one of {known}')
     jobs = []
     for d, direction in enumerate(directions):
         for encoder in encoder_names(config):
@@ -239,9 +242,8 @@ def join_splits(job: Job, direction: Direction, fitted: list[fitting.Fitted], cl
     history = tuple((split.name, one.history) for split, one in zip(job.splits, fitted, strict=True))
     criteria = tuple((split.test, one.criteria) for split, one in zip(job.splits, fitted, strict=True))
     diverged = tuple(next((d for d in of_seed if d), None) for of_seed in zip(*(one.diverged for one in fitted), strict=True))
-    none = (np.zeros((0, 0), np.float32),) * 2
-    rows = (np.zeros(0, int),) * 2
-    return Outcome(job, logits, tested, first.record_at, criteria, history, diverged, none, rows)
+    none, no_rows = np.zeros((0, 0), np.float32), np.zeros(0, int)
+    return Outcome(job, logits, tested, first.record_at, criteria, history, diverged, (none, none), (no_rows, no_rows))
 
 
 def _gather(job: Job, direction: Direction, train: Train, fitted: list[fitting.Fitted], classes: int) -> Outcome:

@@ -331,7 +331,7 @@ def _diverged(
     bad = ~(np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"]))  # [members, steps]
     step = np.where((before < 0) & bad.any(1), steps_before + bad.argmax(1) + 1, before).astype(np.int32)
     for member in np.flatnonzero((step >= 0) & (before < 0)):
-        log.warning("%s: %s diverged at step %d", name, members[member], step[member])
+        log.warning("%s: %s diverged at step %d", name, members[int(member)], step[member])
     if (step >= 0).all():
         first = int(step.argmin())
         raise DivergenceError(

@@ -3,10 +3,23 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
 _LINE_EVERY_S = 10.0
+_silent = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keeps `track` quiet: inside something larger whose own progress is shown."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "items") -> Iterator[T]:
@@ -21,6 +34,9 @@ def track(items: Iterable[T], description: str, total: int | None = None, unit: 
     On a terminal a bar on standard error; elsewhere a plain line every ten seconds and one at the end, and no line at all
     for work that took less than two seconds.
     """
+    if _silent.get():
+        yield from items
+        return
     if total is None:
         total = len(items) if hasattr(items, "__len__") else None  # pyright: ignore[reportArgumentType]
     if sys.stderr.isatty():

@@ -17,8 +17,9 @@ from jdann.directions import Direction, Domain
 from jdann.errors import InputError
 
 _LEFT = ("checkpoints", "results.json", "predictions.csv", "history.csv", "figures", "tensorboard", "evaluation",
-         "report.html", "normalisation-*.npz")  # fmt: skip
+         "report.html", "sweep.csv", "best-*.json", "normalisation-*.npz")  # fmt: skip
 log = logging.getLogger("jdann")
+tuples = configuration.tuples
 
 
 def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
@@ -56,10 +57,10 @@ def begin(path: Path, config: Any, overwrite: bool) -> None:
 
 
 @contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Makes a work directory and appends what is logged to its log.txt."""
+def log_to(path: Path, name: str = "log.txt") -> Iterator[None]:
+    """Makes a work directory and appends what is logged to a file in it."""
     path.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path / "log.txt", encoding="utf-8")
+    file = logging.FileHandler(path / name, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(file)
     try:
@@ -197,13 +198,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(value) if np.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value
-
-
-def tuples(value: Any) -> Any:
-    """Turns the lists of a config that came from JSON back into tuples."""
-    if isinstance(value, dict):
-        return {k: tuples(v) for k, v in value.items()}
-    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _difference(theirs: Any, mine: Any, key: str = "config") -> str:
