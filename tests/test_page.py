@@ -11,7 +11,7 @@ import pytest
 from jdann import workdir
 from jdann.cli import main
 from jdann.errors import InputError
-from jdann.report import card, gather, page, page_tables
+from jdann.report import card, gather, page, page_reliability
 from tests.behaviour.test_run import arguments, read
 from tests.conftest import EMOTIONS, write_manifest
 
@@ -111,6 +111,7 @@ def test_one_run_has_everything_on_one_page(finished, data_dir, capsys):
     assert criteria[-1].startswith("oracle") and len(criteria) > 4
     for words in ("Article 5(1)(f)", "2 February 2025", "high-risk", "portrayed emotion", "Intended use", "licence is not known"):
         assert words in html.said, words
+    assert [row[0] for row in html.table("temperature fitted without target labels")[1:]] == ["source_only, conv1d", "dann, conv1d"]
     assert "ECE" in html.said and "needs labels of the target" in html.said
 
 
@@ -211,7 +212,7 @@ def test_reliability_equals_scikit_learns_curve(finished, data_dir):
     from sklearn.calibration import calibration_curve
 
     run = gather.read(finished, data_dir)
-    (table,) = [page_tables.reliability(run.predictions)]
+    (table,) = [page_reliability.reliability(run.predictions)]
     assert table is not None
     for column, method in ((1, "source_only"), (3, "dann")):
         rows = [r for r in read(finished / "predictions.csv") if r["method"] == method]
@@ -223,7 +224,7 @@ def test_reliability_equals_scikit_learns_curve(finished, data_dir):
         shown = [float(r[column + 1]) for r in table.rows if r[column + 1] != "–"]
         np.testing.assert_allclose(shown, accuracy, atol=6e-4)
         ece = (counts[counts > 0] * abs(accuracy - mean)).sum() / len(rows)
-        chart = next(c for c in page_tables.charts(run.predictions) if c.title.startswith(method))
+        chart = next(c for c in page_reliability.charts(run.predictions) if c.title.startswith(method))
         assert f"ECE {ece:.3f};".replace("0.", ".") in chart.said
 
 

@@ -79,6 +79,7 @@ def of_recogniser(model: Mapping[str, Any], results: Mapping[str, Any] | None = 
             f"probabilities are the mean over {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}.",
             f"It hears the first {config['audio']['max_duration_s']:g} s of a clip, without the silence around it, and knows "
             "nothing of who speaks. A timeline hears all of it, a window at a time.",
+            f"Its logits are divided by a temperature of {model['temperature']:.2f}; the probabilities are no more than a guide.",
             f"Trained on {model['date']} by jdann {model['versions'].get('jdann', 'unknown')} (Apache-2.0).",
         ),
     )

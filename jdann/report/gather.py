@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jdann import calibration, workdir
+from jdann import calibration, model, workdir
 from jdann.errors import InputError
 
 log = logging.getLogger("jdann")
@@ -65,6 +65,7 @@ class Run(NamedTuple):
     predictions: tuple[Predictions, ...]
     elsewhere: tuple[Mapping[str, Any], ...]  # results.json of `jdann evaluate --target`
     described: Described
+    models: tuple[Mapping[str, Any], ...]  # model.json of each recogniser that the run has left
 
     @property
     def name(self) -> str:
@@ -97,7 +98,8 @@ def read(path: Path, data_dir: Path) -> Run:
     missing = tuple(stem for stem in _EXPECTED if not any(f.stem.startswith(stem) for f in figures)) if results else ()
     predictions = tuple(_predictions(path / "predictions.csv", results["emotions"])) if results else ()
     described = describe(config, results, data_dir) if results else Described({}, {}, {}, {})
-    return Run(path, config, results, unfinished, figures, missing, predictions, elsewhere, described)
+    models = tuple(workdir.read_json(p) for p in sorted((path / model.FOLDER).glob(f"*/{model.CARD}")))
+    return Run(path, config, results, unfinished, figures, missing, predictions, elsewhere, described, models)
 
 
 def _figures(folder: Path) -> Iterator[Figure]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jdann import workdir
 from jdann.errors import InputError
-from jdann.report import card, gather, page_tables, table
+from jdann.report import card, gather, page_reliability, page_tables, table
 from jdann.report.gather import Figure, Run
 
 log = logging.getLogger("jdann")
@@ -73,7 +73,7 @@ def render(runs: Sequence[Run]) -> str:
     title = f"{len(runs)} runs side by side" if several else views[0]["title"]
     compared = page_tables.compared(finished) if several and finished else []
     return environment().get_template("report.html.jinja").render(
-        title=title, several=several, runs=views, compared=compared, law=card.LAW, css=base_css(), chart=page_tables.CHART
+        title=title, several=several, runs=views, compared=compared, law=card.LAW, css=base_css(), chart=page_reliability.CHART
     )  # fmt: skip
 
 
@@ -120,8 +120,9 @@ def _view(run: Run, index: int) -> dict[str, Any]:
         "speakers": page_tables.speakers(results),
         "genders": page_tables.genders(run),
         "no_genders": page_tables.why_no_genders(run),
-        "charts": page_tables.charts(run.predictions),
-        "reliability": page_tables.reliability(run.predictions),
+        "charts": page_reliability.charts(run.predictions),
+        "reliability": page_reliability.reliability(run.predictions),
+        "temperatures": page_reliability.temperatures(run),
         "selection": page_tables.selection(results),
         "diagnostics": page_tables.diagnostics(results),
         "elsewhere": [page_tables.elsewhere(of) for of in run.elsewhere],

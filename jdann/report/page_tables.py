@@ -1,4 +1,4 @@
-"""The tables and the reliability diagrams of the report, as the template takes them."""
+"""The tables of the report, as the template takes them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jdann import evaluation
-from jdann.report.gather import BINS, Predictions, Run
+from jdann.report.gather import Predictions, Run
 from jdann.report.table import DIRECTION, ScoreTable, number
 
 Row = Mapping[str, Any]
-CHART = {"side": 200, "counts": 40, "left": 34, "top": 8}  # of a reliability diagram, in units of its viewBox
 _MOST_SETTINGS = 400
 
 
@@ -22,25 +21,6 @@ class PageTable(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
     numbers: int = 1  # from this column on, numbers
     best: frozenset[tuple[int, int]] = frozenset()  # row and column of the cells to mark
-
-
-class Bar(NamedTuple):
-    """A bin of a reliability diagram, in units of its viewBox, y downwards."""
-
-    x: float
-    width: float
-    height: float  # of its accuracy
-    gap_y: float  # where the confidence lies
-    count_height: float
-
-
-class Chart(NamedTuple):
-    """A reliability diagram."""
-
-    title: str
-    alt: str
-    bars: tuple[Bar, ...]
-    said: str
 
 
 def scores(found: ScoreTable) -> PageTable:
@@ -91,7 +71,8 @@ def _last(results: Row, direction: Row) -> list[Row]:
     return [r for r in results["rows"] if r["selection"] == "last" and (r["source"], r["target"]) == names]
 
 
-def _label(row: Row) -> str:
+def label(row: Row) -> str:
+    """Method and encoder: "dann, conv1d"."""
     return row["method"] if row["encoder"] == "-" else f"{row['method']}, {row['encoder']}"
 
 
@@ -109,7 +90,7 @@ def recall(results: Row) -> list[PageTable]:
     for direction in results["directions"]:
         rows = _last(results, direction)
         if rows:
-            header = ("emotion", *(_label(r) for r in rows))
+            header = ("emotion", *(label(r) for r in rows))
             cells = tuple((name, *(_cell(r["recall"].get(name)) for r in rows)) for name in results["emotions"])
             found.append(PageTable(f"Recall of each emotion, last checkpoint, {_way(direction)}.", header, cells))
     return found
@@ -127,7 +108,7 @@ def speakers(results: Row) -> list[PageTable]:
         cells = [(name, f"{counts.get(name, 0):,}", *(_cell(r["per_speaker"].get(name)) for r in rows)) for name in names]
         means = [[v["mean"] for v in r["per_speaker"].values() if v["mean"] is not None] for r in rows]
         cells.append(("highest less lowest", "", *(number({"mean": max(m) - min(m), "std": None}) if m else "–" for m in means)))
-        header = ("speaker", "utterances", *(_label(r) for r in rows))
+        header = ("speaker", "utterances", *(label(r) for r in rows))
         found.append(PageTable(f"Accuracy of each target speaker, last checkpoint, {_way(direction)}.", header, tuple(cells)))
     return found
 
@@ -181,56 +162,9 @@ def why_no_genders(run: Run) -> str:
     return "No table of genders: the target's corpus does not name them (a manifest does, in its column gender)."
 
 
-def charts(predictions: Sequence[Predictions]) -> list[Chart]:
-    """A reliability diagram for each method that can be scored."""
-    return [_chart(p, p.ece) for p in predictions if p.ece is not None]
-
-
-def _chart(of: Predictions, ece: float) -> Chart:
-    found, side = of.reliability, CHART["side"]
-    most = int(found.count.max())
-    full = np.flatnonzero(found.count)
-    bars = [
-        Bar(
-            side * b / BINS + 1,
-            side / BINS - 2,
-            side * accuracy,
-            side * (1 - confidence),
-            CHART["counts"] * int(found.count[b]) / most,
-        )
-        for b, accuracy, confidence in zip(
-            full.tolist(), found.accuracy[full].tolist(), found.confidence[full].tolist(), strict=True
-        )
-    ]
-    listed = ", ".join(f"{found.edges[b]:.1f} to {found.edges[b + 1]:.1f}: {found.accuracy[b]:.2f}" for b in full)
-    weight = found.count[full] / found.count.sum()
-    confidence, accuracy = float(weight @ found.confidence[full]), float(weight @ found.accuracy[full])
-    title = f"{of.name}, {of.source} → {of.target}"
-    over = "more" if confidence > accuracy else "less"
-    said = f"ECE {_share(ece)}; mean confidence {_share(confidence)}, accuracy {_share(accuracy)}: {over} confident than right"
-    return Chart(title, f"Reliability diagram of {title}: accuracy by confidence, {listed}. {said}.", tuple(bars), said)
-
-
-def _share(value: float) -> str:
+def share(value: float) -> str:
+    """A number from 0 to 1 as the tables show it, .322."""
     return number({"mean": value, "std": None})
-
-
-def reliability(predictions: Sequence[Predictions]) -> PageTable | None:
-    """The numbers behind the diagrams."""
-    methods = [p for p in predictions if p.ece is not None]
-    if not methods:
-        return None
-    rows = []
-    for b in range(BINS):
-        cells: list[str] = []
-        for found in (p.reliability for p in methods):
-            cells += (f"{found.count[b]:,}", _share(float(found.accuracy[b])) if found.count[b] else "–")
-        edges = methods[0].reliability.edges
-        rows.append((f"{edges[b]:.1f} to {edges[b + 1]:.1f}", *cells))
-    several = len({(p.source, p.target) for p in methods}) > 1
-    names = [f"{p.name}, {p.source} → {p.target}" if several else p.name for p in methods]
-    header = ("confidence", *(f"{what}, {name}" for name in names for what in ("utterances", "accuracy")))
-    return PageTable("Accuracy in ten bins of confidence, the probability of the predicted emotion.", header, tuple(rows))
 
 
 def selection(results: Row) -> list[PageTable]:
@@ -245,12 +179,12 @@ def selection(results: Row) -> list[PageTable]:
         for row in sorted(found, key=lambda row: -row["uar"]["mean"]):
             epochs = ", ".join(str(e) for e in row["epochs"])
             lost, rank = row["loss_to_oracle"], row["rank_correlation"]
-            numbers = ("–" if lost is None else _share(lost), "–" if rank is None else f"{rank:+.2f}")
+            numbers = ("–" if lost is None else share(lost), "–" if rank is None else f"{rank:+.2f}")
             rows.append((row["criterion"].replace("_", " "), epochs, number(row["uar"]), *numbers))
         for by, name in (("last", "none: the last checkpoint"), ("oracle", "oracle, looking at target labels (not achievable)")):
             score = next((r for r in results["rows"] if _training(r) == of and r["selection"] == by), None)
             rows += [(name, "", number(score["uar"]), "", "")] if score is not None else []
-        caption = f"{_label(found[0])}, {of[0]} → {of[1]}: criteria by the UAR of their choice."
+        caption = f"{label(found[0])}, {of[0]} → {of[1]}: criteria by the UAR of their choice."
         tables.append(PageTable(caption, header, tuple(rows)))
     return tables
 
@@ -264,7 +198,7 @@ def diagnostics(results: Row) -> PageTable | None:
     found = [d for d in results.get("diagnostics") or [] if d.get("a_distance") is not None]
     if not found:
         return None
-    rows = tuple((_label(d), f"{d['source']} → {d['target']}", f"{d['a_distance']:.2f}") for d in found)
+    rows = tuple((label(d), f"{d['source']} → {d['target']}", f"{d['a_distance']:.2f}") for d in found)
     caption = "A-distance of the domains' representations: 0 where a linear classifier cannot tell them apart, 2: always."
     return PageTable(caption, ("method", "direction", "A-distance"), rows, 2)
 
@@ -273,7 +207,7 @@ def elsewhere(results: Row) -> PageTable:
     """Scores on another corpus than the one adapted to."""
     target = results["directions"][0]["target"]["description"]
     rows = tuple(
-        (_label(r), r["selection"].replace("_", " "), f"{r['n']:,}", *(number(r[k]) for k in ("uar", "accuracy", "macro_f1")))
+        (label(r), r["selection"].replace("_", " "), f"{r['n']:,}", *(number(r[k]) for k in ("uar", "accuracy", "macro_f1")))
         for r in results["rows"]
     )
     return PageTable(
@@ -326,7 +260,7 @@ def _pivot(runs: Sequence[Run], key: str, title: str) -> PageTable:
     both = any(len(run.results["directions"]) > 1 for run in runs if run.results)
     for i, run in enumerate(runs):
         for row in run.results["rows"] if run.results else ():
-            name = f"{_label(row)}, {row['source']} → {row['target']}" if both else _label(row)
+            name = f"{label(row)}, {row['source']} → {row['target']}" if both else label(row)
             if row["selection"] == "last":
                 cells.setdefault(name, {})[i] = row[key]
             elif row["selection"] == "oracle":
