@@ -1,30 +1,20 @@
-"""Discrepancies of representations: against loops and another transport solver, in corners, and at work."""
+"""Discrepancies of representations: against loops and another transport solver."""
 
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from configs.base import get_config
 from jdann.methods import make_method
 from jdann.methods.discrepancy import coral, squared_distances, unbiased_mmd
-from tests.toy_training import accuracy, assert_well_behaved, fit, gradients_of, loss_of, make_batch, make_domains
-
-NAMES = ("deep_coral", "dan", "jan", "deep_jdot")
+from tests.toy_training import gradients_of, loss_of, make_batch, softmax, toy_config
 
 
 def config():
-    base = get_config()
-    base.emotions = ("angry", "happy", "sad")
+    base = toy_config()
     base.deep_jdot.epsilon = 0.05
     return base
-
-
-def softmax(logits):
-    e = np.exp(logits - logits.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
 
 
 def mmd_by_loops(kernel, n, m):
@@ -82,7 +72,7 @@ def test_the_unbiased_estimate_may_be_negative_and_is_zero_on_average():
 def test_the_bandwidth_carries_no_gradient():
     # With a bandwidth that follows the data, MMD does not change when all is scaled: the gradient along x would be zero.
     batch = make_batch()
-    _, gradient = gradients_of(make_method("dan", config()), batch)
+    _, gradient, _ = gradients_of(make_method("dan", config()), batch)
     assert abs((gradient.source * batch.source).sum() + (gradient.target * batch.target).sum()) > 1e-3
 
 
@@ -117,7 +107,7 @@ def test_deep_jdot_moves_along_the_unbalanced_plan():
     np.testing.assert_allclose(value, np.sum(plan * cost), rtol=1e-3)
     np.testing.assert_allclose(seen["transported_mass"], plan.sum(), rtol=1e-3)
     # The plan is held fixed: the gradient is that of a weighted sum.
-    _, gradient = gradients_of(make_method("deep_jdot", config()), batch)
+    _, gradient, _ = gradients_of(make_method("deep_jdot", config()), batch)
     difference = np.asarray(batch.source)[:, None] - np.asarray(batch.target)[None]
     expected = 2 * own.alpha * (plan[:, :, None] * difference).sum(1)
     np.testing.assert_allclose(gradient.source, expected, rtol=1e-2, atol=1e-5)
@@ -128,30 +118,9 @@ def test_a_balanced_plan_meets_the_marginals():
     base = config()
     base.deep_jdot.tau, base.deep_jdot.iterations, base.deep_jdot.beta = 1e3, 300, 0.0
     batch = make_batch(n=4, m=6)
-    _, gradient = gradients_of(make_method("deep_jdot", base), batch)
+    _, gradient, _ = gradients_of(make_method("deep_jdot", base), batch)
     alpha = base.deep_jdot.alpha
     # sum_j plan_ij 2 alpha (f_i - f_j), summed over i and compared with the uniform means
     expected = 2 * alpha * (batch.source.mean(0) - batch.target.mean(0))
     np.testing.assert_allclose(gradient.source.sum(0), expected, atol=1e-4)
     np.testing.assert_allclose(loss_of(make_method("deep_jdot", base), batch)[1]["transported_mass"], 1, atol=1e-3)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_corners_are_finite(name):
-    assert_well_behaved(make_method(name, config()))
-
-
-@pytest.fixture(scope="module")
-def domains():
-    return make_domains()
-
-
-@pytest.fixture(scope="module")
-def unadapted(domains):
-    return accuracy(fit(make_method("source_only", config()), domains), domains)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_alignment_brings_the_clusters_together(name, domains, unadapted):
-    assert unadapted < 0.9
-    assert accuracy(fit(make_method(name, config()), domains), domains) > unadapted + 0.04

@@ -37,11 +37,10 @@ def vada(config: Any) -> Method:
         both = jnp.concatenate([source.representation, target.representation])
         logits = evaluate(discriminator, params, gradient_reversal(both, config.vada.reversal * context.strength))
         domain, seen = domain_loss(logits[:, 0], len(source.representation))
-        # One pass for both domains: cheaper, and where batch norm uses the batch, the same statistics as in training.
-        features = jnp.concatenate([source.features, target.features])
-        length = jnp.concatenate([source.length, target.length])
-        turned = virtual_adversarial(features, length, context, config.vada.radius, config.vada.probe)
-        vat_source, vat_target = turned[: len(source.length)].mean(), turned[len(source.length) :].mean()
+        vat_source, vat_target = (
+            virtual_adversarial(x.features, x.length, of_domain, config.vada.radius, config.vada.probe).mean()
+            for x, of_domain in zip((source, target), _contexts(context), strict=True)
+        )
         entropy = conditional_entropy(target.logits)
         of_both = config.vada.source_weight * vat_source + config.vada.target_weight * (vat_target + entropy)
         return domain + context.strength * of_both, {
@@ -49,6 +48,17 @@ def vada(config: Any) -> Method:
         }  # fmt: skip
 
     return term(loss, init)
+
+
+def _contexts(context: Context) -> tuple[Context, Context]:
+    """The context for source and for target utterances: each domain by its own running statistics and random key."""
+
+    def forward(features: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        representation = context.encode(context.params["encoder"], features, length)
+        return representation, context.classify(representation)
+
+    of_source, of_target = (context._replace(key=jax.random.fold_in(context.key, i)) for i in range(2))
+    return of_source._replace(forward=forward), of_target
 
 
 def dirt_t(config: Any) -> Method:
@@ -101,7 +111,7 @@ def virtual_adversarial(features: jax.Array, length: jax.Array, context: Context
     Returns:
       [batch], in nats.
     """
-    features = features.astype(jnp.float32)
+    features = jax.lax.stop_gradient(features.astype(jnp.float32))
     valid = (jnp.arange(features.shape[1]) < length[:, None])[:, :, None]  # [batch, frames, 1]
     size = jnp.sqrt(jnp.where(valid, jnp.square(features), 0.0).sum((1, 2), keepdims=True))  # [batch, 1, 1]
     clean = jax.lax.stop_gradient(context.forward(features, length)[1])
