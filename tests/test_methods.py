@@ -1,5 +1,6 @@
 """The contract, for every method and some sums of them, trained by the real core on a toy."""
 
+import gc
 import shutil
 import tempfile
 from collections import namedtuple
@@ -41,15 +42,21 @@ from tests.toy_training import (
     make_program,
     make_toy,
     toy_config,
-)  # fmt: skip
+)
 
 SUMS = ("cdan+mcc", "dann+self_training", "dann+bsp", "dsbn+mcc", "sup_con+self_training")
 NAMES = (*METHODS, *SUMS)
 AUGMENTED = ("fixmatch", "adamatch")  # whose loss compares clean with augmented utterances
-# What follows of a method's purpose alone is tested with that method: these adapt only together with another one, or not
-# by what this toy offers.
 WITHOUT = make_hyper(0.0, 0.5 * RATE, 0.0)  # strength, and weight decay
-NOT_ALONE = ("source_only", "bsp", "entropy", "sup_con", "speaker_adversary", "co_training")
+# These adapt only together with another method, or not by what the toy offers.
+NOT_ALONE = {
+    "source_only": "the row to beat",
+    "bsp": "goes with an adversary: dann+bsp",
+    "entropy": "may give all of the target to one class; tests/test_methods_confusion.py",
+    "sup_con": "sees the source alone: sup_con+self_training",
+    "speaker_adversary": "removes speakers; tests/test_methods_adversarial.py",
+    "co_training": "needs statistics of utterances; tests/test_methods_co_training.py",
+}
 SHIFTED, TURNED = (0.0, (2.0, -1.5), 0.0), (1.05, (0.0, 0.0), 0.8)
 TOYS = {"adabn": SHIFTED, "dsbn": SHIFTED, "fixmatch": TURNED}  # batch norm undoes a shift, not a turn; others: as by default
 
@@ -103,12 +110,20 @@ def unadapted_without_decay(epochs, batch_norm, augment):
     return fit(program, make_toy(), WITHOUT).state.params
 
 
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    """All tests of one method come together; then its programs are dropped, for a process can map only so many."""
+    yield request.param
+    for forget in (trained, make_program):
+        forget.cache_clear()
+    gc.collect()
+
+
 def assert_same(one, other):
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_losses_and_gradients_stay_finite_and_every_seed_learns_the_source(name):
     fitted, _ = trained(name)
     assert fitted.diverged == (None,) * len(SEEDS)
@@ -118,14 +133,14 @@ def test_losses_and_gradients_stay_finite_and_every_seed_learns_the_source(name)
     assert np.nanmax(fitted.history["source_accuracy"][EPOCHS // 2 - 1 :], axis=0).min() > 0.9
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_ALONE])
 def test_a_shifted_target_is_recovered(name):
+    if name in NOT_ALONE:
+        pytest.skip(NOT_ALONE[name])
     baseline = unadapted(TOYS.get(name, ()), **settings(name))
     assert baseline < 0.9
     assert accuracy(trained(name)[0], toy_of(name)) > baseline + 0.06
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_resumed_in_the_middle_of_a_phase_it_ends_bit_for_bit_the_same(name):
     whole, copies = trained(name)
     assert len(copies) == len(program_of(name).plan.phases)
@@ -133,7 +148,6 @@ def test_resumed_in_the_middle_of_a_phase_it_ends_bit_for_bit_the_same(name):
         assert_same(whole, fit(program_of(name), toy_of(name), folder=folder))
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_strength_zero_is_source_only_and_compiles_nothing_anew(name):
     """Encoder and classifier equal those of source_only, trained for as long as the method's phases have the source risk.
 
@@ -157,7 +171,6 @@ def test_strength_zero_is_source_only_and_compiles_nothing_anew(name):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("case", ["constant", "silent", "identical"])
 def test_degenerate_features_give_finite_gradients(name, case):
     program, data = program_of(name), make_toy().data
@@ -172,7 +185,7 @@ def test_degenerate_features_give_finite_gradients(name, case):
     keys = jax.vmap(jax.random.key)(jnp.asarray(SEEDS, jnp.uint32))
     state = program.train.init(keys, make_hyper())
     index = jnp.asarray(np.random.default_rng(0).integers(0, UTTERANCES, (len(SEEDS), STEPS, BATCH)), jnp.int32)
-    pseudo = jnp.full((len(SEEDS), UTTERANCES, CLASSES), 1 / CLASSES)
+    pseudo = jnp.full((len(SEEDS), UTTERANCES, CLASSES), 1 / CLASSES, jnp.float32)
     for phase, epoch in enumerate(program.train.epochs):
         state = program.train.enter(state) if phase else state
         state, metrics = epoch(state, keys, make_hyper(), data, Batches(index, index), pseudo)
@@ -188,7 +201,6 @@ def _like(frames, other):
     return Frames(values, np.minimum(frames.start, rows - WINDOW), frames.length)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_every_loss_is_finite_in_corners_and_gives_nothing_at_strength_zero(name):
     """On batches where a formula may divide by zero, in one program for all strengths."""
     method = make_method(name, toy_config())
@@ -214,15 +226,15 @@ def test_every_loss_is_finite_in_corners_and_gives_nothing_at_strength_zero(name
     assert traces == 1
 
 
-@pytest.mark.parametrize("name", ["dann", "mdd", "wdgrl", "vada", "bsp", "deep_jdot", "self_training", "dsbn+mcc"])
-def test_seeds_side_by_side_are_seeds_one_after_the_other(name):
-    program, steps = program_of(name), 3
+@pytest.mark.parametrize("kind", ["wdgrl", "bsp", "dsbn+mcc"])
+def test_seeds_side_by_side_are_seeds_one_after_the_other(kind):
+    program, steps = program_of(kind), 3
     data, keys = make_toy().data, jax.vmap(jax.random.key)(jnp.asarray(SEEDS, jnp.uint32))
     index = jnp.asarray(np.random.default_rng(0).integers(0, UTTERANCES, (len(SEEDS), steps, BATCH)), jnp.int32)
     pseudo = jax.nn.one_hot(jnp.zeros((len(SEEDS), UTTERANCES), int), CLASSES)
     found = []
     for how in ("map", "vmap"):
-        train = (program if how == "map" else make_program(name, **settings(name), how=how)).train
+        train = (program if how == "map" else make_program(kind, **settings(kind), how=how)).train
         found.append(train.epochs[0](train.init(keys, make_hyper()), keys, make_hyper(), data, Batches(index, index), pseudo))
     for a, b in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)

@@ -26,7 +26,7 @@ from tests.toy_training import (
     perceptron,
     softmax,
     toy_config,
-)  # fmt: skip
+)
 
 N, M = 5, 7
 BATCH = make_batch(n=N, m=M)
