@@ -26,7 +26,7 @@ LAW = Section(
     "Law",
     (
         "European Union: the AI Act (Regulation (EU) 2024/1689) bans systems that infer emotions of people at work and in "
-        "education, except for medical or safety reasons: Article 5(1)(f), in force since 2 February 2025.",
+        "education, except for medical or safety reasons: Article 5(1)(f), applicable since 2 February 2025.",
         "Other emotion recognition from voice is high-risk there (Annex III, point 1(c)), and people exposed to it must be told "
         "(Article 50(3)).",
         "A voice recording is personal data: recording and analysing one needs a legal ground, as a rule the speaker's consent.",

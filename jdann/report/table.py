@@ -170,12 +170,12 @@ def _score_table(results: Mapping[str, Any]) -> ScoreTable:
         for selection in selections:
             row = by_selection.get(selection)
             if row is not None and row["achievable"]:
-                best[direction] = max(best.get(direction, (-1.0, 0, 0)), (row["uar"]["mean"], len(rows), len(cells)))
+                best[direction] = max(best.get(direction, (-1.0, 0, 0)), (row["uar"]["mean"], -len(rows), -len(cells)))
             cells.append(number(row["uar"]) if row is not None else "–")
         cells += [number(first["uar_gain"], sign=True) if "uar_gain" in first else "–"] * gains
         cells += [number(first["accuracy"]), number(first["macro_f1"])]
         rows.append(cells)
-    return ScoreTable(header, rows, {(row, column) for _, row, column in best.values()})
+    return ScoreTable(header, rows, {(-row, -column) for _, row, column in best.values()})
 
 
 def number(summary: Mapping[str, Any], sign: bool = False) -> str:
