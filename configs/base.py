@@ -185,14 +185,14 @@ def get_config() -> ConfigDict:
     config.sweep.strength = ()  # values of strength.maximum
     config.sweep.learning_rate = ()  # values of optimiser.learning_rate
     config.sweep.weight_decay = ()  # values of optimiser.weight_decay
-    config.sweep.criterion = "class_ami"  # of jdann.selection: drawn beside the UAR; best-*.json is its choice
+    config.sweep.criterion = "bnm"  # of jdann.selection: drawn beside the UAR; best-*.json is its choice
 
     # `jdann tune` searches `space` for what a criterion prefers, the mean over seeds, folds and directions. Each entry is a key of
     # this file and where to look: ("optimiser.learning_rate", "log", 1e-4, 1e-2), ("encoder.dropout", "uniform", 0.0, 0.5),
     # ("dann.hidden", "int", 32, 256) or ("optimiser.name", "choice", "adamw", "adam", "sgd").
     config.tune = ConfigDict()
     config.tune.space = ()
-    config.tune.criterion = "class_ami"  # of jdann.selection
+    config.tune.criterion = "bnm"  # of jdann.selection
     config.tune.trials = 50  # finished or pruned, all workers together
     config.tune.prune = True  # stop a trial that is worse than the median of those before it, at any record
     config.tune.prune_after = 5  # trials that are finished before any is pruned

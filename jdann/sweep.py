@@ -133,6 +133,8 @@ def train_members(job: Job, direction: Direction, config: Any, checkpoints: Path
     Raises:
       DivergenceError: none of them stays finite.
     """
+    if config.selection == "last":  # the records before are read by nobody
+        config = apply(config, {"evaluate_every": config.epochs})
     train, plan = experiment.make_job_train(job, direction, config)
     points, seeds = grid(config, train.method), experiment.seeds(config)
     members = [(point, seed) for point in points for seed in seeds]

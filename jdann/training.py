@@ -302,7 +302,7 @@ def _moved(state: State, decay: float) -> Any:
 
 def _over_members(function: Callable[..., Any], axes: tuple[int | None, ...], seeds_in: str) -> Callable[..., Any]:
     """Batches `function` over the leading axis of the arguments whose axis is 0: side by side, or one after the other."""
-    if seeds_in == "auto":  # on CPU a batch of small products is slower than the products one after the other
+    if seeds_in == "auto":  # on CPU products one after the other are as fast or faster (benchmarks/results/sweep.md)
         seeds_in = "map" if jax.default_backend() == "cpu" else "vmap"
     if seeds_in == "vmap":
         return jax.vmap(function, in_axes=axes)

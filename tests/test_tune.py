@@ -51,9 +51,9 @@ def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, 
     assert [row["state"] for row in rows] == ["complete"] * 4  # too few to prune
     assert all(1e-4 <= float(row["optimiser.learning_rate"]) <= 1e-2 for row in rows)
     results = json.loads((finished / "results.json").read_text())
-    best = max(rows, key=lambda row: float(row["class_ami"]))
+    best = max(rows, key=lambda row: float(row["bnm"]))
     assert results["best"]["number"] == int(best["number"])
-    assert results["best"]["value"] == pytest.approx(float(best["class_ami"]))
+    assert results["best"]["value"] == pytest.approx(float(best["bnm"]))
     assert {"importance.png", "history.png"} <= {p.name for p in (finished / "figures").glob("*.png")}
     assert sum(results["importance"].values()) == pytest.approx(1)
     assert not list((finished / "checkpoints").glob("trial-*"))  # nothing is left of what was tried
@@ -63,7 +63,7 @@ def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, 
     main(["train", "--config", str(finished / "best.json"), "--workdir", str(tmp_path / "best"), "--data-dir", str(data_dir),
           "--config.baseline=false"])  # fmt: skip
     selection = json.loads((tmp_path / "best" / "results.json").read_text())["selection"]
-    assert {row["criterion"] for row in selection} >= {"class_ami", "bnm"}
+    assert {row["criterion"] for row in selection} >= {"mcc", "bnm"}
     # The trial's value is that of the training itself: the last record's mean over seeds.
     from jdann import experiment
     from jdann.run import open_directions
@@ -71,7 +71,7 @@ def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, 
     directions = open_directions(config, data_dir)
     (job,) = experiment.plan_jobs(config, directions)
     again = experiment.restore_job(job, directions[0], config, tmp_path / "best" / "checkpoints")
-    assert again.criteria[0][1]["class_ami"][-1].mean() == pytest.approx(results["best"]["value"], abs=1e-6)
+    assert again.criteria[0][1]["bnm"][-1].mean() == pytest.approx(results["best"]["value"], abs=1e-6)
 
 
 def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path):
@@ -112,7 +112,7 @@ def test_pruning_stops_what_is_worse_than_the_median(tones, data_dir, tmp_path):
     rows = outcome(tmp_path / "run")
     pruned = [row for row in rows if row["state"] == "pruned"]
     assert pruned and len(rows) == 6
-    assert all("pruned in training 1 at epoch" in row["why"] and row["class_ami"] == "" for row in pruned)
+    assert all("pruned in training 1 at epoch" in row["why"] and row["bnm"] == "" for row in pruned)
 
 
 def test_a_diverging_trial_does_not_take_the_others_with_it(tones, data_dir, tmp_path):
