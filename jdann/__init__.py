@@ -28,7 +28,9 @@ _MODULES = (
     "recogniser",
     "report",
     "schedules",
+    "sweep",
     "training",
+    "tune",
 )
 
 __all__ = ["Recogniser", "__version__", "gradient_reversal"]

@@ -64,7 +64,7 @@ def draw(folder: Path, results: Mapping[str, Any], trials: Sequence[tuple[int, s
 
 def history(results: Mapping[str, Any], trials: Sequence[tuple[int, str, float | None]]) -> "Figure":
     """Every trial's value, and the best so far. Arguments as of `draw`."""
-    figure = figures.empty(7.0, 3.6, f"Tuning, {results['title']}")
+    figure = figures.empty(7.0, 3.6, f"{results['criterion']} over the trials")
     axes = figure.subplots()
     complete = [(number, value) for number, state, value in trials if state == "complete" and value is not None]
     number, value = (np.array(x) for x in zip(*complete, strict=True))
