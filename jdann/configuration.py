@@ -106,8 +106,9 @@ def _node(config: ConfigDict, key: str, name: str) -> tuple[ConfigDict, str]:
         node = node.get(folder) if isinstance(node, ConfigDict) else None
     if not isinstance(node, ConfigDict) or leaf not in node:
         raise InputError(f"{name}: no such key{_nearest(config, key)}; configs/base.py lists them all")
-    if isinstance(node[leaf], ConfigDict):
-        raise InputError(f"{name}: this is a group; set one of {', '.join(f'{key}.{k}' for k in node[leaf])}")
+    group = node[leaf]
+    if isinstance(group, ConfigDict):
+        raise InputError(f"{name}: this is a group; set one of {', '.join(f'{key}.{k}' for k in group)}")
     return node, leaf
 
 
@@ -219,7 +220,7 @@ def check(config: ConfigDict) -> None:
         if isinstance(value, tuple) and key.startswith("encoder.") and (not value or min(value) < 1):
             raise InputError(f"config.{key} is {value}; expected whole numbers of at least 1")
     for name in ("strength", "learning_rate", "weight_decay"):
-        values: Any = config.sweep[name]
+        values = _get(config, f"sweep.{name}")
         if any(not isinstance(v, int | float) or not 0 <= v < math.inf for v in values) or len(set(values)) != len(values):
             raise InputError(f"config.sweep.{name} is {tuple(values)}; expected finite numbers of at least 0, each once")
     if config.validation_fraction == 1:

@@ -32,7 +32,9 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
       InputError: there is no finished run, or the corpus cannot be used.
     """
     config = workdir.read_config(path)
-    seconds = workdir.read_json(path / "results.json")["seconds"]
+    before = workdir.read_json(path / "results.json")
+    workdir.check_kind(path, before)
+    seconds = before["seconds"]
     if target is not None:
         changed = ConfigDict(configuration.to_dict(config) | {"target": target, "both_directions": False})
         config = FrozenConfigDict(workdir.tuples(json.loads(changed.to_json())))

@@ -102,6 +102,19 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: is damaged ({error}); run the training again by --overwrite") from None
 
 
+def check_kind(path: Path, results: dict[str, Any]) -> None:
+    """Refuses what `jdann sweep` or `jdann tune` left where a trained run is wanted.
+
+    Raises:
+      InputError: names the command, and what can be trained.
+    """
+    kind = results.get("kind", "train")
+    if kind != "train":
+        raise InputError(
+            f"{path}: was left by jdann {kind}; train what it chose by jdann train --config {path}/best*.json, and give that"
+        )
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON; numbers that are not finite become null."""
     write_text(path, json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -140,6 +140,14 @@ def test_target_labels_change_nothing_but_the_analysis(swept, tones, data_dir, t
     assert all(chosen[c["criterion"]] == c["strength"] for c in results["choices"] if c["achievable"])
 
 
+def test_a_sweep_is_not_taken_for_a_run(swept, data_dir, capsys):
+    for command in ("report", "evaluate"):
+        with pytest.raises(SystemExit) as stopped:
+            main([command, str(swept), "--data-dir", str(data_dir)])
+        assert stopped.value.code == 2
+        assert "was left by jdann sweep" in capsys.readouterr().err
+
+
 def test_all_members_of_a_method_diverged(tones, data_dir, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments(tones, tmp_path / "run", data_dir, "--learning-rates", "1e30"))

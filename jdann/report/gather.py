@@ -87,8 +87,9 @@ def read(path: Path, data_dir: Path) -> Run:
     results, unfinished, elsewhere = None, "", ()
     if (path / "results.json").exists():
         results = workdir.read_json(path / "results.json")
-        if not isinstance(results, dict) or "rows" not in results:
+        if not isinstance(results, dict) or not {"rows", "kind"} & set(results):
             raise InputError(f"{path / 'results.json'}: is not the outcome of a run; run the training again by --overwrite")
+        workdir.check_kind(path, results)
         elsewhere = tuple(workdir.read_json(p) for p in sorted(path.glob("evaluation/*/results.json")))
     else:
         trained = len(list((path / "checkpoints").glob("*"))) if (path / "checkpoints").exists() else 0
