@@ -105,8 +105,8 @@ def prepare(samples: jax.Array, length: jax.Array, audio_config: Any) -> tuple[j
       audio_config: `config.audio`.
 
     Returns:
-      The clips [batch, samples], at the beginning and zero beyond; their lengths [batch]; and which are usable [batch],
-      neither silent nor shorter than 0.1 s.
+      The clips [batch, at most the config's longest], at the beginning and zero beyond; their lengths [batch]; and which are
+      usable [batch], neither silent nor shorter than 0.1 s.
     """
     rate_hz = audio_config.sample_rate_hz
     longest = int(audio_config.max_duration_s * rate_hz)
@@ -126,7 +126,8 @@ def prepare(samples: jax.Array, length: jax.Array, audio_config: Any) -> tuple[j
             first, last = _loud(held, end - start, audio_config.trim_db)
             start, end = start + first, jnp.minimum(start + last, end)
             end = jnp.minimum(end, start + longest)
-        clip, size = _gathered(signal, start, end - start), end - start
+        size = end - start
+        clip = _gathered(signal, start, size)[: jax.core.min_dim(signal.shape[0], longest)]
         if audio_config.level_db:
             with jax.enable_x64(True):
                 power = jnp.square(clip.astype(jnp.float64)).sum() / jnp.maximum(size, 1)

@@ -10,8 +10,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jdann.encoders import make_encoder
-from jdann.features.recipe import make_recipe
+from jdann.features.recipe import RECIPES
 from jdann.normalise import LARGEST_VALUE, LARGEST_Z
+
+BATCH = 16
 
 
 class Outputs(NamedTuple):
@@ -40,7 +42,7 @@ def make_inference(config: Any, encoder_name: str) -> Inference:
     Returns:
       The functions. With normalisation "utterance" the mean and deviation that `outputs` is given do not matter.
     """
-    recipe = make_recipe(config.features, config.audio.sample_rate_hz)
+    recipe = RECIPES[config.features.recipe](config.features, config.audio.sample_rate_hz)  # its sizes did for training
     encoder_config = ConfigDict(config.encoder)
     encoder_config.name = encoder_name
     encoder = make_encoder(encoder_config)
@@ -107,6 +109,8 @@ class Programs:
         self.variables = jax.device_put(variables)
         self._outputs = jax.jit(self.inference.outputs)
         self._features = jax.jit(self.inference.features)
+        # A CPU gains little by batches, and each is a shape more to compile.
+        self.batch = 1 if jax.default_backend() == "cpu" else BATCH  # clips in one call where there are many
         self._lock = threading.Lock()
         self._compiled: set[tuple[str, tuple[int, ...]]] = set()
 

@@ -24,7 +24,6 @@ from jdann.errors import InputError
 from jdann.inference import Programs
 
 BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
-BATCH = 16  # clips in one call where there are many
 log = logging.getLogger("jdann")
 
 
@@ -188,7 +187,7 @@ class Recogniser:
                 except audio.AudioError:  # silence, or less than a syllable
                     clip = None
                 waiting.append((start_s, start_s + len(samples) / rate_hz, clip))
-                if len(waiting) == BATCH:
+                if len(waiting) == self.programs.batch:
                     yield from self._of_windows(waiting, size)
                     waiting = []
         except audio.AudioError as error:
@@ -273,7 +272,7 @@ class Recogniser:
                 continue
             size = self._bucket(len(samples))
             waiting.setdefault(size, []).append((i, samples))
-            if len(waiting[size]) == BATCH:
+            if len(waiting[size]) == self.programs.batch:
                 yield from self._run(waiting.pop(size), size)
         for size, some in waiting.items():
             yield from self._run(some, size)
@@ -288,8 +287,8 @@ class Recogniser:
             yield start_s, end_s, rows.get(i, unheard)
 
     def _run(self, some: list[tuple[int, np.ndarray]], size: int) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-        """Runs up to BATCH clips: few of them one by one, more in one call that is filled up."""
-        step = BATCH if len(some) > BATCH // 4 else 1
+        """Runs clips: few of them one by one, more in calls that are filled up."""
+        step = self.programs.batch if len(some) > self.programs.batch // 4 else 1
         for begin in range(0, len(some), step):
             part = some[begin : begin + step]
             samples, length = np.zeros((step, size), np.float32), np.ones(step, np.int32)

@@ -38,7 +38,7 @@ def perturbation(
     y, f0_hz = jnp.asarray(y, jnp.float32), jnp.asarray(f0_hz)
     reach = _POINTS + _SEARCH + 1
     point = (np.arange(-reach, _POINTS + reach) - _POINTS / 2) / _POINTS  # in periods from the frame's centre
-    centre = np.arange(f0_hz.shape[-1]) * hop_length
+    centre = jnp.arange(f0_hz.shape[-1]) * hop_length
     position = centre[:, None] + point.astype(np.float32) * (sr / f0_hz)[..., None]  # [..., frames, points]
     x = _interpolated(y, position)
 

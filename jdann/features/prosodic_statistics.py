@@ -143,7 +143,7 @@ def nuclei(log_loudness: jax.Array, extent: jax.Array, hop_s: float) -> jax.Arra
     peak = inner & ~beaten.any(-1)
     higher = there > here
     left = jnp.where(higher & before, frame, -1).max(-1)[..., None]  # the nearest higher frame on either side
-    right = jnp.where(higher & after, frame, len(frame)).min(-1)[..., None]
+    right = jnp.where(higher & after, frame, frame.shape[0]).min(-1)[..., None]
     inside = extent[..., None, :]
     left_dip = jnp.where(inside & before & (frame > left), there, jnp.inf).min(-1)
     right_dip = jnp.where(inside & after & (frame < right), there, jnp.inf).min(-1)

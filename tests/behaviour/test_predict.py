@@ -1,0 +1,171 @@
+"""`jdann predict` and `jdann export` on a real run: what they say, what they leave out, how they end."""
+
+import csv
+import json
+import shutil
+import threading
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+
+from jdann import Recogniser, export
+from jdann.cli import main
+from tests.behaviour.test_run import arguments, read
+from tests.conftest import EMOTIONS, write_manifest
+
+
+@pytest.fixture(scope="module")
+def finished(tones, data_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("predict") / "run"
+    main([*arguments(*tones, workdir, data_dir), "--config.baseline=false"])
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def folder(tones):
+    return tones[1].parent
+
+
+def run(capsys, *given) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of the command line."""
+    capsys.readouterr()
+    status = 0
+    try:
+        main([str(argument) for argument in given])
+    except SystemExit as stopped:
+        status = int(stopped.code or 0)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_a_run_leaves_a_recogniser_of_each_method(finished):
+    assert {p.name for p in (finished / "recogniser").iterdir()} == {"0-conv1d-source_only", "0-conv1d-dann"}
+    card = Recogniser.load(finished).card
+    assert card["method"] == "dann" and card["seeds"] == [0, 1] and card["labels"] == list(EMOTIONS)
+    errors = card["calibration"]["expected_calibration_error"]
+    assert set(errors) == set(card["calibration"]["temperatures"]) == {
+        "none", "source", "importance_weighted", "thresholded_confidence"}  # fmt: skip
+    assert all(0 <= error[of] <= 1 for error in errors.values() for of in ("source", "target"))
+    for path in (finished / "recogniser").rglob("*"):
+        assert path.is_dir() or path.name in ("model.json", "model.safetensors")
+
+
+def test_a_recogniser_repeats_the_run(finished, folder):
+    """Each speaker's own statistics, not calibrated: the probabilities of predictions.csv, but for float16 in training."""
+    rows = [r for r in read(finished / "predictions.csv") if r["method"] == "dann"]
+    recogniser = Recogniser.load(finished).at_temperature(1.0)
+    for speaker in ("s0", "s3"):
+        of = [r for r in rows if r["speaker"] == speaker]
+        files = [folder / r["file"] for r in of]
+        found = recogniser.adapt(files, relevance=0).probabilities(files)
+        expected = [[float(r[f"p_{name}"]) for name in EMOTIONS] for r in of]
+        np.testing.assert_allclose(found, expected, atol=3e-3)
+
+
+def test_python_command_line_and_export_agree(finished, folder, tmp_path, capsys):
+    clip = folder / "1-2-0.wav"
+    python = Recogniser.load(finished)(clip)
+    status, out, _ = run(capsys, "predict", finished, clip, "--json")
+    assert status == 0
+    row = json.loads(out)
+    assert {name: row[f"p_{name}"] for name in EMOTIONS} == pytest.approx(python, abs=1e-5)
+    assert row["predicted"] == max(python, key=python.get) and row["file"] == str(clip)
+    status, out, _ = run(capsys, "export", finished, tmp_path / "model.jdann")
+    assert status == 0 and "mono at 16000 Hz" in out
+    assert export.Exported(tmp_path / "model.jdann").file(clip) == pytest.approx(python, abs=1e-5)
+    assert run(capsys, "export", finished, tmp_path / "model.jdann")[0] == 2
+
+
+def test_folders_patterns_and_csv_files(finished, folder, tmp_path, capsys):
+    out_csv = tmp_path / "new" / "out.csv"
+    assert run(capsys, "predict", finished, folder, "--csv", out_csv)[0] == 0
+    everything = {r["file"]: r for r in read(out_csv)}
+    assert len(everything) == 60
+    assert run(capsys, "predict", finished, folder / "0-*.wav", "--csv", out_csv)[0] == 0
+    assert [r["file"] for r in read(out_csv)] == sorted(f for f in everything if "/0-" in f)
+    given = write_manifest(
+        folder / "some.csv", [("1-1-1.wav", "ärgerlich, sehr", "x"), ("0-0-0.wav", "", "y")], ("file", "note", "speaker")
+    )
+    assert run(capsys, "predict", finished, given, "--csv", out_csv, "--classes", "happy,sad", "--abstain", "1")[0] == 0
+    rows = read(out_csv)
+    assert list(rows[0]) == ["file", "note", "speaker", "predicted", "confidence", "p_happy", "p_sad"]
+    assert [(r["file"], r["note"], r["predicted"]) for r in rows] == [("1-1-1.wav", "ärgerlich, sehr", ""), ("0-0-0.wav", "", "")]
+    full = everything[str(folder / "1-1-1.wav")]
+    assert float(rows[0]["p_happy"]) + float(rows[0]["p_sad"]) == pytest.approx(1, abs=1e-5)
+    assert (float(rows[0]["p_happy"]) > 0.5) == (float(full["p_happy"]) > float(full["p_sad"]))
+    adapted = run(capsys, "predict", finished, given, "--adapt", "--json")
+    assert adapted[0] == 0 and len(adapted[1].splitlines()) == 2
+
+
+def test_bad_files_are_listed_and_the_exit_status_is_honest(finished, folder, tmp_path, capsys):
+    (tmp_path / "text.wav").write_text("no audio " * 99)
+    status, out, err = run(capsys, "predict", finished, folder / "0-0-0.wav", tmp_path / "text.wav", tmp_path / "absent.wav")
+    assert status == 1
+    assert "0-0-0.wav" in out and "text.wav" not in out
+    assert "text.wav: not audio" in err and "absent.wav: file not found" in err and "2 of 3 files" in err
+    status, out, err = run(capsys, "predict", finished, tmp_path / "text.wav")
+    assert status == 2 and out == "" and "none of 1 files" in err.splitlines()[-1]
+
+
+def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):
+    clip = folder / "0-0-0.wav"
+    with (tmp_path / "no.csv").open("w") as file:
+        csv.writer(file).writerows([("path",), ("a.wav",)])
+    for given, message in (
+        ((tmp_path / "nowhere", clip), "no such folder"),
+        ((finished, clip, "--method", "danm"), "danm"),
+        ((finished, clip, "--classes", "happy,bored"), "bored"),
+        ((finished, clip, "--abstain", "7"), "--abstain"),
+        ((finished, tmp_path / "*.flac"), "matches no file"),
+        ((finished, tmp_path / "no.csv"), "no column file"),
+        ((finished, clip, "--timeline", "--window-s", "60"), "window_s"),
+        ((finished,), "files"),
+    ):
+        status, _, err = run(capsys, "predict", *given)
+        assert status == 2 and err.splitlines()[-1].startswith("jdann: "), given
+        assert message in err.splitlines()[-1]
+
+
+def test_timeline_rows(finished, folder, tmp_path, capsys):
+    samples, rate = soundfile.read(folder / "0-1-0.wav")
+    soundfile.write(tmp_path / "long.wav", np.tile(samples, 12), rate)
+    status, out, _ = run(capsys, "predict", finished, tmp_path / "long.wav", "--timeline", "--json", "--hop-s", "1.5")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert status == 0 and [float(r["start"]) for r in rows[:3]] == [0, 1.5, 3]
+    found = Recogniser.load(finished).timeline(tmp_path / "long.wav", 3, 1.5)
+    np.testing.assert_allclose([[r[f"p_{name}"] for name in EMOTIONS] for r in rows], found.probabilities, atol=1e-5)
+
+
+def test_a_corpus_is_not_needed(finished, folder, tmp_path):
+    shutil.copytree(finished / "recogniser", tmp_path / "elsewhere" / "recogniser")
+    clip = folder / "0-0-0.wav"
+    assert Recogniser.load(tmp_path / "elsewhere")(clip) == Recogniser.load(finished)(clip)
+
+
+@pytest.mark.parametrize("minutes", [10, pytest.param(180, marks=pytest.mark.slow)])
+def test_memory_is_bounded_however_long_the_file(finished, tmp_path, minutes):
+    random = np.random.default_rng(0)
+    noise = (0.05 * random.normal(size=16000 * 60)).astype(np.float32)
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", 16000, 1) as file:
+        for minute in range(minutes):
+            file.write(noise * np.sin(np.arange(len(noise)) * (0.01 + 1e-4 * minute)))
+    recogniser = Recogniser.load(finished)
+    recogniser.timeline(noise[: 16000 * 40], rate=16000)
+    process = psutil.Process()
+    before = largest = process.memory_info().rss
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal largest
+        while not done.wait(0.05):
+            largest = max(largest, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    found = recogniser.timeline(tmp_path / "long.wav", window_s=3, hop_s=1 if minutes == 10 else 3)
+    done.set()
+    watcher.join()
+    assert found.end_s[-1] == 60 * minutes
+    assert largest - before < 200e6
