@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 from jax import export as jax_export
 
 from jdann import audio
@@ -127,7 +128,7 @@ def prepare(samples: jax.Array, length: jax.Array, audio_config: Any) -> tuple[j
             start, end = start + first, jnp.minimum(start + last, end)
             end = jnp.minimum(end, start + longest)
         size = end - start
-        clip = _gathered(signal, start, size)[: jax.core.min_dim(signal.shape[0], longest)]
+        clip = _gathered(signal, start, size)[: core.min_dim(signal.shape[0], longest)]
         if audio_config.level_db:
             with jax.enable_x64(True):
                 power = jnp.square(clip.astype(jnp.float64)).sum() / jnp.maximum(size, 1)

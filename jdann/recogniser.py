@@ -115,6 +115,11 @@ class Recogniser:
         named = [dict(zip(self.labels, map(float, row), strict=True)) for row in rows]
         return named if many else named[0]
 
+    def label(self, clip: Clip, rate: int | None = None, at_least: float = 0.0) -> str | None:
+        """The most probable emotion of one clip; None, to abstain, where its probability is below `at_least`."""
+        row = self.probabilities([clip], rate)[0]
+        return self.labels[int(row.argmax())] if row.max() >= at_least else None
+
     def probabilities(self, clips: Sequence[Clip] | str | Path, rate: int | None = None) -> np.ndarray:
         """Probabilities float32 [clips, classes], the mean over members; see `__call__` for what a clip is."""
         rows = np.zeros((len(clips := _listed(clips)), len(self.labels)), np.float32)

@@ -77,6 +77,14 @@ def test_a_dict_for_a_clip_a_list_for_several_a_batch_for_numpy(recogniser, tmp_
     assert recogniser.representations(tmp_path).shape == (2, 2, 16)
 
 
+def test_abstains_below_a_probability(recogniser):
+    clip = speech(1.3)
+    row = recogniser(clip, 16000)
+    best = max(row, key=row.get)
+    assert recogniser.label(clip, 16000) == recogniser.label(clip, 16000, at_least=row[best] - 0.01) == best
+    assert recogniser.label(clip, 16000, at_least=row[best] + 0.01) is None
+
+
 def test_any_rate_channels_and_integers(recogniser, tmp_path):
     clip = speech(1.5, rate_hz=44100)
     expected = list(recogniser(clip, 44100).values())
@@ -128,7 +136,7 @@ def test_temperature_flattens(recogniser):
         recogniser.at_temperature(0)
 
 
-@pytest.mark.parametrize("encoder", ["conv1d", "mlp"])
+@pytest.mark.parametrize("encoder", ["conv1d", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_adapts_to_a_speaker(encoder):
     recogniser = Recogniser.of(make_model(encoder))
     clips = [speech(1.2 + 0.1 * i, 120, i) for i in range(6)]
@@ -235,7 +243,7 @@ def test_what_cannot_be_heard_is_named(recogniser, tmp_path):
     assert isinstance(rows[1], str) and rows[0].shape == (5,)
 
 
-@pytest.mark.parametrize("encoder", ["conv1d", "mlp"])
+@pytest.mark.parametrize("encoder", ["conv1d", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_saved_and_read_again_it_says_the_same(encoder, tmp_path):
     made = make_model(encoder)
     model.save(tmp_path / "recogniser" / "0-x-dann", made)
