@@ -8,7 +8,8 @@ from jdann.evaluation import UNLABELLED
 
 BINS = 15
 RANGE = (0.25, 10.0)  # of a temperature
-# Of the ways in `temperatures`. A fit to the source sharpens what is already too sure of itself on another corpus.
+# Of the ways in `temperatures`. A fit to the source sharpens what is already too sure of itself on another corpus
+# (docs/predict.md has the measured errors of all of them).
 CHOSEN = "thresholded_confidence"
 _GOLDEN = (np.sqrt(5) - 1) / 2
 
@@ -151,7 +152,8 @@ def temperatures(evidence: Evidence) -> dict[str, float]:
 
     Returns:
       "none" is 1; "source" fits the held-out source; "importance_weighted" too, weighted towards the target;
-      "thresholded_confidence" matches the target's mean confidence with its `estimated_accuracy`.
+      "thresholded_confidence" matches the target's mean confidence with its `estimated_accuracy`, and is at least 1: what
+      was learnt elsewhere gives no reason to be surer than training made it.
     """
     source, target = (ensemble_probability(logits, 1.0) for logits in (evidence.source, evidence.target))
     accuracy = estimated_accuracy(source, evidence.emotion, target)
@@ -159,7 +161,7 @@ def temperatures(evidence: Evidence) -> dict[str, float]:
         "none": 1.0,
         "source": fit_temperature(evidence.source, evidence.emotion),
         "importance_weighted": fit_temperature(evidence.source, evidence.emotion, evidence.weight),
-        CHOSEN: match_confidence(evidence.target, accuracy),
+        CHOSEN: max(1.0, match_confidence(evidence.target, accuracy)),
     }
 
 
