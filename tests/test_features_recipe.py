@@ -13,7 +13,7 @@ from configs.base import get_config
 from jdann.errors import InputError
 from jdann.features import RECIPES, Recipe, make_recipe
 
-RATE_HZ = {"frames": 16000, "poster": 22050, "statistics": 16000}
+RATE_HZ = {"frames": 16000, "poster": 22050, "statistics": 16000, "prosody": 16000}
 SAMPLES = 24000
 LENGTHS = np.array([24000, 16001, 12287, 12288, 6000, 300, 1], np.int32)
 
@@ -59,7 +59,7 @@ def test_shapes_names_and_lengths(computed):
     recipe, _, _, features, length = computed
     assert features.dtype == np.float32 and length.dtype == np.int32
     if recipe.name != "frames":
-        values = {"poster": 149, "statistics": len(recipe.bins)}[recipe.name]
+        values = 149 if recipe.name == "poster" else len(recipe.bins)
         assert features.shape == (len(LENGTHS), values, 1) and len(recipe.bins) == values
         assert (length == values).all() and recipe.hop_s == {"poster": 512 / 22050, "statistics": 0.016}[recipe.name]
     else:
