@@ -61,7 +61,7 @@ def test_shapes_names_and_lengths(computed):
     if recipe.name != "frames":
         values = 149 if recipe.name == "poster" else len(recipe.bins)
         assert features.shape == (len(LENGTHS), values, 1) and len(recipe.bins) == values
-        assert (length == values).all() and recipe.hop_s == {"poster": 512 / 22050, "statistics": 0.016}[recipe.name]
+        assert (length == values).all() and recipe.hop_s == (512 / 22050 if recipe.name == "poster" else 0.016)
     else:
         assert features.shape == (len(LENGTHS), 1 + SAMPLES // 256, 114) and len(recipe.bins) == 114
         np.testing.assert_array_equal(length, 1 + LENGTHS // 256)
