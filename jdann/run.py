@@ -211,6 +211,12 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
     """What a reader of the figures has to know of how they came about."""
     notes = []
     for direction in directions:
+        absent = [name for i, name in enumerate(config.emotions) if not (direction.source.emotion == i).any()]
+        if absent:
+            notes.append(
+                f"{direction.source.corpus.name}: has no utterance labelled {' or '.join(absent)}: nothing trained on it "
+                "recognises that; leave it out of config.emotions unless the target's recall of it is to count as 0"
+            )
         outside = sum(count for _, count in direction.target.corpus.outside)
         if outside:
             notes.append(
