@@ -225,16 +225,22 @@ def _shared(
     signal: jax.Array, n_samples: jax.Array, n_fft: int, hop_length: int
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
     """Power and magnitude [bins, frames], zero crossings [1, frames], number of valid frames, and which they are."""
-    inside = jnp.arange(signal.shape[0]) < n_samples
-    squared, _ = spectrogram(jnp.where(inside, signal, 0.0), n_fft=n_fft, hop_length=hop_length, power=2)
+    half, frame = n_fft // 2, {"hop_length": hop_length, "center": False}
+    padded = jnp.pad(signal, (half, half))
+    sample = jnp.arange(padded.shape[0]) - half
+    inside = (sample >= 0) & (sample < n_samples)
+    squared, _ = spectrogram(jnp.where(inside, padded, 0.0), n_fft=n_fft, power=2, **frame)
+    by_frame = squared.T  # as it lies in memory
     length = 1 + n_samples // hop_length
-    valid = jnp.arange(squared.shape[-1]) < length
-    # Librosa repeats the last sample for zero crossings. Power is zero beyond the end, so that no peak is found there.
-    held = jnp.where(inside, signal, signal[jnp.maximum(n_samples - 1, 0)])
-    crossings = zero_crossing_rate(held, frame_length=n_fft, hop_length=hop_length)
-    squared = jnp.where(valid, squared, 0.0)
-    magnitude = jax.lax.optimization_barrier(safe_sqrt(squared))  # or XLA takes the roots anew for each band
-    return squared, magnitude, crossings, length, valid
+    valid = jnp.arange(by_frame.shape[0]) < length
+    # Librosa repeats the first and the last sample for zero crossings; a sum, or XLA looks the last one up for each sample.
+    last = jnp.where(sample == n_samples - 1, padded, 0.0).sum()
+    held = jnp.where(inside, padded, jnp.where(sample < 0, signal[0], last))
+    crossings = zero_crossing_rate(held, frame_length=n_fft, **frame)
+    # Power is zero beyond the end, so that no peak is found there.
+    by_frame = jnp.where(valid[:, None], by_frame, 0.0)
+    magnitude = jax.lax.optimization_barrier(safe_sqrt(by_frame))  # or XLA takes the roots anew for each band
+    return by_frame.T, magnitude.T, crossings, length, valid
 
 
 def _numbered(name: str, count: int) -> tuple[str, ...]:
