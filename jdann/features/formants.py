@@ -99,13 +99,13 @@ def formants(
 def _levinson(r: jax.Array) -> jax.Array:
     """Predictor [1 + order, ...], its first coefficient one, from the autocorrelation [1 + order, ...]."""
     error = r[0] * (1 + 1e-6) + 1e-10  # a little white noise keeps silence and pure tones solvable
-    a = [jnp.ones_like(error)]
+    a = jnp.ones_like(r[:1])
     for i in range(1, len(r)):
-        reflection = -sum(a[j] * r[i - j] for j in range(i)) / error
-        padded = [*a, jnp.zeros_like(error)]
-        a = [padded[j] + reflection * padded[i - j] for j in range(i + 1)]
+        reflection = -(a * r[i:0:-1]).sum(0) / error
+        padded = jnp.concatenate([a, jnp.zeros_like(r[:1])])
+        a = padded + reflection * padded[::-1]
         error = jnp.maximum(error * (1 - reflection**2), 1e-7 * r[0] + 1e-10)
-    return jnp.stack(a)
+    return a
 
 
 def _newton(a: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
