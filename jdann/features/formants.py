@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.errors import InputError
-from jdann.features.spectral import spectrogram
+from jdann.features.spectral import apply_matrix, spectrogram
 
 _LOWEST_HZ = 50.0  # roots below it, and those on the real axis, describe the tilt of the spectrum
 _UNIFORM_TUBE_HZ = 500.0  # resonances of a tube of 17 cm, open at one end, are odd multiples of it
@@ -66,7 +66,7 @@ def formants(
     rate_hz = 2.0 * min(fmax, sr / 2)
     cosines = _lag_cosines(sr, n_fft, order, rate_hz, preemphasis)
     power = jnp.swapaxes(S, -1, -2)[..., : len(cosines)] ** 2  # [..., frames, bins]
-    autocorrelation = jnp.moveaxis(jnp.matmul(power, cosines, precision="highest"), -1, 0)  # [1 + order, ..., frames]
+    autocorrelation = jnp.moveaxis(apply_matrix(cosines.T, jnp.swapaxes(power, -1, -2)), -2, 0)  # [1 + order, ..., frames]
     coefficients = _levinson(autocorrelation)
     real, imaginary = jax.lax.stop_gradient(_roots(jax.lax.stop_gradient(coefficients)))  # [order, ..., frames]
     # One more step of Newton's changes nothing but has the derivative of the root.

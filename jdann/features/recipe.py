@@ -163,8 +163,8 @@ def _row_names(config: Any) -> tuple[str, ...]:
 
 def _power(frames: _Frames, n_fft: int) -> jax.Array:
     """Mean square of each frame's samples [frames], by Parseval's theorem."""
-    power = frames.magnitude**2
-    return (2 * power.sum(0) - power[0] - power[-1]) / (_HANN_MEAN_SQUARE * n_fft**2)
+    power = frames.magnitude.T**2  # [frames, bins]
+    return (2 * power.sum(-1) - power[:, 0] - power[:, -1]) / (_HANN_MEAN_SQUARE * n_fft**2)
 
 
 def _voice(frames: _Frames, config: Any, sample_rate_hz: int) -> dict[str, jax.Array]:
