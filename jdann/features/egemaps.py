@@ -88,9 +88,7 @@ def voice_tracks(*, y: jax.Array, S: jax.Array, pitch: Pitch, sr: float, hop_len
     return dict(zip(VOICE, tracks, strict=True))
 
 
-def functionals(
-    tracks: dict[str, jax.Array], power: jax.Array, voicing: jax.Array, valid: jax.Array, *, hop_s: float
-) -> jax.Array:
+def functionals(tracks: dict[str, jax.Array], power: jax.Array, voicing: jax.Array, valid: jax.Array, *, hop_s: float) -> jax.Array:
     """The parameters of an utterance, with a few more than the set has.
 
     Means and standard deviations, the latter relative to the mean where a descriptor has only positive values;

@@ -70,7 +70,9 @@ def prosodic_statistics(
     formant = described[..., 3:, np.asarray(_OF_FORMANTS)]
     values = [
         described[..., 0, :],
-        jnp.stack([10 * jnp.log10(jnp.maximum(masked_mean(power, valid), 1e-10)), described[..., 2, 0], described[..., 2, _P95]], -1),
+        jnp.stack(
+            [10 * jnp.log10(jnp.maximum(masked_mean(power, valid), 1e-10)), described[..., 2, 0], described[..., 2, _P95]], -1
+        ),
         described[..., 1, :],
         _rhythm(log_loudness, active, voiced, extent, hop_s),
         formant.reshape(*formant.shape[:-2], -1),

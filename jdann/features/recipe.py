@@ -104,7 +104,6 @@ def _statistics(config: Any, sample_rate_hz: int) -> Recipe:
     """One vector an utterance: prosodic statistics, the eGeMAPS parameters, then statistics of the bins of "frames"."""
     analyse, hop_s = _analysis(config, sample_rate_hz), config.hop_length / sample_rate_hz
 
-
     def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
         frames = analyse(signal, n_samples)
         tracks, power = _voice(frames, config, sample_rate_hz), _power(frames, config.n_fft)
