@@ -1,4 +1,4 @@
-"""Features as they are computed: values in one file, what they are in another, so that a killed run is continued and not repeated."""
+"""Features as they are computed: values in one file, what they are in another, so that a killed run can be continued."""
 
 import json
 import os

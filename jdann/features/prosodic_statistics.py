@@ -66,13 +66,12 @@ def prosodic_statistics(
     log_loudness = jnp.log(loudness + _LOUDNESS_FLOOR)
     rows = jnp.stack([log_loudness, tracks["log_f0"], loudness, *(tracks[name] for name in _FORMANTS)], -2)
     mask = jnp.stack([active, voiced_or_all, extent, *[voiced_or_all] * len(_FORMANTS)], -2)
+    level_db = 10 * jnp.log10(jnp.maximum(masked_mean(power, valid), 1e-10))
     described = distribution(rows, mask)  # [..., rows, 11]
     formant = described[..., 3:, np.asarray(_OF_FORMANTS)]
     values = [
         described[..., 0, :],
-        jnp.stack(
-            [10 * jnp.log10(jnp.maximum(masked_mean(power, valid), 1e-10)), described[..., 2, 0], described[..., 2, _P95]], -1
-        ),
+        jnp.stack([level_db, described[..., 2, 0], described[..., 2, _P95]], -1),
         described[..., 1, :],
         _rhythm(log_loudness, active, voiced, extent, hop_s),
         formant.reshape(*formant.shape[:-2], -1),
@@ -95,9 +94,9 @@ def distribution(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 def _from_first_to_last(mask: jax.Array) -> jax.Array:
     """Marks [..., frames] all frames between the first and the last of a mask, both included."""
-    frame = np.arange(mask.shape[-1], dtype=np.float32)
-    first = jnp.where(mask, frame, np.inf).min(-1, keepdims=True)
-    last = jnp.where(mask, frame, -np.inf).max(-1, keepdims=True)
+    frame = jnp.arange(mask.shape[-1], dtype=jnp.float32)
+    first = jnp.where(mask, frame, jnp.inf).min(-1, keepdims=True)
+    last = jnp.where(mask, frame, -jnp.inf).max(-1, keepdims=True)
     return (frame >= first) & (frame <= last)
 
 

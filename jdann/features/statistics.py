@@ -71,9 +71,8 @@ def slopes(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
     Returns:
       float32 [..., 4], per second; falling slopes are positive numbers.
     """
-    change = (
-        jnp.diff(x, axis=-1)[..., None, :] / hop_s * np.asarray([[1.0], [-1.0]], np.float32)
-    )  # [..., rising and falling, frames]
+    sign = np.asarray([[1.0], [-1.0]], np.float32)  # [rising and falling, 1]
+    change = sign * jnp.diff(x, axis=-1)[..., None, :] / hop_s
     steep = (mask[..., 1:] & mask[..., :-1])[..., None, :] & (change > 0)
     both = jnp.stack([masked_mean(change, steep), masked_std(change, steep)], -1)  # [..., 2, 2]
     return both.reshape(*both.shape[:-2], 4)
@@ -107,7 +106,7 @@ def runs(inside: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array]:
     """Duration in seconds of each unbroken run of frames of inside [..., frames], at its last frame, and marks of these frames."""
     edge = jnp.zeros_like(inside[..., :1])
     ends = inside & ~jnp.concatenate([inside[..., 1:], edge], -1)
-    frame = np.arange(inside.shape[-1], dtype=np.float32)
+    frame = jnp.arange(inside.shape[-1], dtype=jnp.float32)
     return (frame - latest(~inside)) * hop_s, ends
 
 
