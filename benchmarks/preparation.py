@@ -4,9 +4,10 @@
 
 Both read the same 48 kHz, 16 bit wav files (synthetic voices with silence at both ends), resample to 16 kHz (soxr HQ), trim,
 bring to -26 dB and compute log-mels, MFCC, zero crossings, spectral contrast and pitch with the sizes of configs/base.py.
-jdann runs `features.store.extract`, which also keeps the features on disk; librosa runs function by function in a pool of two processes, with
-`librosa.yin` for pitch, and returns nothing. The pool and the compiled programs are warm; the first run of jdann, with compilation,
-is given beside. Before anything is timed the features of some clips are compared. Rounds run in turn; ratios are medians of rounds.
+jdann runs `features.store.extract`, which also keeps the features on disk; librosa runs function by function in a pool of two
+processes, with `librosa.yin` for pitch, and keeps nothing. The pool and the compiled programs are warm; jdann's first run, with
+compilation, is given beside. Before anything is timed the features of some clips are compared. Rounds run in turn; ratios are
+medians of the rounds' ratios.
 """
 
 import argparse
