@@ -1,6 +1,6 @@
 """Our descriptors of the voice beside openSMILE's eGeMAPS and Praat's, on real speech: how closely each goes along with theirs.
 
-    python benchmarks/voice.py ravdess.csv casia.csv --output benchmarks/results/voice.md
+    python benchmarks/voice.py ravdess.csv casia.csv
 
 Needs `pip install "jdann[bench]"`: opensmile, whose licence is for non-commercial use, and praat-parselmouth. Nothing else in
 jdann needs either. Clips are taken as they were recorded, untrimmed, at 16 kHz; ours has a frame every 10 ms, as openSMILE has.
@@ -8,6 +8,7 @@ jdann needs either. Clips are taken as they were recorded, untrimmed, at 16 kHz;
 
 import argparse
 import datetime
+import pickle
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -35,7 +36,9 @@ except ModuleNotFoundError as missing:
 RATE_HZ, HOP, N_FFT = 16000, 160, 1024  # samples
 FMIN_HZ, FMAX_HZ = 65.0, 600.0  # of pitch, for Praat too
 BUCKET = RATE_HZ  # samples that clips are padded to a multiple of
-SHORT, LONG = 1, 3  # frames from openSMILE's number of a frame, which begins there, to ours, centred there: of 20 and 60 ms
+# By how many frames openSMILE's, which are numbered where they begin, are before ours, numbered at their centre: those of 20 ms,
+# of 60 ms, and jitter and shimmer, which are measured at the beginning of those of 60 ms.
+SHORT, LONG, PERIODS = 1, 3, 0
 
 
 class Descriptor(NamedTuple):
@@ -45,23 +48,24 @@ class Descriptor(NamedTuple):
     smile: str  # openSMILE's low-level descriptor, without its suffix
     shift: int  # frames
     sign: int = 1  # openSMILE's relative to ours
-    praat: str | None = None
 
 
 DESCRIPTORS = (
-    Descriptor("log_f0", "F0semitoneFrom27.5Hz", LONG, praat="log_f0"),
+    Descriptor("log_f0", "F0semitoneFrom27.5Hz", LONG),
     Descriptor("loudness", "Loudness", SHORT),
-    Descriptor("jitter", "jitterLocal", LONG, praat="jitter"),
-    Descriptor("shimmer", "shimmerLocaldB", LONG, praat="shimmer"),
-    Descriptor("hnr", "HNRdBACF", LONG, praat="hnr"),
+    Descriptor("jitter", "jitterLocal", PERIODS),
+    Descriptor("shimmer", "shimmerLocaldB", PERIODS),
+    Descriptor("hnr", "HNRdBACF", LONG),
     Descriptor("h1_h2", "logRelF0-H1-H2", LONG),
     Descriptor("h1_a3", "logRelF0-H1-A3", LONG),
     *(
-        Descriptor(f"f{i}_{ours}", f"F{i}{theirs}", shift, praat=f"f{i}_{ours}" if ours != "level" else None)
+        Descriptor(f"f{i}_{ours}", f"F{i}{theirs}", shift)
         for i in (1, 2, 3)
         for ours, theirs, shift in (
-            ("frequency", "frequency", SHORT), ("bandwidth", "bandwidth", SHORT), ("level", "amplitudeLogRelF0", LONG)
-        )  # fmt: skip
+            ("frequency", "frequency", SHORT),
+            ("bandwidth", "bandwidth", SHORT),
+            ("level", "amplitudeLogRelF0", LONG),
+        )
     ),
     Descriptor("alpha_ratio", "alphaRatio", SHORT, sign=-1),
     Descriptor("hammarberg", "hammarbergIndex", SHORT),
@@ -71,7 +75,10 @@ DESCRIPTORS = (
     *(Descriptor(f"mfcc{i}", f"mfcc{i}", SHORT) for i in (1, 2, 3, 4)),
 )
 
-Tracks = dict[str, np.ndarray]  # [frames] by name, "voiced" among them
+VOICED_HERE = {*VOICED, "alpha_ratio", "hammarberg", "slope_0_500", "slope_500_1500"}  # compared in voiced frames
+NO_LEVEL_DB = -200.0  # openSMILE's -201 says that it has no formant's level
+
+Tracks = dict[str, np.ndarray]  # [frames] by name, NaN where there is none, "voiced" among them
 
 
 class Clip(NamedTuple):
@@ -124,13 +131,19 @@ def make_smile() -> Callable[[np.ndarray, int], tuple[Tracks, dict[str, float]]]
             return found
 
         tracks = {d.ours: d.sign * placed(columns[d.smile], d.shift) for d in DESCRIPTORS}
+        for name in VOICED:
+            tracks[name] = np.where((tracks[name] == 0) | (tracks[name] < NO_LEVEL_DB), np.nan, tracks[name])
         return tracks | {"voiced": np.nan_to_num(tracks["log_f0"]) > 0}, dict(high.process_signal(y, RATE_HZ).iloc[0])
 
     return smile
 
 
 def praat(y: np.ndarray, frames: int) -> Tracks:
-    """Praat's tracks at our frames; NaN where it has none. Its own defaults but for the range of pitch and a frame every 10 ms."""
+    """Praat's tracks at our frames, by its own defaults but for the range of pitch and a frame every 10 ms.
+
+    Levels of harmonics, which Praat has no command for, are read off a Fourier transform at multiples of Praat's pitch and
+    near Praat's formants.
+    """
     sound, step = parselmouth.Sound(y.astype(np.float64), RATE_HZ), HOP / RATE_HZ
     time = np.arange(frames) * step
     tracked = sound.to_pitch_ac(time_step=step, pitch_floor=FMIN_HZ, pitch_ceiling=FMAX_HZ)
@@ -147,7 +160,31 @@ def praat(y: np.ndarray, frames: int) -> Tracks:
         tracks[f"f{i}_bandwidth"] = np.array([formant.get_bandwidth_at_time(i, t) for t in time])
     tracks["jitter"] = np.array([parselmouth.praat.call(points, "Get jitter (local)", *local)])
     tracks["shimmer"] = np.array([parselmouth.praat.call([sound, points], "Get shimmer (local_dB)", *local, 1.6)])
-    return tracks | {"voiced": np.isfinite(tracks["log_f0"])}
+    return tracks | harmonics(y, f0_hz, tracks) | {"voiced": np.isfinite(tracks["log_f0"])}
+
+
+def harmonics(y: np.ndarray, f0_hz: np.ndarray, tracks: Tracks) -> Tracks:
+    """Levels of the second harmonic and of the strongest harmonic within a fifth of each formant, relative to the first, dB."""
+    n = 8 * N_FFT
+    padded, window = np.pad(y.astype(np.float64), N_FFT), np.hanning(N_FFT + 1)[:-1]
+    found = {name: np.full(len(f0_hz), np.nan) for name in ("h1_h2", "h1_a3", "f1_level", "f2_level", "f3_level")}
+    for t in np.flatnonzero(f0_hz > 0):
+        begin = t * HOP + N_FFT // 2
+        spectrum_db = 20 * np.log10(np.abs(np.fft.rfft(padded[begin : begin + N_FFT] * window, n)) + 1e-9)
+
+        def level(k: int, f0: float = f0_hz[t], spectrum_db: np.ndarray = spectrum_db) -> float:
+            low, high = ((k + side * 0.06) * f0 * n / RATE_HZ for side in (-1, 1))
+            return float(spectrum_db[int(low) : int(high) + 1].max())
+
+        first = level(1)
+        found["h1_h2"][t] = first - level(2)
+        for i in (1, 2, 3):
+            formant = tracks[f"f{i}_frequency"][t]
+            near = [k for k in range(1, int(0.9 * RATE_HZ / 2 / f0_hz[t])) if abs(k * f0_hz[t] - formant) <= 0.2 * formant]
+            if near:
+                found[f"f{i}_level"][t] = max(map(level, near)) - first
+        found["h1_a3"][t] = -found["f3_level"][t]
+    return found
 
 
 def _at(time: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -158,16 +195,25 @@ def _at(time: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(inside, values[np.clip(index, 0, len(known) - 1)], np.nan)
 
 
-def clips(manifest: str, count: int, seed: int) -> Iterator[Clip]:
-    """A random sample of a corpus, described by all three."""
+def clips(manifest: str, count: int, seed: int, keep: Path | None) -> Iterator[Clip]:
+    """A random sample of a corpus, described by all three; what is kept in a folder is not computed again."""
     found = corpora.load(manifest, corpora.EMOTIONS).utterances
     chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:count])
     smile = make_smile()
-    for utterance in (found[i] for i in chosen):
-        y = audio.mono(*audio.read(utterance.path, utterance.start_s, utterance.end_s), RATE_HZ)
+    for i in chosen:
+        kept = keep / f"{Path(manifest).stem}-{i}.pickle" if keep else None
+        if kept and kept.exists():
+            yield Clip(*pickle.loads(kept.read_bytes()))
+            continue
+        y = audio.mono(*audio.read(found[i].path, found[i].start_s, found[i].end_s), RATE_HZ)
         tracks, values = ours(y)
         frames = len(tracks["voiced"])
-        yield Clip(tracks, *(smile_of := smile(y, frames))[:1], praat(y, frames), values, smile_of[1])
+        theirs, their_values = smile(y, frames)
+        clip = Clip(tracks, theirs, praat(y, frames), values, their_values)
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(pickle.dumps(tuple(clip)))
+        yield clip
 
 
 def correlation(a: Any, b: Any) -> float:
@@ -182,19 +228,18 @@ def mean_of(tracks: Tracks, name: str) -> float:
     """Mean of a track over the frames that its program calls voiced, or over all where it is meaningful in all."""
     if len(tracks[name]) == 1:
         return float(tracks[name][0])
-    mask = np.isfinite(tracks[name]) & (tracks["voiced"] if name in VOICED else True)
+    mask = np.isfinite(tracks[name]) & (tracks["voiced"] if name in VOICED_HERE else True)
     return float(tracks[name][mask].mean()) if mask.any() else float("nan")
 
 
-def compared(found: list[Clip], name: str, theirs: Callable[[Clip], Tracks]) -> tuple[float, float, float]:
-    """Correlation of means over utterances; of frames, pooled, that both call voiced; median of ours less theirs, of the means."""
-    means = np.array([(mean_of(c.ours, name), mean_of(theirs(c), name)) for c in found])
-    difference = float(np.nanmedian(means[:, 0] - means[:, 1]))
-    if len(theirs(found[0])[name]) == 1:
-        return correlation(*means.T), float("nan"), difference
-    masks = [c.ours["voiced"] & theirs(c)["voiced"] if name in VOICED else np.ones(len(c.ours[name]), bool) for c in found]
-    frames = [np.concatenate([side(c)[name][m] for c, m in zip(found, masks, strict=True)]) for side in (lambda c: c.ours, theirs)]
-    return correlation(*means.T), correlation(*frames), difference
+def compared(found: list[Clip], name: str, one: Callable[[Clip], Tracks], other: Callable[[Clip], Tracks]) -> tuple[float, float]:
+    """Correlation of means over utterances, and of frames, of all utterances together, that both call voiced."""
+    means = [[mean_of(side(c), name) for c in found] for side in (one, other)]
+    if 1 in (len(one(found[0])[name]), len(other(found[0])[name])):
+        return correlation(*means), float("nan")
+    masks = [one(c)["voiced"] & other(c)["voiced"] if name in VOICED_HERE else slice(None) for c in found]
+    frames = [np.concatenate([side(c)[name][m] for c, m in zip(found, masks, strict=True)]) for side in (one, other)]
+    return correlation(*means), correlation(*frames)
 
 
 # openSMILE's suffixes, ours, and whether its value is relative to the mean.
@@ -258,27 +303,22 @@ def row(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def render(found: dict[str, list[Clip]]) -> str:
-    """Both tables in Markdown."""
-    names = list(found)
-    header = ["descriptor"]
-    for peer in ("openSMILE", "Praat"):
-        header += [f"{peer}, means, {name}" for name in names] + [f"{peer}, frames, {name}" for name in names]
-    lines = [row(*header), row("---", *["---:"] * (len(header) - 1))]
+def render(found: list[Clip]) -> str:
+    """Both tables of one corpus in Markdown."""
+    sides = {"ours": lambda c: c.ours, "openSMILE": lambda c: c.smile, "Praat": lambda c: c.praat}
+    pairs = (("ours", "openSMILE"), ("ours", "Praat"), ("openSMILE", "Praat"))
+    lines = [
+        row("descriptor", *(f"{a} ~ {b}, {what}" for a, b in pairs for what in ("means", "frames"))),
+        row("---", *["---:"] * 6),
+    ]
     for d in DESCRIPTORS:
-        smile = [compared(of, d.ours, lambda c: c.smile) for of in found.values()]
-        cells = [number(c[0]) for c in smile] + [number(c[1]) for c in smile]
-        if d.praat:
-            other = [compared(of, d.ours, lambda c: c.praat) for of in found.values()]
-            cells += [number(c[0]) for c in other] + [number(c[1]) for c in other]
-        else:
-            cells += ["–"] * 2 * len(names)
-        lines.append(row(f"`{d.ours}`", *cells))
-    lines += ["", row("functional of eGeMAPS", "ours", *names), row("---", "---", *["---:"] * len(names))]
-    first = next(iter(found.values()))[0]
-    for name, own, value in functional_pairs(list(first.smile_functionals)):
-        cells = [number(correlation([c.functionals[own] for c in of], [value(c.smile_functionals) for c in of])) for of in found.values()]
-        lines.append(row(f"`{name}`", f"`{own}`", *cells))
+        has = [name for name in sides if d.ours in sides[name](found[0])]
+        cells = [compared(found, d.ours, sides[a], sides[b]) if {a, b} <= {*has} else (np.nan, np.nan) for a, b in pairs]
+        lines.append(row(f"`{d.ours}`", *(number(value) for cell in cells for value in cell)))
+    lines += ["", row("functional of eGeMAPS", "ours", "ours ~ openSMILE"), row("---", "---", "---:")]
+    for name, own, value in functional_pairs(list(found[0].smile_functionals)):
+        r = correlation([c.functionals[own] for c in found], [value(c.smile_functionals) for c in found])
+        lines.append(row(f"`{name}`", f"`{own}`", number(r)))
     return "\n".join(lines)
 
 
@@ -287,12 +327,13 @@ def main() -> None:
     parser.add_argument("manifests", nargs="+", help="corpora: manifests or folders")
     parser.add_argument("--utterances", type=int, default=200, help="of each corpus, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the drawing")
+    parser.add_argument("--keep", type=Path, help="folder of what has been computed, to continue after an interruption")
     given = parser.parse_args()
-    found = {Path(m).stem: list(clips(m, given.utterances, given.seed)) for m in given.manifests}
     packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "opensmile", "praat-parselmouth"))
-    print(f"{datetime.date.today()}, {platform.machine()}, {packages} (Praat {parselmouth.PRAAT_VERSION}); "
-          f"{', '.join(f'{len(of)} utterances of {name}' for name, of in found.items())}, seed {given.seed}\n")  # fmt: skip
-    print(render(found))
+    print(f"{datetime.date.today()}, {platform.machine()}, {packages} (Praat {parselmouth.PRAAT_VERSION}), seed {given.seed}")
+    for manifest in given.manifests:
+        found = list(clips(manifest, given.utterances, given.seed, given.keep))
+        print(f"\n## {Path(manifest).stem}, {len(found)} utterances\n\n{render(found)}", flush=True)
 
 
 if __name__ == "__main__":

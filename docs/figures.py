@@ -42,9 +42,7 @@ def toy(key: jax.Array, degrees: float) -> tuple[jax.Array, jax.Array]:
 
 def dense(key: jax.Array, sizes: tuple[int, ...]) -> list[tuple[jax.Array, jax.Array]]:
     keys = jax.random.split(key, len(sizes))
-    return [
-        (jax.random.normal(k, (a, b)) * np.sqrt(2 / a), jnp.zeros(b)) for k, a, b in zip(keys, sizes, sizes[1:], strict=False)
-    ]
+    return [(jax.random.normal(k, (a, b)) * np.sqrt(2 / a), jnp.zeros(b)) for k, a, b in zip(keys, sizes, sizes[1:], strict=False)]
 
 
 def forward(layers: list[tuple[jax.Array, jax.Array]], x: jax.Array) -> jax.Array:
@@ -97,7 +95,9 @@ def draw_toy() -> Path:
         axes.set_title(f"{name}: {right:.0%} of the target right", fontsize=11, loc="left")
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.supxlabel("dots: source, labelled.  rings: target, whose labels nobody has.  shade: what the network answers", fontsize=9)
+    figure.supxlabel(
+        "dots: source, labelled.  rings: target, whose labels nobody has.  shade: what the network answers", fontsize=9
+    )
     return save(figure, FOLDER / "method-toy.png")
 
 
@@ -109,7 +109,9 @@ def box(axes: Axes, x: float, y: float, text: str, colour: str, width: float = 1
     axes.text(x, y, text, ha="center", va="center", fontsize=10)
 
 
-def arrow(axes: Axes, start: tuple[float, float], stop: tuple[float, float], colour: str, dashed: bool = False, bend: float = 0) -> None:
+def arrow(
+    axes: Axes, start: tuple[float, float], stop: tuple[float, float], colour: str, dashed: bool = False, bend: float = 0
+) -> None:
     axes.add_patch(
         FancyArrowPatch(start, stop, arrowstyle="-|>", mutation_scale=14, color=colour, linewidth=1.8, shrinkA=0, shrinkB=0,
                         linestyle=(0, (4, 3)) if dashed else "-", connectionstyle=f"arc3,rad={bend}")
@@ -146,11 +148,12 @@ def draw_flow() -> Path:
 def draw_co_training(data_dir: Path) -> Path:
     """How many of the target's labels are right after each step of co-training, on the demo corpus."""
     config = load_config("best", [("source", "demo:en"), ("target", "demo:zh")])
-    source, target = (
-        directions.load_domain(corpora.load(spec, config.emotions, data_dir), config, data_dir) for spec in (config.source, config.target)
-    )
+    corpus = [corpora.load(spec, config.emotions, data_dir) for spec in (config.source, config.target)]
+    corpus = [corpora.load(spec, config.emotions, data_dir) for spec in (config.source, config.target)]
+    source, target = (directions.load_domain(c, config, data_dir) for c in corpus)
     pair = directions.make_direction(source, target, config)
-    statistics = [np.asarray(f.values, np.float32).reshape(len(d.emotion), -1) for f, d in ((pair.source_frames, source), (pair.target_frames, target))]
+    both = ((pair.source_frames, source), (pair.target_frames, target))
+    statistics = [np.asarray(frames.values, np.float32).reshape(len(domain.emotion), -1) for frames, domain in both]
 
     def right(first: int, second: int) -> float:
         with config.unlocked():

@@ -109,6 +109,12 @@ def skeleton(line: str) -> str:
     return re.sub(r"(@ #|#|@)(, \1)+", r"\1", line)
 
 
+def written_as(block: Block) -> str | None:
+    """The file that a snippet is to be saved as, which its first line names in a comment."""
+    named = re.match(r"# (\w+\.py)\n", block.text) if block.language == "python" else None
+    return named[1] if named else None
+
+
 class Reached(BaseException):
     """The command line was understood and would now begin its work."""
 
@@ -179,7 +185,8 @@ def _python(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     script = ROOT / words[0]
     if script.is_file():
         return known_options(script, words[1:])
-    assert Path(words[0]).is_file(), f"{words[0]}: no such script"  # one that the page itself has written
+    written = {name for page in PAGES for block in blocks(page) if (name := written_as(block))}
+    assert words[0] in written, f"{words[0]}: no such script"
     return None
 
 
@@ -190,7 +197,8 @@ def known_options(script: Path, words: list[str]) -> None:
     known = {arg.value for call in adding for arg in call.args if isinstance(arg, ast.Constant)}
     for word in words:
         assert not word.startswith("--") or word.partition("=")[0] in known, f"{script.name} has no {word}"
-    assert any(str(k)[:1] != "-" for k in known) or not [w for w in words[:1] if not w.startswith("-")], f"{script.name} takes no {words[0]}"
+    positional = [word for word in words[:1] if not word.startswith("-")]
+    assert not positional or any(str(k)[:1] != "-" for k in known), f"{script.name} takes no {words[0]}"
 
 
 def _pytest(words: list[str]) -> None:

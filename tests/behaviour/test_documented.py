@@ -3,11 +3,10 @@
 Trainings get a tiny budget by overrides at their end. What a page shows as output must be printed, but for numbers and emotions.
 """
 
-import json
 import re
+import runpy
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from jdann import Recogniser, gradient_reversal
 from jdann.cli import main
 from jdann.configuration import base_config
 from jdann.corpora import demo
-from tests.behaviour.test_run import SMALL, arguments, read
-from tests.conftest import write_manifest, write_tones
-from tests.documented import ROOT, Block, Command, blocks, commands, expanded, optional, skeleton
+from tests.behaviour.test_run import SMALL, read
+from tests.conftest import write_manifest
+from tests.documented import ROOT, Block, Command, blocks, commands, expanded, optional, skeleton, written_as
 
 pytest_plugins = ["tests.serving"]
 
@@ -64,7 +63,9 @@ class Session:
     def _jdann(self, words: list[str]) -> None:
         words = expanded(words)
         name = words[0] if words and not words[0].startswith("-") else "train"
-        extra = [f"--config.{s}" for s in TINY] if name in TRAININGS else ["--sentences", "1"] if words[:2] == ["prepare", "demo"] else []
+        extra = [f"--config.{s}" for s in TINY] if name in TRAININGS else []
+        if words[:2] == ["prepare", "demo"]:
+            extra = ["--sentences", "1"]
         try:
             main([*words, *extra])
             self.status = 0
@@ -74,7 +75,8 @@ class Session:
     def _python(self, words: list[str]) -> None:
         if words[0] == "run.py":
             return self._jdann(words[1:])
-        self.status = subprocess.run([sys.executable, *words]).returncode  # a script that the page has written
+        runpy.run_path(words[0], run_name="__main__")  # a script that the page has written
+        self.status = 0
         return None
 
     def _echo(self, words: list[str]) -> None:
@@ -89,7 +91,7 @@ class Session:
         print("\n".join(Path(words[-1]).read_text().splitlines()[: int(words[0].removeprefix("-")) if len(words) > 1 else 10]))
 
     def _ls(self, words: list[str]) -> None:
-        print("  ".join(sorted(path.name for word in words for path in Path(word).iterdir())))
+        print("  ".join(sorted(path.name for word in words for path in Path(word).iterdir() if not path.name.startswith("."))))
 
     def _curl(self, words: list[str]) -> None:
         if self.port is None or shutil.which("curl") is None:
@@ -113,10 +115,9 @@ def follow(page: Path, session: Session) -> None:
 
 
 def execute(block: Block, namespace: dict) -> None:
-    """Runs a snippet; where its first line is a comment that names a file, it is also written there."""
-    named = re.match(r"# (\w+\.py)", block.text)
-    if named:
-        Path(named[1]).write_text(block.text)
+    """Runs a snippet, or saves it where it names a file to be saved as."""
+    if name := written_as(block):
+        Path(name).write_text(block.text)
         return
     exec(compile("\n" * block.line + block.text, str(block.page), "exec"), namespace)
 
