@@ -78,7 +78,9 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
             raise InputError(f"jdann {command}: {message}; see jdann {command} --help")
 
     parser = Parser(prog=f"jdann {command}", description=description, allow_abbrev=False)
-    parser.add_argument("--data-dir", type=Path, help="where prepared corpora and cached features live; default: $TFDS_DATA_DIR or ~/tensorflow_datasets")
+    parser.add_argument(
+        "--data-dir", type=Path, help="of prepared corpora and cached features; default: $TFDS_DATA_DIR or ~/tensorflow_datasets"
+    )
     return parser
 
 
