@@ -16,7 +16,7 @@ import optax
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from jdann import corpora, directions, gradient_reversal
+from jdann import corpora, directions, domains, gradient_reversal
 from jdann.configuration import load_config
 from jdann.methods.co_training import co_training
 from jdann.report.figures import DOMAIN_COLOURS, empty, save, tidy
@@ -164,7 +164,7 @@ def draw_co_training(data_dir: Path) -> Path:
     source, target = (directions.load_domain(c, config, data_dir) for c in corpus)
     pair = directions.make_direction(source, target, config)
     both = ((pair.source_frames, source), (pair.target_frames, target))
-    statistics = [np.asarray(frames.values, np.float32).reshape(len(domain.emotion), -1) for frames, domain in both]
+    statistics = [domains.vectors(frames, np.arange(len(domain.emotion))) for frames, domain in both]
 
     def right(first: int, second: int) -> float:
         rounds = [("co_training.rounds_first", str(first)), ("co_training.rounds", str(second))]
