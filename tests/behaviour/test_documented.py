@@ -3,6 +3,7 @@
 Trainings get a tiny budget by overrides at their end. What a page shows as output must be printed, but for numbers and emotions.
 """
 
+import itertools
 import re
 import runpy
 import shutil
@@ -100,15 +101,14 @@ class Session:
         print(subprocess.run(["curl", "-s", *url], capture_output=True, text=True, check=True).stdout)
 
 
-def follow(page: Path, session: Session) -> None:
+def follow(page: Path, session: Session, **namespace) -> None:
     """Runs all commands and snippets of a page in order; a failing command must be one whose status the page shows."""
-    namespace: dict = {}
     for block in blocks(page):
         if block.language == "python":
             execute(block, namespace)
             continue
         typed = list(commands(block)) if block.language in ("bash", "console") else []
-        for command, after in zip(typed, [*typed[1:], None], strict=True):
+        for command, after in itertools.zip_longest(typed, typed[1:]):
             session.run(command)
             if after is None or not after.text.startswith("echo"):
                 assert session.status == 0, f"{command.name}: {command.text}: exit status {session.status}"
@@ -180,9 +180,14 @@ def test_serve(session, server):
     follow(ROOT / "docs/serve.md", session)
 
 
-def test_python_of_the_readme(session):
+def readme_names() -> dict:
+    """What the README's snippet takes for granted."""
     audio = np.random.default_rng(0).normal(size=16000).astype(np.float32)
-    namespace = {"audio": audio, "representation": audio[:8], "strength": 0.3, "discriminator_loss": lambda x: (x**2).sum()}
+    return {"audio": audio, "representation": audio[:8], "strength": 0.3, "discriminator_loss": lambda x: (x**2).sum()}
+
+
+def test_python_of_the_readme(session):
+    namespace = readme_names()
     for block in snippets(ROOT / "README.md"):
         execute(block, namespace)
     assert namespace["mel"].shape == (128, 63) and namespace["gradient_reversal"] is gradient_reversal
@@ -225,7 +230,7 @@ def test_predict(session, tones):
 @pytest.mark.slow
 def test_sweep(session, tones):
     write_corpora(("ravdess.csv", "casia.csv"), tones)
-    follow(ROOT / "docs/sweep.md", session)
+    follow(ROOT / "docs/sweep.md", session, config=base_config())
 
 
 @pytest.mark.slow
@@ -239,7 +244,7 @@ def test_readme(session, tones):
     shutil.copytree(tones[1].parent, "calls")
     write_what_predict_names()
     page = ROOT / "README.md"
-    follow(page, session)
+    follow(page, session, **readme_names())
     spans = re.findall(r"`((?:jdann|python run\.py) [^`]+)`", page.read_text())
     found = [Command(page, 0, text) for text in spans if len(text.split()) > 2]
     assert len(found) > 10
