@@ -1,4 +1,4 @@
-"""The command line: `jdann [train]`, `prepare`, `corpora`, `evaluate`, `report`. `run.py` is the same program."""
+"""The command line, `jdann COMMAND`; `jdann --help` lists them. `run.py` is the same program."""
 
 import argparse
 import errno
@@ -78,7 +78,9 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
             raise InputError(f"jdann {command}: {message}; see jdann {command} --help")
 
     parser = Parser(prog=f"jdann {command}", description=description, allow_abbrev=False)
-    parser.add_argument("--data-dir", type=Path, help="where prepared corpora and cached features live; default: TFDS's own")
+    parser.add_argument(
+        "--data-dir", type=Path, help="of prepared corpora and cached features; default: $TFDS_DATA_DIR or ~/tensorflow_datasets"
+    )
     return parser
 
 
@@ -330,14 +332,21 @@ def _tune(arguments: list[str]) -> None:
 
 def _help(arguments: list[str]) -> None:
     del arguments
-    print(__doc__)
-    print("""
-  jdann [train] --config configs/en2zh.py [--config.KEY=VALUE ...] [--workdir DIR] [--resume | --overwrite]
-  jdann prepare esd FOLDER | demo           jdann corpora [CORPUS ...]           jdann evaluate WORKDIR [--target CORPUS]
-  jdann sweep --config NAME --strengths 0,0.3,1    jdann tune --config NAME [--storage URL] [--workers N]
-  jdann report WORKDIR ... [--output FILE]  jdann serve WORKDIR [--host ADDRESS] [--port N]
+    print("""jdann: train a speech emotion recogniser for a language in which nobody has labelled anything
 
-Each command explains itself: jdann train --help""")
+  jdann corpora [CORPUS ...]                 what corpora hold: a folder, a csv, esd:en, demo:zh
+  jdann prepare esd FOLDER | demo            once, before ESD or the demo corpus is used
+  jdann [train] --config NAME [--config.KEY=VALUE ...] [--workdir DIR] [--resume | --overwrite]
+  jdann evaluate WORKDIR [--target CORPUS]   scores a finished run again, or on another corpus
+  jdann sweep --config NAME --strengths 0,0.3,1       a grid with several seeds, in one program
+  jdann tune --config NAME [--workers N]     a search by Optuna, without target labels
+  jdann predict WORKDIR FILE ... [--csv OUT] [--timeline]
+  jdann report WORKDIR ... [--output FILE]   one page of a run, or of several side by side
+  jdann serve WORKDIR [--port N]             a web page with a microphone, and a JSON endpoint
+  jdann export WORKDIR FILE                  the recogniser as one file
+
+Each command explains itself: jdann train --help. NAME is a config file, or base, best, en2zh, zh2en, poster or tune_poster.
+All keys of a config, with default and unit: jdann/configs/base.py, or configs/base.py in a checkout.""")
 
 
 def _print_table(results: dict[str, Any]) -> None:

@@ -352,6 +352,7 @@ def baseline_predictions(direction: Direction, config: Any) -> np.ndarray | None
     """The SVM's predictions [n] of the target, or None where the recipe has no frames to take statistics of."""
     if direction.bins == 1:
         return None
+    log.info("%s: support vector machine on utterance statistics, the row to beat", direction.name)
     names = make_recipe(config.features, config.audio.sample_rate_hz).bins
     columns = [i for i, name in enumerate(names) if name != "voicing"]
 

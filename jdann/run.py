@@ -166,7 +166,6 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
         diagnostics.append(of | {"a_distance": None if within else evaluation.a_distance(*outcome.representation, seed=0)})
     if config.baseline:
         for direction in directions:
-            log.info("%s: support vector machine on utterance statistics, the row to beat", direction.name)
             predicted = experiment.baseline_predictions(direction, config)
             if predicted is None:
                 continue
