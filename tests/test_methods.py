@@ -157,6 +157,7 @@ def test_strength_zero_is_source_only_and_compiles_nothing_anew(name):
     program, toy = program_of(name), make_toy()
     trained(name)
     compiled = [epoch._cache_size() for epoch in program.train.epochs]
+    assert compiled == [1] * len(compiled)  # one program for all epochs of a phase
     found = fit(program, toy, WITHOUT).state.params
     assert [epoch._cache_size() for epoch in program.train.epochs] == compiled
     of_risk = [sum(update.source_risk for update in phase.updates) for phase in program.train.method.phases]

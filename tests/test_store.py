@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ml_collections import FrozenConfigDict
 
 from jdann import corpora
 from jdann.configuration import base_config
@@ -46,3 +47,12 @@ def test_found_again_and_mended_where_damaged(extracted, tmp_path, monkeypatch):
         (folder / name).write_bytes((folder / name).read_bytes()[:-3])
         np.testing.assert_array_equal(extracted().values, first)
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [folder.name]
+
+
+def test_the_corpora_of_a_run_share_one_program(tones, tmp_path):
+    config = base_config()
+    for manifest in tones:
+        corpus = corpora.load(str(manifest), EMOTIONS, tmp_path)
+        store.extract(corpus, config.features, config.audio, tmp_path / "cache")
+    _, program = store._program(FrozenConfigDict(config.features), config.audio.sample_rate_hz)
+    assert program._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]

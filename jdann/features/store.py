@@ -9,17 +9,19 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import FrozenConfigDict
 
 from jdann import audio
 from jdann.corpora import fingerprint
 from jdann.corpora.index import Corpus, Skipped, Utterance
-from jdann.features.recipe import Recipe, make_recipe
+from jdann.features.recipe import Extract, Recipe, make_recipe
 from jdann.progress import track
 
 _BATCH = 32  # clips in one call of the recipe
@@ -64,7 +66,7 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
     Returns:
       The features of every utterance that could be decoded.
     """
-    recipe = make_recipe(features_config, audio_config.sample_rate_hz)
+    recipe, program = _program(FrozenConfigDict(features_config), audio_config.sample_rate_hz)
     recipe_keys = {name: value for name, value in features_config.items() if name != "normalise"}
     key = json.dumps([_VERSION, fingerprint(corpus), recipe_keys, audio_config.to_dict()], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:20]
@@ -79,7 +81,7 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
     partial = cache / f"{_PARTIAL}{folder.name}-{os.getpid()}"
     try:
         partial.mkdir(exist_ok=True)
-        _write(partial, corpus, recipe, audio_config)
+        _write(partial, corpus, recipe, program, audio_config)
         try:
             partial.rename(folder)
         except OSError:
@@ -88,6 +90,13 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
         return _read(folder, corpus, len(recipe.bins))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@lru_cache(maxsize=2)
+def _program(features_config: FrozenConfigDict, sample_rate_hz: int) -> tuple[Recipe, Extract]:
+    """A recipe and its jitted function: all corpora of a run share them, and what they have compiled."""
+    recipe = make_recipe(features_config, sample_rate_hz)
+    return recipe, jax.jit(recipe.extract)
 
 
 def _sweep(cache: Path) -> None:
@@ -110,12 +119,11 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     return FeatureSet(utterances, path, bins, start, length, duration_s, cut, (*corpus.skipped, *skipped))
 
 
-def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> None:
+def _write(folder: Path, corpus: Corpus, recipe: Recipe, program: Extract, audio_config: Any) -> None:
     n = len(corpus.utterances)
     start, length, duration_s = np.zeros(n, np.int64), np.zeros(n, np.int32), np.zeros(n, np.float32)
     reasons: list[tuple[int, str]] = []
     rows = cut = 0
-    recipe_jit = jax.jit(recipe.extract)
     with (folder / "values.f32").open("wb") as file:
         for indices, clips in _buckets(corpus, audio_config, reasons, recipe.sample_rate_hz):
             samples = np.zeros((_BATCH, clips[0][1]), np.float32)
@@ -124,7 +132,7 @@ def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> N
                 samples[row, : len(clip.samples)] = clip.samples
                 sizes[row] = len(clip.samples)
                 cut += clip.cut
-            features, frames = recipe_jit(jnp.asarray(samples), jnp.asarray(sizes))
+            features, frames = program(jnp.asarray(samples), jnp.asarray(sizes))
             vector = features.shape[2] == 1  # [batch, values, 1]: stored as one row of all values
             for row, i in enumerate(indices):
                 x = np.asarray(features[row]).reshape(-1, len(recipe.bins))
