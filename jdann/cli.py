@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jax
+
 from jdann.errors import DivergenceError, InputError
 
 COMMANDS = ("train", "prepare", "corpora", "evaluate", "sweep", "tune", "report", "predict", "export", "serve")
@@ -364,8 +366,11 @@ def _print(renderable: Any) -> None:
 def _set_up() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jdann" / "xla"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))  # compiled programs are found again by the next run
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    defaults = {"jax_compilation_cache_dir": str(cache), "jax_persistent_cache_min_compile_time_secs": "0.2"}
+    for option, value in defaults.items():  # compiled programs are found again by the next run
+        chosen = os.environ.setdefault(option.upper(), value)  # for the processes that this one starts
+        if chosen == value:  # JAX, which came with this package, has read its environment before
+            jax.config.update(option, float(value) if option.endswith("secs") else value)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers[:] = [handler]

@@ -1,16 +1,22 @@
 """Co-training: the discriminant against scikit-learn, and what two views do that one cannot."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from jdann import fitting
 from jdann.configuration import base_config
+from jdann.domains import Frames
 from jdann.errors import InputError
 from jdann.features.prosodic_statistics import PROSODIC
 from jdann.methods import discriminant, make_method
 from jdann.methods.self_training import prior_among
+from jdann.protocol import Split
+from jdann.training import Data
 
 CLASSES, FIRST, REST = 3, len(PROSODIC), 40
 
@@ -106,3 +112,24 @@ def test_a_class_that_the_source_lacks_is_given_to_nobody(prior):
     labels = make_method("co_training", base).label(jax.random.key(0), source[rows], jnp.asarray(emotion[rows]), target)
     assert np.isfinite(labels).all() and labels[:, 1].max() < 1e-3
     assert (labels.argmax(1) == hidden)[hidden != 1].mean() > 0.7
+
+
+def test_folds_of_one_size_are_labelled_by_one_program():
+    traces = []
+
+    def label(key, source, emotion, target):
+        traces.append(len(target))
+        return target[:, :CLASSES] + emotion[0]
+
+    n, values = 9, 4
+    rows = np.random.default_rng(0).normal(size=(n * values, 1)).astype(np.float16)
+    frames = Frames(rows, np.arange(n, dtype=np.int32) * values, np.full(n, values, np.int32))
+    data = Data(frames, jnp.arange(n, dtype=jnp.int32), jnp.zeros(n, jnp.int32), frames)
+    train, keys = SimpleNamespace(method=SimpleNamespace(label=label)), jax.random.split(jax.random.key(0), 2)
+    for fold in (np.arange(6), np.arange(3, 9)):
+        split = Split("fold", fold, fold[:0], fold, fold)
+        task = fitting.Task("toy", split, data, np.zeros(n, int), 6, (0, 0, 0), bytes(16))
+        found = fitting._labelled(train, task, keys)  # pyright: ignore[reportArgumentType]
+        expected = rows.reshape(n, values)[fold, :CLASSES].astype(np.float32) + fold[0]
+        np.testing.assert_allclose(found, np.stack([expected] * 2))
+    assert traces == [6]

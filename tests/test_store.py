@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from ml_collections import FrozenConfigDict
 
 from jdann import audio, corpora
 from jdann.configuration import base_config
@@ -121,3 +122,12 @@ def test_a_killed_run_loses_only_what_was_not_on_disk(tmp_path):
     with Journal(tmp_path, 1) as journal:
         assert list(journal.entries) == [0]
     assert (tmp_path / "values.f32").stat().st_size == 20
+
+
+def test_the_corpora_of_a_run_share_one_program(tones, tmp_path):
+    config = base_config()
+    for manifest in tones:
+        corpus = corpora.load(str(manifest), EMOTIONS, tmp_path)
+        store.extract(corpus, config.features, config.audio, tmp_path / "cache")
+    _, program = store._program(FrozenConfigDict(config.features), config.audio.sample_rate_hz)
+    assert program._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]

@@ -11,18 +11,20 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import FrozenConfigDict
 
 from jdann import audio
 from jdann.corpora import fingerprint
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.features.journal import Journal
-from jdann.features.recipe import Recipe, make_recipe
+from jdann.features.recipe import Extract, Recipe, make_recipe
 from jdann.progress import track
 
 _BATCH = 32  # clips in one call of the recipe
@@ -70,7 +72,7 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
     Returns:
       The features of every utterance that could be decoded.
     """
-    recipe = make_recipe(features_config, audio_config.sample_rate_hz)
+    recipe, program = _program(FrozenConfigDict(features_config), audio_config.sample_rate_hz)
     recipe_keys = {name: value for name, value in features_config.items() if name != "normalise"}
     key = json.dumps([_VERSION, fingerprint(corpus), recipe_keys, audio_config.to_dict()], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:20]
@@ -84,7 +86,7 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
     _sweep(cache)
     with _partial(cache, folder.name) as partial:
         if not folder.exists():  # a run that computed the same may have ended just now
-            _write(partial, corpus, recipe, audio_config)
+            _write(partial, corpus, recipe, program, audio_config)
         try:
             partial.rename(folder)
         except OSError:
@@ -124,6 +126,13 @@ def _locked(file: IO[str]) -> bool:
     return True
 
 
+@lru_cache(maxsize=2)
+def _program(features_config: FrozenConfigDict, sample_rate_hz: int) -> tuple[Recipe, Extract]:
+    """A recipe and its jitted function: all corpora of a run share them, and what they have compiled."""
+    recipe = make_recipe(features_config, sample_rate_hz)
+    return recipe, jax.jit(recipe.extract)
+
+
 def _sweep(cache: Path) -> None:
     """Removes what killed runs left half done long ago."""
     for partial in cache.glob(f"{_PARTIAL}*"):
@@ -148,11 +157,11 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     return FeatureSet(utterances, path, bins, start, length, duration_s, cut, (*corpus.skipped, *skipped))
 
 
-def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> None:
+def _write(folder: Path, corpus: Corpus, recipe: Recipe, program: Extract, audio_config: Any) -> None:
     with Journal(folder, len(recipe.bins)) as journal:
         if journal.entries:
             log.info("%s: %d of %d utterances are there already", corpus.name, len(journal.entries), len(corpus.utterances))
-        _compute(journal, corpus, recipe, audio_config)
+        _compute(journal, corpus, recipe, program, audio_config)
         entries = sorted(journal.entries.items())
     kept = [(i, entry) for i, entry in entries if entry.length]
     (folder / "skipped.json").write_text(json.dumps([(i, entry.reason) for i, entry in entries if not entry.length]))
@@ -167,9 +176,8 @@ def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> N
     (folder / "journal.jsonl").unlink()
 
 
-def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, audio_config: Any) -> None:
+def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, program: Extract, audio_config: Any) -> None:
     """Features of the utterances that the journal does not have. While a batch is computed the one before is written."""
-    recipe_jit = jax.jit(recipe.extract)
     ahead: deque[tuple[_Batch, tuple[jax.Array, jax.Array]]] = deque()
 
     def finish() -> None:
@@ -189,7 +197,7 @@ def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, audio_config: Any
         for row, clip in enumerate(batch.clips):
             samples[row, : len(clip.samples)] = clip.samples
             length[row] = len(clip.samples)
-        ahead.append((batch, recipe_jit(jnp.asarray(samples), jnp.asarray(length))))
+        ahead.append((batch, program(jnp.asarray(samples), jnp.asarray(length))))
         if len(ahead) > _AHEAD:
             finish()
     while ahead:
