@@ -1,5 +1,7 @@
 """The encoders' layers beside XLA's operations and NumPy on the valid frames alone."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,6 +87,22 @@ def test_convolution_has_second_derivatives(precision):
 
     for ours, theirs in zip(*map(penalty, (convolution.convolution_as_product, convolution.convolution_as_primitive)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=(1e-5 if precision == "float32" else 1e-2) * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("window, strides", [((5,), (1,)), ((3, 3), (2, 2)), ((1, 1), (1, 1))])
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere it is XLA's own convolution")
+def test_every_product_of_a_step_has_the_form_that_the_cpu_library_takes(window, strides):
+    x, kernel = draw(2, *(8,) * len(window), 16), draw(*window, 16, 32)
+
+    def loss(x, kernel):
+        return jnp.sin(convolution.convolution(x, kernel, strides, "mixed")).sum()
+
+    text = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel).compile().as_text()
+    kinds = dict(re.findall(r"%?([\w.-]+) = (\w+)\[", text))
+    products = re.findall(r" dot\(%?([\w.-]+), %?([\w.-]+)\), lhs_contracting_dims=\{(\d)\}, rhs_contracting_dims=\{(\d)\}", text)
+    assert len(products) >= 3  # value, gradient of x, gradient of the kernel
+    for *operands, of_left, of_right in products:
+        assert (of_left, of_right) == ("1", "0") and [kinds[name] for name in operands] == ["bf16", "bf16"]
 
 
 def test_convolution_batches_over_kernels():

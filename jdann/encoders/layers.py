@@ -60,30 +60,28 @@ def frame_mask(length: jax.Array, x: jax.Array) -> jax.Array:
     return mask.reshape(mask.shape + (1,) * (x.ndim - 2))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _normalised(
-    x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+@jax.custom_vjp
+def _normalised(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Batch norm by the batch's own statistics, zero where the mask is False: the result, the mean and the biased variance."""
-    return _normalised_forward(x, mask, scale, bias, epsilon)[0]
+    return _normalised_forward(x, mask, scale, bias)[0]
 
 
-def _normalised_forward(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> Any:
+def _normalised_forward(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array) -> Any:
     count = mask.sum() * (x.size / (mask.size * x.shape[-1]))  # of the values of a channel
     axes = tuple(range(x.ndim - 1))
     mean = jnp.where(mask, x, 0.0).sum(axes) / count
     # E[x^2] - E[x]^2, the "fast" variance, is rounding noise where the mean is far from zero.
     variance = jnp.where(mask, jnp.square(x - mean), 0.0).sum(axes) / count
-    y = jnp.where(mask, (x - mean) * (lax.rsqrt(variance + epsilon) * scale) + bias, 0.0)
+    y = jnp.where(mask, (x - mean) * (lax.rsqrt(variance + EPSILON) * scale) + bias, 0.0)
     return (y, mean, variance), (x, mask, scale, mean, variance, count)
 
 
-def _normalised_backward(epsilon: float, saved: Any, gradients: Any) -> Any:
+def _normalised_backward(saved: Any, gradients: Any) -> Any:
     # Ioffe and Szegedy (2015), section 3: the gradient through mean and variance takes its mean and its part along x away.
     # Automatic differentiation reads and writes x several times more. No loss depends on the statistics themselves.
     x, mask, scale, mean, variance, count = saved
     gradient = jnp.where(mask, gradients[0], 0.0)
-    inverse = lax.rsqrt(variance + epsilon)
+    inverse = lax.rsqrt(variance + EPSILON)
     axes = tuple(range(x.ndim - 1))
     of_bias = gradient.sum(axes)
     of_scale = (gradient * (x - mean)).sum(axes) * inverse
@@ -112,7 +110,7 @@ class BatchNorm(nn.Module):
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
             return jnp.where(mask, (x - mean.value) * (lax.rsqrt(variance.value + EPSILON) * scale) + bias, 0.0)
-        y, *found = _normalised(x, mask, scale, bias, EPSILON)
+        y, *found = _normalised(x, mask, scale, bias)
         if not self.is_initializing():
             for running, of_batch in zip((mean, variance), found, strict=True):
                 running.value = MOMENTUM * running.value + (1 - MOMENTUM) * lax.stop_gradient(of_batch)
