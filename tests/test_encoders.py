@@ -236,5 +236,8 @@ def test_make_encoder_reads_the_config():
     assert make_encoder(encoder_config("resnet50")) == ResNet((3, 4, 6, 3), 64, 0.1)
     with pytest.raises(InputError, match=f"'vgg' is unknown; choose one of {', '.join(ENCODERS)}"):
         make_encoder(encoder_config("vgg"))
+    assert make_encoder(encoder_config("conv1d"), "mixed") == Conv1d((8, 8), 3, (2, 1), 0.1, "mixed")
+    with pytest.raises(InputError, match="config.precision is 'bf16'; choose one of float32, mixed"):
+        make_encoder(encoder_config("conv1d"), "bf16")
     with pytest.raises(InputError, match="one entry a layer"):
         make_encoder(encoder_config("conv1d", strides=(2,)))

@@ -1,12 +1,15 @@
 """The encoders' layers beside XLA's operations and NumPy on the valid frames alone."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax import lax
 
-from jdann.encoders import layers
+from jdann.encoders import convolution, layers
 from jdann.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -41,19 +44,71 @@ def test_convolution_equals_xla_in_value_and_gradients(spatial, window, strides)
 
     @jax.jit
     def compare(x, kernel):
-        value, pull = jax.vjp(lambda x, kernel: layers.convolution_as_product(x, kernel, strides), x, kernel)
+        value, pull = jax.vjp(lambda x, kernel: convolution.convolution_as_product(x, kernel, strides, "float32"), x, kernel)
         expected, expected_pull = jax.vjp(reference, x, kernel)
-        elsewhere = layers.convolution_as_primitive(x, kernel, strides)
+        elsewhere = convolution.convolution_as_primitive(x, kernel, strides, "float32")
         return (value, *pull(weight), elsewhere), (expected, *expected_pull(weight), expected)
 
     for ours, theirs in zip(*compare(x, kernel), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("spatial, window, strides", CONVOLUTIONS)
+def test_mixed_convolution_is_that_of_rounded_operands(spatial, window, strides):
+    x, kernel = draw(2, *spatial, 3), draw(*window, 3, 4)
+    weight = draw(2, *(-(-n // s) for n, s in zip(spatial, strides, strict=True)), 4)
+
+    def exact(x, kernel):
+        return convolution.convolution_as_primitive(x, kernel, strides, "float32")
+
+    @jax.jit
+    def compare(x, kernel):
+        value, pull = jax.vjp(lambda x, kernel: convolution.convolution_as_product(x, kernel, strides, "mixed"), x, kernel)
+        rounded = [a.astype(jnp.bfloat16).astype(jnp.float32) for a in (x, kernel, weight)]
+        expected, expected_pull = jax.vjp(exact, *rounded[:2])
+        return (value, *pull(weight)), (expected, *expected_pull(rounded[2]))
+
+    for ours, theirs in zip(*compare(x, kernel), strict=True):
+        assert ours.dtype == jnp.float32
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", convolution.PRECISIONS)
+def test_convolution_has_second_derivatives(precision):
+    # As virtual adversarial methods and gradient penalties take them; summing the gradient's square reaches every product.
+    x, kernel = draw(2, 9, 3), draw(5, 3, 4)
+
+    def penalty(form):
+        def of(x, kernel):
+            gradients = jax.grad(lambda x, kernel: jnp.square(form(x, kernel, (2,), precision)).sum(), (0, 1))(x, kernel)
+            return sum(jnp.square(g).sum() for g in gradients) / 1e4
+
+        return jax.jit(jax.grad(of, (0, 1)))(x, kernel)
+
+    for ours, theirs in zip(*map(penalty, (convolution.convolution_as_product, convolution.convolution_as_primitive)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=(1e-5 if precision == "float32" else 1e-2) * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("window, strides", [((5,), (1,)), ((3, 3), (2, 2)), ((1, 1), (1, 1))])
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere it is XLA's own convolution")
+def test_every_product_of_a_step_has_the_form_that_the_cpu_library_takes(window, strides):
+    x, kernel = draw(2, *(8,) * len(window), 16), draw(*window, 16, 32)
+
+    def loss(x, kernel):
+        return jnp.sin(convolution.convolution(x, kernel, strides, "mixed")).sum()
+
+    text = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel).compile().as_text()
+    kinds = dict(re.findall(r"%?([\w.-]+) = (\w+)\[", text))
+    products = re.findall(r" dot\(%?([\w.-]+), %?([\w.-]+)\), lhs_contracting_dims=\{(\d)\}, rhs_contracting_dims=\{(\d)\}", text)
+    assert len(products) >= 3  # value, gradient of x, gradient of the kernel
+    for *operands, of_left, of_right in products:
+        assert (of_left, of_right) == ("1", "0") and [kinds[name] for name in operands] == ["bf16", "bf16"]
+
+
 def test_convolution_batches_over_kernels():
     x, kernels = draw(2, 8, 3), draw(3, 5, 3, 4)
-    batched = jax.vmap(lambda kernel: layers.convolution(x, kernel, (2,)))(kernels)
-    one_by_one = jnp.stack([layers.convolution_as_primitive(x, kernel, (2,)) for kernel in kernels])
+    batched = jax.vmap(lambda kernel: convolution.convolution(x, kernel, (2,)))(kernels)
+    one_by_one = jnp.stack([convolution.convolution_as_primitive(x, kernel, (2,), "float32") for kernel in kernels])
     np.testing.assert_allclose(batched, one_by_one, rtol=1e-4, atol=1e-4)
 
 
@@ -80,6 +135,32 @@ def test_batch_norm_is_that_of_the_valid_frames(bins):
         for clip, n in enumerate(length):
             np.testing.assert_allclose(got[clip, :n], expected[clip, :n], rtol=1e-4, atol=1e-4)
             assert not np.any(got[clip, n:])
+
+
+@pytest.mark.parametrize("bins", [(), (3,)])
+def test_batch_norm_has_the_gradients_of_plain_flax_on_the_valid_frames(bins):
+    length = np.array([6, 1, 4])
+    x, weight = draw(3, 6, *bins, 2) * 3 + 10, draw(3, 6, *bins, 2)
+    valid = np.arange(6) < length[:, None]
+    scale, bias = jnp.float32([2, 0.5]), jnp.float32([-1, 3])
+    plain = nn.BatchNorm(use_running_average=False, epsilon=1e-5, use_fast_variance=False)
+    ours = layers.MaskedBatchNorm()
+    statistics = {"mean": jnp.zeros(2), "var": jnp.ones(2)}
+
+    def masked(x, scale, bias):
+        variables = {"params": {"BatchNorm_0": {"scale": scale, "bias": bias}}, "batch_stats": {"BatchNorm_0": statistics}}
+        y, _ = ours.apply(variables, x, length, True, mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(y) * weight)
+
+    def packed(x, scale, bias):
+        variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": statistics}
+        y, _ = plain.apply(variables, x[valid], mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(y) * weight[valid])
+
+    found, expected = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (masked, packed))
+    assert not np.any(np.asarray(found[0])[~valid])
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_statistics_pool_is_numpys_on_the_valid_frames():

@@ -5,6 +5,7 @@ from typing import Any
 from flax import linen as nn
 
 from jdann.encoders.conv1d import conv1d
+from jdann.encoders.convolution import check_precision
 from jdann.encoders.mlp import mlp
 from jdann.encoders.resnet import resnet50
 from jdann.errors import InputError
@@ -12,19 +13,22 @@ from jdann.errors import InputError
 ENCODERS = {"conv1d": conv1d, "resnet50": resnet50, "mlp": mlp}
 
 
-def make_encoder(config: Any) -> nn.Module:
+def make_encoder(config: Any, precision: str = "float32") -> nn.Module:
     """Makes the encoder that a config names.
 
     Args:
       config: `config.encoder`: `name`, a key of `ENCODERS`, and the keys that the encoder reads.
+      precision: `config.precision` in training, "float32" or "mixed" (bfloat16 products, summed in float32); a trained
+        encoder is used in float32.
 
     Returns:
       A linen module: `apply(variables, features [batch, frames, bins], length [batch], train)` returns a dictionary of
       `representation` [batch, d] and named intermediates; its variables are `params` and `batch_stats`.
 
     Raises:
-      InputError: there is no such encoder, or its keys do not fit together.
+      InputError: there is no such encoder or precision, or its keys do not fit together.
     """
     if config.name not in ENCODERS:
         raise InputError(f"encoder.name {config.name!r} is unknown; choose one of {', '.join(ENCODERS)}")
-    return ENCODERS[config.name](config)
+    check_precision(precision)
+    return ENCODERS[config.name](config, precision)

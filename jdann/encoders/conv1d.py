@@ -5,7 +5,8 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from jdann.encoders.layers import Convolution, MaskedBatchNorm, checked, statistics_pool, strided
+from jdann.encoders.convolution import Convolution, strided
+from jdann.encoders.layers import MaskedBatchNorm, checked, statistics_pool
 from jdann.errors import InputError
 
 
@@ -20,12 +21,14 @@ class Conv1d(nn.Module):
       kernel_size: in frames.
       strides: of each layer, in frames of the layer below.
       dropout: probability, 0 to 1, that an entry of the representation is dropped in training.
+      precision: of the convolutions' products, a key of `jdann.encoders.convolution.PRECISIONS`.
     """
 
     channels: tuple[int, ...]
     kernel_size: int
     strides: tuple[int, ...]
     dropout: float
+    precision: str = "float32"
 
     @nn.compact
     def __call__(self, features: jax.Array, length: jax.Array, train: bool) -> dict[str, jax.Array]:
@@ -47,7 +50,7 @@ class Conv1d(nn.Module):
         x, length = checked(features, length)
         outputs = {}
         for layer, (channels, stride) in enumerate(zip(self.channels, self.strides, strict=True), start=1):
-            x = Convolution(channels, (self.kernel_size,), (stride,))(x)
+            x = Convolution(channels, (self.kernel_size,), (stride,), self.precision)(x)
             length = strided(length, stride)
             x = nn.relu(MaskedBatchNorm()(x, length, train))
             outputs[f"layer{layer}"] = x
@@ -56,8 +59,8 @@ class Conv1d(nn.Module):
         return {"representation": representation, "pooled": pooled, **outputs}
 
 
-def conv1d(config: Any) -> Conv1d:
-    """Makes the encoder from `config.encoder`: its `channels`, `kernel_size`, `strides` and `dropout`.
+def conv1d(config: Any, precision: str) -> Conv1d:
+    """Makes the encoder from `config.encoder`: its `channels`, `kernel_size`, `strides` and `dropout`, and `config.precision`.
 
     Raises:
       InputError: `channels` and `strides` differ in length.
@@ -67,4 +70,4 @@ def conv1d(config: Any) -> Conv1d:
         raise InputError(
             f"encoder.channels {channels} and encoder.strides {strides}: expected one entry a layer in each; change them together"
         )
-    return Conv1d(channels, config.kernel_size, strides, config.dropout)
+    return Conv1d(channels, config.kernel_size, strides, config.dropout, precision)

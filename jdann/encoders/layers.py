@@ -1,4 +1,4 @@
-"""Layers of which no result depends on padding: convolution, masked batch norm, masked pooling.
+"""Layers of which no result depends on padding: masked batch norm, masked pooling; with `convolution.py`, all of an encoder.
 
 A batch is `[batch, frames, ..., channels]` with `length[batch]` in frames; frames at and after the length are padding.
 
@@ -9,8 +9,7 @@ windows of PyTorch's `padding=kernel_size // 2`; XLA's `SAME`, equal at stride 1
 between an odd and an even number of frames, so that padding would change the result.
 """
 
-import itertools
-from collections.abc import Sequence
+import functools
 from typing import Any
 
 import jax
@@ -18,7 +17,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from jdann.encoders.convolution import centred, shifted, strided
 from jdann.errors import InputError
+
+MOMENTUM, EPSILON = 0.9, 1e-5  # of batch norm: kept of the running statistics in a step; added to the variance
 
 
 def checked(features: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -58,84 +60,61 @@ def frame_mask(length: jax.Array, x: jax.Array) -> jax.Array:
     return mask.reshape(mask.shape + (1,) * (x.ndim - 2))
 
 
-def strided(length: Any, stride: int) -> Any:
-    """Returns what is left of `length` frames, a number or [batch], after a stride: ceil(length / stride)."""
-    return -(-length // stride)
+@jax.custom_vjp
+def _normalised(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Batch norm by the batch's own statistics, zero where the mask is False: the result, the mean and the biased variance."""
+    return _normalised_forward(x, mask, scale, bias)[0]
 
 
-def _shifted(x: jax.Array, window: Sequence[int], strides: Sequence[int]) -> list[jax.Array]:
-    """For each place in the window, in row-major order, what stands there: [batch, *ceil(spatial / strides), channels].
-
-    Outside x stands zero.
-    """
-    margins = [((size - 1) // 2, size // 2) for size in window]
-    padded = jnp.pad(x, [(0, 0), *margins, (0, 0)])
-    span = [(strided(size, stride) - 1) * stride + 1 for size, stride in zip(x.shape[1:-1], strides, strict=True)]
-    return [
-        lax.slice(
-            padded,
-            (0, *place, 0),
-            (x.shape[0], *(p + s for p, s in zip(place, span, strict=True)), x.shape[-1]),
-            (1, *strides, 1),
-        )
-        for place in itertools.product(*(range(size) for size in window))
-    ]
+def _normalised_forward(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array) -> Any:
+    count = mask.sum() * (x.size / (mask.size * x.shape[-1]))  # of the values of a channel
+    axes = tuple(range(x.ndim - 1))
+    mean = jnp.where(mask, x, 0.0).sum(axes) / count
+    # E[x^2] - E[x]^2, the "fast" variance, is rounding noise where the mean is far from zero.
+    variance = jnp.where(mask, jnp.square(x - mean), 0.0).sum(axes) / count
+    y = jnp.where(mask, (x - mean) * (lax.rsqrt(variance + EPSILON) * scale) + bias, 0.0)
+    return (y, mean, variance), (x, mask, scale, mean, variance, count)
 
 
-def convolution_as_product(x: jax.Array, kernel: jax.Array, strides: Sequence[int]) -> jax.Array:
-    """`convolution` as one matrix product of all windows and the kernel."""
-    *window, _, channels = kernel.shape
-    windows = jnp.concatenate(_shifted(x, window, strides), axis=-1)  # [batch, *spatial, places * in]
-    # Two axes: XLA's CPU backend is up to three times slower on the same product with more.
-    product = windows.reshape(-1, windows.shape[-1]) @ kernel.reshape(-1, channels)
-    return product.reshape(*windows.shape[:-1], channels)
+def _normalised_backward(saved: Any, gradients: Any) -> Any:
+    # Ioffe and Szegedy (2015), section 3: the gradient through mean and variance takes its mean and its part along x away.
+    # Automatic differentiation reads and writes x several times more. No loss depends on the statistics themselves.
+    x, mask, scale, mean, variance, count = saved
+    gradient = jnp.where(mask, gradients[0], 0.0)
+    inverse = lax.rsqrt(variance + EPSILON)
+    axes = tuple(range(x.ndim - 1))
+    of_bias = gradient.sum(axes)
+    of_scale = (gradient * (x - mean)).sum(axes) * inverse
+    along = of_scale * inverse / count
+    of_x = jnp.where(mask, (gradient - of_bias / count - (x - mean) * along) * (inverse * scale), 0.0)
+    return of_x, None, of_scale, of_bias
 
 
-def convolution_as_primitive(x: jax.Array, kernel: jax.Array, strides: Sequence[int]) -> jax.Array:
-    """`convolution` as XLA's own operation."""
-    *window, _, _ = kernel.shape
-    margins = [((size - 1) // 2, size // 2) for size in window]
-    layout = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}[len(window)]
-    return lax.conv_general_dilated(x, kernel, strides, margins, dimension_numbers=layout)
+_normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
-def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int]) -> jax.Array:
-    """Convolves over one or two axes, with zeros outside x and each window centred on its frame.
-
-    On CPU it is a matrix product, elsewhere XLA's convolution, chosen by `jax.default_backend()` when the function is
-    traced. XLA's CPU backend is slow in a convolution's weight gradient, in the grouped convolution that `vmap` over
-    kernels makes, and forty times slower inside `lax.scan` and `lax.map`, where training spends its time; a
-    matrix product is none of that.
-
-    Args:
-      x: [batch, frames, in] or [batch, frames, bins, in], float32, padding set to zero.
-      kernel: [size, in, out] or [frames size, bins size, in, out], Flax's layout.
-      strides: one for each axis that is convolved.
-
-    Returns:
-      [batch, ceil(frames / stride), out] or [batch, ceil(frames / stride), ceil(bins / stride), out].
-    """
-    form = convolution_as_product if jax.default_backend() == "cpu" else convolution_as_primitive
-    return form(x, kernel, strides)
-
-
-class Convolution(nn.Module):
-    """`convolution` with its own kernel, uniform after He et al. (2015), and no bias: batch norm follows.
+class BatchNorm(nn.Module):
+    """Batch norm over all but the last axis, over the entries where a mask is True; zero elsewhere.
 
     Fields:
-      channels: of the result.
-      window: kernel size along each axis.
-      strides: along each axis.
+      scale_init: initialiser of the scale.
     """
 
-    channels: int
-    window: tuple[int, ...]
-    strides: tuple[int, ...]
+    scale_init: nn.initializers.Initializer
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (*self.window, x.shape[-1], self.channels)
-        return convolution(x, self.param("kernel", nn.initializers.he_uniform(), shape), self.strides)
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        shape = x.shape[-1:]
+        scale, bias = self.param("scale", self.scale_init, shape), self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        variance = self.variable("batch_stats", "var", jnp.ones, shape)
+        if not train:
+            return jnp.where(mask, (x - mean.value) * (lax.rsqrt(variance.value + EPSILON) * scale) + bias, 0.0)
+        y, *found = _normalised(x, mask, scale, bias)
+        if not self.is_initializing():
+            for running, of_batch in zip((mean, variance), found, strict=True):
+                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * lax.stop_gradient(of_batch)
+        return y
 
 
 class MaskedBatchNorm(nn.Module):
@@ -153,10 +132,7 @@ class MaskedBatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, length: jax.Array, train: bool) -> jax.Array:
         """Normalises x [batch, frames, ..., channels] of `length` [batch] frames, channel by channel."""
-        mask = frame_mask(length, x)
-        # E[x^2] - E[x]^2, the "fast" variance, is rounding noise where the mean is far from zero.
-        norm = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, use_fast_variance=False, scale_init=self.scale_init)
-        return jnp.where(mask, norm(x, mask=mask), 0.0)
+        return BatchNorm(self.scale_init)(x, frame_mask(length, x), train)
 
 
 def max_pool(x: jax.Array, length: jax.Array) -> jax.Array:
@@ -170,9 +146,13 @@ def max_pool(x: jax.Array, length: jax.Array) -> jax.Array:
       [batch, ceil(frames / 2), ceil(bins / 2), channels], padding set to zero.
     """
     # Maxima of shifted arrays: the gradient of XLA's own window maximum is a slow scatter.
-    rows = jnp.stack(_shifted(x, (3, 1), (2, 1))).max(axis=0)
-    largest = jnp.stack(_shifted(rows, (1, 3), (1, 2))).max(axis=0)
+    rows = _largest(x, (3, 1), (2, 1))
+    largest = _largest(rows, (1, 3), (1, 2))
     return jnp.where(frame_mask(strided(length, 2), largest), largest, 0.0)
+
+
+def _largest(x: jax.Array, window: tuple[int, ...], strides: tuple[int, ...]) -> jax.Array:
+    return functools.reduce(jnp.maximum, shifted(x, window, strides, *centred(x.shape[1:-1], window, strides)))
 
 
 def mean_pool(x: jax.Array, length: jax.Array) -> jax.Array:

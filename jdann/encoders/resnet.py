@@ -5,7 +5,8 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from jdann.encoders.layers import Convolution, MaskedBatchNorm, checked, max_pool, mean_pool, strided
+from jdann.encoders.convolution import Convolution, strided
+from jdann.encoders.layers import MaskedBatchNorm, checked, max_pool, mean_pool
 
 
 class Bottleneck(nn.Module):
@@ -17,21 +18,23 @@ class Bottleneck(nn.Module):
     Fields:
       channels: inside; the result has four times as many.
       stride: along frames and bins.
+      precision: of the convolutions' products, a key of `jdann.encoders.convolution.PRECISIONS`.
     """
 
     channels: int
     stride: int
+    precision: str
 
     @nn.compact
     def __call__(self, x: jax.Array, length: jax.Array, train: bool) -> jax.Array:
         """Maps [batch, frames, bins, in] to [batch, ceil(frames / stride), ceil(bins / stride), 4 * channels]."""
         strides, shorter = (self.stride, self.stride), strided(length, self.stride)
-        y = nn.relu(MaskedBatchNorm()(Convolution(self.channels, (1, 1), (1, 1))(x), length, train))
-        y = nn.relu(MaskedBatchNorm()(Convolution(self.channels, (3, 3), strides)(y), shorter, train))
-        y = Convolution(4 * self.channels, (1, 1), (1, 1))(y)
+        y = nn.relu(MaskedBatchNorm()(Convolution(self.channels, (1, 1), (1, 1), self.precision)(x), length, train))
+        y = nn.relu(MaskedBatchNorm()(Convolution(self.channels, (3, 3), strides, self.precision)(y), shorter, train))
+        y = Convolution(4 * self.channels, (1, 1), (1, 1), self.precision)(y)
         y = MaskedBatchNorm(scale_init=nn.initializers.zeros)(y, shorter, train)
         if x.shape[-1] != 4 * self.channels:
-            x = Convolution(4 * self.channels, (1, 1), strides, name="shortcut")(x)
+            x = Convolution(4 * self.channels, (1, 1), strides, self.precision, name="shortcut")(x)
             x = MaskedBatchNorm(name="shortcut_norm")(x, shorter, train)
         return nn.relu(x + y)
 
@@ -43,11 +46,13 @@ class ResNet(nn.Module):
       blocks: bottlenecks of each stage; a stage after the first halves frames and bins and doubles the channels.
       channels: of the stem and inside the first stage's bottlenecks.
       dropout: probability, 0 to 1, that an entry of the representation is dropped in training.
+      precision: of the convolutions' products, a key of `jdann.encoders.convolution.PRECISIONS`.
     """
 
     blocks: tuple[int, ...]
     channels: int
     dropout: float
+    precision: str = "float32"
 
     @nn.compact
     def __call__(self, features: jax.Array, length: jax.Array, train: bool) -> dict[str, jax.Array]:
@@ -69,14 +74,15 @@ class ResNet(nn.Module):
         """
         x, length = checked(features, length)
         x, length = x[..., None], strided(length, 2)  # [batch, frames, bins, 1]
-        x = Convolution(self.channels, (7, 7), (2, 2), name="stem")(x)
+        x = Convolution(self.channels, (7, 7), (2, 2), self.precision, name="stem")(x)
         x = max_pool(nn.relu(MaskedBatchNorm(name="stem_norm")(x, length, train)), length)
         length = strided(length, 2)
         outputs = {"stem": x}
         for stage, blocks in enumerate(self.blocks, start=1):
             for block in range(blocks):
                 stride = 2 if stage > 1 and block == 0 else 1
-                bottleneck = Bottleneck(self.channels * 2 ** (stage - 1), stride, name=f"stage{stage}_block{block + 1}")
+                channels, name = self.channels * 2 ** (stage - 1), f"stage{stage}_block{block + 1}"
+                bottleneck = Bottleneck(channels, stride, self.precision, name=name)
                 x = bottleneck(x, length, train)
                 length = strided(length, stride)
             outputs[f"stage{stage}"] = x
@@ -85,6 +91,8 @@ class ResNet(nn.Module):
         return {"representation": representation, "pooled": pooled, **outputs}
 
 
-def resnet50(config: Any) -> ResNet:
-    """Makes the ResNet-50 (stages of 3, 4, 6 and 3 bottlenecks, 64 channels) from `config.encoder`: its `dropout`."""
-    return ResNet((3, 4, 6, 3), 64, config.dropout)
+def resnet50(config: Any, precision: str) -> ResNet:
+    """Makes the ResNet-50 (stages of 3, 4, 6 and 3 bottlenecks, 64 channels) from `config.encoder`: its `dropout`,
+    and `config.precision`.
+    """
+    return ResNet((3, 4, 6, 3), 64, config.dropout, precision)
