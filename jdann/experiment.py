@@ -134,10 +134,10 @@ def make_job_method(job: Job, config: Any) -> Method:
 def _with_priors(config: Any, source: Domain) -> Any:
     """The config with every method's prior over the emotions that the source has: no other can be recognised."""
     present = [bool((source.emotion == i).any()) for i in range(len(config.emotions))]
-    own = ConfigDict(config.to_dict())
+    own = config.to_dict()
     for method in _WITH_PRIOR:
-        own[method].prior = prior_among(method, own[method].prior, present)
-    return own
+        own[method]["prior"] = prior_among(method, own[method]["prior"], present)
+    return ConfigDict(own)
 
 
 def make_job_train(job: Job, direction: Direction, config: Any) -> tuple[Train, fitting.Budget]:

@@ -72,7 +72,7 @@ def slopes(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
       float32 [..., 4], per second; falling slopes are positive numbers.
     """
     sign = np.asarray([[1.0], [-1.0]], np.float32)  # [rising and falling, 1]
-    change = sign * jnp.diff(x, axis=-1)[..., None, :] / hop_s
+    change = jnp.asarray(sign * jnp.diff(x, axis=-1)[..., None, :] / hop_s)
     steep = (mask[..., 1:] & mask[..., :-1])[..., None, :] & (change > 0)
     both = jnp.stack([masked_mean(change, steep), masked_std(change, steep)], -1)  # [..., 2, 2]
     return both.reshape(*both.shape[:-2], 4)
