@@ -8,7 +8,7 @@ import shutil
 import time
 import zipfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +26,7 @@ from jdann.features.recipe import Recipe, make_recipe
 from jdann.progress import track
 
 _BATCH = 32  # clips in one call of the recipe
-_AHEAD = 1  # batches that are computed while the next one is gathered and the last one is written
+_CALLS = 2  # of the recipe at a time
 _DECODED = 4 * _BATCH  # clips decoded ahead
 _BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
 _PARTIAL = ".partial-"
@@ -168,32 +168,42 @@ def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> N
 
 
 def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, audio_config: Any) -> None:
-    """Features of the utterances that the journal does not have. While a batch is computed the one before is written."""
-    recipe_jit = jax.jit(recipe.extract)
-    ahead: deque[tuple[_Batch, tuple[jax.Array, jax.Array]]] = deque()
+    """Features of the utterances that the journal does not have, a few batches at a time, each in a thread of its own.
 
-    def finish() -> None:
-        batch, (features, frames) = ahead.popleft()
-        values, count = np.asarray(features), np.asarray(frames)
-        for row, (i, clip) in enumerate(zip(batch.indices, batch.clips, strict=True)):
-            # Of a recipe of one vector [batch, values, 1] one row of all values is stored.
-            x = values[row].reshape(1, -1) if values.shape[2] == 1 else values[row, : count[row]]
-            if np.isfinite(x).all():
-                journal.add(i, x, len(clip.samples) / recipe.sample_rate_hz, clip.cut)
-            else:
-                journal.skip(i, "its features are not finite numbers")
+    One call of a program leaves a core idle now and then; two calls do not, but only from two threads do they run side by side.
+    """
+    programs: dict[int, Callable[[np.ndarray, np.ndarray], tuple[jax.Array, jax.Array]]] = {}
 
-    for batch in _buckets(journal, corpus, audio_config, recipe.sample_rate_hz):
+    def features(batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
         samples = np.zeros((_BATCH, batch.size), np.float32)
         length = np.ones(_BATCH, np.int32)  # the rows that fill up a batch: one silent sample
         for row, clip in enumerate(batch.clips):
             samples[row, : len(clip.samples)] = clip.samples
             length[row] = len(clip.samples)
-        ahead.append((batch, recipe_jit(jnp.asarray(samples), jnp.asarray(length))))
-        if len(ahead) > _AHEAD:
-            finish()
-    while ahead:
-        finish()
+        values, frames = programs[batch.size](samples, length)
+        return np.asarray(values), np.asarray(frames)
+
+    def keep(batch: _Batch, values: np.ndarray, frames: np.ndarray) -> None:
+        for row, (i, clip) in enumerate(zip(batch.indices, batch.clips, strict=True)):
+            # Of a recipe of one vector [batch, values, 1] one row of all values is stored.
+            x = values[row].reshape(1, -1) if values.shape[2] == 1 else values[row, : frames[row]]
+            if np.isfinite(x).all():
+                journal.add(i, x, len(clip.samples) / recipe.sample_rate_hz, clip.cut)
+            else:
+                journal.skip(i, "its features are not finite numbers")
+
+    ahead: deque[tuple[_Batch, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
+    with ThreadPoolExecutor(_CALLS) as pool:
+        for batch in _buckets(journal, corpus, audio_config, recipe.sample_rate_hz):
+            if batch.size not in programs:  # here, or each thread would compile it
+                shapes = jax.ShapeDtypeStruct((_BATCH, batch.size), jnp.float32), jax.ShapeDtypeStruct((_BATCH,), jnp.int32)
+                programs[batch.size] = jax.jit(recipe.extract).lower(*shapes).compile()
+            ahead.append((batch, pool.submit(features, batch)))
+            if len(ahead) > _CALLS:
+                done, future = ahead.popleft()
+                keep(done, *future.result())
+        for done, future in ahead:
+            keep(done, *future.result())
 
 
 class _Batch(NamedTuple):
