@@ -129,5 +129,5 @@ def test_the_corpora_of_a_run_share_one_program(tones, tmp_path):
     for manifest in tones:
         corpus = corpora.load(str(manifest), EMOTIONS, tmp_path)
         store.extract(corpus, config.features, config.audio, tmp_path / "cache")
-    _, program = store._program(FrozenConfigDict(config.features), config.audio.sample_rate_hz)
-    assert program._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]
+    _, program = store._program(FrozenConfigDict(config.features), config.audio.sample_rate_hz, store._BATCH)
+    assert program.cache_info().misses == 1  # pyright: ignore[reportFunctionMemberAccess]

@@ -68,10 +68,7 @@ def formants(
     power = jnp.swapaxes(S, -1, -2)[..., : len(cosines)] ** 2  # [..., frames, bins]
     autocorrelation = jnp.moveaxis(apply_matrix(cosines.T, jnp.swapaxes(power, -1, -2)), -2, 0)  # [1 + order, ..., frames]
     coefficients = _levinson(autocorrelation)
-    real, imaginary = jax.lax.stop_gradient(_roots(jax.lax.stop_gradient(coefficients)))  # [order, ..., frames]
-    # One more step of Newton's changes nothing but has the derivative of the root.
-    step_real, step_imaginary = _newton(coefficients, real, imaginary)
-    real, imaginary = real - step_real, imaginary - step_imaginary
+    real, imaginary = _roots(coefficients)  # [order, ..., frames]
 
     squared = jnp.maximum(real**2 + imaginary**2, 1e-12)
     resonant = imaginary > 1e-5
@@ -108,14 +105,17 @@ def _levinson(r: jax.Array) -> jax.Array:
     return a
 
 
-def _newton(a: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Newton's step p(z) / p'(z) at z = x + iy [points, ...] of the polynomial with coefficients a, the highest first."""
-    p = (jnp.broadcast_to(a[0], x.shape), jnp.zeros_like(x))
-    d = (jnp.zeros_like(x), jnp.zeros_like(x))
+def _polynomial(a: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Value at z = x + iy [points, ...] of the polynomial with real coefficients a, the highest first."""
+    real, imaginary = jnp.broadcast_to(a[0], x.shape), jnp.zeros_like(x)
     for coefficient in a[1:]:
-        d = (d[0] * x - d[1] * y + p[0], d[0] * y + d[1] * x + p[1])
-        p = (p[0] * x - p[1] * y + coefficient, p[0] * y + p[1] * x)
-    return _divide(*p, *(jax.lax.stop_gradient(part) for part in d))
+        real, imaginary = real * x - imaginary * y + coefficient, real * y + imaginary * x
+    return real, imaginary
+
+
+def _derivative(a: jax.Array) -> jax.Array:
+    """Coefficients of the derivative."""
+    return a[:-1] * np.arange(len(a) - 1, 0, -1, dtype=np.float32).reshape(-1, *[1] * (a.ndim - 1))
 
 
 def _divide(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -124,6 +124,7 @@ def _divide(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> tuple[jax
     return (a * c + b * d) * scale, (b * c - a * d) * scale
 
 
+@jax.custom_jvp
 def _roots(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Real and imaginary parts [order, ...] of the roots of a polynomial with coefficients a [1 + order, ...]."""
     order = len(a) - 1
@@ -133,9 +134,11 @@ def _roots(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = jnp.broadcast_to(jnp.asarray(0.9 * np.cos(angle), jnp.float32).reshape(shape), (order, *a.shape[1:]))
     y = jnp.broadcast_to(jnp.asarray(0.9 * np.sin(angle), jnp.float32).reshape(shape), (order, *a.shape[1:]))
 
+    slope = _derivative(a)
+
     def step(_: int, z: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         x, y = z
-        newton = _newton(a, x, y)
+        newton = _divide(*_polynomial(a, x, y), *_polynomial(slope, x, y))
         dx, dy = x[:, None] - x, y[:, None] - y  # [order, order, ...]; the diagonal adds nothing
         scale = 1.0 / jnp.maximum(dx * dx + dy * dy, 1e-12)
         repel_x, repel_y = (dx * scale).sum(1), -(dy * scale).sum(1)
@@ -146,6 +149,15 @@ def _roots(a: jax.Array) -> tuple[jax.Array, jax.Array]:
         return x - change[0] * stride, y - change[1] * stride
 
     return jax.lax.fori_loop(0, _ROUNDS, step, (x, y))
+
+
+@_roots.defjvp
+def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """A root moves so that the polynomial stays zero there."""
+    (a,), (change,) = primals, tangents
+    root = _roots(a)
+    real, imaginary = _divide(*_polynomial(change, *root), *_polynomial(_derivative(a), *root))
+    return root, (-real, -imaginary)
 
 
 @lru_cache(maxsize=32)

@@ -107,8 +107,13 @@ def melspectrogram(
       InputError: neither `y` nor `S` is given.
     """
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=power, **stft_options)
-    filters = _mel_filters(sr, n_fft, n_mels, fmin, fmax, htk, norm)
-    return apply_matrix(filters, S)
+    # The lower filters, of few bins, and the upper ones each apply to their own bins: half the work.
+    parts = []
+    for filters in np.array_split(_mel_filters(sr, n_fft, n_mels, fmin, fmax, htk, norm), min(2, n_mels)):
+        used = np.flatnonzero(filters.any(0))
+        low, end = (used[0], used[-1] + 1) if len(used) else (0, 1)
+        parts.append(apply_matrix(filters[:, low:end], S[..., low:end, :]))
+    return jnp.concatenate(parts, -2)
 
 
 def power_to_db(

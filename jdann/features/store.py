@@ -8,7 +8,7 @@ import shutil
 import time
 import zipfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -24,11 +24,13 @@ from jdann import audio
 from jdann.corpora import fingerprint
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.features.journal import Journal
-from jdann.features.recipe import Extract, Recipe, make_recipe
+from jdann.features.recipe import Recipe, make_recipe
 from jdann.progress import track
 
+Program = Callable[[int], Callable[..., tuple[jax.Array, jax.Array]]]  # of a padded length: (samples, lengths) -> features, frames
+
 _BATCH = 32  # clips in one call of the recipe
-_AHEAD = 1  # batches that are computed while the next one is gathered and the last one is written
+_CALLS = 2  # of the recipe at a time
 _DECODED = 4 * _BATCH  # clips decoded ahead
 _BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
 _PARTIAL = ".partial-"
@@ -72,7 +74,7 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
     Returns:
       The features of every utterance that could be decoded.
     """
-    recipe, program = _program(FrozenConfigDict(features_config), audio_config.sample_rate_hz)
+    recipe, program = _program(FrozenConfigDict(features_config), audio_config.sample_rate_hz, _BATCH)
     recipe_keys = {name: value for name, value in features_config.items() if name != "normalise"}
     key = json.dumps([_VERSION, fingerprint(corpus), recipe_keys, audio_config.to_dict()], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:20]
@@ -127,10 +129,17 @@ def _locked(file: IO[str]) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _program(features_config: FrozenConfigDict, sample_rate_hz: int) -> tuple[Recipe, Extract]:
-    """A recipe and its jitted function: all corpora of a run share them, and what they have compiled."""
+def _program(features_config: FrozenConfigDict, sample_rate_hz: int, batch: int) -> tuple[Recipe, Program]:
+    """A recipe, and its compiled program for clips of so many samples: all corpora of a run share what was compiled."""
     recipe = make_recipe(features_config, sample_rate_hz)
-    return recipe, jax.jit(recipe.extract)
+    jitted = jax.jit(recipe.extract)
+
+    @lru_cache(maxsize=64)
+    def program(size: int) -> Callable[..., tuple[jax.Array, jax.Array]]:
+        shapes = jax.ShapeDtypeStruct((batch, size), jnp.float32), jax.ShapeDtypeStruct((batch,), jnp.int32)
+        return jitted.lower(*shapes).compile()
+
+    return recipe, program
 
 
 def _sweep(cache: Path) -> None:
@@ -157,7 +166,7 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     return FeatureSet(utterances, path, bins, start, length, duration_s, cut, (*corpus.skipped, *skipped))
 
 
-def _write(folder: Path, corpus: Corpus, recipe: Recipe, program: Extract, audio_config: Any) -> None:
+def _write(folder: Path, corpus: Corpus, recipe: Recipe, program: Program, audio_config: Any) -> None:
     with Journal(folder, len(recipe.bins)) as journal:
         if journal.entries:
             log.info("%s: %d of %d utterances are there already", corpus.name, len(journal.entries), len(corpus.utterances))
@@ -176,32 +185,40 @@ def _write(folder: Path, corpus: Corpus, recipe: Recipe, program: Extract, audio
     (folder / "journal.jsonl").unlink()
 
 
-def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, program: Extract, audio_config: Any) -> None:
-    """Features of the utterances that the journal does not have. While a batch is computed the one before is written."""
-    ahead: deque[tuple[_Batch, tuple[jax.Array, jax.Array]]] = deque()
+def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, program: Program, audio_config: Any) -> None:
+    """Features of the utterances that the journal does not have, a few batches at a time, each in a thread of its own.
 
-    def finish() -> None:
-        batch, (features, frames) = ahead.popleft()
-        values, count = np.asarray(features), np.asarray(frames)
-        for row, (i, clip) in enumerate(zip(batch.indices, batch.clips, strict=True)):
-            # Of a recipe of one vector [batch, values, 1] one row of all values is stored.
-            x = values[row].reshape(1, -1) if values.shape[2] == 1 else values[row, : count[row]]
-            if np.isfinite(x).all():
-                journal.add(i, x, len(clip.samples) / recipe.sample_rate_hz, clip.cut)
-            else:
-                journal.skip(i, "its features are not finite numbers")
+    One call of a program leaves a core idle now and then; two calls do not, but only from two threads do they run side by side.
+    """
 
-    for batch in _buckets(journal, corpus, audio_config, recipe.sample_rate_hz):
+    def features(batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
         samples = np.zeros((_BATCH, batch.size), np.float32)
         length = np.ones(_BATCH, np.int32)  # the rows that fill up a batch: one silent sample
         for row, clip in enumerate(batch.clips):
             samples[row, : len(clip.samples)] = clip.samples
             length[row] = len(clip.samples)
-        ahead.append((batch, program(jnp.asarray(samples), jnp.asarray(length))))
-        if len(ahead) > _AHEAD:
-            finish()
-    while ahead:
-        finish()
+        values, frames = program(batch.size)(samples, length)
+        return np.asarray(values), np.asarray(frames)
+
+    def keep(batch: _Batch, values: np.ndarray, frames: np.ndarray) -> None:
+        for row, (i, clip) in enumerate(zip(batch.indices, batch.clips, strict=True)):
+            # Of a recipe of one vector [batch, values, 1] one row of all values is stored.
+            x = values[row].reshape(1, -1) if values.shape[2] == 1 else values[row, : frames[row]]
+            if np.isfinite(x).all():
+                journal.add(i, x, len(clip.samples) / recipe.sample_rate_hz, clip.cut)
+            else:
+                journal.skip(i, "its features are not finite numbers")
+
+    ahead: deque[tuple[_Batch, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
+    with ThreadPoolExecutor(_CALLS) as pool:
+        for batch in _buckets(journal, corpus, audio_config, recipe.sample_rate_hz):
+            program(batch.size)  # here, or each thread would compile it
+            ahead.append((batch, pool.submit(features, batch)))
+            if len(ahead) > _CALLS:
+                done, future = ahead.popleft()
+                keep(done, *future.result())
+        for done, future in ahead:
+            keep(done, *future.result())
 
 
 class _Batch(NamedTuple):
