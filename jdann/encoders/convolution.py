@@ -7,8 +7,8 @@ contracted over the first's last axis and the second's first.
 
 So value and gradients are three functions, each the derivative of the other two, and each is written as convolutions or
 products of that kind. The gradient of the input is a convolution of the result's gradient by the mirrored kernel, one for
-each phase of the stride. The gradient of the kernel is a convolution whose channels are the batch, or a product of the
-result's gradient, transposed, and windows of the input. Figures: benchmarks/results/train_step.md.
+each phase of the stride. The gradient of the kernel is a convolution whose channels are the batch. Each of
+these is XLA's own, or one product of the windows of its input and its kernel. Figures: benchmarks/results/train_step.md.
 """
 
 import functools
@@ -78,14 +78,12 @@ def centred(spatial: Sequence[int], window: Sequence[int], strides: Sequence[int
     return margins, out
 
 
-def _windows(x: jax.Array, window: Sequence[int], strides: Sequence[int], margins: Margins, out: Sequence[int]) -> jax.Array:
-    """Every window of x in a row: [batch * windows, places * in]."""
-    parts = shifted(x, window, strides, margins, out)
-    # As integers: XLA's CPU backend concatenates bfloat16 by way of float32.
-    bits = [lax.bitcast_convert_type(part, jnp.uint16) if x.dtype == jnp.bfloat16 else part for part in parts]
-    joined = jnp.concatenate(bits, axis=-1) if len(parts) > 1 else parts[0]
-    joined = joined if joined.dtype == x.dtype else lax.bitcast_convert_type(joined, x.dtype)
-    return joined.reshape(-1, joined.shape[-1])
+def _joined(parts: list[jax.Array], axis: int) -> jax.Array:
+    """Concatenates; bfloat16 as integers, since XLA's CPU backend concatenates it by way of float32."""
+    if len(parts) == 1 or parts[0].dtype != jnp.bfloat16:
+        return jnp.concatenate(parts, axis)
+    integers = jnp.concatenate([lax.bitcast_convert_type(part, jnp.uint16) for part in parts], axis)
+    return lax.bitcast_convert_type(integers, jnp.bfloat16)
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -115,8 +113,8 @@ def _correlate(x: jax.Array, kernel: jax.Array, strides: Sequence[int], margins:
     *window, _, channels = kernel.shape
     if _by_primitive(x, window):
         return _primitive(x, kernel, strides, margins)
-    product = _product(_windows(x, window, strides, margins, out), kernel.reshape(-1, channels))
-    return product.reshape(x.shape[0], *out, channels)
+    windows = _joined(shifted(x, window, strides, margins, out), axis=-1)  # [batch, *out, places * in]
+    return _product(windows.reshape(-1, windows.shape[-1]), kernel.reshape(-1, channels)).reshape(x.shape[0], *out, channels)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -168,14 +166,13 @@ def _gradient_of_kernel(
     """[*window, in, out] float32 of the result's gradient [batch, *out, out channels]."""
     x, gradient = (a.astype(PRECISIONS[precision]) for a in (x, gradient))
     margins, out = centred(x.shape[1:-1], window, strides)
+    # The batch becomes the channels, which are summed over. XLA fuses a move with what made the array; one that keeps the last
+    # axis stays fast then, so the gradient, made of several arrays, keeps it.
+    images, kernel = jnp.moveaxis(x, (-1, 0), (0, -1)), jnp.moveaxis(gradient, 0, -2)  # [in, *spatial, batch], [*out, batch, ...]
     if _by_primitive(x, window):
-        images, kernel = jnp.moveaxis(x, (-1, 0), (0, -1)), jnp.moveaxis(gradient, 0, -2)  # the batch is what is summed over
-        steps = (1,) * len(window)
-        return jnp.moveaxis(_primitive(images, kernel, steps, margins, strides), 0, -2)
-    # Moved before it is flattened, and back after: a plain transpose XLA would fold into the product, out of its fast form.
-    rows = jnp.moveaxis(gradient, -1, 0).reshape(gradient.shape[-1], -1)  # [out channels, batch * windows]
-    product = _product(rows, _windows(x, window, strides, margins, out))  # [out channels, places * in]
-    return jnp.moveaxis(product.reshape(-1, *window, x.shape[-1]), 0, -1)
+        return jnp.moveaxis(_primitive(images, kernel, (1,) * len(window), margins, strides), 0, -2)
+    windows = _joined(shifted(images, window, strides, margins, out), axis=0)  # [places * in, *out, batch]
+    return _product(windows.reshape(len(windows), -1), kernel.reshape(-1, kernel.shape[-1])).reshape(*window, x.shape[-1], -1)
 
 
 def _save(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> tuple[Any, Any]:
