@@ -44,7 +44,7 @@ def test_convolution_equals_xla_in_value_and_gradients(spatial, window, strides)
 
     @jax.jit
     def compare(x, kernel):
-        value, pull = jax.vjp(lambda x, kernel: convolution.convolution_as_product(x, kernel, strides, "float32"), x, kernel)
+        value, pull = jax.vjp(lambda x, kernel: convolution.convolution_for_cpu(x, kernel, strides, "float32"), x, kernel)
         expected, expected_pull = jax.vjp(reference, x, kernel)
         elsewhere = convolution.convolution_as_primitive(x, kernel, strides, "float32")
         return (value, *pull(weight), elsewhere), (expected, *expected_pull(weight), expected)
@@ -63,7 +63,7 @@ def test_mixed_convolution_is_that_of_rounded_operands(spatial, window, strides)
 
     @jax.jit
     def compare(x, kernel):
-        value, pull = jax.vjp(lambda x, kernel: convolution.convolution_as_product(x, kernel, strides, "mixed"), x, kernel)
+        value, pull = jax.vjp(lambda x, kernel: convolution.convolution_for_cpu(x, kernel, strides, "mixed"), x, kernel)
         rounded = [a.astype(jnp.bfloat16).astype(jnp.float32) for a in (x, kernel, weight)]
         expected, expected_pull = jax.vjp(exact, *rounded[:2])
         return (value, *pull(weight)), (expected, *expected_pull(rounded[2]))
@@ -85,7 +85,7 @@ def test_convolution_has_second_derivatives(precision):
 
         return jax.jit(jax.grad(of, (0, 1)))(x, kernel)
 
-    for ours, theirs in zip(*map(penalty, (convolution.convolution_as_product, convolution.convolution_as_primitive)), strict=True):
+    for ours, theirs in zip(*map(penalty, (convolution.convolution_for_cpu, convolution.convolution_as_primitive)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=(1e-5 if precision == "float32" else 1e-2) * np.abs(theirs).max())
 
 

@@ -1,15 +1,19 @@
-"""Convolution over one or two axes as products of matrices that XLA's CPU backend runs fast, in both directions.
+"""Convolution over one or two axes, written so that XLA's CPU backend runs it fast in both directions and inside loops.
 
-XLA hands a product to its fast library only where both operands are row-major, the contracted axis is the first
-operand's last and the second's first, and they are float32 or bfloat16. So each of the three products of a training step
-is written in that form: the result is windows of the input times the kernel; the gradient of the input is windows of
-the result's gradient times the mirrored kernel, one product for each phase of the stride; the gradient of the kernel is
-the result's gradient, transposed, times windows of the input. On one core of an AMD EPYC such products reach 90 GFLOP/s
-in float32 and 170 with bfloat16 operands, other forms 40 to 70.
+That backend has fast code for two things. A convolution whose operands lie as [batch, *spatial, in] and [*window, in, out],
+without gaps between its input's entries: but not the transposed or dilated convolutions that differentiation makes of one,
+least of all inside `lax.scan`; and in float32 alone. And a product of matrices, float32 or bfloat16, that are row-major and
+contracted over the first's last axis and the second's first.
+
+So value and gradients are three functions, each the derivative of the other two, and each is written as convolutions or
+products of that kind. The gradient of the input is a convolution of the result's gradient by the mirrored kernel, one for
+each phase of the stride. The gradient of the kernel is a convolution whose channels are the batch. Each of
+these is XLA's own, or one product of the windows of its input and its kernel. Figures: benchmarks/results/train_step.md.
 """
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +25,10 @@ from jax import lax
 from jdann.errors import InputError
 
 PRECISIONS = {"float32": jnp.float32, "mixed": jnp.bfloat16}  # of what is multiplied; sums, parameters and results are float32
+
+LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
+
+Margins = Sequence[tuple[int, int]]  # before and after each axis
 
 
 def check_precision(precision: str) -> None:
@@ -38,9 +46,7 @@ def strided(length: Any, stride: int) -> Any:
     return -(-length // stride)
 
 
-def shifted(
-    x: jax.Array, window: Sequence[int], strides: Sequence[int], margins: Sequence[tuple[int, int]], out: Sequence[int]
-) -> list[jax.Array]:
+def shifted(x: jax.Array, window: Sequence[int], strides: Sequence[int], margins: Margins, out: Sequence[int]) -> list[jax.Array]:
     """For each place in the window, in row-major order, what stands there: [batch, *out, channels].
 
     Args:
@@ -73,83 +79,63 @@ def centred(spatial: Sequence[int], window: Sequence[int], strides: Sequence[int
     return margins, out
 
 
-@jax.custom_vjp
-def _side_by_side(parts: list[jax.Array]) -> jax.Array:
-    """Concatenates along the last axis; bfloat16 as integers, which XLA's CPU backend would turn to float32 and back."""
-    if len(parts) == 1:
-        return parts[0]
-    if parts[0].dtype != jnp.bfloat16:
-        return jnp.concatenate(parts, axis=-1)
-    joined = jnp.concatenate([lax.bitcast_convert_type(part, jnp.uint16) for part in parts], axis=-1)
-    return lax.bitcast_convert_type(joined, jnp.bfloat16)
-
-
-def _side_by_side_forward(parts: list[jax.Array]) -> tuple[jax.Array, int]:
-    return _side_by_side(parts), len(parts)
-
-
-def _side_by_side_backward(count: int, gradient: jax.Array) -> tuple[list[jax.Array]]:
-    return (jnp.split(gradient, count, axis=-1),)
-
-
-_side_by_side.defvjp(_side_by_side_forward, _side_by_side_backward)
-
-
-def _correlate(
-    x: jax.Array, kernel: jax.Array, strides: Sequence[int], margins: Sequence[tuple[int, int]], out: Sequence[int]
-) -> jax.Array:
-    """Windows of x times the kernel: [batch, *out, channels] float32."""
-    *window, _, channels = kernel.shape
-    windows = _side_by_side(shifted(x, window, strides, margins, out))  # [batch, *out, places * in]
-    return _product(windows.reshape(-1, windows.shape[-1]), kernel.reshape(-1, channels)).reshape(*windows.shape[:-1], channels)
+def _joined(parts: list[jax.Array], axis: int) -> jax.Array:
+    """Concatenates; bfloat16 as integers, since XLA's CPU backend concatenates it by way of float32."""
+    if len(parts) == 1 or parts[0].dtype != jnp.bfloat16:
+        return jnp.concatenate(parts, axis)
+    integers = jnp.concatenate([lax.bitcast_convert_type(part, jnp.uint16) for part in parts], axis)
+    return lax.bitcast_convert_type(integers, jnp.bfloat16)
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
+def _primitive(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], margins: Margins, dilation: Sequence[int] | None = None
+) -> jax.Array:
+    """XLA's convolution. Under `vmap` one after the other: side by side it would be a grouped convolution, which is slow."""
+
+    @jax.custom_batching.sequential_vmap
+    def one(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        layout = LAYOUTS[kernel.ndim - 2]
+        return lax.conv_general_dilated(x, kernel, strides, margins, rhs_dilation=dilation, dimension_numbers=layout)
+
+    return one(x, kernel)
+
+
+def _by_primitive(x: jax.Array, window: Sequence[int]) -> bool:
+    """Where windows overlap, XLA's convolution saves writing them down; bfloat16 it multiplies as float32."""
+    return x.dtype == jnp.float32 and max(window) > 1
+
+
+def _correlate(x: jax.Array, kernel: jax.Array, strides: Sequence[int], margins: Margins, out: Sequence[int]) -> jax.Array:
+    """Windows of x times the kernel: [batch, *out, channels] float32."""
+    *window, _, channels = kernel.shape
+    if _by_primitive(x, window):
+        return _primitive(x, kernel, strides, margins)
+    windows = _joined(shifted(x, window, strides, margins, out), axis=-1)  # [batch, *out, places * in]
+    return _product(windows.reshape(-1, windows.shape[-1]), kernel.reshape(-1, channels)).reshape(x.shape[0], *out, channels)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolution_as_product(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> jax.Array:
-    """`convolution` as one matrix product of all windows and the kernel, its gradients likewise."""
-    return _forward(x, kernel, strides, precision)[0]
-
-
-def _forward(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def convolution_for_cpu(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> jax.Array:
+    """`convolution` as XLA's CPU backend runs it fast."""
     x, kernel = (a.astype(PRECISIONS[precision]) for a in (x, kernel))
     margins, out = centred(x.shape[1:-1], kernel.shape[:-2], strides)
-    return _correlate(x, kernel, strides, margins, out), (x, kernel)
+    return _correlate(x, kernel, strides, margins, out)
 
 
-def _backward(
-    strides: tuple[int, ...], precision: str, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    gradient = gradient.astype(PRECISIONS[precision])
-    return _gradient_of_input(gradient, kernel, strides, x.shape[1:-1]), _gradient_of_kernel(gradient, x, kernel.shape, strides)
-
-
-convolution_as_product.defvjp(_forward, _backward)
-
-
-def _gradient_of_kernel(gradient: jax.Array, x: jax.Array, shape: tuple[int, ...], strides: Sequence[int]) -> jax.Array:
-    """[*window, in, out] float32 of the result's gradient [batch, *out, out channels]."""
-    *window, into, channels = shape
-    margins, out = centred(x.shape[1:-1], window, strides)
-    windows = _side_by_side(shifted(x, window, strides, margins, out))
-    # Moved before it is flattened, and back after: a plain transpose XLA would fold into the product, out of its fast form.
-    rows = jnp.moveaxis(gradient, -1, 0).reshape(channels, -1)  # [out channels, batch * out]
-    product = _product(rows, windows.reshape(-1, windows.shape[-1]))  # [out channels, places * in]
-    return jnp.moveaxis(product.reshape(channels, *window, into), 0, -1)
-
-
-def _gradient_of_input(gradient: jax.Array, kernel: jax.Array, strides: Sequence[int], spatial: Sequence[int]) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _gradient_of_input(
+    gradient: jax.Array, kernel: jax.Array, spatial: tuple[int, ...], strides: tuple[int, ...], precision: str
+) -> jax.Array:
     """[batch, *spatial, in] float32 of the result's gradient [batch, *out, out channels].
 
     Frame `stride * j + phase` of x meets the places of the window that are congruent to `phase + before` modulo the
     stride: each phase is a convolution of its own, without stride, and the phases are interleaved.
     """
+    gradient, kernel = (a.astype(PRECISIONS[precision]) for a in (gradient, kernel))
     *window, into, _ = kernel.shape
     longest = [strided(n, stride) for n, stride in zip(spatial, strides, strict=True)]
     mirrored = jnp.flip(kernel, range(len(window))).swapaxes(-1, -2)  # [*window, out, in]
@@ -169,28 +155,76 @@ def _gradient_of_input(gradient: jax.Array, kernel: jax.Array, strides: Sequence
     axes = len(window)
     stacked = jnp.stack(phases).reshape(*strides, *phases[0].shape)  # [*strides, batch, *longest, in]
     order = [axes, *(axis for i in range(axes) for axis in (axes + 1 + i, i)), 2 * axes + 1]
-    whole = stacked.transpose(order).reshape(
-        gradient.shape[0], *(n * stride for n, stride in zip(longest, strides, strict=True)), into
-    )
-    return whole[(slice(None), *(slice(0, n) for n in spatial))]
+    whole = [n * stride for n, stride in zip(longest, strides, strict=True)]
+    interleaved = stacked.transpose(order).reshape(gradient.shape[0], *whole, into)
+    return interleaved[(slice(None), *(slice(0, n) for n in spatial))]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _gradient_of_kernel(
+    x: jax.Array, gradient: jax.Array, window: tuple[int, ...], strides: tuple[int, ...], precision: str
+) -> jax.Array:
+    """[*window, in, out] float32 of the result's gradient [batch, *out, out channels]."""
+    x, gradient = (a.astype(PRECISIONS[precision]) for a in (x, gradient))
+    margins, out = centred(x.shape[1:-1], window, strides)
+    if x.dtype == jnp.float32 and max(window) == 1:
+        # Where nothing is rounded XLA makes an array anew, from all that it was added up from, to move it. So this one product is
+        # not moved: in groups, which both cores share, since one such product occupies a single one.
+        groups = math.gcd(len(x), 4)
+        (places,) = shifted(x, window, strides, margins, out)
+        pair = (a.reshape(groups, -1, a.shape[-1]) for a in (places, gradient))
+        products = jnp.einsum("gni,gno->gio", *pair)
+        # Added one by one: XLA's CPU backend is slow in a reduction of the first axis.
+        return functools.reduce(jnp.add, products).reshape(*window, x.shape[-1], -1)
+    # The batch becomes the channels, which are summed over. XLA fuses a move with what made the array; one that keeps the last
+    # axis stays fast then, so the gradient, made of several arrays, keeps it.
+    images, kernel = jnp.moveaxis(x, (-1, 0), (0, -1)), jnp.moveaxis(gradient, 0, -2)  # [in, *spatial, batch], [*out, batch, ...]
+    if _by_primitive(x, window):
+        return jnp.moveaxis(_primitive(images, kernel, (1,) * len(window), margins, strides), 0, -2)
+    windows = _joined(shifted(images, window, strides, margins, out), axis=0)  # [places * in, *out, batch]
+    return _product(windows.reshape(len(windows), -1), kernel.reshape(-1, kernel.shape[-1])).reshape(*window, x.shape[-1], -1)
+
+
+def _save(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> tuple[Any, Any]:
+    return convolution_for_cpu(x, kernel, strides, precision), (x.astype(PRECISIONS[precision]), kernel)
+
+
+def _backward(strides: tuple[int, ...], precision: str, saved: Any, gradient: jax.Array) -> tuple[Any, Any]:
+    x, kernel = saved
+    of_input = _gradient_of_input(gradient, kernel, x.shape[1:-1], strides, precision)
+    return of_input, _gradient_of_kernel(x.astype(jnp.float32), gradient, kernel.shape[:-2], strides, precision)
+
+
+def _backward_of_input(spatial: Any, strides: Any, precision: str, saved: Any, change: jax.Array) -> tuple[Any, Any]:
+    gradient, kernel = saved
+    of_kernel = _gradient_of_kernel(change, gradient, kernel.shape[:-2], strides, precision)
+    return convolution_for_cpu(change, kernel, strides, precision), of_kernel
+
+
+def _backward_of_kernel(window: Any, strides: Any, precision: str, saved: Any, change: jax.Array) -> tuple[Any, Any]:
+    x, gradient = saved
+    of_input = _gradient_of_input(gradient, change, x.shape[1:-1], strides, precision)
+    return of_input, convolution_for_cpu(x, change, strides, precision)
+
+
+convolution_for_cpu.defvjp(_save, _backward)
+_gradient_of_input.defvjp(lambda g, k, *static: (_gradient_of_input(g, k, *static), (g, k)), _backward_of_input)
+_gradient_of_kernel.defvjp(lambda x, g, *static: (_gradient_of_kernel(x, g, *static), (x, g)), _backward_of_kernel)
 
 
 def convolution_as_primitive(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> jax.Array:
     """`convolution` as XLA's own operation."""
     *window, _, _ = kernel.shape
     margins = [((size - 1) // 2, size // 2) for size in window]
-    layout = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}[len(window)]
     x, kernel = (a.astype(PRECISIONS[precision]) for a in (x, kernel))
-    return lax.conv_general_dilated(x, kernel, strides, margins, dimension_numbers=layout).astype(jnp.float32)
+    return lax.conv_general_dilated(x, kernel, strides, margins, dimension_numbers=LAYOUTS[len(window)]).astype(jnp.float32)
 
 
 def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], precision: str = "float32") -> jax.Array:
     """Convolves over one or two axes, with zeros outside x and each window centred on its frame.
 
-    On CPU it is matrix products, elsewhere XLA's convolution, chosen by `jax.default_backend()` when the function is
-    traced. XLA's CPU backend is slow in a convolution's gradients, in the grouped convolution that `vmap` over
-    kernels makes, and many times slower where they stand inside `lax.scan` and `lax.map`, where training spends its
-    time; a matrix product is none of that.
+    On CPU it is `convolution_for_cpu`, elsewhere XLA's convolution, chosen by `jax.default_backend()` when the function is
+    traced.
 
     Args:
       x: [batch, frames, in] or [batch, frames, bins, in], float32, padding set to zero.
@@ -202,7 +236,7 @@ def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], precisi
     Returns:
       [batch, ceil(frames / stride), out] or [batch, ceil(frames / stride), ceil(bins / stride), out], float32.
     """
-    form = convolution_as_product if jax.default_backend() == "cpu" else convolution_as_primitive
+    form = convolution_for_cpu if jax.default_backend() == "cpu" else convolution_as_primitive
     return form(x, kernel, tuple(strides), precision)
 
 
