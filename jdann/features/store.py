@@ -11,12 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jdann import audio
 from jdann.corpora import fingerprint
@@ -70,13 +72,14 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
     Returns:
       The features of every utterance that could be decoded.
     """
-    recipe = make_recipe(features_config, audio_config.sample_rate_hz)
     recipe_keys = {name: value for name, value in features_config.items() if name != "normalise"}
+    program = _program(json.dumps(recipe_keys, sort_keys=True), audio_config.sample_rate_hz)
+    bins = len(program.recipe.bins)
     key = json.dumps([_VERSION, fingerprint(corpus), recipe_keys, audio_config.to_dict()], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:20]
     if folder.exists():
         try:
-            return _read(folder, corpus, len(recipe.bins))
+            return _read(folder, corpus, bins)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             log.warning("%s: damaged (%s); the features are computed again", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
@@ -84,14 +87,14 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
     _sweep(cache)
     with _partial(cache, folder.name) as partial:
         if not folder.exists():  # a run that computed the same may have ended just now
-            _write(partial, corpus, recipe, audio_config)
+            _write(partial, corpus, program, audio_config)
         try:
             partial.rename(folder)
         except OSError:
             if not folder.exists():  # else another process was faster, with the same outcome
                 raise
             shutil.rmtree(partial, ignore_errors=True)
-    return _read(folder, corpus, len(recipe.bins))
+    return _read(folder, corpus, bins)
 
 
 @contextmanager
@@ -148,11 +151,22 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     return FeatureSet(utterances, path, bins, start, length, duration_s, cut, (*corpus.skipped, *skipped))
 
 
-def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> None:
-    with Journal(folder, len(recipe.bins)) as journal:
+class _Program(NamedTuple):
+    recipe: Recipe
+    compiled: dict[tuple[int, ...], Callable[[np.ndarray, np.ndarray], tuple[jax.Array, jax.Array]]]  # by shape of the samples
+
+
+@lru_cache(maxsize=4)
+def _program(features: str, sample_rate_hz: int) -> _Program:
+    """The recipe of a config, in JSON, and what has been compiled of it: once for all corpora of a run."""
+    return _Program(make_recipe(ConfigDict(json.loads(features)), sample_rate_hz), {})
+
+
+def _write(folder: Path, corpus: Corpus, program: _Program, audio_config: Any) -> None:
+    with Journal(folder, len(program.recipe.bins)) as journal:
         if journal.entries:
             log.info("%s: %d of %d utterances are there already", corpus.name, len(journal.entries), len(corpus.utterances))
-        _compute(journal, corpus, recipe, audio_config)
+        _compute(journal, corpus, program, audio_config)
         entries = sorted(journal.entries.items())
     kept = [(i, entry) for i, entry in entries if entry.length]
     (folder / "skipped.json").write_text(json.dumps([(i, entry.reason) for i, entry in entries if not entry.length]))
@@ -167,12 +181,12 @@ def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> N
     (folder / "journal.jsonl").unlink()
 
 
-def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, audio_config: Any) -> None:
+def _compute(journal: Journal, corpus: Corpus, program: _Program, audio_config: Any) -> None:
     """Features of the utterances that the journal does not have, a few batches at a time, each in a thread of its own.
 
     One call of a program leaves a core idle now and then; two calls do not, but only from two threads do they run side by side.
     """
-    programs: dict[int, Callable[[np.ndarray, np.ndarray], tuple[jax.Array, jax.Array]]] = {}
+    rate_hz = program.recipe.sample_rate_hz
 
     def features(batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
         samples = np.zeros((_BATCH, batch.size), np.float32)
@@ -180,7 +194,7 @@ def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, audio_config: Any
         for row, clip in enumerate(batch.clips):
             samples[row, : len(clip.samples)] = clip.samples
             length[row] = len(clip.samples)
-        values, frames = programs[batch.size](samples, length)
+        values, frames = program.compiled[samples.shape](samples, length)
         return np.asarray(values), np.asarray(frames)
 
     def keep(batch: _Batch, values: np.ndarray, frames: np.ndarray) -> None:
@@ -188,16 +202,17 @@ def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, audio_config: Any
             # Of a recipe of one vector [batch, values, 1] one row of all values is stored.
             x = values[row].reshape(1, -1) if values.shape[2] == 1 else values[row, : frames[row]]
             if np.isfinite(x).all():
-                journal.add(i, x, len(clip.samples) / recipe.sample_rate_hz, clip.cut)
+                journal.add(i, x, len(clip.samples) / rate_hz, clip.cut)
             else:
                 journal.skip(i, "its features are not finite numbers")
 
     ahead: deque[tuple[_Batch, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
     with ThreadPoolExecutor(_CALLS) as pool:
-        for batch in _buckets(journal, corpus, audio_config, recipe.sample_rate_hz):
-            if batch.size not in programs:  # here, or each thread would compile it
-                shapes = jax.ShapeDtypeStruct((_BATCH, batch.size), jnp.float32), jax.ShapeDtypeStruct((_BATCH,), jnp.int32)
-                programs[batch.size] = jax.jit(recipe.extract).lower(*shapes).compile()
+        for batch in _buckets(journal, corpus, audio_config, rate_hz):
+            shape = (_BATCH, batch.size)
+            if shape not in program.compiled:  # here, or each thread would compile it
+                given = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape[:1], jnp.int32)
+                program.compiled[shape] = jax.jit(program.recipe.extract).lower(*given).compile()
             ahead.append((batch, pool.submit(features, batch)))
             if len(ahead) > _CALLS:
                 done, future = ahead.popleft()
