@@ -93,7 +93,7 @@ def check(found: store.FeatureSet) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=512)
+    parser.add_argument("--files", type=int, default=768)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
