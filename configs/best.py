@@ -4,7 +4,7 @@
 
 Five minutes on two CPU cores for 1,900 utterances in both directions, beside other work. UAR from RAVDESS to CASIA .84, back
 .59; on target speakers never heard .65 and .56 (`benchmarks/results/recipes.md` has them beside all else that was tried).
-Speaker ids help, in the target too. The target's classes are taken to be equally frequent; where you know better, set
+Speaker ids help, in the target too. Nothing is assumed of how often each emotion occurs in the target; where you know, set
 `config.co_training.prior`.
 """
 

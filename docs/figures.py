@@ -160,7 +160,6 @@ def draw_co_training(data_dir: Path) -> Path:
     """How many of the target's labels are right after each step of co-training, on the demo corpus."""
     config = load_config("best", [("source", "demo:en"), ("target", "demo:zh")])
     corpus = [corpora.load(spec, config.emotions, data_dir) for spec in (config.source, config.target)]
-    corpus = [corpora.load(spec, config.emotions, data_dir) for spec in (config.source, config.target)]
     source, target = (directions.load_domain(c, config, data_dir) for c in corpus)
     pair = directions.make_direction(source, target, config)
     both = ((pair.source_frames, source), (pair.target_frames, target))
@@ -173,7 +172,7 @@ def draw_co_training(data_dir: Path) -> Path:
         found = label(jax.random.key(0), statistics[0], jnp.asarray(source.emotion), statistics[1])
         return float((np.asarray(found).argmax(-1) == target.emotion).mean())
 
-    firsts, seconds = (0, 1, 2, 3, 5, 10), (1, 2, 3, 4)
+    firsts, seconds = (0, 1, 2, 3, 5, 10), (1, 2, 3, 4, 5, 6)
     values = [right(n, 0) for n in firsts] + [right(10, n) for n in seconds]
     figure = empty(7.5, 3.6, "")
     axes = tidy(figure.subplots())
