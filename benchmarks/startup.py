@@ -1,37 +1,186 @@
-"""What importing jdann adds to importing jax: medians over fresh processes, taken in turn.
+"""Start-up, a process each, all of them in turn: imports, the first training step, a prediction from the command line.
 
-python benchmarks/startup.py
+    python benchmarks/startup.py [--repeats 5]
+
+A first step and a prediction are timed with what an earlier process has compiled and traced ("warm"), and without
+("cold"). PyTorch, which compiles nothing, takes the same step beside them where it is installed. Times are of whole
+processes, the interpreter's start and end included; CPU times do not depend on what else the machine does.
 """
 
+import argparse
+import importlib.util
+import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
 
-IMPORTS = {
-    "import jax": "import jax",
-    "import jdann": "import jdann",
-    "from jdann import gradient_reversal": "from jdann import gradient_reversal",
-}
-REPEATS = 9
+# The 1-D CNN of benchmarks/train_step.py.
+CHANNELS, KERNEL, STRIDES, CLASSES = (128,) * 4, 5, (2, 1, 2, 1), 5
+BATCH, FRAMES, BINS = 128, 251, 176
+# Models of the two recipes, of random parameters, as many seeds as their configs train.
+MODELS = {"conv1d on frames, 3 seeds": "en2zh", "mlp on statistics, 5 seeds": "best"}
 
 
-def seconds(statement: str) -> float:
-    """Wall time of one import in a process of its own, the interpreter's start left out."""
-    code = f"import time; begun = time.perf_counter(); {statement}; print(time.perf_counter() - begun)"
-    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+class Times(NamedTuple):
+    """Of one process, s."""
+
+    wall: float
+    cpu: float
+
+
+def step_jdann() -> None:
+    """The first step of training, by jdann's own loop."""
+    from jdann import cli
+
+    cli._set_up()  # the compile cache, as the command line has it
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jdann.configuration import base_config
+    from jdann.domains import Frames
+    from jdann.encoders import make_encoder
+    from jdann.methods import make_method
+    from jdann.training import Batches, Data, Hyper, make_train
+
+    config = base_config()
+    config.encoder.channels, config.encoder.kernel_size, config.encoder.strides = CHANNELS, KERNEL, STRIDES
+    method = make_method("source_only", config)
+    encoder = make_encoder(config.encoder)
+    train = make_train(config, encoder, method, bins=BINS, window=FRAMES, speakers=0, phase_steps=[10])
+    random = np.random.default_rng(0)
+    values = random.normal(size=((BATCH + 1) * FRAMES, BINS)).astype(np.float16)
+    start, length = np.arange(BATCH, dtype=np.int32) * FRAMES, np.full(BATCH, FRAMES, np.int32)
+    frames = Frames(jnp.asarray(values), jnp.asarray(start), jnp.asarray(length))
+    data = Data(frames, jnp.asarray(np.arange(BATCH) % CLASSES, jnp.int32), jnp.full(BATCH, -1, jnp.int32), frames)
+    keys, one = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)), jnp.ones(1)
+    hyper = Hyper(1e-3 * one, 0 * one, one)
+    index = jnp.arange(BATCH, dtype=jnp.int32)[None, None]
+    pseudo = jnp.zeros((1, BATCH, CLASSES))
+    _, metrics = train.epochs[0](train.init(keys, hyper), keys, hyper, data, Batches(index, index), pseudo)
+    assert np.isfinite(metrics["loss"]).all()
+
+
+def step_pytorch() -> None:
+    """The same step in PyTorch, eager."""
+    import torch
+    from torch import nn
+
+    layers: list[nn.Module] = []
+    for i, (channels, stride) in enumerate(zip(CHANNELS, STRIDES, strict=True)):
+        layers += [nn.Conv1d(CHANNELS[i - 1] if i else BINS, channels, KERNEL, stride, KERNEL // 2), nn.BatchNorm1d(channels)]
+        layers += [nn.ReLU()]
+    encoder, dropout, classifier = nn.Sequential(*layers), nn.Dropout(0.3), nn.Linear(2 * CHANNELS[-1], CLASSES)
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *classifier.parameters()], 1e-3)
+    x = encoder(torch.randn(BATCH, BINS, FRAMES))
+    logits = classifier(dropout(torch.cat([x.mean(-1), x.std(-1)], 1)))
+    loss = nn.functional.cross_entropy(logits, torch.arange(BATCH) % CLASSES)
+    loss.backward()
+    optimiser.step()
+    assert torch.isfinite(loss)
+
+
+def write_models(folder: Path) -> None:
+    """Writes a model of random parameters for each of MODELS, and a clip of 3 s."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import soundfile
+
+    from jdann import model
+    from jdann.configuration import load_config, to_dict
+    from jdann.encoders import make_encoder
+    from jdann.features import make_recipe
+
+    rate_hz = 16000
+    t = np.arange(3 * rate_hz) / rate_hz
+    wave = sum(np.sin(2 * np.pi * 150 * k * t) / k for k in range(1, 8)) * (1 + np.sin(2 * np.pi * 3 * t)) / 20
+    soundfile.write(folder / "clip.wav", wave, rate_hz)
+    for name in MODELS.values():
+        config = load_config(name)
+        encoder, recipe = make_encoder(config.encoder), make_recipe(config.features, rate_hz)
+        shape = (1, len(recipe.bins), 1) if config.features.recipe == "statistics" else (1, FRAMES, len(recipe.bins))
+
+        def one(key, encoder=encoder, shape=shape):
+            inputs = jnp.zeros(shape), jnp.full(1, shape[1])
+            variables = encoder.init(key, *inputs, False)
+            width = encoder.apply(variables, *inputs, False)["representation"].shape[-1]
+            return {"encoder": variables, "classifier": {"kernel": jnp.ones((width, CLASSES)), "bias": jnp.zeros(CLASSES)}}
+
+        variables = jax.device_get(jax.vmap(one)(jax.random.split(jax.random.key(0), config.seeds)))
+        names = {"source": {"name": "random"}, "target": {"name": "random"}}
+        of_run = {"method": "dann", "encoder": config.encoder.name, "direction": 0, "order": 0, "temperature": 1.0}
+        card = {"labels": list(config.emotions), **of_run, **names, "config": to_dict(config)}
+        ones = np.ones(len(recipe.bins), np.float32)
+        model.save(folder / name, model.Model(variables, 0 * ones, ones, card))
+
+
+def run(code: str, cache: Path) -> Times:
+    """One process; what it compiles and traces is kept in `cache`."""
+    environment = os.environ | {
+        "XDG_CACHE_HOME": str(cache),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    begun = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    said = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
+    if status:
+        raise SystemExit(f"{code} failed: {said}")
+    return Times(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime)
 
 
 def main() -> None:
-    times = {name: [] for name in IMPORTS}
-    for _ in range(REPEATS):
-        for name, statement in IMPORTS.items():
-            times[name].append(seconds(statement))
-    base = statistics.median(times["import jax"])
-    print(f"Python {platform.python_version()}, {platform.machine()}, {REPEATS} processes each")
-    for name, values in times.items():
-        median = statistics.median(values)
-        print(f"{name:36} {median:.3f} s (min {min(values):.3f}, max {max(values):.3f}), {median - base:+.3f} s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="processes of each")
+    repeats = parser.parse_args().repeats
+    with tempfile.TemporaryDirectory() as folder:
+        root, warm = Path(folder), Path(folder) / "cache"
+        write_models(root)
+
+        def cold() -> Path:
+            return Path(tempfile.mkdtemp(dir=root))
+
+        def kept() -> Path:
+            return warm
+
+        jobs: dict[str, tuple[str, Callable[[], Path]]] = {
+            "`import jax`": ("import jax", kept),
+            "`import jdann`": ("import jdann", kept),
+            "first step of the 1-D CNN, cold": ("import startup; startup.step_jdann()", cold),
+            "first step of the 1-D CNN, warm": ("import startup; startup.step_jdann()", kept),
+        }
+        if importlib.util.find_spec("torch"):
+            jobs["the same in PyTorch"] = ("import startup; startup.step_pytorch()", kept)
+        for name, config in MODELS.items():
+            code = f"from jdann.cli import main; main({['predict', str(root / config), str(root / 'clip.wav')]!r})"
+            jobs[f"`jdann predict`, {name}, cold"] = (code, cold)
+            jobs[f"`jdann predict`, {name}, warm"] = (code, kept)
+        for code, cache in jobs.values():  # fills the warm cache, and the file system's
+            if cache is kept:
+                run(code, warm)
+        load = os.getloadavg()[0]
+        found: dict[str, list[Times]] = {name: [] for name in jobs}
+        for _ in range(repeats):
+            for name, (code, cache) in jobs.items():
+                found[name].append(run(code, cache()))
+    versions = ", ".join(f"{p} {version(p)}" for p in ("jax", "flax", "torch") if importlib.util.find_spec(p))
+    print(f"Python {platform.python_version()}, {versions}, {platform.machine()}, {os.cpu_count()} CPUs")
+    print(f"{repeats} processes each, in turn; load {load:.1f} before and {os.getloadavg()[0]:.1f} after\n")
+    print("| | wall, median (fastest to slowest) | CPU, median (least to most) |\n|---|---|---|")
+    for name, times in found.items():
+        cells = (f"{statistics.median(t):.2f} s ({min(t):.2f} to {max(t):.2f})" for t in zip(*times, strict=True))
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -142,11 +142,12 @@ def get_config() -> ConfigDict:
     config.self_training.iterations = 50  # of Sinkhorn
     config.self_training.weight = 1.0
     config.co_training = ConfigDict()  # needs features.recipe "statistics"
-    config.co_training.prior = "uniform"  # as in self_training
+    config.co_training.prior = "none"  # as in self_training
     config.co_training.shrinkage = 0.7  # of the discriminants' covariance, 0 to 1
     config.co_training.rounds_first = 10  # of expectation-maximisation on the prosodic statistics
-    config.co_training.rounds = 4  # of labelling on all statistics; 0: the first view's labels are kept
+    config.co_training.rounds = 6  # of labelling on all statistics; 0: the first view's labels are kept
     config.co_training.folds = 5  # of the target, each labelled by what was learnt on the others
+    config.co_training.kept_fraction = 0.7  # of each class, the most confident labels, which the next round learns from
     config.co_training.source_weight = 0.1  # of the source beside the target, on all statistics
     config.co_training.iterations = 50  # of Sinkhorn
     config.co_training.weight = 10.0

@@ -1,4 +1,4 @@
-"""The command line: `jdann [train]`, `prepare`, `corpora`, `evaluate`, `report`. `run.py` is the same program."""
+"""The command line, `jdann COMMAND`; `jdann --help` lists them. `run.py` is the same program."""
 
 import argparse
 import errno
@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+import jax
 
 from jdann.errors import DivergenceError, InputError
 
@@ -78,7 +80,9 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
             raise InputError(f"jdann {command}: {message}; see jdann {command} --help")
 
     parser = Parser(prog=f"jdann {command}", description=description, allow_abbrev=False)
-    parser.add_argument("--data-dir", type=Path, help="where prepared corpora and cached features live; default: TFDS's own")
+    parser.add_argument(
+        "--data-dir", type=Path, help="of prepared corpora and cached features; default: $TFDS_DATA_DIR or ~/tensorflow_datasets"
+    )
     return parser
 
 
@@ -330,14 +334,21 @@ def _tune(arguments: list[str]) -> None:
 
 def _help(arguments: list[str]) -> None:
     del arguments
-    print(__doc__)
-    print("""
-  jdann [train] --config configs/en2zh.py [--config.KEY=VALUE ...] [--workdir DIR] [--resume | --overwrite]
-  jdann prepare esd FOLDER | demo           jdann corpora [CORPUS ...]           jdann evaluate WORKDIR [--target CORPUS]
-  jdann sweep --config NAME --strengths 0,0.3,1    jdann tune --config NAME [--storage URL] [--workers N]
-  jdann report WORKDIR ... [--output FILE]  jdann serve WORKDIR [--host ADDRESS] [--port N]
+    print("""jdann: train a speech emotion recogniser for a language in which nobody has labelled anything
 
-Each command explains itself: jdann train --help""")
+  jdann corpora [CORPUS ...]                 what corpora hold: a folder, a csv, esd:en, demo:zh
+  jdann prepare esd FOLDER | demo            once, before ESD or the demo corpus is used
+  jdann [train] --config NAME [--config.KEY=VALUE ...] [--workdir DIR] [--resume | --overwrite]
+  jdann evaluate WORKDIR [--target CORPUS]   scores a finished run again, or on another corpus
+  jdann sweep --config NAME --strengths 0,0.3,1       a grid with several seeds, in one program
+  jdann tune --config NAME [--workers N]     a search by Optuna, without target labels
+  jdann predict WORKDIR FILE ... [--csv OUT] [--timeline]
+  jdann report WORKDIR ... [--output FILE]   one page of a run, or of several side by side
+  jdann serve WORKDIR [--port N]             a web page with a microphone, and a JSON endpoint
+  jdann export WORKDIR FILE                  the recogniser as one file
+
+Each command explains itself: jdann train --help. NAME is a config file, or base, best, en2zh, zh2en, poster or tune_poster.
+All keys of a config, with default and unit: jdann/configs/base.py, or configs/base.py in a checkout.""")
 
 
 def _print_table(results: dict[str, Any]) -> None:
@@ -355,8 +366,11 @@ def _print(renderable: Any) -> None:
 def _set_up() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jdann" / "xla"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))  # compiled programs are found again by the next run
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    defaults = {"jax_compilation_cache_dir": str(cache), "jax_persistent_cache_min_compile_time_secs": "0.2"}
+    for option, value in defaults.items():  # compiled programs are found again by the next run
+        chosen = os.environ.setdefault(option.upper(), value)  # for the processes that this one starts
+        if chosen == value:  # JAX, which came with this package, has read its environment before
+            jax.config.update(option, float(value) if option.endswith("secs") else value)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers[:] = [handler]

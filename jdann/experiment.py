@@ -17,9 +17,11 @@ from jdann.encoders import make_encoder
 from jdann.errors import InputError
 from jdann.features.recipe import make_recipe
 from jdann.methods import Method, make_method
+from jdann.methods.self_training import prior_among
 from jdann.training import Data, Hyper, Train, check, make_train
 
 log = logging.getLogger("jdann")
+_WITH_PRIOR = ("self_training", "co_training")
 SUPERVISED = {"supervised, random split": False, "supervised, unseen speakers": True}  # method: folds by speaker
 BASELINE = "svm"
 _DIAGNOSED = 1000  # utterances of each domain in t-SNE and A-distance
@@ -129,9 +131,18 @@ def make_job_method(job: Job, config: Any) -> Method:
     return make_method("source_only" if job.method in SUPERVISED else job.method, config)
 
 
+def _with_priors(config: Any, source: Domain) -> Any:
+    """The config with every method's prior over the emotions that the source has: no other can be recognised."""
+    present = [bool((source.emotion == i).any()) for i in range(len(config.emotions))]
+    own = config.to_dict()
+    for method in _WITH_PRIOR:
+        own[method]["prior"] = prior_among(method, own[method]["prior"], present)
+    return ConfigDict(own)
+
+
 def make_job_train(job: Job, direction: Direction, config: Any) -> tuple[Train, fitting.Budget]:
     """The functions and the budget that all of a job's splits share."""
-    method = make_job_method(job, config)
+    method = make_job_method(job, _with_priors(config, direction.source))
     plan = fitting.budget(config, list(job.splits), method)
     train = make_train(
         config,
@@ -341,6 +352,7 @@ def baseline_predictions(direction: Direction, config: Any) -> np.ndarray | None
     """The SVM's predictions [n] of the target, or None where the recipe has no frames to take statistics of."""
     if direction.bins == 1:
         return None
+    log.info("%s: support vector machine on utterance statistics, the row to beat", direction.name)
     names = make_recipe(config.features, config.audio.sample_rate_hz).bins
     columns = [i for i, name in enumerate(names) if name != "voicing"]
 

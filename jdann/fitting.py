@@ -233,8 +233,13 @@ def _labelled(train: Train, task: Task, keys: jax.Array) -> jax.Array | None:
     if label is None:
         return None
     source, target = vectors(task.data.source, task.split.source), vectors(task.data.target, task.split.target)
-    emotion = jnp.asarray(task.data.emotion)[task.split.source]
-    return jax.jit(lambda keys: jax.lax.map(lambda key: label(key, source, emotion, target), keys))(keys)
+    return _labelling_once(label)(keys, source, jnp.asarray(task.data.emotion)[task.split.source], target)
+
+
+@lru_cache(maxsize=8)
+def _labelling_once(label: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """`label` over members, compiled once a shape: folds of the same size share it."""
+    return jax.jit(lambda keys, *domains: jax.lax.map(lambda key: label(key, *domains), keys))
 
 
 def _pseudo_labels(train: Train, task: Task, state: State, phase: int, progress: float, labelled: jax.Array | None) -> jax.Array:

@@ -1,19 +1,15 @@
 """From samples to logits as one pure function: features, normalisation, encoder, classifier; every member of an ensemble."""
 
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from jdann.encoders import make_encoder
 from jdann.features.recipe import RECIPES
 from jdann.normalise import LARGEST_VALUE, LARGEST_Z
-
-BATCH = 16
 
 
 class Outputs(NamedTuple):
@@ -99,35 +95,3 @@ def _own(features: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
     variance = jnp.where(valid, jnp.square(features - mean), 0.0).sum(1, keepdims=True) / count
     constant = variance <= 1e-10 * (jnp.square(mean) + variance)
     return mean, jnp.where(constant, 1.0, jnp.sqrt(jnp.where(constant, 1.0, variance)))
-
-
-class Programs:
-    """The jitted functions of one model, each compiled once for each shape, whichever thread comes first."""
-
-    def __init__(self, config: Any, encoder_name: str, variables: Any):
-        self.inference = make_inference(config, encoder_name)
-        self.variables = jax.device_put(variables)
-        self._outputs = jax.jit(self.inference.outputs)
-        self._features = jax.jit(self.inference.features)
-        # A CPU gains little by batches, and each is a shape more to compile.
-        self.batch = 1 if jax.default_backend() == "cpu" else BATCH  # clips in one call where there are many
-        self._lock = threading.Lock()
-        self._compiled: set[tuple[str, tuple[int, ...]]] = set()
-
-    def outputs(self, mean: np.ndarray, std: np.ndarray, samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits [members, batch, classes] and representation [members, batch, d]."""
-        found = self._once("outputs", samples.shape, self._outputs, self.variables, mean, std, samples, length)
-        return np.asarray(found.logits), np.asarray(found.representation)
-
-    def features(self, samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features [batch, frames, bins], not normalised, and frames [batch]."""
-        values, frames = self._once("features", samples.shape, self._features, samples, length)
-        return np.asarray(values), np.asarray(frames)
-
-    def _once(self, name: str, shape: tuple[int, ...], function: Any, *arguments: Any) -> Any:
-        if (name, shape) in self._compiled:
-            return function(*arguments)
-        with self._lock:
-            result = function(*arguments)
-            self._compiled.add((name, shape))
-            return result

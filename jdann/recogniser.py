@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from jdann import audio, model, normalise, workdir
+from jdann import audio, configuration, model, normalise
 from jdann.corpora.folder import list_audio
 from jdann.errors import InputError
-from jdann.inference import Programs
+from jdann.programs import Programs
 
 BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
 log = logging.getLogger("jdann")
@@ -86,7 +86,7 @@ class Recogniser:
     def of(cls, loaded: model.Model) -> "Recogniser":
         """A recogniser of a model in memory."""
         card = loaded.card
-        config = FrozenConfigDict(workdir.tuples(card["config"]))
+        config = FrozenConfigDict(configuration.tuples(card["config"]))
         labels = tuple(card["labels"])
         programs = Programs(config, card["encoder"], loaded.variables)
         return cls(card, labels, float(card["temperature"]), loaded.mean, loaded.std, np.arange(len(labels)), config, programs)

@@ -166,7 +166,6 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
         diagnostics.append(of | {"a_distance": None if within else evaluation.a_distance(*outcome.representation, seed=0)})
     if config.baseline:
         for direction in directions:
-            log.info("%s: support vector machine on utterance statistics, the row to beat", direction.name)
             predicted = experiment.baseline_predictions(direction, config)
             if predicted is None:
                 continue
@@ -211,6 +210,12 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
     """What a reader of the figures has to know of how they came about."""
     notes = []
     for direction in directions:
+        absent = [name for i, name in enumerate(config.emotions) if not (direction.source.emotion == i).any()]
+        if absent:
+            notes.append(
+                f"{direction.source.corpus.name}: has no utterance labelled {' or '.join(absent)}: nothing trained on it "
+                "recognises that; leave it out of config.emotions unless the target's recall of it is to count as 0"
+            )
         outside = sum(count for _, count in direction.target.corpus.outside)
         if outside:
             notes.append(

@@ -1,5 +1,7 @@
 """What a run leaves in its work directory. Every file appears whole or not at all."""
 
+from __future__ import annotations
+
 import csv
 import io
 import json
@@ -8,13 +10,15 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jdann import configuration, evaluation
-from jdann.directions import Direction, Domain
 from jdann.errors import InputError
+
+if TYPE_CHECKING:  # else writing a csv would import the features
+    from jdann.directions import Direction, Domain
 
 _LEFT = ("checkpoints", "results.json", "predictions.csv", "history.csv", "figures", "tensorboard", "evaluation",
          "report.html", "sweep.csv", "best-*.json", "normalisation-*.npz")  # fmt: skip

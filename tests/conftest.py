@@ -7,13 +7,43 @@ from pathlib import Path
 
 # Before jax is imported: what one test compiles, the next one finds.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jdann-tests-xla"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+# Most tests compile far longer than they run: without XLA's costlier passes in less than half the time.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+import jax
 import numpy as np
 import pytest
 import soundfile
 
+# Modules that compare numbers, with all optimisations, as users get them.
+OPTIMISED = ("features", "encoders", "gradient_reversal", "recogniser", "programs", "export", "training")
 EMOTIONS = ("neutral", "happy", "angry", "sad", "surprise")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """One process runs all tests of a file, or all tests of one method: what they share is trained and compiled once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByWhatIsShared(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            if not file.endswith("test_methods.py"):
+                return file
+            return f"{file}[{test.rstrip(']').partition('[')[2].partition('-')[0]}"
+
+    return ByWhatIsShared(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimisations(request):
+    """Switches XLA's optimisations on for a module of OPTIMISED, off for any other."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    optimised = request.module.__name__.rpartition(".")[2].removeprefix("test_").startswith(OPTIMISED)
+    jax.config.update("jax_disable_most_optimizations", before and not optimised)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")

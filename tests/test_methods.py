@@ -95,6 +95,7 @@ def trained(name):
 
     with patch.object(fitting, "time", SimpleNamespace(monotonic=lambda: clock[0])):
         fitted = fit(program, toy_of(name), folder=folder, on_epoch=on_epoch)
+    assert all(epoch._cache_size() == 1 for epoch in program.train.epochs)  # one program for all epochs of a phase
     shutil.rmtree(folder)
     return fitted, copies
 

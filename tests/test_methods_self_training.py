@@ -11,7 +11,7 @@ from jdann.errors import InputError
 from jdann.methods import make_method
 from jdann.methods.consistency import aligned
 from jdann.methods.contrastive import supervised_contrast
-from jdann.methods.self_training import balanced, centroid_labels, most_confident
+from jdann.methods.self_training import balanced, centroid_labels, most_confident, prior_among
 from tests.toy_training import (
     CLASSES,
     fit,
@@ -55,6 +55,15 @@ def test_balanced_posteriors_are_posteriors_times_a_factor_a_class_and_a_factor_
         return x[:-1, :-1] + x[1:, 1:] - x[:-1, 1:] - x[1:, :-1]
 
     np.testing.assert_allclose(cross_ratio(plan), cross_ratio(log_softmax(logits)), atol=1e-3)
+
+
+def test_a_class_that_the_source_lacks_gets_no_share_of_a_prior():
+    assert prior_among("self_training", "uniform", (True, True, True)) == "uniform"
+    assert prior_among("self_training", "none", (True, False, True)) == "none"
+    assert prior_among("self_training", "uniform", (True, False, True)) == "0.5,0,0.5"
+    assert prior_among("self_training", "0.6,0.2,0.2", (True, False, True)) == "0.75,0,0.25"
+    plan = np.exp(balanced(jax.nn.log_softmax(skewed_logits()), (0.5, 0.0, 0.5), 200))
+    np.testing.assert_allclose(plan.mean(0), [0.5, 0.0, 0.5], atol=1e-3)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3, 0.9, 1.0])
@@ -110,7 +119,8 @@ def test_self_training_without_balance_takes_predictions_as_they_are():
     [
         ("labels", "smooth", "labels is 'smooth'; choose one of hard, soft"),
         ("prior", "flat", "prior is 'flat'; choose one of uniform, none"),
-        ("prior", "0.5,0.5", "give 3 positive shares"),
+        ("prior", "0.5,0.5", "give 3 shares of 0 or more"),
+        ("prior", "0.8,0.4,-0.2", "give 3 shares of 0 or more"),
     ],
 )
 def test_mistaken_settings_are_named(key, value, message):

@@ -1,7 +1,6 @@
 """A recogniser from a model in memory: what it takes, how it normalises, what it refuses."""
 
 import json
-import threading
 
 import jax
 import numpy as np
@@ -181,29 +180,6 @@ def test_other_normalisations(by):
         np.testing.assert_allclose(rows[0], expected[0], atol=2e-3)  # z-scores of float16
     with pytest.raises(InputError, match="normalises by"):
         recogniser.adapt([clip], 16000)
-
-
-def test_threads_agree_and_compile_once():
-    recogniser = Recogniser.of(make_model())
-    traces = []
-    inner = recogniser.programs.inference.outputs
-    recogniser.programs._outputs = jax.jit(lambda *a: traces.append(1) or inner(*a))
-    clips = [speech(0.9, 100 + 10 * i, i) for i in range(8)]
-    expected = Recogniser.of(make_model()).probabilities(clips[:4], 16000)
-    found: dict[int, np.ndarray] = {}
-
-    def work(i: int) -> None:
-        for _ in range(5):
-            found[i] = recogniser.probabilities([clips[i % 4]], 16000)[0]
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 8 and len(traces) == 1
-    for i, row in found.items():
-        np.testing.assert_allclose(row, expected[i % 4], atol=1e-6)
 
 
 def test_a_window_of_a_timeline_is_a_clip_of_its_own(recogniser, tmp_path):

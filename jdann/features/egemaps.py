@@ -34,10 +34,22 @@ VOICED = VOICE[:1] + VOICE[2:16]  # meaningful in voiced frames alone
 _EVERYWHERE = ("loudness", "flux", "mfcc1", "mfcc2", "mfcc3", "mfcc4")  # described over all frames
 _BALANCE = ("alpha_ratio", "hammarberg", "slope_0_500", "slope_500_1500", "flux")  # described over unvoiced frames too
 _CONTOURS = ("log_f0", "loudness")
+_COURSE = ("p20", "p50", "p80", "range", "rising_mean", "rising_std", "falling_mean", "falling_std")
 _POSITIVE = (
     *("loudness", "flux", "jitter", "shimmer"),
     *(f"{name}_{part}" for name in _FORMANTS for part in ("frequency", "bandwidth")),
 )
+_TRACKS = (*VOICE, "mfcc1", "mfcc2", "mfcc3", "mfcc4")
+_ALSO_VOICED = tuple(name for name in _EVERYWHERE if name != "loudness")
+_ROWS = (*_TRACKS, *(f"{name}_unvoiced" for name in _BALANCE), *(f"{name}_voiced" for name in _ALSO_VOICED))
+_COMPUTED = (  # in the order in which `functionals` has them
+    *(f"{name}_{kind}" for kind in ("mean", "std") for name in _ROWS),
+    *(f"{name}_{kind}" for name in _CONTOURS for kind in _COURSE),
+    *(f"{name}_segment{kind}" for name in ("voiced", "unvoiced") for kind in ("s_per_s", "_mean_s", "_std_s")),
+    *("loudness_peaks_per_s", "sound_level_db"),
+)
+EGEMAPS = tuple(sorted({*_COMPUTED} - {f"{name}_unvoiced_std" for name in _BALANCE} - {"unvoiced_segments_per_s"}))
+_ORDER = tuple(_COMPUTED.index(parameter) for parameter in EGEMAPS)
 
 
 def voice_tracks(*, y: jax.Array, S: jax.Array, pitch: Pitch, sr: float, hop_length: int, n_fft: int) -> dict[str, jax.Array]:
@@ -76,9 +88,7 @@ def voice_tracks(*, y: jax.Array, S: jax.Array, pitch: Pitch, sr: float, hop_len
     return dict(zip(VOICE, tracks, strict=True))
 
 
-def functionals(
-    tracks: dict[str, jax.Array], power: jax.Array, voicing: jax.Array, valid: jax.Array, *, hop_s: float
-) -> dict[str, jax.Array]:
+def functionals(tracks: dict[str, jax.Array], power: jax.Array, voicing: jax.Array, valid: jax.Array, *, hop_s: float) -> jax.Array:
     """The parameters of an utterance, with a few more than the set has.
 
     Means and standard deviations, the latter relative to the mean where a descriptor has only positive values;
@@ -86,39 +96,35 @@ def functionals(
     none is voiced; spectral balance over voiced and over unvoiced frames.
 
     Args:
-      tracks: by name, [..., frames] each, of `voice_tracks`, and mfcc1 to mfcc4 where wanted.
+      tracks: by name, [..., frames] each, of `voice_tracks`, and mfcc1 to mfcc4.
       power: mean square of each frame's samples, [..., frames].
       voicing: [..., frames] in [0, 1], above 0.5 where a frame counts as voiced.
       valid: bool [..., frames], the frames of the utterance.
       hop_s: between frames.
 
     Returns:
-      float32 [...] by name.
+      float32 [..., parameters], in the order of EGEMAPS.
     """
     voiced = valid & (voicing > 0.5)
     unvoiced = valid & ~voiced
     voiced_or_all = jnp.where(voiced.any(-1, keepdims=True), voiced, valid)
-    values: dict[str, jax.Array] = {}
-    for name, track in tracks.items():
-        mask = valid if name in _EVERYWHERE else voiced_or_all
-        mean, std = masked_mean(track, mask), masked_std(track, mask)
-        values[f"{name}_mean"] = mean
-        values[f"{name}_std"] = std / jnp.maximum(mean, 1e-6) if name in _POSITIVE else std
-        if name in _CONTOURS:
-            p20, p50, p80 = masked_percentiles(track, mask, (20.0, 50.0, 80.0))
-            values |= {f"{name}_p20": p20, f"{name}_p50": p50, f"{name}_p80": p80, f"{name}_range": p80 - p20}
-            names = ("rising_mean", "rising_std", "falling_mean", "falling_std")
-            values |= {f"{name}_{key}": value for key, value in zip(names, slopes(track, mask, hop_s), strict=True)}
-        if name in _BALANCE:
-            values[f"{name}_unvoiced_mean"] = masked_mean(track, unvoiced)
-        if name in _EVERYWHERE and name != "loudness":
-            values[f"{name}_voiced_mean"] = masked_mean(track, voiced_or_all)
-            values[f"{name}_voiced_std"] = masked_std(track, voiced_or_all)
-    values["loudness_peaks_per_s"] = peak_rate(tracks["loudness"], valid, hop_s)
-    for name, inside in (("voiced", voiced), ("unvoiced", unvoiced)):
-        rate, mean, std = segments(inside, valid, hop_s)
-        if name == "voiced":
-            values["voiced_segments_per_s"] = rate
-        values |= {f"{name}_segment_mean_s": mean, f"{name}_segment_std_s": std}
-    values["sound_level_db"] = 10 * jnp.log10(jnp.maximum(masked_mean(power, valid), np.float32(1e-10)))
-    return values
+    x = jnp.stack([tracks[name] for name in (*_TRACKS, *_BALANCE, *_ALSO_VOICED)], -2)  # [..., rows, frames]
+    masks = [valid if name in _EVERYWHERE else voiced_or_all for name in _TRACKS]
+    masks += [unvoiced] * len(_BALANCE) + [voiced_or_all] * len(_ALSO_VOICED)
+    mask = jnp.stack(masks, -2)
+    mean, std = masked_mean(x, mask), masked_std(x, mask)
+    positive = np.asarray([name in _POSITIVE for name in _ROWS])
+    std = jnp.where(positive, std / jnp.where(positive, jnp.maximum(mean, 1e-6), 1.0), std)
+
+    contours = np.asarray([_ROWS.index(name) for name in _CONTOURS])
+    contour = x[..., contours, :], mask[..., contours, :]
+    percentiles = masked_percentiles(*contour, (20.0, 50.0, 80.0))  # [..., contours, 3]
+    spread = percentiles[..., 2:] - percentiles[..., :1]
+    courses = jnp.concatenate([percentiles, spread, slopes(*contour, hop_s)], -1)  # [..., contours, 8]
+    voicing_segments = segments(jnp.stack([voiced, unvoiced], -2), valid[..., None, :], hop_s)  # [..., 2, 3]
+    peaks = peak_rate(tracks["loudness"], valid, hop_s)
+    level = 10 * jnp.log10(jnp.maximum(masked_mean(power, valid), np.float32(1e-10)))
+
+    parts = [mean, std, courses, voicing_segments, jnp.stack([peaks, level], -1)]
+    values = jnp.concatenate([part.reshape(*valid.shape[:-1], -1) for part in parts], -1)
+    return values[..., np.asarray(_ORDER)]

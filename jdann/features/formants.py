@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.errors import InputError
-from jdann.features.spectral import spectrogram
+from jdann.features.spectral import apply_matrix, spectrogram
 
 _LOWEST_HZ = 50.0  # roots below it, and those on the real axis, describe the tilt of the spectrum
 _UNIFORM_TUBE_HZ = 500.0  # resonances of a tube of 17 cm, open at one end, are odd multiples of it
@@ -66,7 +66,7 @@ def formants(
     rate_hz = 2.0 * min(fmax, sr / 2)
     cosines = _lag_cosines(sr, n_fft, order, rate_hz, preemphasis)
     power = jnp.swapaxes(S, -1, -2)[..., : len(cosines)] ** 2  # [..., frames, bins]
-    autocorrelation = jnp.moveaxis(jnp.matmul(power, cosines, precision="highest"), -1, 0)  # [1 + order, ..., frames]
+    autocorrelation = jnp.moveaxis(apply_matrix(cosines.T, jnp.swapaxes(power, -1, -2)), -2, 0)  # [1 + order, ..., frames]
     coefficients = _levinson(autocorrelation)
     real, imaginary = jax.lax.stop_gradient(_roots(jax.lax.stop_gradient(coefficients)))  # [order, ..., frames]
     # One more step of Newton's changes nothing but has the derivative of the root.
@@ -99,13 +99,13 @@ def formants(
 def _levinson(r: jax.Array) -> jax.Array:
     """Predictor [1 + order, ...], its first coefficient one, from the autocorrelation [1 + order, ...]."""
     error = r[0] * (1 + 1e-6) + 1e-10  # a little white noise keeps silence and pure tones solvable
-    a = [jnp.ones_like(error)]
+    a = jnp.ones_like(r[:1])
     for i in range(1, len(r)):
-        reflection = -sum(a[j] * r[i - j] for j in range(i)) / error
-        padded = [*a, jnp.zeros_like(error)]
-        a = [padded[j] + reflection * padded[i - j] for j in range(i + 1)]
+        reflection = -(a * r[i:0:-1]).sum(0) / error
+        padded = jnp.concatenate([a, jnp.zeros_like(r[:1])])
+        a = padded + reflection * padded[::-1]
         error = jnp.maximum(error * (1 - reflection**2), 1e-7 * r[0] + 1e-10)
-    return jnp.stack(a)
+    return a
 
 
 def _newton(a: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:

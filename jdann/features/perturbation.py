@@ -42,30 +42,30 @@ def perturbation(
     position = centre[:, None] + point.astype(np.float32) * (sr / f0_hz)[..., None]  # [..., frames, points]
     x = _interpolated(y, position)
 
-    def window(shift: int) -> jax.Array:
-        return x[..., reach + shift : reach + shift + _POINTS]
-
-    here = window(0)
+    here = x[..., reach : reach + _POINTS]
     energy = (here**2).sum(-1)
     safe = jnp.where(energy > 1e-12, energy, 1.0)
 
-    def neighbour(sign: int) -> tuple[jax.Array, jax.Array]:
-        """Distance in periods and amplitude relative to the centre's [..., frames]."""
-        shifts = np.arange(-_SEARCH - 1, _SEARCH + 2)
-        moved = [window(sign * (_POINTS + int(s))) for s in shifts]
-        energies = jnp.stack([(m**2).sum(-1) for m in moved], -1)  # [..., frames, shifts]
-        products = jnp.stack([(m * here).sum(-1) for m in moved], -1)
-        scale = jax.lax.rsqrt(jnp.maximum(energies * safe[..., None], 1e-20))
-        match = products * scale
-        best = 1 + jnp.argmax(match[..., 1:-1], -1)[..., None]
-        before, peak, after = (jnp.take_along_axis(match, best + i, -1)[..., 0] for i in (-1, 0, 1))
-        curvature = before - 2 * peak + after
-        curved = curvature < -1e-6
-        offset = jnp.clip(jnp.where(curved, 0.5 * (before - after) / jnp.where(curved, curvature, -1.0), 0.0), -0.5, 0.5)
-        distance = 1 + (jnp.asarray(shifts, jnp.float32)[best[..., 0]] + offset) / _POINTS
-        return distance, jnp.take_along_axis(energies, best, -1)[..., 0]
+    def compared(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Energy of another window and its product with the centre's [..., frames]."""
+        other = jax.lax.dynamic_slice_in_dim(x, start, _POINTS, -1)
+        return (other**2).sum(-1), (other * here).sum(-1)
 
-    (previous, energy_previous), (following, energy_following) = neighbour(-1), neighbour(1)
+    # Before the centre's and after it: a loop of two sums, which is a small program.
+    shift = np.arange(-_SEARCH - 1, _SEARCH + 2)
+    starts = reach + np.concatenate([-(_POINTS + shift), _POINTS + shift])
+    energies, products = (v.reshape(2, len(shift), *energy.shape) for v in jax.lax.map(compared, jnp.asarray(starts)))
+    match = products * jax.lax.rsqrt(jnp.maximum(energies * safe, 1e-20))  # [2, shifts, ..., frames]
+    inner = match[:, 1:-1]
+    index = np.arange(1.0, len(shift) - 1, dtype=np.float32).reshape(-1, *[1] * energy.ndim)
+    best = jnp.where(inner == inner.max(1, keepdims=True), index, index[-1]).min(1, keepdims=True).astype(jnp.int32)
+    before, peak, after = (jnp.take_along_axis(match, best + i, 1)[:, 0] for i in (-1, 0, 1))
+    curvature = before - 2 * peak + after
+    curved = curvature < -1e-6
+    offset = jnp.clip(jnp.where(curved, 0.5 * (before - after) / jnp.where(curved, curvature, -1.0), 0.0), -0.5, 0.5)
+    # Distance in periods and energy of the window before and of that after [..., frames].
+    previous, following = 1 + (jnp.asarray(shift, jnp.float32)[best[:, 0]] + offset) / _POINTS
+    energy_previous, energy_following = jnp.take_along_axis(energies, best, 1)[:, 0]
     jitter = jnp.abs(previous - following) / (0.5 * (previous + following))
 
     def decibels(other: jax.Array) -> jax.Array:

@@ -7,8 +7,9 @@ Tracks are `[..., frames]`, results `[...]`; all are finite, with finite gradien
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jdann.features.statistics import masked_mean, masked_percentiles, masked_std, runs
+from jdann.features.statistics import latest, masked_mean, masked_percentiles, masked_std, runs
 
 _ACTIVE = 0.15  # of the 95th percentile of loudness: what is softer is a pause
 _LOUDNESS_FLOOR = 1e-3
@@ -18,6 +19,8 @@ _SMOOTHING_S = 0.07
 _FORMANTS = tuple(f"f{i}_{part}" for i in (1, 2, 3) for part in ("frequency", "bandwidth", "level"))
 
 DISTRIBUTION = ("mean", "std", "p05", "p20", "p50", "p80", "p95", "range_20_80", "range_05_95", "skewness", "kurtosis")
+_OF_FORMANTS = tuple(DISTRIBUTION.index(name) for name in ("mean", "std", "p20", "p50", "p80"))
+_P95 = DISTRIBUTION.index("p95")
 RHYTHM = (
     *("log_duration", "nuclei_per_s", "nuclei", "interval_variability", "interval_std", "interval_max"),
     *("voiced_fraction", "voiced_mean", "voiced_std", "voiced_max", "voiced_per_s", "gap_mean", "gap_max", "pause_fraction"),
@@ -53,69 +56,71 @@ def prosodic_statistics(
       float32 [..., 84].
     """
     loudness = tracks["loudness"]
-    (loud,) = masked_percentiles(loudness, valid, (95.0,))
-    active = valid & (loudness > _ACTIVE * loud[..., None])
+    loud = masked_percentiles(loudness, valid, (95.0,))
+    active = valid & (loudness > _ACTIVE * loud)
     active = jnp.where(active.any(-1, keepdims=True), active, valid)
     extent = valid & _from_first_to_last(active)
     voiced = extent & (voicing > 0.5)
     voiced_or_all = jnp.where(voiced.any(-1, keepdims=True), voiced, extent)
 
     log_loudness = jnp.log(loudness + _LOUDNESS_FLOOR)
+    rows = jnp.stack([log_loudness, tracks["log_f0"], loudness, *(tracks[name] for name in _FORMANTS)], -2)
+    mask = jnp.stack([active, voiced_or_all, extent, *[voiced_or_all] * len(_FORMANTS)], -2)
     level_db = 10 * jnp.log10(jnp.maximum(masked_mean(power, valid), 1e-10))
+    described = distribution(rows, mask)  # [..., rows, 11]
+    formant = described[..., 3:, np.asarray(_OF_FORMANTS)]
     values = [
-        *distribution(log_loudness, active),
-        level_db,
-        masked_mean(loudness, extent),
-        *masked_percentiles(loudness, extent, (95.0,)),
-        *distribution(tracks["log_f0"], voiced_or_all),
-        *_rhythm(log_loudness, active, voiced, extent, hop_s),
+        described[..., 0, :],
+        jnp.stack([level_db, described[..., 2, 0], described[..., 2, _P95]], -1),
+        described[..., 1, :],
+        _rhythm(log_loudness, active, voiced, extent, hop_s),
+        formant.reshape(*formant.shape[:-2], -1),
     ]
-    for name in _FORMANTS:
-        track = tracks[name]
-        spread = masked_percentiles(track, voiced_or_all, (20.0, 50.0, 80.0))
-        values += [masked_mean(track, voiced_or_all), masked_std(track, voiced_or_all), *spread]
-    return jnp.stack(values, -1)
+    return jnp.concatenate(values, -1)
 
 
-def distribution(x: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
-    """The numbers of DISTRIBUTION, [...] each, of x [..., frames] over mask [..., frames]; the last two are those of Fisher."""
+def distribution(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """The numbers of DISTRIBUTION [..., 11] of x [..., frames] over mask [..., frames]; the last two are those of Fisher."""
     mean, std = masked_mean(x, mask), masked_std(x, mask)
-    p05, p20, p50, p80, p95 = masked_percentiles(x, mask, (5.0, 20.0, 50.0, 80.0, 95.0))
+    percentiles = masked_percentiles(x, mask, (5.0, 20.0, 50.0, 80.0, 95.0))
+    p05, p20, _, p80, p95 = jnp.moveaxis(percentiles, -1, 0)
     varies = std > 1e-6
     z = jnp.where(mask & varies[..., None], (x - mean[..., None]) / jnp.where(varies, std, 1.0)[..., None], 0.0)
     skewness = masked_mean(z**3, mask)
     kurtosis = jnp.where(varies, masked_mean(z**4, mask) - 3, 0.0)
-    return mean, std, p05, p20, p50, p80, p95, p80 - p20, p95 - p05, skewness, kurtosis
+    shape = jnp.stack([p80 - p20, p95 - p05, skewness, kurtosis], -1)
+    return jnp.concatenate([jnp.stack([mean, std], -1), percentiles, shape], -1)
 
 
 def _from_first_to_last(mask: jax.Array) -> jax.Array:
     """Marks [..., frames] all frames between the first and the last of a mask, both included."""
-    axis = mask.ndim - 1
-    begun = jax.lax.cummax(mask.astype(jnp.int32), axis=axis)
-    not_ended = jax.lax.cummax(mask.astype(jnp.int32), axis=axis, reverse=True)
-    return (begun * not_ended) > 0
+    frame = jnp.arange(mask.shape[-1], dtype=jnp.float32)
+    first = jnp.where(mask, frame, jnp.inf).min(-1, keepdims=True)
+    last = jnp.where(mask, frame, -jnp.inf).max(-1, keepdims=True)
+    return (frame >= first) & (frame <= last)
 
 
-def _rhythm(
-    log_loudness: jax.Array, active: jax.Array, voiced: jax.Array, extent: jax.Array, hop_s: float
-) -> tuple[jax.Array, ...]:
-    """The numbers of RHYTHM; durations in seconds."""
-    duration = jnp.maximum(extent.sum(-1), 1) * hop_s
+def _rhythm(log_loudness: jax.Array, active: jax.Array, voiced: jax.Array, extent: jax.Array, hop_s: float) -> jax.Array:
+    """The numbers of RHYTHM [..., 14]; durations in seconds."""
     nucleus = nuclei(log_loudness, extent, hop_s)
-    count = nucleus.sum(-1).astype(jnp.float32)
     interval, second, variability = _intervals(nucleus, hop_s)
-    lengths, ends = runs(voiced, hop_s)
-    rate = ends.sum(-1) / duration
     inner = extent & ~voiced & _from_first_to_last(voiced)  # gaps between voiced parts
-    gap, gap_ends = runs(inner, hop_s)
-    return (
-        jnp.log(duration), count / duration, count,
-        jnp.where(second.any(-1), masked_mean(variability, second), 0.5),
-        masked_std(interval, nucleus & (interval > 0)), jnp.where(nucleus, interval, 0.0).max(-1),
-        masked_mean(voiced.astype(jnp.float32), extent), masked_mean(lengths, ends), masked_std(lengths, ends),
-        jnp.where(ends, lengths, 0.0).max(-1), rate,
-        masked_mean(gap, gap_ends), jnp.where(gap_ends, gap, 0.0).max(-1),
-        1 - masked_mean(active.astype(jnp.float32), extent),
+    lengths, ends = runs(jnp.stack([voiced, inner], -2), hop_s)  # [..., 2, frames]
+    longest = jnp.where(ends, lengths, 0.0).max(-1)
+    mean, std = masked_mean(lengths, ends), masked_std(lengths, ends)
+    number = ends[..., 0, :].astype(jnp.float32).sum(-1)
+    count, frames = (marks.astype(jnp.float32).sum(-1) for marks in (nucleus, extent))
+    duration = jnp.maximum(frames, 1) * hop_s
+    parts = masked_mean(jnp.stack([voiced, active], -2).astype(jnp.float32), extent[..., None, :])
+    return jnp.stack(
+        [
+            jnp.log(duration), count / duration, count,
+            jnp.where(second.any(-1), masked_mean(variability, second), 0.5),
+            masked_std(interval, nucleus & (interval > 0)), jnp.where(nucleus, interval, 0.0).max(-1),
+            parts[..., 0], mean[..., 0], std[..., 0], longest[..., 0], number / duration,
+            mean[..., 1], longest[..., 1], 1 - parts[..., 1],
+        ],
+        -1,
     )  # fmt: skip
 
 
@@ -133,7 +138,7 @@ def nuclei(log_loudness: jax.Array, extent: jax.Array, hop_s: float) -> jax.Arra
       bool [..., frames].
     """
     x = jnp.where(extent, _smoothed(jax.lax.stop_gradient(log_loudness), extent, hop_s), -jnp.inf)
-    frame = jnp.arange(x.shape[-1])
+    frame = np.arange(x.shape[-1], dtype=np.float32)  # XLA takes maxima of integers slowly on CPUs
     reach = max(1, round(_NUCLEUS_DISTANCE_S / hop_s))
     before, after = frame[None] < frame[:, None], frame[None] > frame[:, None]  # [frames i, frames j]
     near = jnp.abs(frame[None] - frame[:, None]) < reach
@@ -164,12 +169,11 @@ def _smoothed(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
 
 def _intervals(nucleus: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Of each nucleus: seconds since the one before, zero at the first; whether two are before; variability of the intervals."""
-    frame = jnp.arange(nucleus.shape[-1])
-    at = jnp.where(nucleus, frame, -1)
-    up_to = jax.lax.cummax(at, axis=at.ndim - 1)
+    frame = np.arange(nucleus.shape[-1], dtype=np.float32)
+    up_to = latest(nucleus)
     previous = jnp.concatenate([jnp.full_like(up_to[..., :1], -1), up_to[..., :-1]], -1)  # index of the nucleus before
     interval = jnp.where(nucleus & (previous >= 0), (frame - previous) * hop_s, 0.0)
-    before = jnp.take_along_axis(interval, jnp.maximum(previous, 0), -1)  # the interval that ended there
+    before = jnp.take_along_axis(interval, jnp.maximum(previous, 0).astype(jnp.int32), -1)  # the interval that ended there
     second = nucleus & (previous >= 0) & (before > 0)
     sum_ = jnp.where(second, interval + before, 1.0)
     return interval, second, 2 * jnp.abs(interval - before) / sum_

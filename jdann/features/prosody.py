@@ -70,7 +70,8 @@ def pitch(
     before, here, after = strength[..., :-2], strength[..., 1:-1], strength[..., 2:]
     is_maximum = (here >= before) & (here > after)
     score = jnp.where(is_maximum, here - _OCTAVE_COST * np.log2(lag_s[1:-1] * fmax).astype(np.float32), -jnp.inf)
-    best = jnp.argmax(score, -1)[..., None]
+    lag = np.arange(score.shape[-1], dtype=np.float32)  # XLA's argmax, and its minimum of integers, are slow on CPUs
+    best = jnp.where(score == score.max(-1, keepdims=True), lag, lag[-1]).min(-1, keepdims=True).astype(jnp.int32)
     before, here, after, found = (jnp.take_along_axis(a, best, -1)[..., 0] for a in (before, here, after, is_maximum))
     curvature = jnp.where(found, before - 2 * here + after, -1.0)
     shift = jnp.where(found, 0.5 * (before - after) / curvature, 0.0)  # in lag steps, within half of one

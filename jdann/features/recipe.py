@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jdann.errors import InputError
-from jdann.features.egemaps import VOICE, VOICED, functionals, voice_tracks
+from jdann.features.egemaps import EGEMAPS, VOICE, VOICED, functionals, voice_tracks
 from jdann.features.prosodic_statistics import PROSODIC, prosodic_statistics
 from jdann.features.prosody import Pitch, pitch
 from jdann.features.spectral import (
@@ -104,8 +104,7 @@ def _statistics(config: Any, sample_rate_hz: int) -> Recipe:
     """One vector an utterance: prosodic statistics, the eGeMAPS parameters, then statistics of the bins of "frames"."""
     analyse, hop_s = _analysis(config, sample_rate_hz), config.hop_length / sample_rate_hz
 
-    def parameters(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, dict[str, jax.Array], jax.Array]:
-        """Prosodic statistics, the parameters of eGeMAPS by name, and [5, bins]."""
+    def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
         frames = analyse(signal, n_samples)
         tracks, power = _voice(frames, config, sample_rate_hz), _power(frames, config.n_fft)
         voice = (frames.pitch.voicing, frames.valid)
@@ -113,19 +112,14 @@ def _statistics(config: Any, sample_rate_hz: int) -> Recipe:
         coefficients = frames.rows[1]  # MFCC
         egemaps = functionals(tracks | {f"mfcc{i}": coefficients[i] for i in range(1, 5)}, power, *voice, hop_s=hop_s)
         log_f0 = _filled_log_f0(frames.pitch.f0_hz, frames.pitch.voicing > 0.5)
-        return prosodic, egemaps, bin_statistics(jnp.concatenate([*frames.rows, log_f0[None]]), frames.valid)
-
-    _, names, _ = jax.eval_shape(parameters, jnp.zeros(sample_rate_hz), jnp.ones((), jnp.int32))
-
-    def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        prosodic, egemaps, bins = parameters(signal, n_samples)
-        values = jnp.concatenate([prosodic, jnp.stack([egemaps[name] for name in names]), bins.reshape(-1)])[:, None]
+        bins = bin_statistics(jnp.concatenate([*frames.rows, log_f0[None]]), frames.valid)
+        values = jnp.concatenate([prosodic, egemaps, bins.reshape(-1)])[:, None]
         return values, jnp.full_like(n_samples, len(values))  # [values, 1]
 
     kinds = ("mean", "std", "p10", "p90", "delta_std")
     bins = (
         *PROSODIC,
-        *(f"egemaps/{name}" for name in names),
+        *(f"egemaps/{name}" for name in EGEMAPS),
         *(f"{bin_}_{kind}" for kind in kinds for bin_ in (*_row_names(config), "log_f0")),
     )
     return Recipe("statistics", sample_rate_hz, bins, hop_s, _each(extract_one))
@@ -168,8 +162,8 @@ def _row_names(config: Any) -> tuple[str, ...]:
 
 def _power(frames: _Frames, n_fft: int) -> jax.Array:
     """Mean square of each frame's samples [frames], by Parseval's theorem."""
-    power = frames.magnitude**2
-    return (2 * power.sum(0) - power[0] - power[-1]) / (_HANN_MEAN_SQUARE * n_fft**2)
+    power = frames.magnitude.T**2  # [frames, bins]
+    return (2 * power.sum(-1) - power[:, 0] - power[:, -1]) / (_HANN_MEAN_SQUARE * n_fft**2)
 
 
 def _voice(frames: _Frames, config: Any, sample_rate_hz: int) -> dict[str, jax.Array]:
@@ -225,16 +219,22 @@ def _shared(
     signal: jax.Array, n_samples: jax.Array, n_fft: int, hop_length: int
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
     """Power and magnitude [bins, frames], zero crossings [1, frames], number of valid frames, and which they are."""
-    inside = jnp.arange(signal.shape[0]) < n_samples
-    squared, _ = spectrogram(jnp.where(inside, signal, 0.0), n_fft=n_fft, hop_length=hop_length, power=2)
+    half, frame = n_fft // 2, {"hop_length": hop_length, "center": False}
+    padded = jnp.pad(signal, (half, half))
+    sample = jnp.arange(padded.shape[0]) - half
+    inside = (sample >= 0) & (sample < n_samples)
+    squared, _ = spectrogram(jnp.where(inside, padded, 0.0), n_fft=n_fft, power=2, **frame)
+    by_frame = squared.T  # as it lies in memory
     length = 1 + n_samples // hop_length
-    valid = jnp.arange(squared.shape[-1]) < length
-    # Librosa repeats the last sample for zero crossings. Power is zero beyond the end, so that no peak is found there.
-    held = jnp.where(inside, signal, signal[jnp.maximum(n_samples - 1, 0)])
-    crossings = zero_crossing_rate(held, frame_length=n_fft, hop_length=hop_length)
-    squared = jnp.where(valid, squared, 0.0)
-    magnitude = jax.lax.optimization_barrier(safe_sqrt(squared))  # or XLA takes the roots anew for each band
-    return squared, magnitude, crossings, length, valid
+    valid = jnp.arange(by_frame.shape[0]) < length
+    # Librosa repeats the first and the last sample for zero crossings; sums, or XLA looks these up for each sample.
+    first, last = (jnp.where(sample == i, padded, 0.0).sum() for i in (0, n_samples - 1))
+    held = jnp.where(inside, padded, jnp.where(sample < 0, first, last))
+    crossings = zero_crossing_rate(held, frame_length=n_fft, **frame)
+    # Power is zero beyond the end, so that no peak is found there.
+    by_frame = jnp.where(valid[:, None], by_frame, 0.0)
+    magnitude = jax.lax.optimization_barrier(safe_sqrt(by_frame))  # or XLA takes the roots anew for each band
+    return by_frame.T, magnitude.T, crossings, length, valid
 
 
 def _numbered(name: str, count: int) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ import numpy as np
 
 from jdann.errors import InputError
 
+_MAXIMA = 8  # so many of the largest are found by as many maxima, more by a partial sort
+
 
 def stft(
     y: jax.Array | np.ndarray,
@@ -43,12 +45,7 @@ def stft(
       InputError: the signal is shorter than a frame and `center` is False.
     """
     win_length = win_length or n_fft
-    hop_length = hop_length or win_length // 4
-    padded = pad_ends(y, n_fft, center, pad_mode)
-    count = 1 + (padded.shape[-1] - n_fft) // hop_length
-    # In an exported program of any length the count is no number yet.
-    start = (np.arange(count) if isinstance(count, int) else jnp.arange(count)) * hop_length
-    frames = padded[..., start[:, None] + np.arange(n_fft)]  # [..., frames, n_fft]
+    frames = _framed(pad_ends(y, n_fft, center, pad_mode), n_fft, hop_length or win_length // 4)
     return jnp.swapaxes(_fourier(frames, window, win_length), -1, -2)
 
 
@@ -67,9 +64,9 @@ def spectrogram(
         return S, n_fft if n_fft // 2 + 1 == S.shape[-2] else 2 * (S.shape[-2] - 1)
     if y is None:
         raise InputError("no input: give either y, the signal, or S, its spectrogram")
-    spectrum = stft(y, n_fft=n_fft, hop_length=hop_length, **stft_options)
+    spectrum = jnp.swapaxes(stft(y, n_fft=n_fft, hop_length=hop_length, **stft_options), -1, -2)  # where it lies in memory
     squared = spectrum.real**2 + spectrum.imag**2
-    return squared if power == 2 else safe_sqrt(squared, power / 2), n_fft
+    return jnp.swapaxes(squared if power == 2 else safe_sqrt(squared, power / 2), -1, -2), n_fft
 
 
 def melspectrogram(
@@ -220,9 +217,27 @@ def spectral_contrast(
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, **stft_options)
     bands = _contrast_bands(sr, n_fft, fmin, n_bands, quantile, freq)
     by_frame = jnp.swapaxes(S, -1, -2)  # [..., frames, bins]
-    peak = jnp.stack([_mean_largest(by_frame[..., low:high], n) for low, high, n in bands], -2)
-    valley = jnp.stack([-_mean_largest(-by_frame[..., low:high], n) for low, high, n in bands], -2)
+    extremes = [_extremes(by_frame[..., low:high], n) for low, high, n in bands]
+    peak, valley = (jnp.stack(rows, -2) for rows in zip(*extremes, strict=True))
+    peak, valley = jax.lax.optimization_barrier((peak, valley))  # or XLA searches anew for each logarithm
     return peak - valley if linear else power_to_db(peak) - power_to_db(valley)
+
+
+def blocks(x: jax.Array, width: int, hop_length: int) -> tuple[jax.Array, Any]:
+    """Hops [..., hops, hop_length] that whole windows of x [..., samples] consist of, and the number of windows."""
+    count = 1 + (x.shape[-1] - width) // hop_length
+    hops = count + width // hop_length - 1
+    return x[..., : hops * hop_length].reshape(*x.shape[:-1], hops, hop_length), count
+
+
+def sliding_sum(x: jax.Array, width: int, hop_length: int) -> jax.Array:
+    """Sums [..., frames] over windows of x [..., samples], those that are whole; window t begins at sample t * hop_length."""
+    if width % hop_length:
+        lead = (1,) * (x.ndim - 1)
+        return jax.lax.reduce_window(x, 0.0, jax.lax.add, (*lead, width), (*lead, hop_length), "VALID")
+    hops, count = blocks(x, width, hop_length)
+    sums = hops.sum(-1)
+    return sum(sums[..., i : i + count] for i in range(width // hop_length))  # pyright: ignore[reportReturnType]
 
 
 def safe_sqrt(x: jax.Array, exponent: float = 0.5) -> jax.Array:
@@ -233,8 +248,9 @@ def safe_sqrt(x: jax.Array, exponent: float = 0.5) -> jax.Array:
 
 def apply_matrix(matrix: np.ndarray, S: jax.Array) -> jax.Array:
     """Applies a matrix [rows, bins] to every frame of S [..., bins, frames], in full float32: [..., rows, frames]."""
-    # The product with frames before bins is the one that XLA hands to a fast kernel without a copy.
-    return jnp.swapaxes(jnp.matmul(jnp.swapaxes(S, -1, -2), matrix.T, precision="highest"), -1, -2)
+    # XLA hands the product with frames before bins to a fast kernel, but not with the swap of its result made part of it.
+    product = jnp.matmul(jnp.swapaxes(S, -1, -2), matrix.T, precision="highest")
+    return jnp.swapaxes(jax.lax.optimization_barrier(product), -1, -2)
 
 
 def _contrast_bands(
@@ -268,6 +284,17 @@ def _contrast_bands(
     return bands
 
 
+def _framed(x: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
+    """Overlapping frames [..., frames, n_fft] of x [..., samples]."""
+    if n_fft % hop_length:
+        count = 1 + (x.shape[-1] - n_fft) // hop_length
+        # In an exported program of any length the count is no number yet.
+        start = (np.arange(count) if isinstance(count, int) else jnp.arange(count)) * hop_length
+        return x[..., start[:, None] + np.arange(n_fft)]
+    hops, count = blocks(x, n_fft, hop_length)  # copied side by side, which is faster than a gather
+    return jnp.concatenate([hops[..., i : i + count, :] for i in range(n_fft // hop_length)], -1)
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _fourier(frames: jax.Array, window: str | tuple | float, win_length: int) -> jax.Array:
     # In double precision, as librosa's: the bins above 8 kHz of speech once recorded at 16 kHz, and others as empty,
@@ -298,11 +325,27 @@ def _(
     return _fourier(primals[0], window, win_length), jnp.fft.rfft(tangents[0] * weights)
 
 
-def _mean_largest(x: jax.Array, n: int) -> jax.Array:
+def _extremes(x: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+    """Mean of the n largest and of the n smallest [...] of x [..., bins]."""
     if n == 1:
-        return x.max(-1)
-    rows = x.reshape(-1, x.shape[-1])  # XLA has a fast top_k for matrices only
-    return jax.lax.top_k(rows, n)[0].mean(-1).reshape(x.shape[:-1])
+        return x.max(-1), x.min(-1)
+    if n > _MAXIMA:
+        rows = jnp.stack([x, -x]).reshape(-1, x.shape[-1])  # XLA has a fast top_k for matrices only
+        mean = jax.lax.top_k(rows, n)[0].mean(-1).reshape(2, *x.shape[:-1])
+        return mean[0], -mean[1]
+    return _mean_largest(x, n), -_mean_largest(-x, n)
+
+
+def _mean_largest(x: jax.Array, n: int) -> jax.Array:
+    """Mean [...] of the n largest of x [..., bins]: the maximum, then that of what is smaller. Equal values all count."""
+    largest = x.max(-1)
+    total, left = jnp.zeros_like(largest), jnp.full_like(largest, n)
+    for _ in range(n - 1):
+        equal = (x == largest[..., None]).astype(jnp.float32).sum(-1)
+        count = jnp.minimum(equal, left)
+        total, left = total + jnp.where(count > 0, count * largest, 0.0), left - count
+        largest = jnp.where(x < largest[..., None], x, -jnp.inf).max(-1)
+    return (total + jnp.where(left > 0, largest, 0.0)) / n  # one is left, or none
 
 
 def pad_ends(y: jax.Array | np.ndarray, frame_length: int, center: bool, pad_mode: str) -> jax.Array:

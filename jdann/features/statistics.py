@@ -1,10 +1,12 @@
 """Statistics: one number for a whole utterance from a track of frames, masked. Tracks are `[..., frames]`, results `[...]`.
 
-All are finite, with finite gradients, for any mask: over no frame at all they are zero.
+All are finite, with finite gradients, for any mask: over no frame at all they are zero. Many tracks are best stacked and
+described in one call, `[..., tracks, frames]`: each call is a program of its own to trace and to compile.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jdann.features.spectral import safe_sqrt
 
@@ -13,7 +15,7 @@ _HALVINGS = 22  # of the range in which a percentile lies, until it is a ten-mil
 
 def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
     """Mean [...] of x [..., frames] over the frames of mask [..., frames]."""
-    return jnp.where(mask, x, 0.0).sum(-1) / jnp.maximum(mask.sum(-1), 1)
+    return jnp.where(mask, x, 0.0).sum(-1) / jnp.maximum(_count(mask), 1.0)
 
 
 def masked_std(x: jax.Array, mask: jax.Array) -> jax.Array:
@@ -21,7 +23,7 @@ def masked_std(x: jax.Array, mask: jax.Array) -> jax.Array:
     return safe_sqrt(masked_mean((x - masked_mean(x, mask)[..., None]) ** 2, mask))
 
 
-def masked_percentiles(x: jax.Array, mask: jax.Array, percentiles: tuple[float, ...]) -> tuple[jax.Array, ...]:
+def masked_percentiles(x: jax.Array, mask: jax.Array, percentiles: tuple[float, ...]) -> jax.Array:
     """Percentiles of the masked frames as `numpy.percentile` has them, between two frames on a line.
 
     By halving a range and counting the frames below: XLA sorts slowly on CPUs.
@@ -32,39 +34,33 @@ def masked_percentiles(x: jax.Array, mask: jax.Array, percentiles: tuple[float, 
       percentiles: each in 0..100.
 
     Returns:
-      float32 [...] for each percentile; zero where the mask is empty.
+      float32 [..., percentiles]; zero where the mask is empty.
     """
-    count = mask.sum(-1)
-    fixed = jax.lax.stop_gradient(x)
-    lowest = jnp.where(mask, fixed, jnp.inf).min(-1)
-    highest = jnp.where(mask, fixed, -jnp.inf).max(-1)
-    lowest, highest = (jnp.where(count > 0, value, 0.0) for value in (lowest, highest))
+    x, mask = x[..., None, :], mask[..., None, :]  # [..., 1, frames]
+    fixed, count = jax.lax.stop_gradient(x), _count(mask)  # [..., 1, frames], [..., 1]
+    low = jnp.where(count > 0, jnp.where(mask, fixed, jnp.inf).min(-1), 0.0)
+    high = jnp.where(count > 0, jnp.where(mask, fixed, -jnp.inf).max(-1), 0.0)
     counted = jnp.where(mask, fixed, jnp.inf)  # beyond every threshold
-    rank = jnp.asarray(percentiles, jnp.float32) / 100 * jnp.maximum(count - 1, 0)[..., None]  # [..., percentiles]
+    rank = np.asarray(percentiles, np.float32) / 100 * jnp.maximum(count - 1.0, 0.0)  # [..., percentiles]
     below = jnp.floor(rank)
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
         middle = 0.5 * (low + high)
-        enough = jnp.stack([(counted <= middle[..., i, None]).sum(-1) for i in range(len(percentiles))], -1) > below
+        enough = _count(counted <= middle[..., None]) > below
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
-    start = tuple(jnp.broadcast_to(end[..., None], rank.shape) for end in (lowest, highest))
-    _, high = jax.lax.fori_loop(0, _HALVINGS, halve, start)
-    results = []
-    for i in range(len(percentiles)):
-        inside = mask & (fixed <= high[..., i, None])
-        first = jnp.where(inside, x, -jnp.inf).max(-1)  # the frame of that rank, or one equal to it but for rounding
-        next_one = jnp.where(mask & ~inside, x, jnp.inf).min(-1)
-        # Equal frames share a rank.
-        next_one = jnp.where(inside.sum(-1) > below[..., i] + 1, first, next_one)
-        part = rank[..., i] - below[..., i]
-        value = first + jnp.where(part > 0, part * (jnp.where(part > 0, next_one, first) - first), 0.0)
-        results.append(jnp.where(count > 0, value, 0.0))
-    return tuple(results)
+    _, high = jax.lax.fori_loop(0, _HALVINGS, halve, (jnp.broadcast_to(low, rank.shape), jnp.broadcast_to(high, rank.shape)))
+    inside = mask & (fixed <= high[..., None])  # [..., percentiles, frames]
+    first = jnp.where(inside, x, -jnp.inf).max(-1)  # the frame of that rank, or one equal to it but for rounding
+    next_one = jnp.where(mask & ~inside, x, jnp.inf).min(-1)
+    next_one = jnp.where(_count(inside) > below + 1, first, next_one)  # equal frames share a rank
+    part = rank - below
+    value = first + jnp.where(part > 0, part * (jnp.where(part > 0, next_one, first) - first), 0.0)
+    return jnp.where(count > 0, value, 0.0)
 
 
-def slopes(x: jax.Array, mask: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def slopes(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
     """Mean and standard deviation of the rising, then of the falling slopes between neighbouring frames of the mask.
 
     Args:
@@ -73,12 +69,13 @@ def slopes(x: jax.Array, mask: jax.Array, hop_s: float) -> tuple[jax.Array, jax.
       hop_s: between frames.
 
     Returns:
-      Four of float32 [...], per second; falling slopes are positive numbers.
+      float32 [..., 4], per second; falling slopes are positive numbers.
     """
-    change = jnp.diff(x, axis=-1) / hop_s
-    both = mask[..., 1:] & mask[..., :-1]
-    rising, falling = both & (change > 0), both & (change < 0)
-    return masked_mean(change, rising), masked_std(change, rising), masked_mean(-change, falling), masked_std(change, falling)
+    sign = np.asarray([[1.0], [-1.0]], np.float32)  # [rising and falling, 1]
+    change = jnp.asarray(sign * jnp.diff(x, axis=-1)[..., None, :] / hop_s)
+    steep = (mask[..., 1:] & mask[..., :-1])[..., None, :] & (change > 0)
+    both = jnp.stack([masked_mean(change, steep), masked_std(change, steep)], -1)  # [..., 2, 2]
+    return both.reshape(*both.shape[:-2], 4)
 
 
 def peak_rate(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
@@ -86,10 +83,10 @@ def peak_rate(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
     inner = x[..., 1:-1]
     peak = (inner > x[..., :-2]) & (inner >= x[..., 2:]) & (inner > masked_mean(x, mask)[..., None])
     peak &= mask[..., :-2] & mask[..., 1:-1] & mask[..., 2:]
-    return peak.sum(-1) / (jnp.maximum(mask.sum(-1), 1) * hop_s)
+    return _count(peak) / (jnp.maximum(_count(mask), 1.0) * hop_s)
 
 
-def segments(inside: jax.Array, valid: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+def segments(inside: jax.Array, valid: jax.Array, hop_s: float) -> jax.Array:
     """Number of unbroken runs of frames per second, mean of their durations and its standard deviation.
 
     Args:
@@ -98,21 +95,26 @@ def segments(inside: jax.Array, valid: jax.Array, hop_s: float) -> tuple[jax.Arr
       hop_s: between frames.
 
     Returns:
-      Float32 [...] each: runs per second, seconds, seconds.
+      Float32 [..., 3]: runs per second, seconds, seconds.
     """
     duration, ends = runs(inside & valid, hop_s)
-    rate = ends.sum(-1) / (jnp.maximum(valid.sum(-1), 1) * hop_s)
-    return rate, masked_mean(duration, ends), masked_std(duration, ends)
+    rate = _count(ends) / (jnp.maximum(_count(valid), 1.0) * hop_s)
+    return jnp.stack([rate, masked_mean(duration, ends), masked_std(duration, ends)], -1)
 
 
 def runs(inside: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array]:
     """Duration in seconds of each unbroken run of frames of inside [..., frames], at its last frame, and marks of these frames."""
     edge = jnp.zeros_like(inside[..., :1])
-    begins = inside & ~jnp.concatenate([edge, inside[..., :-1]], -1)
     ends = inside & ~jnp.concatenate([inside[..., 1:], edge], -1)
-    frame = jnp.arange(inside.shape[-1])
-    begun = jax.lax.cummax(jnp.where(begins, frame, 0), axis=inside.ndim - 1)
-    return (frame - begun + 1).astype(jnp.float32) * hop_s, ends
+    frame = jnp.arange(inside.shape[-1], dtype=jnp.float32)
+    return (frame - latest(~inside)) * hop_s, ends
+
+
+def latest(marks: jax.Array) -> jax.Array:
+    """Index of the last marked frame up to each frame, itself included, -1 where there is none: float32, the shape of marks."""
+    frame = jnp.arange(marks.shape[-1], dtype=jnp.float32)
+    before = frame <= frame[:, None]  # [frames, frames]; a cumulative maximum is a program of a hundred operations
+    return jnp.where(before & marks[..., None, :], frame, -1.0).max(-1)
 
 
 def bin_statistics(rows: jax.Array, valid: jax.Array) -> jax.Array:
@@ -127,5 +129,10 @@ def bin_statistics(rows: jax.Array, valid: jax.Array) -> jax.Array:
     """
     mask = jnp.broadcast_to(valid[..., None, :], rows.shape)
     change = masked_std(jnp.diff(rows, axis=-1), mask[..., 1:])
-    low, high = masked_percentiles(rows, mask, (10.0, 90.0))
+    low, high = jnp.moveaxis(masked_percentiles(rows, mask, (10.0, 90.0)), -1, 0)
     return jnp.stack([masked_mean(rows, mask), masked_std(rows, mask), low, high, change], -2)
+
+
+def _count(mask: jax.Array) -> jax.Array:
+    """Number [...] of frames of mask [..., frames], as float32: XLA adds integers slowly on CPUs."""
+    return mask.astype(jnp.float32).sum(-1)

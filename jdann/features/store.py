@@ -7,27 +7,34 @@ import os
 import shutil
 import time
 import zipfile
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import FrozenConfigDict
 
 from jdann import audio
 from jdann.corpora import fingerprint
 from jdann.corpora.index import Corpus, Skipped, Utterance
-from jdann.features.recipe import Recipe, make_recipe
+from jdann.features.journal import Journal
+from jdann.features.recipe import Extract, Recipe, make_recipe
 from jdann.progress import track
 
 _BATCH = 32  # clips in one call of the recipe
+_AHEAD = 1  # batches that are computed while the next one is gathered and the last one is written
+_DECODED = 4 * _BATCH  # clips decoded ahead
 _BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
 _PARTIAL = ".partial-"
 _STALE_S = 24 * 3600
 log = logging.getLogger("jdann")
-_VERSION = 1  # part of the hash: raise it when features change
+_VERSION = 2  # part of the hash: raise it when features change
 
 
 class FeatureSet(NamedTuple):
@@ -59,12 +66,13 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
       corpus: what to read.
       features_config: `config.features`; names the recipe. A recipe of one vector an utterance gives one row an utterance.
       audio_config: `config.audio`.
-      cache: folder of cached features; what is written appears there complete or not at all.
+      cache: folder of cached features; what is written appears there complete or not at all. What a killed run had computed is
+        kept aside for a day and continued.
 
     Returns:
       The features of every utterance that could be decoded.
     """
-    recipe = make_recipe(features_config, audio_config.sample_rate_hz)
+    recipe, program = _program(FrozenConfigDict(features_config), audio_config.sample_rate_hz)
     recipe_keys = {name: value for name, value in features_config.items() if name != "normalise"}
     key = json.dumps([_VERSION, fingerprint(corpus), recipe_keys, audio_config.to_dict()], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:20]
@@ -76,24 +84,63 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
             shutil.rmtree(folder, ignore_errors=True)
     cache.mkdir(parents=True, exist_ok=True)
     _sweep(cache)
-    partial = cache / f"{_PARTIAL}{folder.name}-{os.getpid()}"
-    try:
-        partial.mkdir(exist_ok=True)
-        _write(partial, corpus, recipe, audio_config)
+    with _partial(cache, folder.name) as partial:
+        if not folder.exists():  # a run that computed the same may have ended just now
+            _write(partial, corpus, recipe, program, audio_config)
         try:
             partial.rename(folder)
         except OSError:
             if not folder.exists():  # else another process was faster, with the same outcome
                 raise
-        return _read(folder, corpus, len(recipe.bins))
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
+    return _read(folder, corpus, len(recipe.bins))
+
+
+@contextmanager
+def _partial(cache: Path, name: str) -> Iterator[Path]:
+    """A folder to write into that no other process uses: what a killed run left, to be continued, or a new one."""
+    partial = cache / f"{_PARTIAL}{name}"
+    partial.mkdir(exist_ok=True)
+    with (partial / "lock").open("w") as lock:
+        if not _locked(lock):  # by a run that is computing the same
+            partial = cache / f"{_PARTIAL}{name}-{os.getpid()}"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+        try:
+            yield partial
+        except Exception:  # an interrupted run is continued next time
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _locked(file: IO[str]) -> bool:
+    """Locks a file until it is closed, or the process has ended, and says whether that was possible."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=2)
+def _program(features_config: FrozenConfigDict, sample_rate_hz: int) -> tuple[Recipe, Extract]:
+    """A recipe and its jitted function: all corpora of a run share them, and what they have compiled."""
+    recipe = make_recipe(features_config, sample_rate_hz)
+    return recipe, jax.jit(recipe.extract)
 
 
 def _sweep(cache: Path) -> None:
     """Removes what killed runs left half done long ago."""
     for partial in cache.glob(f"{_PARTIAL}*"):
-        if time.time() - partial.stat().st_mtime > _STALE_S:
+        try:
+            written = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
+        except OSError:  # gone meanwhile
+            continue
+        if time.time() - written > _STALE_S:
             shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -110,59 +157,79 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     return FeatureSet(utterances, path, bins, start, length, duration_s, cut, (*corpus.skipped, *skipped))
 
 
-def _write(folder: Path, corpus: Corpus, recipe: Recipe, audio_config: Any) -> None:
-    n = len(corpus.utterances)
-    start, length, duration_s = np.zeros(n, np.int64), np.zeros(n, np.int32), np.zeros(n, np.float32)
-    reasons: list[tuple[int, str]] = []
-    rows = cut = 0
-    recipe_jit = jax.jit(recipe.extract)
-    with (folder / "values.f32").open("wb") as file:
-        for indices, clips in _buckets(corpus, audio_config, reasons, recipe.sample_rate_hz):
-            samples = np.zeros((_BATCH, clips[0][1]), np.float32)
-            sizes = np.ones(_BATCH, np.int32)  # the rows that fill up a batch: one silent sample
-            for row, (clip, _) in enumerate(clips):
-                samples[row, : len(clip.samples)] = clip.samples
-                sizes[row] = len(clip.samples)
-                cut += clip.cut
-            features, frames = recipe_jit(jnp.asarray(samples), jnp.asarray(sizes))
-            vector = features.shape[2] == 1  # [batch, values, 1]: stored as one row of all values
-            for row, i in enumerate(indices):
-                x = np.asarray(features[row]).reshape(-1, len(recipe.bins))
-                count = 1 if vector else int(frames[row])
-                if not np.isfinite(x[:count]).all():
-                    reasons.append((i, "its features are not finite numbers"))
-                    continue
-                file.write(x[:count].tobytes())
-                start[i], length[i], duration_s[i] = rows, count, sizes[row] / recipe.sample_rate_hz
-                rows += count
-        file.flush()
-        os.fsync(file.fileno())
-    (folder / "skipped.json").write_text(json.dumps(sorted(reasons)))
-    kept = np.flatnonzero(length)
-    np.savez(folder / "index.npz", kept=kept, start=start[kept], length=length[kept], duration_s=duration_s[kept], cut=cut)
+def _write(folder: Path, corpus: Corpus, recipe: Recipe, program: Extract, audio_config: Any) -> None:
+    with Journal(folder, len(recipe.bins)) as journal:
+        if journal.entries:
+            log.info("%s: %d of %d utterances are there already", corpus.name, len(journal.entries), len(corpus.utterances))
+        _compute(journal, corpus, recipe, program, audio_config)
+        entries = sorted(journal.entries.items())
+    kept = [(i, entry) for i, entry in entries if entry.length]
+    (folder / "skipped.json").write_text(json.dumps([(i, entry.reason) for i, entry in entries if not entry.length]))
+    np.savez(
+        folder / "index.npz",
+        kept=np.array([i for i, _ in kept], np.int64),
+        start=np.array([entry.start for _, entry in kept], np.int64),
+        length=np.array([entry.length for _, entry in kept], np.int32),
+        duration_s=np.array([entry.duration_s for _, entry in kept], np.float32),
+        cut=sum(entry.cut for _, entry in kept),
+    )
+    (folder / "journal.jsonl").unlink()
 
 
-def _buckets(
-    corpus: Corpus, audio_config: Any, reasons: list[tuple[int, str]], sample_rate_hz: int
-) -> Iterator[tuple[list[int], list[tuple[audio.Clip, int]]]]:
-    """Decoded clips in batches of one padded length each, a batch as soon as it is full. Failures go to `reasons`."""
-    waiting: dict[int, tuple[list[int], list[tuple[audio.Clip, int]]]] = {}
+def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, program: Extract, audio_config: Any) -> None:
+    """Features of the utterances that the journal does not have. While a batch is computed the one before is written."""
+    ahead: deque[tuple[_Batch, tuple[jax.Array, jax.Array]]] = deque()
+
+    def finish() -> None:
+        batch, (features, frames) = ahead.popleft()
+        values, count = np.asarray(features), np.asarray(frames)
+        for row, (i, clip) in enumerate(zip(batch.indices, batch.clips, strict=True)):
+            # Of a recipe of one vector [batch, values, 1] one row of all values is stored.
+            x = values[row].reshape(1, -1) if values.shape[2] == 1 else values[row, : count[row]]
+            if np.isfinite(x).all():
+                journal.add(i, x, len(clip.samples) / recipe.sample_rate_hz, clip.cut)
+            else:
+                journal.skip(i, "its features are not finite numbers")
+
+    for batch in _buckets(journal, corpus, audio_config, recipe.sample_rate_hz):
+        samples = np.zeros((_BATCH, batch.size), np.float32)
+        length = np.ones(_BATCH, np.int32)  # the rows that fill up a batch: one silent sample
+        for row, clip in enumerate(batch.clips):
+            samples[row, : len(clip.samples)] = clip.samples
+            length[row] = len(clip.samples)
+        ahead.append((batch, program(jnp.asarray(samples), jnp.asarray(length))))
+        if len(ahead) > _AHEAD:
+            finish()
+    while ahead:
+        finish()
+
+
+class _Batch(NamedTuple):
+    size: int  # samples that clips are padded to
+    indices: list[int]  # in the corpus
+    clips: list[audio.Clip]
+
+
+def _buckets(journal: Journal, corpus: Corpus, audio_config: Any, sample_rate_hz: int) -> Iterator[_Batch]:
+    """Decoded clips in batches of one padded length each, a batch as soon as it is full. The journal notes what fails."""
+    waiting: dict[int, _Batch] = {}
     bucket = round(_BUCKET_S * sample_rate_hz)
-    for i, clip in track(_decoded(corpus, audio_config), f"Features of {corpus.name}", len(corpus.utterances), "utterances"):
+    left = [i for i in range(len(corpus.utterances)) if i not in journal.entries]
+    for i, clip in track(_decoded(corpus, left, audio_config), f"Features of {corpus.name}", len(left), "utterances"):
         if isinstance(clip, str):
-            reasons.append((i, clip))
+            journal.skip(i, clip)
             continue
         size = -(-len(clip.samples) // bucket) * bucket
-        indices, clips = waiting.setdefault(size, ([], []))
-        indices.append(i)
-        clips.append((clip, size))
-        if len(indices) == _BATCH:
+        batch = waiting.setdefault(size, _Batch(size, [], []))
+        batch.indices.append(i)
+        batch.clips.append(clip)
+        if len(batch.indices) == _BATCH:
             yield waiting.pop(size)
     yield from waiting.values()
 
 
-def _decoded(corpus: Corpus, audio_config: Any) -> Iterator[tuple[int, audio.Clip | str]]:
-    """Each utterance's clip, or the reason why there is none. Threads decode ahead, by a bounded number of clips."""
+def _decoded(corpus: Corpus, indices: list[int], audio_config: Any) -> Iterator[tuple[int, audio.Clip | str]]:
+    """The clips of these utterances, or the reason why there is none. Threads decode ahead, by a bounded number of clips."""
 
     def decode(utterance: Utterance) -> audio.Clip | str:
         try:
@@ -176,9 +243,12 @@ def _decoded(corpus: Corpus, audio_config: Any) -> Iterator[tuple[int, audio.Cli
         except (ValueError, RuntimeError) as error:  # a damaged record of a prepared corpus
             return f"cannot be read ({error})"
 
-    ahead: dict[int, Future[audio.Clip | str]] = {}
+    ahead: deque[Future[audio.Clip | str]] = deque()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for i in range(len(corpus.utterances)):
-            for j in range(max(i, len(ahead) and max(ahead) + 1), min(i + 4 * _BATCH, len(corpus.utterances))):
-                ahead[j] = pool.submit(decode, corpus.utterances[j])
-            yield i, ahead.pop(i).result()
+        try:
+            for position, i in enumerate(indices):
+                while len(ahead) < min(_DECODED, len(indices) - position):
+                    ahead.append(pool.submit(decode, corpus.utterances[indices[position + len(ahead)]]))
+                yield i, ahead.popleft().result()
+        finally:  # an interrupted run does not decode what it will not use
+            pool.shutdown(cancel_futures=True)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.errors import InputError
-from jdann.features.spectral import apply_matrix, pad_ends, safe_sqrt
+from jdann.features.spectral import apply_matrix, blocks, pad_ends, safe_sqrt, sliding_sum
 
 _PADDING = {"nearest": "edge", "mirror": "reflect", "constant": "constant", "wrap": "wrap"}  # SciPy's names -> NumPy's
 
@@ -39,10 +39,18 @@ def zero_crossing_rate(
       InputError: the signal is shorter than a frame and `center` is False.
     """
     y = jax.lax.stop_gradient(pad_ends(y, frame_length, center, "edge"))
-    sign = jnp.where(jnp.abs(y) <= threshold, 0.0, jnp.sign(y))
-    sign = jnp.where(sign == 0, 1.0, sign) if zero_pos else sign
-    crossings = jnp.asarray(sign[..., 1:] != sign[..., :-1], jnp.float32)
-    return _sliding_sum(crossings, frame_length - 1, hop_length) / frame_length
+    negative = y < -threshold
+    sign = negative if zero_pos else jnp.where(jnp.abs(y) <= threshold, 0.0, jnp.where(negative, -1.0, 1.0))
+    if frame_length % hop_length:
+        crossings = (sign[..., 1:] != sign[..., :-1]).astype(jnp.float32)
+        return sliding_sum(crossings, frame_length - 1, hop_length)[..., None, :] / frame_length
+    # Counted once for each hop, within it and from it to the next.
+    hops, count = blocks(sign, frame_length, hop_length)
+    within = (hops[..., 1:] != hops[..., :-1]).astype(jnp.float32).sum(-1)
+    between = (hops[..., 1:, 0] != hops[..., :-1, -1]).astype(jnp.float32)
+    number = frame_length // hop_length
+    parts = [within[..., i : i + count] for i in range(number)] + [between[..., i : i + count] for i in range(number - 1)]
+    return jnp.asarray(sum(parts))[..., None, :] / frame_length
 
 
 def rms(
@@ -72,7 +80,7 @@ def rms(
     """
     if y is not None:
         squares = pad_ends(y, frame_length, center, pad_mode) ** 2
-        return safe_sqrt(_sliding_sum(squares, frame_length, hop_length) / frame_length)
+        return safe_sqrt(sliding_sum(squares, frame_length, hop_length) / frame_length)[..., None, :]
     if S is None:
         raise InputError("no input: give either y, the signal, or S, its magnitude spectrogram")
     S = jnp.asarray(S)
@@ -122,9 +130,3 @@ def delta(data: jax.Array | np.ndarray, *, width: int = 9, order: int = 1, axis:
     first = jnp.matmul(x[..., :width], ends[:, :half], precision="highest")
     last = jnp.matmul(x[..., n - width :], ends[:, half + 1 :], precision="highest")
     return jnp.moveaxis(jnp.concatenate([first, inner, last], -1), -1, axis)
-
-
-def _sliding_sum(x: jax.Array, width: int, hop_length: int) -> jax.Array:
-    lead = (1,) * (x.ndim - 1)
-    sums = jax.lax.reduce_window(x, 0.0, jax.lax.add, (*lead, width), (*lead, hop_length), "VALID")
-    return sums[..., None, :]  # [..., 1, frames]

@@ -51,7 +51,7 @@ def loudness(
     """
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, **stft_options)
     fmax = min(8000.0, sr / 2)
-    power = (S * (4.0 / n_fft)) ** 2  # a sine of full scale has power one
+    power = _power(S, 4.0 / n_fft)  # a sine of full scale has power one
     bands = melspectrogram(S=power, sr=sr, n_fft=n_fft, n_mels=n_bands, fmin=20.0, fmax=fmax, htk=True, norm=None)
     floor = 1e-12
     audible = jnp.maximum(bands * _equal_loudness(n_bands, fmax)[:, None], floor)
@@ -68,7 +68,7 @@ def alpha_ratio(*, S: jax.Array | np.ndarray, sr: float = 22050) -> jax.Array:
     Returns:
       float32 [..., frames], dB; 0 in silence.
     """
-    power = jnp.asarray(S) ** 2
+    power = _power(S)
     freq = _frequencies(sr, power.shape[-2])
     sums = apply_matrix(np.stack([(freq >= 50) & (freq < 1000), (freq >= 1000) & (freq <= 5000)]).astype(np.float32), power)
     return _decibels(sums[..., 0, :]) - _decibels(sums[..., 1, :])
@@ -86,10 +86,9 @@ def hammarberg_index(*, S: jax.Array | np.ndarray, sr: float = 22050) -> jax.Arr
     Returns:
       float32 [..., frames], dB; 0 in silence.
     """
-    S = jnp.asarray(S)
-    freq = _frequencies(sr, S.shape[-2])
-    low, high = freq < 2000, (freq >= 2000) & (freq <= 5000)
-    return _decibels(S[..., low, :].max(-2) ** 2) - _decibels(S[..., high, :].max(-2) ** 2)
+    by_frame = _by_frame(S)
+    middle, end = np.searchsorted(_frequencies(sr, by_frame.shape[-1]), (2000, np.nextafter(5000, 5001)))
+    return _decibels(by_frame[..., :middle].max(-1) ** 2) - _decibels(by_frame[..., middle:end].max(-1) ** 2)
 
 
 def spectral_slope(*, S: jax.Array | np.ndarray, sr: float = 22050, fmin: float = 0.0, fmax: float = 500.0) -> jax.Array:
@@ -109,7 +108,7 @@ def spectral_slope(*, S: jax.Array | np.ndarray, sr: float = 22050, fmin: float 
     """
     S = jnp.asarray(S)
     blur, line = _slope_filters(sr, S.shape[-2], fmin, fmax)
-    power = apply_matrix(blur, S[..., : blur.shape[1], :] ** 2)
+    power = apply_matrix(blur, _power(S[..., : blur.shape[1], :]))
     return apply_matrix(line[None], _decibels(power))[..., 0, :]
 
 
@@ -123,11 +122,11 @@ def spectral_flux(*, S: jax.Array | np.ndarray, sr: float = 22050) -> jax.Array:
     Returns:
       float32 [..., frames], where a sine of full scale is 1; the first frame has 0.
     """
-    S = jnp.asarray(S)
-    n_fft = 2 * (S.shape[-2] - 1)
-    used = S[..., _frequencies(sr, S.shape[-2]) <= 5000, :] * (4.0 / n_fft)
-    change = jnp.diff(used, axis=-1, prepend=used[..., :1])
-    return safe_sqrt((change**2).mean(-2))
+    by_frame = _by_frame(S)
+    n_fft = 2 * (by_frame.shape[-1] - 1)
+    used = by_frame[..., : np.count_nonzero(_frequencies(sr, by_frame.shape[-1]) <= 5000)] * (4.0 / n_fft)
+    change = jnp.diff(used, axis=-2, prepend=used[..., :1, :])
+    return safe_sqrt((change**2).mean(-1))
 
 
 def harmonics_to_noise(
@@ -148,10 +147,14 @@ def harmonics_to_noise(
     Returns:
       float32 [..., frames], dB in -40..40; meaningful where a frame is voiced.
     """
-    power = jnp.swapaxes(jnp.asarray(S), -1, -2) ** 2  # [..., frames, bins]
-    lag_s, cosines = _power_cosines(sr, power.shape[-1], fmin, fmax)
+    power = _by_frame(S) ** 2  # [..., frames, bins]
+    n_fft = 2 * (power.shape[-1] - 1)
+    finer = int(np.ceil(16000 / sr))  # lags of at most 1/16000 s
+    first, lag_s, window = _lag_window(sr, n_fft, finer, fmin, fmax)
     total = power[..., 1:].sum(-1) * 2
-    correlation = jnp.matmul(power, cosines, precision="highest") / jnp.where(total > _FLOOR, total, 1.0)[..., None]
+    power = power * np.concatenate([[0], np.ones(power.shape[-1] - 2), [2]]).astype(np.float32)  # a constant offset is no harmonic
+    products = jnp.fft.irfft(power, n_fft * finer)[..., first : first + len(lag_s)] * (n_fft * finer)
+    correlation = products / window / jnp.where(total > _FLOOR, total, 1.0)[..., None]
     near = jnp.abs(lag_s * jnp.asarray(f0_hz)[..., None] - 1.0) < _PERIODS
     r = jnp.where(near, correlation, -1.0).max(-1)
     limit = 10 ** (-_HNR_DB / 10)
@@ -175,21 +178,24 @@ def harmonic_levels(
     Returns:
       float32 [..., 1 + formants, frames], dB; meaningful where a frame is voiced.
     """
-    S = jnp.asarray(S)
-    f0_hz = jnp.asarray(f0_hz)[..., None, :]
-    freq = _frequencies(sr, S.shape[-2])[:, None]  # [bins, 1]
+    by_frame, f0_hz = _by_frame(S), jnp.asarray(f0_hz)[..., None]
+    freq = _frequencies(sr, by_frame.shape[-1]).astype(np.float32)
+    resonance = jnp.swapaxes(jnp.asarray(formant_hz), -1, -2)  # [..., frames, formants]
+    centre = jnp.concatenate([f0_hz, 2 * f0_hz, resonance], -1)  # [..., frames, levels]
+    half_width = jnp.maximum(jnp.concatenate([0.25 * f0_hz, 0.25 * f0_hz, 0.2 * resonance], -1), freq[1])
+    near = jnp.abs(freq - centre[..., None]) <= half_width[..., None]  # [..., frames, levels, bins]
+    level = jnp.swapaxes(_decibels(jnp.where(near, by_frame[..., None, :], 0.0).max(-1) ** 2), -1, -2)
+    return level[..., 1:, :] - level[..., :1, :]
 
-    def level(centre: jax.Array, half_width: jax.Array) -> jax.Array:
-        """dB of the strongest bin [..., frames] around a frequency [..., 1, frames]."""
-        return _decibels(jnp.where(jnp.abs(freq - centre) <= half_width, S, 0.0).max(-2) ** 2)
 
-    step = float(freq[1, 0])
-    first = level(f0_hz, jnp.maximum(0.25 * f0_hz, step))
-    rows = [level(2 * f0_hz, jnp.maximum(0.25 * f0_hz, step))]
-    for i in range(formant_hz.shape[-2]):
-        centre = jnp.asarray(formant_hz)[..., i : i + 1, :]
-        rows.append(level(centre, jnp.maximum(0.2 * centre, step)))
-    return jnp.stack(rows, -2) - first[..., None, :]
+def _by_frame(S: jax.Array | np.ndarray) -> jax.Array:
+    """[..., frames, bins], as it lies in memory: maxima over bins are then fast."""
+    return jnp.swapaxes(jnp.asarray(S), -1, -2)
+
+
+def _power(S: jax.Array | np.ndarray, scale: float = 1.0) -> jax.Array:
+    """The square of S [..., bins, frames]."""
+    return jnp.swapaxes((scale * _by_frame(S)) ** 2, -1, -2)
 
 
 def _decibels(power: jax.Array) -> jax.Array:
@@ -223,13 +229,10 @@ def _slope_filters(sr: float, bins: int, fmin: float, fmax: float) -> tuple[np.n
 
 
 @lru_cache(maxsize=32)
-def _power_cosines(sr: float, bins: int, fmin: float, fmax: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lags [lags] in s and [bins, lags]: from power to autocorrelation, the window's own divided out (Boersma 1993, eq. 9)."""
-    n_fft = 2 * (bins - 1)
-    step_s = 1.0 / max(sr, 16000)
-    lag_s = np.arange(np.floor((1 - _PERIODS) / fmax / step_s), np.ceil((1 + _PERIODS) / fmin / step_s) + 1) * step_s
-    part = np.minimum(lag_s * sr / n_fft, 0.9)
+def _lag_window(sr: float, n_fft: int, finer: int, fmin: float, fmax: float) -> tuple[int, np.ndarray, np.ndarray]:
+    """First lag that is looked at, these lags [lags] in s, and the window's own autocorrelation there (Boersma 1993, eq. 9)."""
+    step_s = 1.0 / (finer * sr)
+    lag = np.arange(np.floor((1 - _PERIODS) / fmax / step_s), np.ceil((1 + _PERIODS) / fmin / step_s) + 1)
+    part = np.minimum(lag / (finer * n_fft), 0.9)
     window = (1 - part) * (2 + np.cos(2 * np.pi * part)) / 3 + np.sin(2 * np.pi * part) / (2 * np.pi)
-    cosines = 2 * np.cos(2 * np.pi * _frequencies(sr, bins)[:, None] * lag_s) / window
-    cosines[0] = 0  # a constant offset is no harmonic
-    return lag_s.astype(np.float32), cosines.astype(np.float32)
+    return int(lag[0]), (lag * step_s).astype(np.float32), window.astype(np.float32)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jdann.features.prosodic_statistics import PROSODIC
 from jdann.methods import discriminant
 from jdann.methods.contract import Context, Method, Source, Target, term
-from jdann.methods.self_training import balanced, cross_entropy, prior_of
+from jdann.methods.self_training import balanced, cross_entropy, most_confident, prior_of
 
 _LARGEST = 5.0  # of a z-score: no outlier decides
+_NEVER = -1e4  # logit of a class that is not to be had
 _PLAIN = 2.0  # temperature of the discriminants' posteriors, which are too sure of themselves
 
 
@@ -21,10 +22,12 @@ def co_training(config: Any) -> Method:
     loss = lambda weight 1/B sum_i CE(q_i, g_i). q is made once, of the statistics of the whole target, in closed form:
     1. View one, the prosodic statistics, goes over between languages. A discriminant is fitted on the source; then by
        expectation-maximisation, `rounds_first` times, on source labels and target posteriors of equal total weight.
-    2. View two, all statistics, describes more of one language. A discriminant is fitted on the target's labels q and, with
-       `source_weight` of their total weight, on the source; its posteriors for the fifth of the target that it was not
-       fitted on become the new q. This is done for every fifth, `rounds` times.
-    All posteriors are balanced to the prior by Sinkhorn iterations.
+    2. View two, all statistics, describes more of one language. A discriminant is fitted on the target's labels q, of each
+       class the most confident `kept_fraction`, and, with `source_weight` of the target's total weight, on the source; its
+       posteriors for the fifth of the target that it was not fitted on become the new q. This is done for every fifth,
+       `rounds` times.
+    Where a prior is given all posteriors are balanced to it by Sinkhorn iterations; without one the discriminants, for which all
+    classes are equally likely, decide how often each occurs.
 
     Source: Blum and Mitchell 1998, "Combining labeled and unlabeled data with co-training"; Nigam and Ghani 2000, "Analyzing
     the effectiveness and applicability of co-training", section 2.3, co-EM; the balance: Asano et al. 2020,
@@ -32,16 +35,13 @@ def co_training(config: Any) -> Method:
 
     Args:
       config: `config.co_training.prior`, as in `self_training`; `.shrinkage` of both discriminants; `.rounds_first`;
-        `.rounds`; `.folds`; `.source_weight`; `.iterations` of Sinkhorn; `.weight`.
+        `.rounds`; `.folds`; `.kept_fraction`; `.source_weight`; `.iterations` of Sinkhorn; `.weight`.
 
     Diagnostics: `pseudo_loss`, before the weight.
     """
     own = config.co_training
     prior = prior_of("co_training", own.prior, len(config.emotions))
     fit = partial(discriminant.fit, shrinkage=own.shrinkage)
-
-    def posteriors(model: discriminant.Discriminant, features: jax.Array) -> jax.Array:
-        return jax.nn.log_softmax(discriminant.logits(model, features) / _PLAIN)
 
     def labels_of(log_posteriors: jax.Array) -> jax.Array:
         if prior is not None:
@@ -53,6 +53,11 @@ def co_training(config: Any) -> Method:
         both = jnp.clip(jnp.concatenate([source, target]), -_LARGEST, _LARGEST)
         first = both[:, : len(PROSODIC)]
         n, ratio = len(source), known.sum() / len(target)  # of labelled source to target
+        present = known.sum(0) > 0
+
+        def posteriors(model: discriminant.Discriminant, features: jax.Array) -> jax.Array:
+            logits = discriminant.logits(model, features) / _PLAIN
+            return jax.nn.log_softmax(jnp.where(present, logits, _NEVER))  # what the source lacks cannot be recognised
 
         def maximise(_: int, pseudo: jax.Array) -> jax.Array:
             model = fit(first, jnp.concatenate([known, pseudo * ratio]))
@@ -63,9 +68,10 @@ def co_training(config: Any) -> Method:
 
         def teach(round_: int, pseudo: jax.Array) -> jax.Array:
             fold = jax.random.permutation(jax.random.fold_in(key, round_), len(target)) % own.folds
+            kept = most_confident(jnp.log(pseudo), own.kept_fraction)
 
             def held_out(k: jax.Array) -> jax.Array:
-                seen = jnp.where((fold != k)[:, None], pseudo, 0.0)
+                seen = jnp.where(((fold != k) & kept)[:, None], pseudo, 0.0)
                 model = fit(both, jnp.concatenate([known * (own.source_weight / ratio), seen]))
                 return posteriors(model, both[n:])
 

@@ -1,6 +1,7 @@
 """Pseudo-labels: the model's own predictions for the whole target, chosen with care, as labels of the next epoch."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jdann.methods.source_only import nothing
 
 LABELS = ("hard", "soft")
 PRIORS = ("uniform", "none")
+_SMALLEST_SHARE = 1e-12
 
 
 def self_training(config: Any) -> Method:
@@ -73,12 +75,31 @@ def prior_of(method: str, prior: str, classes: int) -> tuple[float, ...] | None:
         shares = tuple(float(share) for share in prior.split(","))
     except ValueError:
         shares = ()
-    if len(shares) != classes or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-3):
+    if len(shares) != classes or min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-3):
         raise InputError(
-            f"config.{method}.prior is {prior!r}; choose one of {', '.join(PRIORS)}, or give {classes} positive shares that "
+            f"config.{method}.prior is {prior!r}; choose one of {', '.join(PRIORS)}, or give {classes} shares of 0 or more that "
             "add up to 1, with commas between them"
         )
     return shares
+
+
+def prior_among(method: str, prior: str, present: Sequence[bool]) -> str:
+    """A method's `prior` over the classes that the source has: without a label in the source a class cannot be recognised.
+
+    Args:
+      method: whose it is, for the message.
+      prior: as its config has it.
+      present: [classes], which of them the source has.
+
+    Returns:
+      `prior` where all are present or nothing is balanced, else the shares of those that are, as a list with commas.
+    """
+    if prior == "none" or all(present):
+        return prior
+    shares = prior_of(method, prior, len(present)) or ()
+    kept = [share if here else 0.0 for share, here in zip(shares, present, strict=True)]
+    total = sum(kept)
+    return ",".join(f"{share / total:.6g}" for share in kept) if total else "none"
 
 
 def balanced(log_posteriors: jax.Array, prior: Any, iterations: int) -> jax.Array:
@@ -88,13 +109,14 @@ def balanced(log_posteriors: jax.Array, prior: Any, iterations: int) -> jax.Arra
 
     Args:
       log_posteriors: [n, classes].
-      prior: share of each class, [classes], positive, sum 1.
+      prior: share of each class, [classes], 0 or more, sum 1.
       iterations: of Sinkhorn's algorithm, a static number.
 
     Returns:
       Log of the scaled posteriors [n, classes]; each row's sum to 1.
     """
-    column = jnp.log(jnp.asarray(prior)) + jnp.log(len(log_posteriors))  # what each class should sum to
+    # What each class should sum to; a share of zero stays a finite logarithm.
+    column = jnp.log(jnp.maximum(jnp.asarray(prior), _SMALLEST_SHARE)) + jnp.log(len(log_posteriors))
 
     def iterate(_: Any, scaled: jax.Array) -> jax.Array:
         scaled = scaled + column - jax.nn.logsumexp(scaled, axis=0)

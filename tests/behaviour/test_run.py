@@ -1,7 +1,9 @@
 """The main job from end to end: what it leaves, what it never looks at, how it survives being killed."""
 
 import csv
+import itertools
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -77,6 +79,26 @@ def test_leaves_everything_promised(finished):
     assert (finished / "log.txt").read_text()
     assert list((finished / "tensorboard").rglob("events*"))
     assert read(finished / "skipped.csv") == []
+
+
+def documented_keys(page: str, section: str) -> set[str]:
+    """The names in the first column of the table under a heading of a page in docs/."""
+    text = (Path(__file__).parents[2] / "docs" / page).read_text().split(f"{section}\n", 1)[1]
+    rows = itertools.takewhile(lambda line: not line.startswith("#"), text.splitlines())
+    return {name for row in rows if row.startswith("| `") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+
+
+def test_results_json_is_as_documented(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert documented_keys("results.md", "## results.json, schema 1") == set(results)
+    for key in ("rows", "selection", "predicted_share", "diagnostics"):
+        assert documented_keys("results.md", f"### Each of `{key}`") == {name for row in results[key] for name in row}, key
+    (direction,) = results["directions"]
+    assert set(direction) == {"source", "target"}
+    for side in direction.values():
+        assert documented_keys("results.md", "### Each of `directions`") == set(side)
+    promised = documented_keys("results.md", "# What a run leaves") - {"normalisation-<direction>.npz"}
+    assert {name.rstrip("/") for name in promised} | {"normalisation-0.npz"} == {path.name for path in finished.iterdir()}
 
 
 def test_learns_the_source(finished):

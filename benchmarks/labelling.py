@@ -1,0 +1,127 @@
+"""The labels that co-training gives a target, over many pairs of domains made from two corpora.
+
+    python benchmarks/labelling.py ravdess.csv casia.csv
+
+A default that suits one pair of corpora, whole and balanced, may harm another. So each variant of `config.co_training` is judged
+over parts of the corpora too: targets of uneven classes or without one of them, of one speaker or a few, six emotions or four, from
+women to men and back within a language. Only the labels are made, in closed form, no network is trained. Target labels score
+and make the parts, and do nothing else.
+"""
+
+import argparse
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdann import corpora, normalise
+from jdann.configuration import load_config
+from jdann.corpora.index import Utterance
+from jdann.corpora.prepared import default_data_dir
+from jdann.features.store import extract
+from jdann.methods import make_method
+
+FIVE = ("neutral", "happy", "angry", "sad", "surprise")
+VARIANTS: dict[str, dict[str, object]] = {
+    "default": {},
+    "prior uniform": {"prior": "uniform"},
+    "all labels kept": {"kept_fraction": 1.0},
+    "3 rounds": {"rounds": 3},
+    "first view": {"rounds": 0},
+    "source alone": {"rounds": 0, "rounds_first": 0},
+}
+
+
+class Part(NamedTuple):
+    """Some utterances of a corpus."""
+
+    values: np.ndarray  # [n, statistics]
+    of: tuple[Utterance, ...]
+
+    def where(self, wanted: Callable[[Utterance], bool]) -> "Part":
+        rows = [i for i, u in enumerate(self.of) if wanted(u)]
+        return Part(self.values[rows], tuple(self.of[i] for i in rows))
+
+    def z_scores(self) -> jnp.ndarray:
+        group = [u.speaker or "" for u in self.of]
+        one = np.ones(len(group), int)
+        statistics = normalise.fit(self.values, np.arange(len(one)), one, group)
+        return jnp.asarray(normalise.apply(statistics, self.values, np.arange(len(one)), one, group, 0), jnp.float32)
+
+
+def tasks(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[str, ...]]]:
+    """Name, source, target and emotions of every pair of domains."""
+    six, five = (*FIVE, "fearful"), FIVE
+    for source, target in ((first, second), (second, first)):
+        name = f"{source.of[0].corpus} to {target.of[0].corpus}"
+        yield name, source, target, five
+        yield f"{name}, six emotions", source, target, six
+        for shares in ((4, 2, 1, 1, 1), (1, 1, 4, 1, 2), (8, 1, 1, 4, 1)):
+            yield f"{name}, target {':'.join(map(str, shares))}", source, uneven(target, shares), five
+        yield f"{name}, no surprise in the target", source, target.where(lambda u: u.emotion != "surprise"), five
+        speakers = sorted({u.speaker or "" for u in target.of})
+        few = speakers[:: max(4, len(speakers) // 6)] if len(speakers) > 4 else speakers[::2]
+        yield f"{name}, {len(few)} target speakers", source, target.where(lambda u, few=few: u.speaker in few), five
+    for part in (first, second):
+        women, men = (part.where(lambda u, gender=gender: u.gender == gender) for gender in ("female", "male"))
+        yield f"{part.of[0].corpus}, women to men", women, men, five
+        yield f"{part.of[0].corpus}, men to women", men, women, five
+
+
+def uneven(part: Part, shares: tuple[int, ...]) -> Part:
+    """A part whose classes have these shares."""
+    random = np.random.default_rng(zlib.crc32(str(shares).encode()))
+    by_class = [[i for i, u in enumerate(part.of) if u.emotion == emotion] for emotion in FIVE]
+    unit = min(len(rows) / share for rows, share in zip(by_class, shares, strict=True))
+    kept = {
+        rows[i] for rows, share in zip(by_class, shares, strict=True) for i in random.permutation(len(rows))[: int(unit * share)]
+    }
+    ordered = sorted(kept)
+    return Part(part.values[ordered], tuple(part.of[i] for i in ordered))
+
+
+def uar(source: Part, target: Part, emotions: tuple[str, ...], changes: dict[str, object]) -> float:
+    """Unweighted average recall of the labels, the mean over two draws of the folds."""
+    config = load_config("best")
+    config.emotions = emotions
+    config.co_training.update(changes)
+    label = make_method("co_training", config).label
+    assert label is not None
+    known, truth = (np.array([emotions.index(u.emotion or "") for u in part.of], np.int32) for part in (source, target))
+    made = jax.jit(lambda keys, *domains: jax.lax.map(lambda key: label(key, *domains), keys))
+    keys = jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32))
+    labels = np.asarray(made(keys, source.z_scores(), jnp.asarray(known), target.z_scores())).argmax(-1)
+    return float(np.mean([(labels[:, truth == k] == k).mean() for k in np.unique(truth)]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("first", type=Path)
+    parser.add_argument("second", type=Path)
+    parser.add_argument("--data-dir", type=Path, default=None, help="where features are cached")
+    given = parser.parse_args()
+    config, parts = load_config("best"), []
+    data_dir = given.data_dir or default_data_dir()
+    for path in (given.first, given.second):
+        corpus = corpora.load_all(str(path), (*FIVE, "fearful"), data_dir)
+        features = extract(corpus, config.features, config.audio, data_dir / "jdann" / "features")
+        parts.append(Part(np.asarray(features.values)[features.start], features.utterances))
+    print(f"| task | source, target | {' | '.join(VARIANTS)} |")
+    print(f"|---|---|{'---:|' * len(VARIANTS)}", flush=True)
+    everything = []
+    for name, *domains, emotions in tasks(*parts):
+        source, target = (part.where(lambda u, among=emotions: u.emotion in among) for part in domains)
+        row = [uar(source, target, emotions, changes) for changes in VARIANTS.values()]
+        everything.append(row)
+        print(f"| {name} | {len(source.of)}, {len(target.of)} | {' | '.join(f'{x:.3f}' for x in row)} |", flush=True)
+    print(f"| mean | | {' | '.join(f'{x:.3f}' for x in np.mean(everything, 0))} |")
+    loss = np.array(everything) - np.array(everything)[:, [-1]]
+    print(f"| worst gain over source alone | | {' | '.join(f'{x:+.3f}' for x in loss.min(0))} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""README.md and docs/ as a reader follows them: the commands of a page are run in order, in one folder, on small corpora.
+
+Trainings get a tiny budget by overrides at their end. What a page shows as output must be printed, but for numbers and emotions.
+"""
+
+import itertools
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from jdann import Recogniser, gradient_reversal
+from jdann.cli import main
+from jdann.configuration import base_config
+from jdann.corpora import demo
+from tests.behaviour.test_run import SMALL, read
+from tests.conftest import write_manifest
+from tests.documented import ROOT, Block, Command, blocks, commands, expanded, optional, skeleton, written_as
+
+pytest_plugins = ["tests.serving"]
+
+TINY = (*(s for s in SMALL if not s.startswith("epochs")), "epochs=1", "encoder.hidden=8", "co_training.rounds=1", "tune.trials=2")
+TRAININGS = ("train", "sweep", "tune")
+NOT_RUN = {  # what begins so is checked by tests/test_docs.py alone
+    "jdann prepare esd": "ESD is had on request only",
+    "jdann serve": "it goes on for ever; its answers are asked of a server that is running",
+    "jdann tune --config tune_poster --workers": "several processes; tests/test_tune.py has two",
+    "jdann tune --config tune_poster --storage": "needs a database",
+    "python run.py --config configs/poster.py": "ResNet-50 takes minutes to compile on a CPU",
+    "python run.py --config configs/en2zh.py --config.encoder.name=resnet50": "the same",
+    ".venv": "the README's own set-up, which continuous integration runs",
+    "python3 -m venv": "the same",
+    "pip": "what is installed is what is tested",
+    "python -m pytest": "the tests would run themselves",
+    "python benchmarks": "minutes each",
+}
+
+
+class Session:
+    """A reader's shell."""
+
+    def __init__(self, capfd, port=None):
+        self.capfd, self.port, self.status = capfd, port, 0
+
+    def run(self, command: Command) -> None:
+        """Runs one command and compares what it prints with what the page shows."""
+        if any(command.text.startswith(begin) for begin in NOT_RUN):
+            return
+        self.capfd.readouterr()
+        for words in optional(command.words):
+            getattr(self, f"_{Path(words[0]).name}")(words[1:])
+        out, err = self.capfd.readouterr()
+        printed = {skeleton(line) for line in f"{out}\n{err}".splitlines()}
+        for line in command.shown:
+            if line.strip() not in ("", "..."):
+                assert skeleton(line) in printed, f"{command.name}: {line!r} is not printed; printed was\n{out}\n{err}"
+        self.command, self.said = command, err
+
+    def _jdann(self, words: list[str]) -> None:
+        words = expanded(words)
+        name = words[0] if words and not words[0].startswith("-") else "train"
+        extra = [f"--config.{s}" for s in TINY] if name in TRAININGS else []
+        if words[:2] == ["prepare", "demo"]:
+            extra = ["--sentences", "1"]
+        try:
+            main([*words, *extra])
+            self.status = 0
+        except SystemExit as stopped:
+            self.status = int(stopped.code or 0)
+
+    def _python(self, words: list[str]) -> None:
+        if words[0] == "run.py":
+            return self._jdann(words[1:])
+        runpy.run_path(words[0], run_name="__main__")  # a script that the page has written
+        self.status = 0
+        return None
+
+    def _echo(self, words: list[str]) -> None:
+        assert words == ["$?"]
+        print(self.status)
+        self.status = 0
+
+    def _cat(self, words: list[str]) -> None:
+        print("".join(Path(word).read_text() for word in words))
+
+    def _head(self, words: list[str]) -> None:
+        print("\n".join(Path(words[-1]).read_text().splitlines()[: int(words[0].removeprefix("-")) if len(words) > 1 else 10]))
+
+    def _ls(self, words: list[str]) -> None:
+        print("  ".join(sorted(path.name for word in words for path in Path(word).iterdir() if not path.name.startswith("."))))
+
+    def _curl(self, words: list[str]) -> None:
+        if self.port is None or shutil.which("curl") is None:
+            pytest.skip("needs curl and the extra `serve`")
+        url = [word.replace(":8000", f":{self.port}") for word in words]
+        print(subprocess.run(["curl", "-s", *url], capture_output=True, text=True, check=True).stdout)
+
+
+def follow(page: Path, session: Session, **namespace) -> None:
+    """Runs all commands and snippets of a page in order; a failing command must be one whose status the page shows."""
+    for block in blocks(page):
+        if block.language == "python":
+            execute(block, namespace)
+            continue
+        typed = list(commands(block)) if block.language in ("bash", "console") else []
+        for command, after in itertools.zip_longest(typed, typed[1:]):
+            session.run(command)
+            if after is None or not after.text.startswith("echo"):
+                assert session.status == 0, f"{command.name}: {command.text}: exit status {session.status}"
+
+
+def execute(block: Block, namespace: dict) -> None:
+    """Runs a snippet, or saves it where it names a file to be saved as."""
+    if name := written_as(block):
+        Path(name).write_text(block.text)
+        return
+    exec(compile("\n" * block.line + block.text, str(block.page), "exec"), namespace)
+
+
+def snippets(page: Path) -> list[Block]:
+    return [block for block in blocks(page) if block.language == "python"]
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch, data_dir, capfd) -> Session:
+    """A shell in a folder of its own, whose demo corpus has one sentence of each emotion and speaker."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for made in (demo.ensure, demo.folder):
+        monkeypatch.setattr(made, "__kwdefaults__", {**made.__kwdefaults__, "sentences": 1})
+    Path("configs").symlink_to(ROOT / "configs")
+    return Session(capfd)
+
+
+def write_corpora(names: tuple[str, ...], tones: tuple[Path, Path]) -> None:
+    """Manifests here by the names that a page gives them: source and target in turn."""
+    for name, manifest in zip(names, tones * len(names), strict=False):
+        rows = [(manifest.parent / r["file"], r["emotion"], r["speaker"], r["language"]) for r in read(manifest)]
+        write_manifest(Path(name), rows)
+
+
+def write_clips(folder: Path, names: tuple[str, ...], seconds: float = 1.5) -> None:
+    folder.mkdir(exist_ok=True)
+    t = np.arange(int(seconds * 16000)) / 16000
+    for i, name in enumerate(names):
+        sound = sum(np.sin(2 * np.pi * k * (140 + 30 * i) * t) / k for k in range(1, 6))
+        soundfile.write(folder / name, 0.1 * sound * (1 + 0.5 * np.sin(2 * np.pi * 4 * t)), 16000)
+
+
+def write_what_predict_names() -> None:
+    clips = tuple(f"2{i}1.flac" for i in range(5))
+    write_clips(Path("clips"), clips)
+    rows = [(name, "wangzhe", f"call {17 + i}") for i, name in enumerate((*clips[:3], "lost.flac"))]
+    write_manifest(Path("clips/calls.csv"), rows, ("file", "speaker", "note"))
+    write_clips(Path(), ("clip.wav", "a.wav", "b.flac"))
+    write_clips(Path(), ("meeting.wav",), 8.461)
+    write_clips(Path("folder"), ("one.wav", "two.wav"))
+
+
+def test_report(session, served_run):
+    Path("runs").mkdir()
+    for name in ("en2zh", "a", "b"):
+        shutil.copytree(served_run, f"runs/{name}")
+    Path("runs/unfinished").mkdir()
+    shutil.copy(served_run / "config.json", "runs/unfinished")
+    follow(ROOT / "docs/report.md", session)
+    assert Path("comparison.html").stat().st_size > 1e5
+
+
+def test_serve(session, server):
+    write_clips(Path(), ("clip.wav",), 3.303)
+    shutil.copy(ROOT / "README.md", "README.md")
+    session.port = server.port
+    follow(ROOT / "docs/serve.md", session)
+
+
+def readme_names() -> dict:
+    """What the README's snippet takes for granted."""
+    audio = np.random.default_rng(0).normal(size=16000).astype(np.float32)
+    return {"audio": audio, "representation": audio[:8], "strength": 0.3, "discriminator_loss": lambda x: (x**2).sum()}
+
+
+def test_python_of_the_readme(session):
+    namespace = readme_names()
+    for block in snippets(ROOT / "README.md"):
+        execute(block, namespace)
+    assert namespace["mel"].shape == (128, 63) and namespace["gradient_reversal"] is gradient_reversal
+
+
+def test_python_of_predict(session, served_run):
+    write_what_predict_names()
+    shutil.copytree(served_run, "runs/best")
+    session.run(Command(ROOT / "docs/predict.md", 0, "jdann export runs/best en2zh.jdann"))
+    samples = soundfile.read("clip.wav", dtype="float32")[0]
+    files = ["a.wav", "b.flac"]
+    namespace = {"samples": samples, "files": files, "files_of_one_speaker": files}
+    first, exported = snippets(ROOT / "docs/predict.md")
+    execute(first, namespace)
+    expected = Recogniser.load("runs/best").probabilities(["clip.wav"])
+    batch = {"samples": samples[None], "length": np.array([len(samples)], np.int32)}
+    execute(exported, batch)
+    np.testing.assert_allclose(batch["probabilities"], expected, atol=1e-5)
+
+
+def test_python_of_sweep(session):
+    for block in snippets(ROOT / "docs/sweep.md"):
+        namespace = {"config": base_config()}
+        execute(block, namespace)
+        assert namespace["config"].tune.space
+
+
+@pytest.mark.slow
+def test_predict(session, tones):
+    write_corpora(("ravdess.csv", "casia.csv"), tones)
+    session._jdann(["--config", "best", "--config.source=ravdess.csv", "--config.target=casia.csv"])
+    write_what_predict_names()
+    page = ROOT / "docs/predict.md"
+    for block in blocks(page):
+        if block.language in ("bash", "console"):
+            for command in commands(block):
+                session.run(command)
+
+
+@pytest.mark.slow
+def test_sweep(session, tones):
+    write_corpora(("ravdess.csv", "casia.csv"), tones)
+    follow(ROOT / "docs/sweep.md", session, config=base_config())
+
+
+@pytest.mark.slow
+def test_tutorial(session):
+    follow(ROOT / "docs/tutorial.md", session)
+
+
+@pytest.mark.slow
+def test_readme(session, tones):
+    write_corpora(("english.csv", "other.csv", "a.csv", "b.csv", "ravdess.csv", "casia.csv", "my.csv"), tones)
+    shutil.copytree(tones[1].parent, "calls")
+    write_what_predict_names()
+    page = ROOT / "README.md"
+    follow(page, session, **readme_names())
+    spans = re.findall(r"`((?:jdann|python run\.py) [^`]+)`", page.read_text())
+    found = [Command(page, 0, text) for text in spans if len(text.split()) > 2]
+    assert len(found) >= 10
+    for command in found:
+        if not command.text.startswith(("jdann corpora esd", "jdann predict runs/mine clip.wav --")):
+            again = " --overwrite" if "run.py" in command.text else ""
+            session.run(command._replace(text=command.text + again))
+            assert session.status == 0, f"{command.text}: {session.said}"
