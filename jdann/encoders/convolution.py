@@ -69,14 +69,13 @@ def shifted(x: jax.Array, window: Sequence[int], strides: Sequence[int], margins
     ]
 
 
-def centred(spatial: Sequence[int], window: Sequence[int], strides: Sequence[int]) -> tuple[list[tuple[int, int]], list[int]]:
-    """Margins and number of windows along each axis, every window beginning (size - 1) // 2 before its own frame."""
-    out = [strided(n, stride) for n, stride in zip(spatial, strides, strict=True)]
-    margins = [
-        ((size - 1) // 2, (count - 1) * stride + size // 2 + 1 - n)
-        for n, size, stride, count in zip(spatial, window, strides, out, strict=True)
-    ]
-    return margins, out
+def centred(spatial: Sequence[Any], window: Sequence[int], strides: Sequence[int]) -> tuple[list[tuple[int, int]], list[Any]]:
+    """Margins and number of windows along each axis, every window beginning (size - 1) // 2 before its own frame.
+
+    The margins are numbers even where the axes are not yet known, as in an export.
+    """
+    margins = [((size - 1) // 2, size // 2) for size in window]
+    return margins, [strided(n, stride) for n, stride in zip(spatial, strides, strict=True)]
 
 
 def _joined(parts: list[jax.Array], axis: int) -> jax.Array:
@@ -180,7 +179,11 @@ def _gradient_of_kernel(
     # axis stays fast then, so the gradient, made of several arrays, keeps it.
     images, kernel = jnp.moveaxis(x, (-1, 0), (0, -1)), jnp.moveaxis(gradient, 0, -2)  # [in, *spatial, batch], [*out, batch, ...]
     if _by_primitive(x, window):
-        return jnp.moveaxis(_primitive(images, kernel, (1,) * len(window), margins, strides), 0, -2)
+        # Of a stride's last step the frames that begin no window are cut, or there would be more results than places.
+        reach = [(count - 1) * stride + 1 for count, stride in zip(out, strides, strict=True)]
+        sizes = zip(margins, x.shape[1:-1], reach, strict=True)
+        exact = [(before, after - (n - covered)) for (before, after), n, covered in sizes]
+        return jnp.moveaxis(_primitive(images, kernel, (1,) * len(window), exact, strides), 0, -2)
     windows = _joined(shifted(images, window, strides, margins, out), axis=0)  # [places * in, *out, batch]
     return _product(windows.reshape(len(windows), -1), kernel.reshape(-1, kernel.shape[-1])).reshape(*window, x.shape[-1], -1)
 
@@ -214,10 +217,9 @@ _gradient_of_kernel.defvjp(lambda x, g, *static: (_gradient_of_kernel(x, g, *sta
 
 def convolution_as_primitive(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> jax.Array:
     """`convolution` as XLA's own operation."""
-    *window, _, _ = kernel.shape
-    margins = [((size - 1) // 2, size // 2) for size in window]
+    margins, _ = centred(x.shape[1:-1], kernel.shape[:-2], strides)
     x, kernel = (a.astype(PRECISIONS[precision]) for a in (x, kernel))
-    return lax.conv_general_dilated(x, kernel, strides, margins, dimension_numbers=LAYOUTS[len(window)]).astype(jnp.float32)
+    return lax.conv_general_dilated(x, kernel, strides, margins, dimension_numbers=LAYOUTS[kernel.ndim - 2]).astype(jnp.float32)
 
 
 def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], precision: str = "float32") -> jax.Array:
