@@ -104,8 +104,12 @@ def _primitive(
 
 
 def _by_primitive(x: jax.Array, window: Sequence[int]) -> bool:
-    """Where windows overlap, XLA's convolution saves writing them down; bfloat16 it multiplies as float32."""
-    return x.dtype == jnp.float32 and max(window) > 1
+    """Where windows overlap, XLA's convolution saves writing them down; bfloat16 it multiplies as float32.
+
+    In an export of any length two ways to the same size are no longer seen to be the same: all sizes are ours then.
+    """
+    known = all(isinstance(n, int) for n in x.shape)
+    return known and x.dtype == jnp.float32 and max(window) > 1
 
 
 def _correlate(x: jax.Array, kernel: jax.Array, strides: Sequence[int], margins: Margins, out: Sequence[int]) -> jax.Array:

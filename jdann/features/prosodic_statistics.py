@@ -138,7 +138,7 @@ def nuclei(log_loudness: jax.Array, extent: jax.Array, hop_s: float) -> jax.Arra
       bool [..., frames].
     """
     x = jnp.where(extent, _smoothed(jax.lax.stop_gradient(log_loudness), extent, hop_s), -jnp.inf)
-    frame = np.arange(x.shape[-1], dtype=np.float32)  # XLA takes maxima of integers slowly on CPUs
+    frame = jnp.arange(x.shape[-1], dtype=jnp.float32)  # XLA takes maxima of integers slowly on CPUs
     reach = max(1, round(_NUCLEUS_DISTANCE_S / hop_s))
     before, after = frame[None] < frame[:, None], frame[None] > frame[:, None]  # [frames i, frames j]
     near = jnp.abs(frame[None] - frame[:, None]) < reach
@@ -169,7 +169,7 @@ def _smoothed(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
 
 def _intervals(nucleus: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Of each nucleus: seconds since the one before, zero at the first; whether two are before; variability of the intervals."""
-    frame = np.arange(nucleus.shape[-1], dtype=np.float32)
+    frame = jnp.arange(nucleus.shape[-1], dtype=jnp.float32)
     up_to = latest(nucleus)
     previous = jnp.concatenate([jnp.full_like(up_to[..., :1], -1), up_to[..., :-1]], -1)  # index of the nucleus before
     interval = jnp.where(nucleus & (previous >= 0), (frame - previous) * hop_s, 0.0)
