@@ -157,7 +157,7 @@ def test_gradients_are_finite(computed):
     "config, sample_rate_hz, words",
     [
         (config_of("mfcc39"), 16000, ("mfcc39", "frames", "poster")),
-        (config_of("frames"), 8000, ("Nyquist", "8000")),
+        (config_of("frames"), 8000, ("Nyquist", "audio.sample_rate_hz=8000", "16000")),
         (config_of("frames", n_mels=20), 16000, ("n_mfcc=40", "n_mels=20")),
         (config_of("frames", n_fft=256), 16000, ("n_fft=256",)),
         (config_of("poster"), 16000, ("22050", "16000", "poster")),

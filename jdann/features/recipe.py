@@ -65,7 +65,13 @@ def make_recipe(features_config: Any, sample_rate_hz: int) -> Recipe:
         raise InputError(f"unknown features.recipe {name!r}: expected one of {', '.join(RECIPES)}")
     recipe = RECIPES[name](features_config, sample_rate_hz)
     # Traced, not computed: sizes that do not fit together are refused here and not in the middle of a run.
-    jax.eval_shape(recipe.extract, jnp.zeros((1, sample_rate_hz)), jnp.ones(1, jnp.int32))
+    try:
+        jax.eval_shape(recipe.extract, jnp.zeros((1, sample_rate_hz)), jnp.ones(1, jnp.int32))
+    except InputError as error:
+        raise InputError(
+            f"features.recipe={name!r} cannot be computed at audio.sample_rate_hz={sample_rate_hz}, to which audio of any rate is "
+            f"brought (16000 suits all recipes but poster): {error}"
+        ) from None
     return recipe
 
 

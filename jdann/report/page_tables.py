@@ -109,8 +109,15 @@ def speakers(results: Row) -> list[PageTable]:
         means = [[v["mean"] for v in r["per_speaker"].values() if v["mean"] is not None] for r in rows]
         cells.append(("highest less lowest", "", *(number({"mean": max(m) - min(m), "std": None}) if m else "–" for m in means)))
         header = ("speaker", "utterances", *(label(r) for r in rows))
-        found.append(PageTable(f"Accuracy of each target speaker, last checkpoint, {_way(direction)}.", header, tuple(cells)))
+        caption = f"Accuracy of each target speaker, last checkpoint, {_way(direction)}.{_partly(direction['target'])}"
+        found.append(PageTable(caption, header, tuple(cells)))
     return found
+
+
+def _partly(domain: Row) -> str:
+    """What a reader of scores has to know where a target is labelled in part."""
+    unlabelled = domain["per_emotion"].get("unlabelled", 0)
+    return f" Scored are the labelled ones of the utterances: {unlabelled:,} have no label." if unlabelled else ""
 
 
 def _gender_of(run: Run, of: Predictions) -> np.ndarray:
@@ -144,7 +151,10 @@ def genders(run: Run) -> list[PageTable]:
                 cells += values
             rows.append((name, f"{int((gender == name).sum()):,}", *cells))
         header = ("gender", "utterances", *(f"{what}, {m.name}" for m in methods for what in ("accuracy", "UAR")))
-        caption = f"Scores of each gender, last checkpoint, probabilities averaged over seeds, {' → '.join(way)}."
+        partly = next(
+            (_partly(d["target"]) for d in (run.results or {}).get("directions", ()) if d["target"]["name"] == way[1]), ""
+        )
+        caption = f"Scores of each gender, last checkpoint, probabilities averaged over seeds, {' → '.join(way)}.{partly}"
         found.append(PageTable(caption, header, tuple(rows)))
     return found
 
