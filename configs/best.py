@@ -2,8 +2,8 @@
 
     python run.py --config configs/best.py --config.source=a.csv --config.target=b.csv
 
-Five minutes on two CPU cores for 1,900 utterances in both directions, beside other work. UAR from RAVDESS to CASIA .84, back
-.59; on target speakers never heard .65 and .56 (`benchmarks/results/recipes.md` has them beside all else that was tried).
+Three minutes on two CPU cores for 1,900 utterances in both directions. UAR from RAVDESS to CASIA .85, back
+.60; on target speakers never heard .66 and .57 (`benchmarks/results/recipes.md` has them beside all else that was tried).
 Speaker ids help, in the target too. Nothing is assumed of how often each emotion occurs in the target; where you know, set
 `config.co_training.prior`.
 """
