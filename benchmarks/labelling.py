@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jdann import corpora, normalise
 from jdann.configuration import load_config
@@ -86,7 +87,7 @@ def uneven(part: Part, shares: tuple[int, ...]) -> Part:
 
 def uar(source: Part, target: Part, emotions: tuple[str, ...], changes: dict[str, object]) -> float:
     """Unweighted average recall of the labels, the mean over two draws of the folds."""
-    config = load_config("best")
+    config = ConfigDict(load_config("best").to_dict())
     config.emotions = emotions
     config.co_training.update(changes)
     label = make_method("co_training", config).label
