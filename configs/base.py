@@ -178,7 +178,7 @@ def get_config() -> ConfigDict:
     config.optimiser.momentum = 0.9  # sgd
     config.optimiser.clip_norm = 5.0  # global gradient norm; 0: no clipping
     config.label_smoothing = 0.1
-    config.precision = "float32"  # or "mixed": convolutions multiply in bfloat16 and sum in float32; the rest stays float32
+    config.precision = "float32"  # or "mixed": convolutions round to bfloat16 and sum in float32; the rest stays float32
     config.ema = 0.99  # decay a step of the moving average of the parameters, which is evaluated; 0: the parameters themselves
 
     # --- Sweeps and tuning -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from jdann.encoders import convolution, layers
+from jdann.encoders import convolution, layers, minimal_filter
 from jdann.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -25,6 +25,8 @@ CONVOLUTIONS = [  # spatial, window, strides
     ((10,), (3,), (3,)),
     ((8,), (4,), (1,)),
     ((1,), (5,), (2,)),
+    ((9,), (7,), (1,)),
+    ((10,), (9,), (2,)),
     ((8, 7), (3, 3), (2, 2)),
     ((7, 8), (1, 1), (2, 2)),
     ((16, 9), (7, 7), (2, 2)),
@@ -32,6 +34,14 @@ CONVOLUTIONS = [  # spatial, window, strides
 ]
 
 
+@pytest.fixture(params=["large", "small"])
+def size(request, monkeypatch):
+    """Both ways of a convolution along frames, the toys of these tests taken for large ones or for what they are."""
+    if request.param == "large":
+        monkeypatch.setattr(minimal_filter, "WORTH", 0)
+
+
+@pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("spatial, window, strides", CONVOLUTIONS)
 def test_convolution_equals_xla_in_value_and_gradients(spatial, window, strides):
     x, kernel = draw(2, *spatial, 3), draw(*window, 3, 4)
@@ -53,6 +63,7 @@ def test_convolution_equals_xla_in_value_and_gradients(spatial, window, strides)
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("spatial, window, strides", CONVOLUTIONS)
 def test_mixed_convolution_is_that_of_rounded_operands(spatial, window, strides):
     x, kernel = draw(2, *spatial, 3), draw(*window, 3, 4)
@@ -73,6 +84,7 @@ def test_mixed_convolution_is_that_of_rounded_operands(spatial, window, strides)
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("precision", convolution.PRECISIONS)
 def test_convolution_has_second_derivatives(precision):
     # As virtual adversarial methods and gradient penalties take them; summing the gradient's square reaches every product.
@@ -105,6 +117,35 @@ def test_every_product_of_a_step_has_the_form_that_the_cpu_library_takes(window,
         assert (of_left, of_right) == ("1", "0") and [kinds[name] for name in operands] == ["bf16", "bf16"]
 
 
+@pytest.mark.parametrize("taps", range(2, 8))
+def test_minimal_filters_are_exact_and_lose_little_of_float32(taps):
+    tile, weights = (np.asarray(draw(n, 64), np.float64) for n in (8, taps))
+    of_results, of_filter, of_tile = minimal_filter.matrices(taps)
+    expected = [(weights * tile[q : q + taps]).sum(axis=0) for q in range(9 - taps)]
+    np.testing.assert_allclose(of_results.T @ ((of_filter @ weights) * (of_tile @ tile)), expected, rtol=0, atol=1e-12)
+
+    x, kernel = draw(2, 100, 64), draw(taps, 64, 8)
+    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(x, np.float64), taps, axis=1)
+    exact = np.einsum("btik,kio->bto", windows, np.asarray(kernel, np.float64))
+    found = minimal_filter.correlate(x, kernel, 1, 0, 101 - taps)
+    assert np.abs(found - exact).max() < 1e-5 * np.abs(exact).std()
+
+
+@pytest.mark.parametrize("taps, stride, before", [(5, 2, 0), (3, 1, 4), (5, 3, 7), (7, 4, 9)])
+def test_minimal_filters_begin_and_end_anywhere(taps, stride, before):
+    x, kernel, out = draw(2, 20, 3), draw(taps, 3, 4), 4
+
+    def reference(x, kernel):
+        wide = jnp.pad(x, [(0, 0), (10, 20), (0, 0)])[:, 10 - before : 10 - before + (out - 1) * stride + taps]
+        return lax.conv_general_dilated(wide, kernel, (stride,), "VALID", dimension_numbers=LAYOUTS[1])
+
+    weight = draw(2, out, 4)
+    forms = reference, lambda x, kernel: minimal_filter.correlate(x, kernel, stride, before, out)
+    for expected, found in zip(*((value, *pull(weight)) for value, pull in (jax.vjp(f, x, kernel) for f in forms)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("size")
 def test_convolution_batches_over_kernels():
     x, kernels = draw(2, 8, 3), draw(3, 5, 3, 4)
     batched = jax.vmap(lambda kernel: convolution.convolution(x, kernel, (2,)))(kernels)

@@ -8,7 +8,8 @@ contracted over the first's last axis and the second's first.
 So value and gradients are three functions, each the derivative of the other two, and each is written as convolutions or
 products of that kind. The gradient of the input is a convolution of the result's gradient by the mirrored kernel, one for
 each phase of the stride. The gradient of the kernel is a convolution whose channels are the batch. Each of
-these is XLA's own, or one product of the windows of its input and its kernel. Figures: benchmarks/results/train_step.md.
+these is XLA's own, or one product of the windows of its input and its kernel. Large convolutions along frames take
+fewer multiplications than that, in float32: `minimal_filter.py`. Figures: benchmarks/results/train_step.md.
 """
 
 import functools
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from jdann.encoders import minimal_filter
 from jdann.errors import InputError
 
 PRECISIONS = {"float32": jnp.float32, "mixed": jnp.bfloat16}  # of what is multiplied; sums, parameters and results are float32
@@ -121,9 +123,16 @@ def _correlate(x: jax.Array, kernel: jax.Array, strides: Sequence[int], margins:
     return _product(windows.reshape(-1, windows.shape[-1]), kernel.reshape(-1, channels)).reshape(x.shape[0], *out, channels)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolution_for_cpu(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> jax.Array:
     """`convolution` as XLA's CPU backend runs it fast."""
+    if minimal_filter.applies(x, kernel, strides):
+        ((before, _),), (out,) = centred(x.shape[1:-1], kernel.shape[:-2], strides)
+        return minimal_filter.correlate(x, kernel, *strides, before, out, PRECISIONS[precision])
+    return _convolution_by_windows(x, kernel, strides, precision)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolution_by_windows(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> jax.Array:
     x, kernel = (a.astype(PRECISIONS[precision]) for a in (x, kernel))
     margins, out = centred(x.shape[1:-1], kernel.shape[:-2], strides)
     return _correlate(x, kernel, strides, margins, out)
@@ -193,7 +202,7 @@ def _gradient_of_kernel(
 
 
 def _save(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> tuple[Any, Any]:
-    return convolution_for_cpu(x, kernel, strides, precision), (x.astype(PRECISIONS[precision]), kernel)
+    return _convolution_by_windows(x, kernel, strides, precision), (x.astype(PRECISIONS[precision]), kernel)
 
 
 def _backward(strides: tuple[int, ...], precision: str, saved: Any, gradient: jax.Array) -> tuple[Any, Any]:
@@ -205,16 +214,16 @@ def _backward(strides: tuple[int, ...], precision: str, saved: Any, gradient: ja
 def _backward_of_input(spatial: Any, strides: Any, precision: str, saved: Any, change: jax.Array) -> tuple[Any, Any]:
     gradient, kernel = saved
     of_kernel = _gradient_of_kernel(change, gradient, kernel.shape[:-2], strides, precision)
-    return convolution_for_cpu(change, kernel, strides, precision), of_kernel
+    return _convolution_by_windows(change, kernel, strides, precision), of_kernel
 
 
 def _backward_of_kernel(window: Any, strides: Any, precision: str, saved: Any, change: jax.Array) -> tuple[Any, Any]:
     x, gradient = saved
     of_input = _gradient_of_input(gradient, change, x.shape[1:-1], strides, precision)
-    return of_input, convolution_for_cpu(x, change, strides, precision)
+    return of_input, _convolution_by_windows(x, change, strides, precision)
 
 
-convolution_for_cpu.defvjp(_save, _backward)
+_convolution_by_windows.defvjp(_save, _backward)
 _gradient_of_input.defvjp(lambda g, k, *static: (_gradient_of_input(g, k, *static), (g, k)), _backward_of_input)
 _gradient_of_kernel.defvjp(lambda x, g, *static: (_gradient_of_kernel(x, g, *static), (x, g)), _backward_of_kernel)
 
@@ -237,7 +246,8 @@ def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], precisi
       kernel: [size, in, out] or [frames size, bins size, in, out] float32, Flax's layout.
       strides: one for each axis that is convolved.
       precision: a key of `PRECISIONS`: "float32", or "mixed": x, kernel and the result's gradient are rounded to bfloat16
-        before they are multiplied, and the products summed in float32.
+        before they are multiplied, and the products summed in float32. On CPU a large convolution along frames multiplies
+        them in float32 all the same, which is faster.
 
     Returns:
       [batch, ceil(frames / stride), out] or [batch, ceil(frames / stride), ceil(bins / stride), out], float32.
