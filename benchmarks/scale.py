@@ -38,7 +38,8 @@ def main() -> None:
     stage("synthesise", [*jdann, "prepare", "demo", "--sentences", str(given.sentences), *where])
     demo = given.data_dir / f"demo-10x{given.sentences}"
     stage("prepare", [*jdann, "prepare", "esd", str(demo), *where])
-    train = ["--config", "en2zh", "--config.source=esd:en", "--config.target=esd:zh", "--config.seeds=1", "--config.tsne=false",
+    config = str(Path(__file__).parents[1] / "configs" / "en2zh.py")
+    train = ["--config", config, "--config.source=esd:en", "--config.target=esd:zh", "--config.seeds=1", "--config.tsne=false",
              "--config.methods=dann", "--config.baseline=false", "--overwrite"]  # fmt: skip
     features = ["--config.epochs=1", "--config.batch_size=256", "--workdir", str(given.data_dir / "run")]
     stage("features+1", [*jdann, *train, *features, *where])  # features, then one epoch

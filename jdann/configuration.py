@@ -36,10 +36,10 @@ def load_config(name: str, overrides: Sequence[tuple[str, str]] = ()) -> FrozenC
       InputError: there is no such file, key, or the value is not of the key's type.
     """
     path = Path(name)
-    if path.is_dir():
-        raise InputError(f"config {name}: is a folder; give a config file, such as {path / 'config.json'}")
-    if not path.exists():
+    if not path.is_file():
         shipped = config_folder() / f"{path.stem}.py"
+        if path.is_dir() and (path.name != name or not shipped.exists()):  # a work directory may have a config's name
+            raise InputError(f"config {name}: is a folder; give a config file, such as {path / 'config.json'}")
         if not shipped.exists():
             known = ", ".join(sorted(p.stem for p in config_folder().glob("*.py")))
             raise InputError(f"config {name}: no such file; give a path, or one of {known}")

@@ -61,3 +61,11 @@ def test_broken_config_files_are_named(tmp_path):
         configuration.load_config(str(broken))
     with pytest.raises(InputError, match="no such file.*en2zh"):
         configuration.load_config(str(tmp_path / "absent.py"))
+
+
+def test_a_shipped_name_is_found_beside_a_folder_that_has_it_too(tmp_path, monkeypatch):
+    (tmp_path / "en2zh").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert configuration.load_config("en2zh").emotions
+    with pytest.raises(InputError, match="is a folder"):
+        configuration.load_config(str(tmp_path / "en2zh"))
