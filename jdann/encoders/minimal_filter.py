@@ -60,7 +60,7 @@ def _points_of_tiles(x: jax.Array, taps: int, stride: int, before: int, out: int
     points, outputs = of_results.shape
     count = -(-out // outputs)
     after = ((count - 1) * outputs + points) * stride - before - x.shape[1]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (before, after, 0), (0, 0, 0)])
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (before, after, 0), (0, 0, 0)])  # a negative margin cuts
     # Each phase by itself: XLA is slow at what it fuses with a move of frames to channels.
     phases = ([_places(x, place * stride + phase, outputs * stride, count) for place in range(points)] for phase in range(stride))
     return [jnp.concatenate(point, axis=-1) for point in zip(*(_combined(of_tile, phase) for phase in phases), strict=True)]
