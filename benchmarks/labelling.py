@@ -49,9 +49,8 @@ class Part(NamedTuple):
 
     def z_scores(self) -> jnp.ndarray:
         group = [u.speaker or "" for u in self.of]
-        one = np.ones(len(group), int)
-        statistics = normalise.fit(self.values, np.arange(len(one)), one, group)
-        return jnp.asarray(normalise.apply(statistics, self.values, np.arange(len(one)), one, group, 0), jnp.float32)
+        vectors = self.values[:, None]  # an utterance is one frame
+        return jnp.asarray(np.concatenate(list(normalise.apply(normalise.fit(vectors, group), vectors, group))), jnp.float32)
 
 
 def tasks(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[str, ...]]]:
@@ -110,7 +109,7 @@ def main() -> None:
     for path in (given.first, given.second):
         corpus = corpora.load_all(str(path), (*FIVE, "fearful"), data_dir)
         features = extract(corpus, config.features, config.audio, data_dir / "jdann" / "features")
-        parts.append(Part(np.asarray(features.values)[features.start], features.utterances))
+        parts.append(Part(np.concatenate(list(features.read())), features.utterances))
     print(f"| task | source, target | {' | '.join(VARIANTS)} |")
     print(f"|---|---|{'---:|' * len(VARIANTS)}", flush=True)
     everything = []

@@ -169,6 +169,8 @@ def get_config() -> ConfigDict:
     # --- Optimisation ------------------------------------------------------------------------------------------------
     config.epochs = 20  # passes over the source
     config.batch_size = 32  # utterances of each domain in a step
+    # Frames of both corpora, in float16, are held on the device where they fit into this, else read from disk step by step.
+    config.features_gib = 0.0  # GiB; 0: 1 on a CPU, half the memory of a GPU
     config.optimiser = ConfigDict()
     config.optimiser.name = "adamw"  # "adamw", "adam" or "sgd"
     config.optimiser.learning_rate = 1e-3

@@ -1,6 +1,6 @@
 """The row to beat: a support vector machine on each utterance's statistics. It needs no label of the target."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -10,28 +10,25 @@ from jdann.progress import track
 _PERCENTILES = (10, 90)
 
 
-def statistics(frames: np.ndarray, start: np.ndarray, length: np.ndarray, bins: Sequence[int]) -> np.ndarray:
+def statistics(utterances: Iterable[np.ndarray], n: int, bins: Sequence[int]) -> np.ndarray:
     """Describes each utterance by a fixed number of statistics of its frames.
 
     Args:
-      frames: [total frames, bins] float, the utterances one after the other.
-      start: [n] int, each utterance's first row of `frames`.
-      length: [n] int, its number of rows, at least 1.
-      bins: the columns of `frames` to describe.
+      utterances: n arrays [frames, bins] float, each of one frame at least.
+      n: how many.
+      bins: the columns to describe.
 
     Returns:
       [n, 5 * len(bins) + 1] float32: means of all bins, then standard deviations, 10th percentiles, 90th percentiles,
       standard deviations of the difference between neighbouring frames (0 where there is one frame), and the length in
       frames.
     """
-    columns = np.asarray(bins)
-    rows = np.empty((len(start), 5 * len(bins) + 1), np.float32)
-    utterances = zip(rows, start, length, strict=True)
-    for row, begin, count in track(utterances, "Utterance statistics", len(start), "utterances"):
-        values = np.ascontiguousarray(frames[begin : begin + count, columns].T)  # [bins, frames]
-        change = np.diff(values).std(1) if count > 1 else np.zeros(len(bins))
+    rows = np.empty((n, 5 * len(bins) + 1), np.float32)
+    for row, frames in track(zip(rows, utterances, strict=True), "Utterance statistics", n, "utterances"):
+        values = np.ascontiguousarray(frames[:, np.asarray(bins)].T)
+        change = np.diff(values).std(1) if len(frames) > 1 else np.zeros(len(bins))
         low, high = np.percentile(values, _PERCENTILES, axis=1)
-        row[:] = np.concatenate([values.mean(1), values.std(1), low, high, change, [count]])
+        row[:] = np.concatenate([values.mean(1), values.std(1), low, high, change, [len(frames)]])
     return rows
 
 
@@ -45,9 +42,8 @@ def normalise(stats: np.ndarray, group: Sequence[str]) -> np.ndarray:
     Returns:
       [n, statistics] float32; 0 where a statistic is constant within the group, so also for a group of one utterance.
     """
-    # An utterance's statistics are to `fit` an utterance of one frame.
-    rows, one = np.arange(len(stats)), np.ones(len(stats), int)
-    return apply(fit(stats, rows, one, group), stats, rows, one, group, window=0).astype(np.float32)
+    frames = stats[:, None]  # an utterance's statistics are to `fit` an utterance of one frame
+    return np.concatenate(list(apply(fit(frames, group), frames, group))).astype(np.float32)
 
 
 def svm_predict(source: np.ndarray, emotion: np.ndarray, target: np.ndarray) -> np.ndarray:

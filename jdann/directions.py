@@ -1,10 +1,12 @@
-"""The two corpora of a run, ready to train on: features computed, normalised, on the device."""
+"""The two corpora of a run, ready to train on: features computed, normalised, on the device or read as they are needed."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,7 +16,9 @@ from jdann.domains import Frames
 from jdann.errors import InputError
 from jdann.features.recipe import VECTORS
 from jdann.features.store import FeatureSet, extract
+from jdann.streaming import Stored
 
+log = logging.getLogger("jdann")
 _WINDOW_MULTIPLE = 16  # frames
 
 
@@ -30,12 +34,12 @@ class Domain(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """From one domain to another, normalised and on the device."""
+    """From one domain to another, normalised; both on the device, or both on disk."""
 
     source: Domain
     target: Domain
-    source_frames: Frames
-    target_frames: Frames
+    source_frames: Frames | Stored
+    target_frames: Frames | Stored
     statistics: tuple[normalise.Statistics, normalise.Statistics]  # of source and target
     window: int  # frames of the longest utterance, rounded up
     bins: int
@@ -84,12 +88,12 @@ def check_failures(domain: Domain, max_failed_fraction: float) -> None:
 
 
 def make_direction(source: Domain, target: Domain, config: Any, opposite: Direction | None = None) -> Direction:
-    """Normalises both domains and puts them on the device.
+    """Normalises both domains and puts them on the device, where they need no more memory than the config allows.
 
     Args:
       source: the labelled domain.
       target: the domain to adapt to.
-      config: read are emotions and features.
+      config: read are emotions, features and features_gib.
       opposite: from `target` to `source`; its arrays are shared where normalisation does not depend on the direction.
 
     Raises:
@@ -106,7 +110,15 @@ def make_direction(source: Domain, target: Domain, config: Any, opposite: Direct
     else:
         of_source = normalise.identity(bins) if by == "none" else _fit(source)
         statistics = (of_source, of_source if by in ("source", "none") else _fit(target))
-        frames = tuple(_frames(d, s, window, vector) for d, s in zip((source, target), statistics, strict=True))
+        rows = sum(int(d.features.length.sum()) for d in (source, target))
+        need_gib, room_gib = 2 * rows * bins / 2**30, _room_gib(config.features_gib)  # float16
+        stored = not vector and need_gib > room_gib
+        if stored:
+            log.info("%.2f GiB of features, room for %.2g: they are read from disk as they are needed", need_gib, room_gib)
+        frames = tuple(
+            _stored(d, s, window) if stored else _frames(d, s, window, vector)
+            for d, s in zip((source, target), statistics, strict=True)
+        )
     return Direction(source, target, frames[0], frames[1], (statistics[0], statistics[1]), window, 1 if vector else bins)
 
 
@@ -131,14 +143,29 @@ def _places(domain: Domain) -> set[tuple[str, float, float | None]]:
 
 
 def _fit(domain: Domain) -> normalise.Statistics:
-    f = domain.features
-    return normalise.fit(f.values, f.start, f.length, domain.group)
+    return normalise.fit(domain.features.read(), domain.group)
+
+
+def _room_gib(features_gib: float) -> float:
+    """What the features of both domains may take on the device."""
+    memory = jax.local_devices()[0].memory_stats() or {}
+    return features_gib or memory.get("bytes_limit", 2**31) / 2**31
 
 
 def _frames(domain: Domain, statistics: normalise.Statistics, window: int, vector: bool) -> Frames:
-    f = domain.features
-    values = normalise.apply(statistics, f.values, f.start, f.length, domain.group, 0 if vector else window)
-    if vector:
-        width = values.shape[1]
-        return Frames(jnp.asarray(values.reshape(-1, 1)), f.start.astype(np.int32) * width, f.length * width)
-    return Frames(jnp.asarray(values), f.start.astype(np.int32), f.length)
+    features = domain.features
+    length = features.length * features.bins if vector else features.length
+    end = np.cumsum(length)
+    values = np.zeros((end[-1] + (0 if vector else window), 1 if vector else features.bins), np.float16)
+    utterances = normalise.apply(statistics, features.read(), domain.group)
+    for first, last, x in zip(end - length, end, utterances, strict=True):
+        values[first:last] = x.reshape(last - first, -1)
+    return Frames(jnp.asarray(values), (end - length).astype(np.int32), length)
+
+
+def _stored(domain: Domain, statistics: normalise.Statistics, window: int) -> Stored:
+    def read(rows: Iterable[int]) -> Iterator[np.ndarray]:
+        rows = list(rows)
+        return normalise.apply(statistics, domain.features.read(rows), [domain.group[row] for row in rows])
+
+    return Stored(domain.features.length, window, domain.features.bins, read)

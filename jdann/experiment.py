@@ -13,11 +13,13 @@ from ml_collections import ConfigDict
 
 from jdann import baseline, evaluation, fitting, protocol, selection
 from jdann.directions import Direction, Domain
+from jdann.domains import Frames
 from jdann.encoders import make_encoder
 from jdann.errors import InputError
 from jdann.features.recipe import make_recipe
 from jdann.methods import Method, make_method
 from jdann.methods.self_training import prior_among
+from jdann.streaming import StoredData
 from jdann.training import Data, Hyper, Train, check, make_train
 
 log = logging.getLogger("jdann")
@@ -171,7 +173,8 @@ def make_task(job: Job, split: protocol.Split, direction: Direction) -> fitting.
     name = f"{direction.name}, {job.method}, {job.encoder}" + (f", {split.name}" if len(job.splits) > 1 else "")
     within = job.method in SUPERVISED
     source, frames = (direction.target, direction.target_frames) if within else (direction.source, direction.source_frames)
-    data = Data(frames, source.emotion, _numbers(source.speaker), direction.target_frames)  # pyright: ignore
+    of = Data if isinstance(frames, Frames) else StoredData
+    data = of(frames, source.emotion, _numbers(source.speaker), direction.target_frames)  # pyright: ignore
     rows = zip(*((s.validation, s.source, s.target) for s in job.splits), strict=True)
     held, other, aimed = (min(_EVIDENCE, *(len(r) for r in of)) for of in rows)
     group = _numbers([f"{u.corpus}, {u.language}" for u in source.features.utterances])
@@ -357,8 +360,7 @@ def baseline_predictions(direction: Direction, config: Any) -> np.ndarray | None
     columns = [i for i, name in enumerate(names) if name != "voicing"]
 
     def of(domain: Domain) -> np.ndarray:
-        f = domain.features
-        return baseline.statistics(f.values, f.start, f.length, columns)
+        return baseline.statistics(domain.features.read(), len(domain.emotion), columns)
 
     source, target = of(direction.source), of(direction.target)
     if config.features.normalise not in ("source", "none", "utterance"):

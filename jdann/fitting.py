@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann import selection
+from jdann import selection, streaming
 from jdann.checkpoint import Checkpoints, open_checkpoints
 from jdann.domains import Frames, batches, vectors
 from jdann.errors import DivergenceError, InputError
 from jdann.methods import Method
 from jdann.progress import track
 from jdann.protocol import Split
+from jdann.streaming import Stored, StoredData
 from jdann.training import Batches, Data, Hyper, State, Train
 
 EVALUATION_BATCH = 64  # utterances
@@ -29,7 +30,7 @@ class Task(NamedTuple):
 
     name: str  # for the log and the folder of its checkpoints
     split: Split
-    data: Data
+    data: Data | StoredData
     group: np.ndarray  # [source utterances] int, the corpus and language of each: batches are balanced over them
     test_size: int  # rows of the largest test split, so that every fold has the same shapes
     evidence_sizes: tuple[int, int, int]  # rows of held-out source, other source and target that the selection criteria see
@@ -187,19 +188,15 @@ def _restored(checkpoints: Checkpoints, task: Task, tree: Any) -> tuple[int, Any
     return checkpoints.restore(tree) or (0, tree)
 
 
-def outputs(train: Train, state: State, frames: Frames, rows: np.ndarray, domain: str) -> tuple[np.ndarray, np.ndarray]:
+def outputs(train: Train, state: State, frames: Frames | Stored, rows: np.ndarray, domain: str) -> tuple[np.ndarray, np.ndarray]:
     """Logits [members, rows, classes] and representation [members, rows, representation] of utterances of a domain."""
     if not len(rows):
         members = len(state.step)
         return np.zeros((members, 0, 1), np.float32), np.zeros((members, 0, 1), np.float32)
-    result = jax.device_get(train.outputs(state, frames, _index(rows), domain=domain))
-    return result.logits[:, : len(rows)], result.representation[:, : len(rows)]
-
-
-def _index(rows: np.ndarray) -> jax.Array:
-    """[batches, EVALUATION_BATCH]: rows are repeated to fill up the last batch."""
-    count = -(-len(rows) // EVALUATION_BATCH)
-    return jnp.asarray(np.resize(rows, (count, EVALUATION_BATCH)).astype(np.int32))
+    pieces = streaming.batches(frames, rows, EVALUATION_BATCH)
+    found = [jax.device_get(train.outputs(state, *piece, domain=domain)) for piece in pieces]
+    logits, representation = (np.concatenate(of, 1)[:, : len(rows)] for of in zip(*found, strict=True))
+    return logits, representation
 
 
 def _epoch(
@@ -217,7 +214,7 @@ def _epoch(
     pseudo = _pseudo_labels(train, task, state, phase, (epoch - first) / plan.phases[phase], labelled)
     source, target = task.split.source, task.split.target
     plan_of_epoch = Batches(order(source, task.group[source], 0), order(target, np.zeros(len(target), int), 1))
-    state, metrics = train.epochs[phase](state, keys, hyper, task.data, plan_of_epoch, pseudo)
+    state, metrics = streaming.epoch(train.epochs[phase], state, keys, hyper, task.data, plan_of_epoch, pseudo)
     metrics = {name: np.asarray(values) for name, values in metrics.items()}  # [members, steps]
     diverged = _diverged(task.name, metrics, names, epoch * plan.steps, tree["diverged_at"]["step"])
     history = dict(tree["history"])
@@ -232,6 +229,7 @@ def _labelled(train: Train, task: Task, keys: jax.Array) -> jax.Array | None:
     label = train.method.label
     if label is None:
         return None
+    assert isinstance(task.data, Data)  # vectors are few: they always fit
     source, target = vectors(task.data.source, task.split.source), vectors(task.data.target, task.split.target)
     return _labelling_once(label)(keys, source, jnp.asarray(task.data.emotion)[task.split.source], target)
 
@@ -267,7 +265,7 @@ def _record(train: Train, task: Task, plan: Budget, tree: Any, epoch: int, chose
     split, data = task.split, task.data
     state, which = tree["state"], plan.record_at.index(epoch + 1)
     if train.method.recompute_statistics:
-        state = train.recompute(state, data.target, _index(split.target))
+        state = _recomputed(train, state, data.target, split.target)
     rows = np.resize(split.test, task.test_size)  # every fold gets the shapes of the largest
     test = outputs(train, state, data.target, rows, "target")
     target = test if np.array_equal(split.target, rows) else outputs(train, state, data.target, split.target, "target")
@@ -294,6 +292,14 @@ def _record(train: Train, task: Task, plan: Budget, tree: Any, epoch: int, chose
         return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
     return {**tree, "chosen": jax.tree.map(keep, state.average, tree["chosen"])}
+
+
+def _recomputed(train: Train, state: State, frames: Frames | Stored, rows: np.ndarray) -> State:
+    """With batch norm's statistics of these utterances of the target."""
+    pieces = streaming.batches(frames, rows, EVALUATION_BATCH)
+    each = [train.batch_statistics(state, *piece) for piece in pieces]
+    count = -(-len(rows) // EVALUATION_BATCH)  # a last piece from disk is filled up by whole batches
+    return train.recompute(state, jax.tree.map(lambda *of: jnp.concatenate(of, 1)[:, :count], *each))
 
 
 def _criteria(train: Train, task: Task, state: State, validation: Any, target: Any) -> dict[str, np.ndarray]:
@@ -351,9 +357,13 @@ def _empty(train: Train, task: Task, plan: Budget, keys: jax.Array, hyper: Hyper
     members, classes = state.average["classifier"]["bias"].shape
     index = jax.ShapeDtypeStruct((members, plan.steps, plan.batch_size), jnp.int32)
     pseudo = jax.ShapeDtypeStruct((members, len(task.data.target.length), classes), jnp.float32)
+    seen = task.data, Batches(index, index), pseudo  # pyright: ignore
+    if isinstance(task.data, StoredData):
+        first = np.zeros((members, 1, plan.batch_size), np.int32)
+        seen = streaming.one_step(task.data, Batches(first, first), jnp.zeros(pseudo.shape))  # pyright: ignore
     names: dict[str, None] = {}
     for epoch in train.epochs:
-        names |= dict.fromkeys(jax.eval_shape(epoch, state, keys, hyper, task.data, Batches(index, index), pseudo)[1])  # pyright: ignore
+        names |= dict.fromkeys(jax.eval_shape(epoch, state, keys, hyper, *seen)[1])
     records = len(plan.record_at)
 
     def unknown(*shape: int) -> np.ndarray:

@@ -26,8 +26,9 @@ class Network(NamedTuple):
     encode_training: Callable[..., tuple[dict[str, jax.Array], dict[str, Any]]]
     # (encoder params, batch_stats, {domain: (features, length)}, key, batch_norm) -> ({domain: representation}, batch_stats)
     classify: Callable[[Any, jax.Array], jax.Array]  # (classifier params, representation) -> logits
-    statistics: Callable[..., Any]
-    # (encoder params, a domain's statistics, frames, index [batches, batch], window) -> statistics of these utterances
+    batch_statistics: Callable[..., dict[tuple[str, ...], jax.Array]]
+    # (encoder params, a domain's statistics, frames, index [batches, batch], window) -> {name: [batches, channels]}
+    statistics: Callable[[dict[tuple[str, ...], jax.Array]], Any]  # of each batch -> of all
 
 
 def make_network(encoder: nn.Module, classes: int) -> Network:
@@ -81,7 +82,7 @@ def make_network(encoder: nn.Module, classes: int) -> Network:
         assert isinstance(logits, jax.Array)
         return logits
 
-    def statistics(params: Any, initial: Any, frames: Frames, index: jax.Array, window: int) -> Any:
+    def batch_statistics(params: Any, initial: Any, frames: Frames, index: jax.Array, window: int) -> dict[Any, jax.Array]:
         nothing = jax.tree.map(jnp.zeros_like, initial)
 
         def of_batch(rows: jax.Array) -> Any:
@@ -89,11 +90,13 @@ def make_network(encoder: nn.Module, classes: int) -> Network:
             _, moved = trained(params, nothing, *take(frames, rows, window), jax.random.key(0))
             return flatten_dict(jax.tree.map(lambda x: 10.0 * x, moved))
 
-        each = jax.lax.map(of_batch, index)  # {(..., "mean" or "var"): [batches, channels]}
+        return jax.lax.map(of_batch, index)  # {(..., "mean" or "var"): [batches, channels]}
+
+    def statistics(each: dict[Any, jax.Array]) -> Any:
         whole = {}
         for path, values in each.items():
             between = each[(*path[:-1], "mean")].var(0) if path[-1] == "var" else 0.0  # the law of total variance
             whole[path] = values.mean(0) + between
         return unflatten_dict(whole)
 
-    return Network(init, encode, encode_training, classify, statistics)
+    return Network(init, encode, encode_training, classify, batch_statistics, statistics)

@@ -1,6 +1,6 @@
 """Feature normalisation, fitted on audio alone: z-scores of each bin within a group of utterances."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,27 +48,25 @@ def grouping(by: str, speaker: Sequence[str | None]) -> tuple[list[str], str | N
     return [s if s is not None else "unknown speaker" for s in speaker], note
 
 
-def fit(values: np.ndarray, start: np.ndarray, length: np.ndarray, group: Sequence[str]) -> Statistics:
+def fit(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Statistics:
     """Mean and standard deviation of every bin over the frames of each group.
 
     Args:
-      values: [total_frames, bins] float32.
-      start: [n] int, each utterance's first row.
-      length: [n] int, frames.
-      group: [n] names.
+      utterances: n arrays [frames, bins] float32, looked at one after the other.
+      group: [n] names, n >= 1.
 
     Returns:
       Statistics with groups in order of first appearance. A bin that never changes gets a standard deviation of 1.
     """
     groups = tuple(dict.fromkeys(group))
     row = {name: i for i, name in enumerate(groups)}
-    count = np.zeros((len(groups), 1))
-    total = np.zeros((len(groups), values.shape[1]))
-    square = np.zeros_like(total)
-    centre = np.asarray(values[start[0] : start[0] + length[0]], np.float64).mean(0)  # keeps the squares small
-    for first, frames, name in zip(start, length, group, strict=True):
-        x = np.asarray(values[first : first + frames], np.float64) - centre
-        count[row[name]] += frames
+    centre, count, total, square = np.zeros(0), np.zeros((len(groups), 1)), np.zeros(0), np.zeros(0)
+    for i, (x, name) in enumerate(zip(utterances, group, strict=True)):
+        if i == 0:
+            centre = x.mean(0, np.float64)  # keeps the squares small
+            total, square = np.zeros((2, len(groups), x.shape[1]))
+        x = np.asarray(x, np.float64) - centre
+        count[row[name]] += len(x)
         total[row[name]] += x.sum(0)
         square[row[name]] += np.einsum("fb,fb->b", x, x)
     mean = total / count
@@ -84,29 +82,20 @@ def identity(bins: int) -> Statistics:
     return Statistics(np.zeros((1, bins), np.float32), np.ones((1, bins), np.float32), _IDENTITY)
 
 
-def apply(
-    statistics: Statistics, values: np.ndarray, start: np.ndarray, length: np.ndarray, group: Sequence[str], window: int
-) -> np.ndarray:
+def apply(statistics: Statistics, utterances: Iterable[np.ndarray], group: Sequence[str]) -> Iterator[np.ndarray]:
     """Subtracts the mean and divides by the standard deviation of each utterance's group.
 
     Args:
       statistics: of every group named in `group`; a single group serves all.
-      values: [total_frames, bins] float32; rows are read utterance by utterance, so that it may be a memory map.
-      start: [n] int, each utterance's first row.
-      length: [n] int, frames.
+      utterances: n arrays [frames, bins] float32.
       group: [n] names.
-      window: zero rows to add at the end.
 
-    Returns:
-      [total_frames + window, bins] float16, the utterances at the same rows; z-scores are clipped to +-20, what
-      `identity` leaves as it is to the range of float16.
+    Yields:
+      [frames, bins] float16 of each utterance; z-scores are clipped to +-20, what `identity` leaves as it is to the range of
+      float16.
     """
-    normalised = np.zeros((len(values) + window, values.shape[1]), np.float16)
     row = {name: i for i, name in enumerate(statistics.groups)}
-    single = len(row) == 1
     limit = LARGEST_VALUE if statistics.groups == _IDENTITY else LARGEST_Z
-    for first, frames, name in zip(start, length, group, strict=True):
-        g = 0 if single else row[name]
-        z = (values[first : first + frames] - statistics.mean[g]) / statistics.std[g]
-        normalised[first : first + frames] = np.clip(z, -limit, limit)
-    return normalised
+    for x, name in zip(utterances, group, strict=True):
+        g = 0 if len(row) == 1 else row[name]
+        yield np.clip((x - statistics.mean[g]) / statistics.std[g], -limit, limit).astype(np.float16)

@@ -240,7 +240,7 @@ class Recogniser:
         by = self.config.features.normalise
         if by not in ("speaker", "corpus"):
             raise InputError(f"this recogniser normalises by {by}, which no speaker changes; train with features.normalise=speaker")
-        values, length = [], []
+        values = []
         for i, clip in enumerate(clips := _listed(clips)):
             try:
                 samples = self._samples(clip, rate)
@@ -248,14 +248,11 @@ class Recogniser:
                 raise InputError(f"{_name(clip, i)}: {error}; leave it out, or mend it") from error
             padded = np.pad(samples, (0, self._bucket(len(samples)) - len(samples)))
             features, frames = self.programs.features(padded[None], np.array([len(samples)], np.int32))
-            of_clip = features[0].T if features.shape[2] == 1 else features[0, : frames[0]]  # [frames or 1, values]
-            values.append(of_clip)
-            length.append(len(of_clip))
-        if not length:
+            values.append(features[0].T if features.shape[2] == 1 else features[0, : frames[0]])  # [frames or 1, values]
+        if not values:
             raise InputError("no clips to adapt to; give one or more of one speaker")
-        start = np.cumsum([0, *length[:-1]])
-        own = normalise.fit(np.concatenate(values), start, np.array(length), ["speaker"] * len(length))
-        weight = len(length) / (len(length) + relevance)
+        own = normalise.fit(values, ["speaker"] * len(values))
+        weight = len(values) / (len(values) + relevance)
         mean = weight * own.mean[0] + (1 - weight) * self.mean
         variance = weight * own.std[0] ** 2 + (1 - weight) * self.std**2
         return dataclasses.replace(self, mean=mean.astype(np.float32), std=np.sqrt(variance).astype(np.float32))

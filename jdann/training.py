@@ -73,7 +73,8 @@ class Train(NamedTuple):
     epochs: tuple[Callable[..., tuple[State, dict[str, jax.Array]]], ...]  # of each phase:
     # (state, keys, hyper, data, batches, pseudo [members, target utterances, classes])
     outputs: Callable[..., Outputs]  # (state, frames, index [batches, batch], domain: "source" or "target")
-    recompute: Callable[[State, Frames, jax.Array], State]  # the target's statistics: (state, frames, index)
+    batch_statistics: Callable[[State, Frames, jax.Array], Any]  # of target utterances: (state, frames, index [batches, batch])
+    recompute: Callable[[State, Any], State]  # the target's statistics, from those of all its batches
 
 
 def check(config: Any) -> None:
@@ -144,10 +145,13 @@ def make_train(
         logits, representation = jax.lax.map(one, index)  # [batches, batch, ...]
         return Outputs(logits.reshape(-1, logits.shape[-1]), representation.reshape(-1, representation.shape[-1]))
 
-    def recompute(state: State, frames: Frames, index: jax.Array) -> State:
+    def batch_statistics(state: State, frames: Frames, index: jax.Array) -> Any:
         model = state.average
-        found = network.statistics(model["encoder"], model["batch_stats"]["target"], frames, index, window)
-        return state._replace(average={**model, "batch_stats": {**model["batch_stats"], "target": found}})
+        return network.batch_statistics(model["encoder"], model["batch_stats"]["target"], frames, index, window)
+
+    def recompute(state: State, each: Any) -> State:
+        batch_stats = {**state.average["batch_stats"], "target": network.statistics(each)}
+        return state._replace(average={**state.average, "batch_stats": batch_stats})
 
     ends = [sum(phase_steps[: i + 1]) for i in range(len(phase_steps))]
     steps = [
@@ -171,7 +175,8 @@ def make_train(
         jax.jit(jax.vmap(enter)),
         tuple(make_epoch(step) for step in steps),
         jax.jit(evaluated, static_argnames="domain"),
-        jax.jit(_over_members(recompute, (0, None, None), config.seeds_in)),
+        jax.jit(_over_members(batch_statistics, (0, None, None), config.seeds_in)),
+        jax.jit(jax.vmap(recompute)),
     )
 
 

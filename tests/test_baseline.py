@@ -3,26 +3,26 @@ import pytest
 
 from jdann import baseline
 
-LENGTH = np.array([1, 2, 40, 25])
-START = np.array([30, 31, 33, 0])  # with a gap of five rows between two utterances
+LENGTH = (1, 2, 40, 25)
 
 
 @pytest.fixture
-def frames():
-    return np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32) * [1, 2, 3, 4, 5, 1e9]
+def utterances():
+    random = np.random.default_rng(0)
+    return [random.normal(size=(count, 6)).astype(np.float32) * [1, 2, 3, 4, 5, 1e9] for count in LENGTH]
 
 
-def test_statistics_of_each_utterance(frames):
-    stats = baseline.statistics(frames, START, LENGTH, bins=range(5))
+def test_statistics_of_each_utterance(utterances):
+    stats = baseline.statistics(iter(utterances), 4, bins=range(5))
     assert stats.shape == (4, 26) and stats.dtype == np.float32
-    for row, begin, count in zip(stats, START, LENGTH, strict=True):
-        values = frames[begin : begin + count, :5].astype(np.float64)
+    for row, utterance in zip(stats, utterances, strict=True):
+        values = utterance[:, :5].astype(np.float64)
         mean, std, low, high, change = row[:-1].reshape(5, 5)
         np.testing.assert_allclose(mean, values.mean(0), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(std, values.std(0), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(low, np.quantile(values, 0.1, axis=0), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(high, np.quantile(values, 0.9, axis=0), rtol=1e-5, atol=1e-6)
-        if count > 1:
+        if len(values) > 1:
             np.testing.assert_allclose(change, (values[1:] - values[:-1]).std(0), rtol=1e-5, atol=1e-5)
         else:
             assert (change == 0).all()
@@ -31,7 +31,7 @@ def test_statistics_of_each_utterance(frames):
 
 def test_the_chosen_bins_of_a_recipe_give_566_statistics():
     bins = [i for i in range(114) if i != 113]
-    assert baseline.statistics(np.zeros((3, 114)), np.array([0]), np.array([3]), bins).shape == (1, 566)
+    assert baseline.statistics([np.zeros((3, 114))], 1, bins).shape == (1, 566)
 
 
 def test_normalise_removes_what_differs_between_groups():

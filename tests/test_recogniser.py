@@ -28,7 +28,7 @@ def make_model(encoder: str = "conv1d", members: int = 2, by: str = "speaker", r
     found, frames = jax.jit(recipe_.extract)(signals, np.full(8, signals.shape[1]))
     rows = np.asarray(found)
     rows = rows[:, :, 0] if rows.shape[2] == 1 else rows.reshape(-1, rows.shape[2])  # [utterances or frames, values]
-    fitted = normalise.fit(rows, np.array([0]), np.array([len(rows)]), ["all"])
+    fitted = normalise.fit([rows], ["all"])
 
     def one(seed: int):
         key = jax.random.key(seed)
@@ -167,8 +167,8 @@ def test_other_normalisations(by):
     if by == "utterance":  # as training normalises, in NumPy
         samples = audio.prepare(clip, 16000, audio_config=recogniser.config.audio).samples
         found, frames = recogniser.programs.features(samples[None], np.array([len(samples)], np.int32))
-        values, of = found[0, : frames[0]], (np.array([0]), np.array([frames[0]]), ["x"])
-        z = normalise.apply(normalise.fit(values, *of), values, *of, 0)
+        values = [np.asarray(found[0, : frames[0]])]
+        (z,) = normalise.apply(normalise.fit(values, ["x"]), values, ["x"])
         encoder = make_encoder(recogniser.config.encoder)
         variables = recogniser.programs.variables
         logits = []

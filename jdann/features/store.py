@@ -8,7 +8,7 @@ import shutil
 import time
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -51,12 +51,12 @@ class FeatureSet(NamedTuple):
     cut: int  # utterances longer than the maximum duration
     skipped: tuple[Skipped, ...]  # the corpus's own, and what could not be decoded
 
-    @property
-    def values(self) -> np.ndarray:
-        """[total_frames, bins] float32, a new memory map each time: what has been read of it leaves memory with it."""
-        if not self.path.stat().st_size:
-            return np.zeros((0, self.bins), np.float32)
-        return np.memmap(self.path, np.float32, "r").reshape(-1, self.bins)
+    def read(self, rows: Iterable[int] | None = None) -> Iterator[np.ndarray]:
+        """The features [frames, bins] float32 of these utterances, by default of all, one after the other."""
+        with self.path.open("rb", buffering=0) as file:
+            for row in range(len(self.length)) if rows is None else rows:
+                file.seek(4 * self.bins * int(self.start[row]))
+                yield np.fromfile(file, np.float32, self.bins * int(self.length[row])).reshape(-1, self.bins)
 
 
 def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path) -> FeatureSet:

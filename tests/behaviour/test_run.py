@@ -110,6 +110,14 @@ def probabilities(workdir):
     return [[row["file"], row["method"], *(row[f"p_{name}"] for name in EMOTIONS)] for row in read(workdir / "predictions.csv")]
 
 
+def test_features_on_disk_give_what_those_in_memory_give(finished, tones, data_dir, tmp_path):
+    main(arguments(*tones, tmp_path / "run", data_dir, "--config.features_gib=1e-6"))
+    assert "read from disk as they are needed" in (tmp_path / "run" / "log.txt").read_text()
+    for one, other in zip(probabilities(tmp_path / "run"), probabilities(finished), strict=True):
+        assert one[:2] == other[:2]
+        np.testing.assert_allclose([float(p) for p in one[2:]], [float(p) for p in other[2:]], atol=1e-3)
+
+
 @pytest.mark.parametrize("change", ["poisoned", "absent"])
 def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path, capsys, change):
     turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
