@@ -45,7 +45,7 @@ def get_config() -> ConfigDict:
     config.features.n_mels = 64
     config.features.n_mfcc = 40
     config.features.voice = False  # "frames": also loudness, jitter, shimmer, HNR, harmonics, formants, spectral balance
-    config.features.normalise = "speaker"  # "speaker", "corpus", "utterance", "source" or "none"
+    config.features.normalise = "speaker"  # "speaker" (by voice where unknown), "voice", "corpus", "utterance", "source" or "none"
 
     # Inside the training step: a random part of long utterances, and SpecAugment
     config.augment = ConfigDict()

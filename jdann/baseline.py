@@ -32,18 +32,19 @@ def statistics(utterances: Iterable[np.ndarray], n: int, bins: Sequence[int]) ->
     return rows
 
 
-def normalise(stats: np.ndarray, group: Sequence[str]) -> np.ndarray:
+def normalise(stats: np.ndarray, group: Sequence[str], voice: np.ndarray | None = None) -> np.ndarray:
     """Z-scores each statistic over the utterances of each group.
 
     Args:
       stats: [n, statistics] float, of one corpus.
-      group: [n] names, from `jdann.normalise.grouping` by "speaker" or "corpus".
+      group: [n] names, from `jdann.normalise.grouping` by "speaker", "voice" or "corpus".
+      voice: as of `jdann.normalise.fit`.
 
     Returns:
       [n, statistics] float32; 0 where a statistic is constant within the group, so also for a group of one utterance.
     """
     frames = stats[:, None]  # an utterance's statistics are to `fit` an utterance of one frame
-    return np.concatenate(list(apply(fit(frames, group), frames, group))).astype(np.float32)
+    return np.concatenate(list(apply(fit(frames, group, voice), frames, group))).astype(np.float32)
 
 
 def svm_predict(source: np.ndarray, emotion: np.ndarray, target: np.ndarray) -> np.ndarray:

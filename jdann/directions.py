@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann import normalise
+from jdann import normalise, voices
 from jdann.corpora.index import Corpus, Skipped
 from jdann.domains import Frames
 from jdann.errors import InputError
-from jdann.features.recipe import VECTORS
+from jdann.features.recipe import VECTORS, make_recipe
 from jdann.features.store import FeatureSet, extract
 from jdann.streaming import Stored
 
@@ -30,6 +30,7 @@ class Domain(NamedTuple):
     emotion: np.ndarray  # [n] int32, index into config.emotions, -1 where unlabelled
     speaker: tuple[str | None, ...]
     group: tuple[str, ...]  # normalised together
+    voice: np.ndarray | None  # of `jdann.normalise.fit`
     notes: tuple[str, ...]
 
 
@@ -62,11 +63,22 @@ def load_domain(corpus: Corpus, config: Any, data_dir: Path) -> Domain:
     known = {name: i for i, name in enumerate(config.emotions)}
     emotion = np.array([known.get(u.emotion or "", -1) for u in features.utterances], np.int32)
     speaker = tuple(u.speaker for u in features.utterances)
-    group, note = normalise.grouping(config.features.normalise, speaker)
-    notes = (*corpus.notes, *((note,) if note else ()))
+    notes = corpus.notes
     if features.cut:
         notes += (f"{features.cut} utterances are longer than {config.audio.max_duration_s:g} s and were cut",)
-    return Domain(corpus, features, emotion, speaker, tuple(group), notes)
+    return _grouped(Domain(corpus, features, emotion, speaker, (), None, notes), config, config.features.normalise)
+
+
+def _grouped(domain: Domain, config: Any, by: str) -> Domain:
+    """The domain, to be normalised by `by`, with a note where the user has to know more of it."""
+    bins = make_recipe(config.features, config.audio.sample_rate_hz).bins
+    group, note = normalise.grouping(by, domain.speaker, voices.known(bins))
+    alone = np.array([by == "voice" or (by == "speaker" and s is None) for s in domain.speaker], bool)
+    voice = None
+    if alone.any() and voices.known(bins):
+        voice = voices.place(domain.features.read(), bins)
+        voice[~alone] = np.nan
+    return domain._replace(group=tuple(group), voice=voice, notes=(*domain.notes, *((note,) if note else ())))
 
 
 def check_failures(domain: Domain, max_failed_fraction: float) -> None:
@@ -100,12 +112,14 @@ def make_direction(source: Domain, target: Domain, config: Any, opposite: Direct
       InputError: the source has fewer than two emotions, or source and target are the same.
     """
     _check_pair(source, target, config.emotions)
+    source = _as_the_target(source, target, config)
     bins = source.features.bins
     vector = config.features.recipe in VECTORS  # one row of values becomes as many frames of one bin
     longest = max(int(source.features.length.max()), int(target.features.length.max()))
     window = bins if vector else -(-longest // _WINDOW_MULTIPLE) * _WINDOW_MULTIPLE
     by = config.features.normalise
-    if opposite is not None and by != "source":
+    groups = source.group, target.group
+    if opposite is not None and by != "source" and groups == (opposite.target.group, opposite.source.group):
         frames, statistics = (opposite.target_frames, opposite.source_frames), opposite.statistics[::-1]
     else:
         of_source = normalise.identity(bins) if by == "none" else _fit(source)
@@ -120,6 +134,17 @@ def make_direction(source: Domain, target: Domain, config: Any, opposite: Direct
             for d, s in zip((source, target), statistics, strict=True)
         )
     return Direction(source, target, frames[0], frames[1], (statistics[0], statistics[1]), window, 1 if vector else bins)
+
+
+def _as_the_target(source: Domain, target: Domain, config: Any) -> Domain:
+    """The source, normalised by voice too where its speakers are known and most of the target's are not: as alike as can be."""
+    unknown = [sum(s is None for s in domain.speaker) / len(domain.speaker) for domain in (source, target)]
+    if config.features.normalise != "speaker" or target.voice is None or unknown[1] <= 0.5 or unknown[0] > 0.5:
+        return source
+    note = f"normalised by voice, as {target.corpus.name} is, whose speakers are unknown"
+    log.info("%s: %s", source.corpus.name, note)
+    source = _grouped(source, config, "voice")
+    return source._replace(notes=(*source.notes, note))
 
 
 def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None:
@@ -143,7 +168,7 @@ def _places(domain: Domain) -> set[tuple[str, float, float | None]]:
 
 
 def _fit(domain: Domain) -> normalise.Statistics:
-    return normalise.fit(domain.features.read(), domain.group)
+    return normalise.fit(domain.features.read(), domain.group, domain.voice)
 
 
 def _room_gib(features_gib: float) -> float:

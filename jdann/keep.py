@@ -149,7 +149,7 @@ def _ratios(held: Any, emotion: np.ndarray, learnt: Any, aimed: Any) -> np.ndarr
 
 def pooled(target: Domain, statistics: normalise.Statistics, by: str) -> normalise.Statistics:
     """The normalisation of a clip of whose speaker nothing is known: that of all of the target's speech together."""
-    if by == "speaker" and len(statistics.groups) > 1:
+    if by in ("speaker", "voice") and len(statistics.groups) > 1:
         return normalise.fit(target.features.read(), ["target"] * len(target.emotion))
     if by == "utterance":
         return normalise.identity(target.features.bins)

@@ -1,4 +1,4 @@
-"""Feature normalisation, fitted on audio alone: z-scores of each bin within a group of utterances."""
+"""Feature normalisation, fitted on audio alone: z-scores of each bin within a group of utterances, or among voices alike."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -7,10 +7,12 @@ import numpy as np
 
 from jdann.errors import InputError
 
-NORMALISATIONS = ("speaker", "corpus", "utterance", "source", "none")
+NORMALISATIONS = ("speaker", "voice", "corpus", "utterance", "source", "none")
 LARGEST_Z = 20.0  # z-scores are clipped to this
 LARGEST_VALUE = 6e4  # what is not normalised is clipped to this, the range of float16
 _IDENTITY = ("none",)
+_STRANGER = 0.01  # least weight of a voice unlike one's own, beside 1 of the same: nobody is normalised by themselves alone
+_BLOCK = 1024  # groups whose weights are held at a time
 
 
 class Statistics(NamedTuple):
@@ -21,39 +23,46 @@ class Statistics(NamedTuple):
     groups: tuple[str, ...]  # name of each row
 
 
-def grouping(by: str, speaker: Sequence[str | None]) -> tuple[list[str], str | None]:
+def grouping(by: str, speaker: Sequence[str | None], voices: bool) -> tuple[list[str], str | None]:
     """Which utterances are normalised together.
 
     Args:
       by: one of NORMALISATIONS.
       speaker: [n] speaker ids, None where unknown.
+      voices: whether `jdann.voices` can place the utterances.
 
     Returns:
-      [n] group names, and a sentence for the user where the choice had to be changed, else None. Utterances of unknown
-      speaker share one group, which is normalisation per corpus.
+      [n] group names, and a sentence for the user where the choice had to be changed, else None. By voice, and by speaker where
+      that is unknown, each utterance is a group of its own, which `fit` spreads over voices alike; where they cannot be placed,
+      those of unknown speaker share one group, which is normalisation per corpus.
 
     Raises:
-      InputError: `by` has no such name.
+      InputError: `by` has no such name, or asks for voices that cannot be placed.
     """
     if by not in NORMALISATIONS:
         raise InputError(f"config.features.normalise is {by!r}; choose one of {', '.join(NORMALISATIONS)}")
-    if by == "utterance":
+    if by == "voice" and not voices:
+        raise InputError("config.features.normalise is 'voice', and the recipe does not tell the pitch; choose 'corpus'")
+    if by in ("utterance", "voice"):
         return [f"utterance {i}" for i in range(len(speaker))], None
     if by != "speaker":
         return ["corpus"] * len(speaker), None
     unknown = sum(s is None for s in speaker)
     note = None
     if unknown:
-        note = f"{unknown} of {len(speaker)} utterances have no speaker id: these are normalised together, as one corpus"
-    return [s if s is not None else "unknown speaker" for s in speaker], note
+        how = "each is normalised among voices like its own" if voices else "these are normalised together, as one corpus"
+        note = f"{unknown} of {len(speaker)} utterances have no speaker id: {how}"
+    return [s if s is not None else f"utterance {i}" if voices else "unknown speaker" for i, s in enumerate(speaker)], note
 
 
-def fit(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Statistics:
+def fit(utterances: Iterable[np.ndarray], group: Sequence[str], voice: np.ndarray | None = None) -> Statistics:
     """Mean and standard deviation of every bin over the frames of each group.
 
     Args:
       utterances: n arrays [frames, bins] float32, looked at one after the other.
       group: [n] names, n >= 1.
+      voice: [n, 1 or 2] from `jdann.voices.place`, NaN where the group is a speaker's; None: all are. A group with a voice takes in
+        all such groups, with the weight exp(-d^2 / 2) at a distance d and a hundredth of that of the same at any.
 
     Returns:
       Statistics with groups in order of first appearance. A bin that never changes gets a standard deviation of 1.
@@ -69,12 +78,27 @@ def fit(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Statistics:
         count[row[name]] += len(x)
         total[row[name]] += x.sum(0)
         square[row[name]] += np.einsum("fb,fb->b", x, x)
+    if voice is not None:
+        first = dict(zip(reversed(group), reversed(range(len(group))), strict=True))
+        count, total, square = _spread(voice[[first[name] for name in groups]], count, total, square)
     mean = total / count
     variance = np.maximum(square / count - mean**2, 0)
     # Power features are tiny numbers: what counts as constant depends on the bin's own size.
     constant = variance <= 1e-10 * ((mean + centre) ** 2 + variance)
     std = np.where(constant, 1.0, np.sqrt(variance))
     return Statistics((mean + centre).astype(np.float32), std.astype(np.float32), groups)
+
+
+def _spread(voice: np.ndarray, *sums: np.ndarray) -> list[np.ndarray]:
+    """Sums [groups, ...] over voices alike; those of groups without a voice stay as they are."""
+    spread, rows = [x.copy() for x in sums], np.flatnonzero(np.isfinite(voice).all(1))
+    for begin in range(0, len(rows), _BLOCK):
+        some = rows[begin : begin + _BLOCK]
+        distance = ((voice[some, None] - voice[None, rows]) ** 2).sum(-1)  # squared
+        weight = np.exp(-distance / 2) + _STRANGER
+        for new, old in zip(spread, sums, strict=True):
+            new[some] = weight @ old[rows]
+    return spread
 
 
 def identity(bins: int) -> Statistics:

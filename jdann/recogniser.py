@@ -238,7 +238,7 @@ class Recogniser:
           InputError: a clip cannot be used, or the run's normalisation knows no speakers.
         """
         by = self.config.features.normalise
-        if by not in ("speaker", "corpus"):
+        if by not in ("speaker", "voice", "corpus"):
             raise InputError(f"this recogniser normalises by {by}, which no speaker changes; train with features.normalise=speaker")
         values = []
         for i, clip in enumerate(clips := _listed(clips)):

@@ -222,8 +222,8 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
                 f"{direction.target.corpus.name}: {outside} utterances labelled outside the chosen emotions were left out of "
                 "adaptation too; a target without labels would have contained them"
             )
-    if config.protocol == "inductive" and config.features.normalise == "corpus":
-        notes.append("inductive: the target's statistics, by corpus, include the audio of the speakers that are scored")
+    if config.protocol == "inductive" and config.features.normalise in ("voice", "corpus"):
+        notes.append("inductive: the target's statistics, of its corpus, include the audio of the speakers that are scored")
     return notes
 
 

@@ -25,7 +25,7 @@ def normalised(statistics, values, group=("corpus",) * 4):
     [("speaker", [[0, 2], [1], [3]]), ("corpus", [[0, 1, 2, 3]]), ("utterance", [[0], [1], [2], [3]])],
 )
 def test_equals_scikit_learn_within_each_group(values, by, together):
-    group, _ = grouping(by, SPEAKER)
+    group, _ = grouping(by, SPEAKER, voices=False)
     found = normalised(fit(iter(values), group), values, group)
     assert [(x.shape, x.dtype) for x in found] == [(x.shape, np.float16) for x in values]
     for members in together:
@@ -59,9 +59,14 @@ def test_a_constant_bin_becomes_zero(values):
 
 
 def test_unknown_speakers_are_said_and_names_checked():
-    group, note = grouping("speaker", SPEAKER)
+    group, note = grouping("speaker", SPEAKER, voices=False)
     assert group[3] not in ("a", "b")
     assert note is not None and note.startswith("1 of 4 utterances have no speaker id")
-    assert grouping("corpus", SPEAKER)[1] is None
-    with pytest.raises(InputError, match="planet.*speaker, corpus"):
-        grouping("planet", SPEAKER)
+    alone, note_of_voices = grouping("speaker", SPEAKER, voices=True)
+    assert alone[3] == grouping("voice", SPEAKER, voices=True)[0][3] == "utterance 3" and alone[:3] == ["a", "b", "a"]
+    assert note_of_voices is not None and note_of_voices.endswith("among voices like its own")
+    assert grouping("corpus", SPEAKER, voices=True)[1] is None
+    with pytest.raises(InputError, match="planet.*speaker, voice, corpus"):
+        grouping("planet", SPEAKER, voices=True)
+    with pytest.raises(InputError, match="does not tell the pitch; choose 'corpus'"):
+        grouping("voice", SPEAKER, voices=False)

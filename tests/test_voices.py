@@ -1,0 +1,84 @@
+"""Where voices lie, and what normalising among voices alike does."""
+
+import numpy as np
+import pytest
+
+from jdann import normalise, voices
+
+FRAMES = ("mel_0", "log_f0", "voicing", "f3_frequency")
+VECTORS = ("loudness/mean", "pitch/p05", "f3_frequency/p50")
+
+
+def spoken(base, f3_hz, frames=40):
+    """An utterance whose pitch rises from `base` semitones; every fourth frame is unvoiced, with a pitch that means nothing."""
+    pitch = base + np.linspace(0, 8, frames)
+    voicing = (np.arange(frames) % 4 > 0).astype(float)
+    return np.stack([np.zeros(frames), np.where(voicing > 0, pitch, 99.0), voicing, np.full(frames, f3_hz)], 1).astype(np.float32)
+
+
+def test_frames_are_placed_by_what_is_voiced():
+    places = voices.place([spoken(24, 2500), spoken(36, 2500), spoken(24, 5000)], FRAMES) * voices.WIDTHS
+    np.testing.assert_allclose(places[1] - places[0], [12, 0], atol=1e-4)
+    np.testing.assert_allclose(places[2] - places[0], [0, 12], atol=1e-4)  # an octave
+    voiced = spoken(24, 2500)[:, 1][spoken(24, 2500)[:, 2] > 0]
+    np.testing.assert_allclose(places[0, 0], np.percentile(voiced, 5), rtol=1e-6)
+
+
+def test_what_is_not_voiced_stands_in_the_middle():
+    silent = spoken(0, 0)
+    silent[:, 2] = 0
+    vectors = [np.array([[-20, pitch, f3]], np.float32) for pitch, f3 in ((20, 2500), (30, 2500), (40, 2500), (0, 0))]
+    for places in (
+        voices.place([spoken(20, 2500), spoken(30, 2500), spoken(40, 2500), silent], FRAMES),
+        voices.place(vectors, VECTORS),
+    ):
+        assert np.isfinite(places).all()
+        np.testing.assert_allclose(places[3], places[1])
+    assert voices.place(vectors[3:], VECTORS).tolist() == [[0, 0]]
+
+
+def test_a_recipe_without_formants_places_by_pitch_alone_and_one_without_pitch_not_at_all():
+    assert voices.place([spoken(24, 2500)[:, :3]], FRAMES[:3]).shape == (1, 1)
+    assert voices.known(FRAMES) and voices.known(VECTORS) and not voices.known(("zcr", "mel_000"))
+
+
+def test_fit_takes_voices_alike_in_and_leaves_known_speakers_alone(monkeypatch):
+    monkeypatch.setattr(normalise, "_BLOCK", 3)
+    random = np.random.default_rng(0)
+    utterances = [random.normal(size=(frames, 3)) for frames in random.integers(2, 9, 12)]
+    speaker = [None] * 7 + ["a"] * 5
+    group, _ = normalise.grouping("speaker", speaker, voices=True)
+    voice = random.normal(size=(12, 2))
+    voice[7:] = np.nan
+    found = normalise.fit(utterances, group, voice)
+    assert len(found.groups) == 8
+    for i in range(7):
+        weight = np.exp(-((voice[:7] - voice[i]) ** 2).sum(1) / 2) + 0.01
+        each = np.repeat(weight, [len(x) for x in utterances[:7]])
+        mean = np.average(np.concatenate(utterances[:7]), 0, each)
+        std = np.sqrt(np.average((np.concatenate(utterances[:7]) - mean) ** 2, 0, each))
+        np.testing.assert_allclose(found.mean[i], mean, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found.std[i], std, rtol=1e-5)
+    alone = normalise.fit(utterances[7:], ["a"] * 5)
+    np.testing.assert_allclose(found.mean[7], alone.mean[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.std[7], alone.std[0], rtol=1e-5)
+
+
+def test_two_voices_are_told_apart_and_one_is_left_whole():
+    random = np.random.default_rng(1)
+    feeling = random.normal(size=200)
+    for apart in (12.0, 0.0):  # semitones between two speakers, whose features lie a quarter as far apart
+        other = np.arange(200) % 2
+        x = np.stack([feeling + apart / 4 * other, 30 + apart * other + 0.5 * random.normal(size=200)], 1).astype(np.float32)
+        vectors = x[:, None]
+        group, _ = normalise.grouping("voice", [None] * 200, voices=True)
+        z = normalise.apply(normalise.fit(vectors, group, voices.place(vectors, ("x", "pitch/p05"))), vectors, group)
+        by_corpus = normalise.apply(normalise.fit(vectors, ["c"] * 200), vectors, ["c"] * 200)
+        found, plain = (np.corrcoef(feeling, np.concatenate(list(of))[:, 0])[0, 1] for of in (z, by_corpus))
+        assert found > 0.9 and (plain < 0.6) == (apart > 0), (found, plain)
+
+
+@pytest.mark.parametrize("by", ["voice", "speaker"])
+def test_groups_without_a_name_are_their_own(by):
+    group, note = normalise.grouping(by, [None, None], voices=True)
+    assert group == ["utterance 0", "utterance 1"] and (note is None) == (by == "voice")
