@@ -85,12 +85,11 @@ def probabilities(recogniser: Any) -> Callable[[jax.Array, jax.Array], jax.Array
     config, columns = recogniser.config, jnp.asarray(recogniser.columns)
     outputs = recogniser.programs.inference.outputs
     variables = jax.tree.map(jnp.asarray, recogniser.programs.variables)
-    mean, std, temperature = jnp.asarray(recogniser.mean), jnp.asarray(recogniser.std), recogniser.temperature
+    normaliser, temperature = tuple(map(jnp.asarray, recogniser.normaliser)), recogniser.temperature
 
     def call(samples: jax.Array, length: jax.Array) -> jax.Array:
         prepared, length, usable = prepare(samples, length, config.audio)
-        shape = (samples.shape[0], len(mean))
-        logits = outputs(variables, jnp.broadcast_to(mean, shape), jnp.broadcast_to(std, shape), prepared, length).logits
+        logits = outputs(variables, normaliser, prepared, length).logits
         chances = jax.nn.softmax(logits[:, :, columns] / temperature).mean(0)
         return jnp.where(usable[:, None], chances, jnp.nan)
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from jdann.encoders import make_encoder
 from jdann.features.recipe import RECIPES
 from jdann.normalise import LARGEST_VALUE, LARGEST_Z
+from jdann.voices import among
 
 
 class Outputs(NamedTuple):
@@ -25,7 +26,7 @@ class Inference(NamedTuple):
     features: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     # (samples [batch, samples], length [batch]) -> (features [batch, frames, bins], frames [batch])
     outputs: Callable[..., Outputs]
-    # (variables, mean [batch, values], std [batch, values], samples [batch, samples], length [batch])
+    # (variables, `jdann.model.Normaliser` as a tuple, samples [batch, samples], length [batch])
 
 
 def make_inference(config: Any, encoder_name: str) -> Inference:
@@ -36,7 +37,7 @@ def make_inference(config: Any, encoder_name: str) -> Inference:
       encoder_name: one of those in `config.encoder.name`.
 
     Returns:
-      The functions. With normalisation "utterance" the mean and deviation that `outputs` is given do not matter.
+      The functions. With normalisation "utterance" what `outputs` is given to normalise by does not matter.
     """
     recipe = RECIPES[config.features.recipe](config.features, config.audio.sample_rate_hz)  # its sizes did for training
     encoder_config = ConfigDict(config.encoder)
@@ -44,8 +45,11 @@ def make_inference(config: Any, encoder_name: str) -> Inference:
     encoder = make_encoder(encoder_config)
     by = config.features.normalise
 
-    def outputs(variables: Any, mean: jax.Array, std: jax.Array, samples: jax.Array, length: jax.Array) -> Outputs:
+    def outputs(variables: Any, normaliser: tuple[jax.Array, ...], samples: jax.Array, length: jax.Array) -> Outputs:
         features, frames = recipe.extract(samples, length)
+        mean, std, voice = normaliser
+        weight = among(features, frames, voice, recipe.bins)  # [batch, places]
+        mean, std = weight @ mean, weight @ std
         normalised = normalised_features(features, frames, mean, std, by)
 
         def member(of: Any) -> Outputs:

@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jdann import calibration, configuration, fitting, model, normalise
+from jdann import calibration, configuration, fitting, model, normalise, voices
 from jdann.directions import Direction, Domain
 from jdann.errors import InputError
 from jdann.experiment import SUPERVISED, Job, seeds
+from jdann.features.recipe import make_recipe
+from jdann.model import Normaliser
 from jdann.selection import Evidence as SelectionEvidence
 from jdann.selection.contract import evenly
 from jdann.selection.density_ratio import ROWS, importance_weights
@@ -71,7 +73,7 @@ def make_model(
         }
         averages.append(jax.tree.map(lambda x, finite=finite: np.asarray(x)[finite], jax.device_get(kept)))
     variables = jax.tree.map(lambda *of: np.concatenate(of), *averages)
-    statistics = pooled(direction.target, direction.statistics[1], config.features.normalise)
+    normaliser = of_anyone(direction.target, direction.statistics[1], config)
     calibrated = _calibration(job, direction, train, fitted)
     card = {
         "labels": list(config.emotions),
@@ -85,12 +87,12 @@ def make_model(
         "seeds": sorted({member["seed"] for member in members}),
         "temperature": calibrated["temperature"],
         "calibration": calibrated,
-        "values": len(statistics.mean[0]),
+        "values": normaliser.mean.shape[1],
         "config": configuration.to_dict(config),
         "versions": versions(),
         "date": datetime.now(UTC).date().isoformat(),
     }
-    return model.Model(variables, statistics.mean[0], statistics.std[0], card)
+    return model.Model(variables, normaliser, card)
 
 
 def _calibration(job: Job, direction: Direction, train: Train, fitted: list[fitting.Fitted]) -> dict[str, Any]:
@@ -147,13 +149,21 @@ def _ratios(held: Any, emotion: np.ndarray, learnt: Any, aimed: Any) -> np.ndarr
     return np.mean(each, axis=0)
 
 
-def pooled(target: Domain, statistics: normalise.Statistics, by: str) -> normalise.Statistics:
-    """The normalisation of a clip of whose speaker nothing is known: that of all of the target's speech together."""
-    if by in ("speaker", "voice") and len(statistics.groups) > 1:
-        return normalise.fit(target.features.read(), ["target"] * len(target.emotion))
+def of_anyone(target: Domain, statistics: normalise.Statistics, config: Any) -> Normaliser:
+    """How a clip is normalised of whose speaker nothing is known: as the target's voices like theirs, or as all its speech."""
+    by, features = config.features.normalise, target.features
+    voice = np.zeros((1, 0), np.float32)
     if by == "utterance":
-        return normalise.identity(target.features.bins)
-    return statistics
+        statistics = normalise.identity(features.bins)
+    elif by in ("speaker", "voice") and len(statistics.groups) > 1:
+        bins = make_recipe(config.features, config.audio.sample_rate_hz).bins
+        if voices.known(bins):
+            places = voices.place(features.read(), bins)
+            voice = voices.grid(places)
+            statistics = normalise.fit_at(features.read(), places, voice)
+        else:
+            statistics = normalise.fit(features.read(), ["target"] * len(target.emotion))
+    return Normaliser(statistics.mean, statistics.std, voice)
 
 
 def versions() -> dict[str, str]:

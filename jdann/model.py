@@ -16,17 +16,24 @@ import numpy as np
 from jdann.errors import InputError
 
 FOLDER = "recogniser"  # in a work directory
-SCHEMA = 1
+SCHEMA = 2
 WEIGHTS, CARD = "model.safetensors", "model.json"
 _UNADAPTED = ("source_only", "supervised")
+
+
+class Normaliser(NamedTuple):
+    """What features are normalised by: by several, one for each place of a voice, or by one."""
+
+    mean: np.ndarray  # [places, values] float32; a value is a bin, or an entry of an utterance's vector
+    std: np.ndarray  # [places, values] float32, positive
+    voice: np.ndarray  # [places, 0, 1 or 2] float32, from `jdann.voices.grid`; of no axis where there is one place
 
 
 class Model(NamedTuple):
     """What a recogniser is made of. A member is one seed, or one seed of one fold."""
 
     variables: dict[str, Any]  # {"encoder": {"params", "batch_stats"}, "classifier"}, each array [members, ...]
-    mean: np.ndarray  # [values] float32, of the target's features; a value is a bin, or an entry of an utterance's vector
-    std: np.ndarray  # [values] float32, positive
+    normaliser: Normaliser  # of the target's features
     card: dict[str, Any]  # labels, config, versions, names of source and target, method, encoder, members, calibration
 
 
@@ -35,7 +42,7 @@ def save(folder: Path, model: Model) -> None:
     from safetensors.numpy import save as serialise
 
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = _flat(model.variables) | {"normalisation/mean": model.mean, "normalisation/std": model.std}
+    arrays = _flat(model.variables) | {f"normalisation/{name}": x for name, x in model.normaliser._asdict().items()}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     _write(folder / WEIGHTS, serialise(arrays, {"format": "jdann", "schema": str(SCHEMA)}))
     text = json.dumps({"schema": SCHEMA, **model.card}, indent=1, ensure_ascii=False) + "\n"
@@ -56,14 +63,16 @@ def load(folder: Path) -> Model:
         if not isinstance(card, dict) or "labels" not in card:
             raise ValueError("it holds no labels")
         if card["schema"] != SCHEMA:
-            raise InputError(f"{folder / CARD}: has schema {card['schema']}, this jdann reads {SCHEMA}; install the jdann it names")
+            later = card["schema"] > SCHEMA
+            hint = "install the jdann it names" if later else "write it again by --resume of the run"
+            raise InputError(f"{folder / CARD}: has schema {card['schema']}, this jdann reads {SCHEMA}; {hint}")
         arrays = load_file(folder / WEIGHTS)
-        mean, std = arrays.pop("normalisation/mean"), arrays.pop("normalisation/std")
+        normaliser = Normaliser(*(arrays.pop(f"normalisation/{name}") for name in Normaliser._fields))
     except FileNotFoundError as error:
         raise InputError(f"{error.filename or folder / WEIGHTS}: is missing; write it again by --resume of the run") from None
     except (ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"{folder}: is damaged ({error}); write it again by --resume of the run") from None
-    return Model(_nested(arrays), mean, std, card)
+    return Model(_nested(arrays), normaliser, card)
 
 
 def find(path: Path, method: str | None = None, encoder: str | None = None, direction: int = 0) -> Path:

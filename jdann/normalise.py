@@ -1,7 +1,7 @@
 """Feature normalisation, fitted on audio alone: z-scores of each bin within a group of utterances, or among voices alike."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,18 +69,47 @@ def fit(utterances: Iterable[np.ndarray], group: Sequence[str], voice: np.ndarra
     """
     groups = tuple(dict.fromkeys(group))
     row = {name: i for i, name in enumerate(groups)}
-    centre, count, total, square = np.zeros(0), np.zeros((len(groups), 1)), np.zeros(0), np.zeros(0)
-    for i, (x, name) in enumerate(zip(utterances, group, strict=True)):
-        if i == 0:
-            centre = x.mean(0, np.float64)  # keeps the squares small
-            total, square = np.zeros((2, len(groups), x.shape[1]))
-        x = np.asarray(x, np.float64) - centre
-        count[row[name]] += len(x)
-        total[row[name]] += x.sum(0)
-        square[row[name]] += np.einsum("fb,fb->b", x, x)
+    centre, count, total, square = _sums(utterances, ((row[name], 1.0) for name in group), len(groups))
     if voice is not None:
         first = dict(zip(reversed(group), reversed(range(len(group))), strict=True))
         count, total, square = _spread(voice[[first[name] for name in groups]], count, total, square)
+    return _statistics(centre, count, total, square, groups)
+
+
+def fit_at(utterances: Iterable[np.ndarray], voice: np.ndarray, at: np.ndarray) -> Statistics:
+    """Mean and standard deviation of every bin as a voice at each place would be normalised by, among these utterances.
+
+    Args:
+      utterances: n arrays [frames, bins] float32, looked at one after the other.
+      voice: [n, 1 or 2], from `jdann.voices.place`.
+      at: [places, 1 or 2], as of `jdann.voices.grid`.
+
+    Returns:
+      Statistics of a group for each place.
+    """
+    weights = ((slice(None), _likeness(at, place[None])) for place in voice)
+    centre, count, total, square = _sums(utterances, weights, len(at))
+    return _statistics(centre, count, total, square, tuple(f"voice {i}" for i in range(len(at))))
+
+
+def _sums(utterances: Iterable[np.ndarray], weights: Iterable[tuple[Any, Any]], groups: int) -> tuple[np.ndarray, ...]:
+    """A centre [bins] that keeps squares small, and of each group, of what is beyond it, count [groups, 1], sum and sum of squares.
+
+    `weights` gives each utterance its groups and its weight there.
+    """
+    centre, count, total, square = np.zeros(0), np.zeros((groups, 1)), np.zeros(0), np.zeros(0)
+    for i, (x, (rows, weight)) in enumerate(zip(utterances, weights, strict=True)):
+        if i == 0:
+            centre = x.mean(0, np.float64)
+            total, square = np.zeros((2, groups, x.shape[1]))
+        x = np.asarray(x, np.float64) - centre
+        count[rows] += weight * len(x)
+        total[rows] += weight * x.sum(0)
+        square[rows] += weight * np.einsum("fb,fb->b", x, x)
+    return centre, count, total, square
+
+
+def _statistics(centre: np.ndarray, count: np.ndarray, total: np.ndarray, square: np.ndarray, groups: Any) -> Statistics:
     mean = total / count
     variance = np.maximum(square / count - mean**2, 0)
     # Power features are tiny numbers: what counts as constant depends on the bin's own size.
@@ -94,11 +123,15 @@ def _spread(voice: np.ndarray, *sums: np.ndarray) -> list[np.ndarray]:
     spread, rows = [x.copy() for x in sums], np.flatnonzero(np.isfinite(voice).all(1))
     for begin in range(0, len(rows), _BLOCK):
         some = rows[begin : begin + _BLOCK]
-        distance = ((voice[some, None] - voice[None, rows]) ** 2).sum(-1)  # squared
-        weight = np.exp(-distance / 2) + _STRANGER
+        weight = _likeness(voice[some], voice[rows])
         for new, old in zip(spread, sums, strict=True):
             new[some] = weight @ old[rows]
     return spread
+
+
+def _likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Weights [a, b] of voices for each other."""
+    return np.exp(-((a[:, None] - b[None]) ** 2).sum(-1) / 2) + _STRANGER
 
 
 def identity(bins: int) -> Statistics:

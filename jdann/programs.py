@@ -53,9 +53,9 @@ class Programs:
 
         return make_inference(self._config, self._encoder_name)
 
-    def outputs(self, mean: np.ndarray, std: np.ndarray, samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def outputs(self, normaliser: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits [members, batch, classes] and representation [members, batch, d]."""
-        logits, representation = self._call("outputs", samples.shape, self.variables, mean, std, samples, length)
+        logits, representation = self._call("outputs", samples.shape, self.variables, normaliser, samples, length)
         return np.asarray(logits), np.asarray(representation)
 
     def features(self, samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

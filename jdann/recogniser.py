@@ -21,6 +21,7 @@ from ml_collections import FrozenConfigDict
 from jdann import audio, configuration, model, normalise
 from jdann.corpora.folder import list_audio
 from jdann.errors import InputError
+from jdann.model import Normaliser
 from jdann.programs import Programs
 
 BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
@@ -56,8 +57,7 @@ class Recogniser:
     card: dict[str, Any]  # labels, config, versions, names of source and target, method, encoder, seeds, calibration
     labels: tuple[str, ...]
     temperature: float  # logits are divided by it
-    mean: np.ndarray  # [values] float32, what features are normalised by
-    std: np.ndarray  # [values] float32
+    normaliser: Normaliser  # of features
     columns: np.ndarray  # [classes] int, which of the model's logits are those of `labels`
     config: Any  # the run's
     programs: Programs
@@ -89,7 +89,7 @@ class Recogniser:
         config = FrozenConfigDict(configuration.tuples(card["config"]))
         labels = tuple(card["labels"])
         programs = Programs(config, card["encoder"], loaded.variables)
-        return cls(card, labels, float(card["temperature"]), loaded.mean, loaded.std, np.arange(len(labels)), config, programs)
+        return cls(card, labels, float(card["temperature"]), loaded.normaliser, np.arange(len(labels)), config, programs)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -253,9 +253,10 @@ class Recogniser:
             raise InputError("no clips to adapt to; give one or more of one speaker")
         own = normalise.fit(values, ["speaker"] * len(values))
         weight = len(values) / (len(values) + relevance)
-        mean = weight * own.mean[0] + (1 - weight) * self.mean
-        variance = weight * own.std[0] ** 2 + (1 - weight) * self.std**2
-        return dataclasses.replace(self, mean=mean.astype(np.float32), std=np.sqrt(variance).astype(np.float32))
+        mean, std, voice = self.normaliser
+        mean = weight * own.mean + (1 - weight) * mean
+        std = np.sqrt(weight * own.std**2 + (1 - weight) * std**2)
+        return dataclasses.replace(self, normaliser=Normaliser(mean.astype(np.float32), std.astype(np.float32), voice))
 
     def _probability(self, logits: np.ndarray) -> np.ndarray:
         """[classes] from [members, all classes]."""
@@ -297,8 +298,7 @@ class Recogniser:
             for row, (_, clip) in enumerate(part):
                 samples[row, : len(clip)] = clip
                 length[row] = len(clip)
-            mean, std = (np.broadcast_to(x, (step, len(x))) for x in (self.mean, self.std))
-            logits, representation = self.programs.outputs(mean, std, samples, length)
+            logits, representation = self.programs.outputs(tuple(self.normaliser), samples, length)
             for row, (i, _) in enumerate(part):
                 yield i, (logits[:, row], representation[:, row])
 

@@ -1,5 +1,6 @@
 """Where voices lie, and what normalising among voices alike does."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -82,3 +83,44 @@ def test_two_voices_are_told_apart_and_one_is_left_whole():
 def test_groups_without_a_name_are_their_own(by):
     group, note = normalise.grouping(by, [None, None], voices=True)
     assert group == ["utterance 0", "utterance 1"] and (note is None) == (by == "voice")
+
+
+def test_at_a_voices_own_place_one_is_normalised_as_that_voice():
+    random = np.random.default_rng(2)
+    utterances = [random.normal(size=(frames, 3)) for frames in random.integers(2, 9, 10)]
+    voice = random.normal(size=(10, 2))
+    group, _ = normalise.grouping("voice", [None] * 10, voices=True)
+    found, expected = normalise.fit_at(utterances, voice, voice[3:6]), normalise.fit(utterances, group, voice)
+    np.testing.assert_allclose(found.mean, expected.mean[3:6], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.std, expected.std[3:6], rtol=1e-5)
+
+
+def test_a_grid_covers_where_voices_lie():
+    places = np.random.default_rng(3).uniform([3, 140], [7, 140.2], (1000, 2))
+    grid = voices.grid(places)
+    assert grid.shape == (9, 2) or grid.shape == (18, 2)
+    nearest = np.sqrt(((places[:, None] - grid[None]) ** 2).sum(-1)).min(1)
+    assert nearest.max() < 0.4
+    assert voices.grid(np.full((5, 1), 2.0)).tolist() == [[2.0]]
+
+
+@pytest.mark.parametrize("bins", [FRAMES, FRAMES[:3], VECTORS])
+def test_in_a_batch_a_voice_counts_by_where_it_is_placed(bins):
+    if bins is VECTORS:
+        each = [np.array([[-20, pitch, f3]], np.float32) for pitch, f3 in ((22, 2500), (33, 3000), (27, 2700), (0, 0))]
+        features, frames = np.stack([x.reshape(-1, 1) for x in each]), np.full(4, 3)
+    else:
+        each = [spoken(b, f3, n)[:, : len(bins)] for b, f3, n in ((22, 2500, 40), (33, 3000, 30), (27, 2700, 35), (24, 2500, 9))]
+        each[3][:, 2] = 0
+        features, frames = np.full((4, 40, len(bins)), 1.0, np.float32), np.array([len(x) for x in each])  # padding looks voiced
+        for row, x in zip(features, each, strict=True):
+            row[: len(x)] = x
+    places = voices.place(each, bins)
+    grid = voices.grid(places[:3])
+    weight = np.asarray(jax.jit(voices.among, static_argnums=3)(features, frames, grid, bins))
+    np.testing.assert_allclose(weight.sum(1), 1, rtol=1e-5)
+    # What varies evenly over voices is read off the grid, but for its ends.
+    np.testing.assert_allclose(weight[2] @ grid, places[2], atol=0.1)
+    np.testing.assert_allclose(weight[:2] @ grid, places[:2], atol=0.2)
+    np.testing.assert_allclose(weight[3], 1 / len(grid), rtol=1e-5)
+    assert voices.among(features, frames, np.zeros((1, 0)), ("none",)).tolist() == [[1.0]] * 4
