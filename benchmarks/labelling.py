@@ -1,6 +1,7 @@
 """The labels that co-training gives a target, over many pairs of domains made from two corpora.
 
     python benchmarks/labelling.py ravdess.csv casia.csv
+    python benchmarks/labelling.py ravdess.csv casia.csv --unknown  # ways to normalise where the target's speakers are unknown
 
 A default that suits one pair of corpora, whole and balanced, may harm another. So each variant of `config.co_training` is judged
 over parts of the corpora too: targets of uneven classes or without one of them, of one speaker or a few, six emotions or four, from
@@ -11,6 +12,7 @@ and make the parts, and do nothing else.
 import argparse
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +21,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jdann import corpora, normalise
+from jdann import corpora, normalise, voices
 from jdann.configuration import load_config
 from jdann.corpora.index import Utterance
 from jdann.corpora.prepared import default_data_dir
+from jdann.features.recipe import make_recipe
 from jdann.features.store import extract
 from jdann.methods import make_method
 
 FIVE = ("neutral", "happy", "angry", "sad", "surprise")
+BINS = make_recipe(load_config("best").features, load_config("best").audio.sample_rate_hz).bins
 VARIANTS: dict[str, dict[str, object]] = {
     "default": {},
     "prior uniform": {"prior": "uniform"},
@@ -34,6 +38,15 @@ VARIANTS: dict[str, dict[str, object]] = {
     "3 rounds": {"rounds": 3},
     "first view": {"rounds": 0},
     "source alone": {"rounds": 0, "rounds_first": 0},
+}
+
+
+UNKNOWN = {  # how source and target are normalised
+    "speakers known": ("speaker", "speaker"),
+    "both by voice": ("voice", "voice"),
+    "source by speaker, target by voice": ("speaker", "voice"),
+    "both as one corpus": ("corpus", "corpus"),
+    "source by speaker, target as one corpus": ("speaker", "corpus"),
 }
 
 
@@ -47,10 +60,11 @@ class Part(NamedTuple):
         rows = [i for i, u in enumerate(self.of) if wanted(u)]
         return Part(self.values[rows], tuple(self.of[i] for i in rows))
 
-    def z_scores(self) -> jnp.ndarray:
-        group = [u.speaker or "" for u in self.of]
+    def z_scores(self, by: str) -> jnp.ndarray:
+        group, _ = normalise.grouping(by, [u.speaker for u in self.of], voices=True)
         vectors = self.values[:, None]  # an utterance is one frame
-        return jnp.asarray(np.concatenate(list(normalise.apply(normalise.fit(vectors, group), vectors, group))), jnp.float32)
+        voice = voices.place(vectors, BINS) if by == "voice" else None
+        return jnp.asarray(np.concatenate(list(normalise.apply(normalise.fit(vectors, group, voice), vectors, group))), jnp.float32)
 
 
 def tasks(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[str, ...]]]:
@@ -84,7 +98,9 @@ def uneven(part: Part, shares: tuple[int, ...]) -> Part:
     return Part(part.values[ordered], tuple(part.of[i] for i in ordered))
 
 
-def uar(source: Part, target: Part, emotions: tuple[str, ...], changes: dict[str, object]) -> float:
+def uar(
+    source: Part, target: Part, emotions: tuple[str, ...], changes: dict[str, object], by: tuple[str, str] = ("speaker", "speaker")
+) -> float:
     """Unweighted average recall of the labels, the mean over two draws of the folds."""
     config = ConfigDict(load_config("best").to_dict())
     config.emotions = emotions
@@ -94,7 +110,7 @@ def uar(source: Part, target: Part, emotions: tuple[str, ...], changes: dict[str
     known, truth = (np.array([emotions.index(u.emotion or "") for u in part.of], np.int32) for part in (source, target))
     made = jax.jit(lambda keys, *domains: jax.lax.map(lambda key: label(key, *domains), keys))
     keys = jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32))
-    labels = np.asarray(made(keys, source.z_scores(), jnp.asarray(known), target.z_scores())).argmax(-1)
+    labels = np.asarray(made(keys, source.z_scores(by[0]), jnp.asarray(known), target.z_scores(by[1]))).argmax(-1)
     return float(np.mean([(labels[:, truth == k] == k).mean() for k in np.unique(truth)]))
 
 
@@ -103,24 +119,28 @@ def main() -> None:
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("--data-dir", type=Path, default=None, help="where features are cached")
+    parser.add_argument("--unknown", action="store_true")
     given = parser.parse_args()
+    columns: dict[str, Callable[..., float]] = {name: partial(uar, changes=changes) for name, changes in VARIANTS.items()}
+    if given.unknown:
+        columns = {name: partial(uar, changes={}, by=by) for name, by in UNKNOWN.items()}
     config, parts = load_config("best"), []
     data_dir = given.data_dir or default_data_dir()
     for path in (given.first, given.second):
         corpus = corpora.load_all(str(path), (*FIVE, "fearful"), data_dir)
         features = extract(corpus, config.features, config.audio, data_dir / "jdann" / "features")
         parts.append(Part(np.concatenate(list(features.read())), features.utterances))
-    print(f"| task | source, target | {' | '.join(VARIANTS)} |")
-    print(f"|---|---|{'---:|' * len(VARIANTS)}", flush=True)
+    print(f"| task | source, target | {' | '.join(columns)} |")
+    print(f"|---|---|{'---:|' * len(columns)}", flush=True)
     everything = []
     for name, *domains, emotions in tasks(*parts):
         source, target = (part.where(lambda u, among=emotions: u.emotion in among) for part in domains)
-        row = [uar(source, target, emotions, changes) for changes in VARIANTS.values()]
+        row = [of(source, target, emotions) for of in columns.values()]
         everything.append(row)
         print(f"| {name} | {len(source.of)}, {len(target.of)} | {' | '.join(f'{x:.3f}' for x in row)} |", flush=True)
     print(f"| mean | | {' | '.join(f'{x:.3f}' for x in np.mean(everything, 0))} |")
     loss = np.array(everything) - np.array(everything)[:, [-1]]
-    print(f"| worst gain over source alone | | {' | '.join(f'{x:+.3f}' for x in loss.min(0))} |")
+    print(f"| worst gain over the last column | | {' | '.join(f'{x:+.3f}' for x in loss.min(0))} |")
 
 
 if __name__ == "__main__":

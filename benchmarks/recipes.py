@@ -27,7 +27,8 @@ NO_STATISTICS = ("features.recipe=frames", "encoder.name=conv1d", "methods=sourc
 RECIPES: dict[str, tuple[str, ...]] = {
     "best: all statistics, raw level, by speaker": (),
     "unseen target speakers": ("protocol=inductive",),
-    "without speaker ids": ("features.normalise=corpus",),
+    "without speaker ids": ("features.normalise=voice",),
+    "without speaker ids, as one corpus": ("features.normalise=corpus",),
     "imbalanced target 4:2:1:1:1": ("imbalanced",),
     "imbalanced, its true prior given": ("imbalanced", "co_training.prior=" + ",".join(str(s / sum(SHARES)) for s in SHARES)),
     "imbalanced, a uniform prior": ("imbalanced", "co_training.prior=uniform"),
