@@ -2,6 +2,7 @@
 
     python benchmarks/labelling.py ravdess.csv casia.csv
     python benchmarks/labelling.py ravdess.csv casia.csv --unknown  # ways to normalise where the target's speakers are unknown
+    python benchmarks/labelling.py ravdess.csv casia.csv --few  # where a speaker has few utterances: config.features.relevance
 
 A default that suits one pair of corpora, whole and balanced, may harm another. So each variant of `config.co_training` is judged
 over parts of the corpora too: targets of uneven classes or without one of them, of one speaker or a few, six emotions or four, from
@@ -11,6 +12,7 @@ and make the parts, and do nothing else.
 
 import argparse
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -41,6 +43,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 
 
+RELEVANCES = (10.0, 5.0, 2.0, 1.0, 0.0)
 UNKNOWN = {  # how source and target are normalised
     "speakers known": ("speaker", "speaker"),
     "both by voice": ("voice", "voice"),
@@ -60,11 +63,15 @@ class Part(NamedTuple):
         rows = [i for i, u in enumerate(self.of) if wanted(u)]
         return Part(self.values[rows], tuple(self.of[i] for i in rows))
 
-    def z_scores(self, by: str) -> jnp.ndarray:
+    def z_scores(self, by: str, relevance: float) -> jnp.ndarray:
         group, _ = normalise.grouping(by, [u.speaker for u in self.of], voices=True)
         vectors = self.values[:, None]  # an utterance is one frame
-        voice = voices.place(vectors, BINS) if by == "voice" else None
-        return jnp.asarray(np.concatenate(list(normalise.apply(normalise.fit(vectors, group, voice), vectors, group))), jnp.float32)
+        fitted = normalise.fit(vectors, group)
+        if by in ("speaker", "voice"):
+            known = np.full(len(group), by == "speaker")
+            of_voices = normalise.Voices(voices.place(vectors, BINS), known, relevance)
+            fitted = normalise.fit_speakers(lambda: vectors, group, of_voices)
+        return jnp.asarray(np.concatenate(list(normalise.apply(fitted, vectors, group))), jnp.float32)
 
 
 def tasks(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[str, ...]]]:
@@ -86,6 +93,28 @@ def tasks(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[st
         yield f"{part.of[0].corpus}, men to women", men, women, five
 
 
+def few(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[str, ...]]]:
+    """The same, with so many utterances of each speaker of the target, or of the source."""
+    for source, target, counts in ((first, second, (4, 8, 16, 32)), (second, first, (2, 4, 8, 16))):
+        name = f"{source.of[0].corpus} to {target.of[0].corpus}"
+        yield name, source, target, FIVE
+        for count in counts:
+            for draw in range(3):
+                yield f"{name}, {count} of each target speaker, draw {draw + 1}", source, drawn(target, count, draw), FIVE
+        for count in counts[:2]:
+            yield f"{name}, {count} of each source speaker", drawn(source, count, 0), target, FIVE
+
+
+def drawn(part: Part, count: int, draw: int) -> Part:
+    """So many utterances of each speaker, of the five emotions, by lot."""
+    random, by_speaker = np.random.default_rng(draw), defaultdict(list)
+    for i, u in enumerate(part.of):
+        if u.emotion in FIVE:
+            by_speaker[u.speaker].append(i)
+    rows = sorted(i for of in by_speaker.values() for i in random.permutation(of)[:count])
+    return Part(part.values[rows], tuple(part.of[i] for i in rows))
+
+
 def uneven(part: Part, shares: tuple[int, ...]) -> Part:
     """A part whose classes have these shares."""
     random = np.random.default_rng(zlib.crc32(str(shares).encode()))
@@ -99,7 +128,7 @@ def uneven(part: Part, shares: tuple[int, ...]) -> Part:
 
 
 def uar(
-    source: Part, target: Part, emotions: tuple[str, ...], changes: dict[str, object], by: tuple[str, str] = ("speaker", "speaker")
+    source: Part, target: Part, emotions: tuple[str, ...], *, changes: dict[str, object], by: tuple[str, str], relevance: float
 ) -> float:
     """Unweighted average recall of the labels, the mean over two draws of the folds."""
     config = ConfigDict(load_config("best").to_dict())
@@ -110,7 +139,9 @@ def uar(
     known, truth = (np.array([emotions.index(u.emotion or "") for u in part.of], np.int32) for part in (source, target))
     made = jax.jit(lambda keys, *domains: jax.lax.map(lambda key: label(key, *domains), keys))
     keys = jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32))
-    labels = np.asarray(made(keys, source.z_scores(by[0]), jnp.asarray(known), target.z_scores(by[1]))).argmax(-1)
+    labels = np.asarray(
+        made(keys, source.z_scores(by[0], relevance), jnp.asarray(known), target.z_scores(by[1], relevance))
+    ).argmax(-1)
     return float(np.mean([(labels[:, truth == k] == k).mean() for k in np.unique(truth)]))
 
 
@@ -120,10 +151,16 @@ def main() -> None:
     parser.add_argument("second", type=Path)
     parser.add_argument("--data-dir", type=Path, default=None, help="where features are cached")
     parser.add_argument("--unknown", action="store_true")
+    parser.add_argument("--few", action="store_true")
+    parser.add_argument("--relevance", type=float, default=load_config("best").features.relevance)
     given = parser.parse_args()
-    columns: dict[str, Callable[..., float]] = {name: partial(uar, changes=changes) for name, changes in VARIANTS.items()}
+    usual = partial(uar, changes={}, by=("speaker", "speaker"), relevance=given.relevance)
+    columns: dict[str, Callable[..., float]] = {name: partial(usual, changes=changes) for name, changes in VARIANTS.items()}
     if given.unknown:
-        columns = {name: partial(uar, changes={}, by=by) for name, by in UNKNOWN.items()}
+        columns = {name: partial(usual, by=by) for name, by in UNKNOWN.items()}
+    if given.few:
+        columns = {"voice": partial(usual, by=("voice", "voice"))}
+        columns |= {f"relevance {relevance:g}": partial(usual, relevance=relevance) for relevance in RELEVANCES}
     config, parts = load_config("best"), []
     data_dir = given.data_dir or default_data_dir()
     for path in (given.first, given.second):
@@ -133,7 +170,7 @@ def main() -> None:
     print(f"| task | source, target | {' | '.join(columns)} |")
     print(f"|---|---|{'---:|' * len(columns)}", flush=True)
     everything = []
-    for name, *domains, emotions in tasks(*parts):
+    for name, *domains, emotions in (few if given.few else tasks)(*parts):
         source, target = (part.where(lambda u, among=emotions: u.emotion in among) for part in domains)
         row = [of(source, target, emotions) for of in columns.values()]
         everything.append(row)

@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
     config.features.n_mfcc = 40
     config.features.voice = False  # "frames": also loudness, jitter, shimmer, HNR, harmonics, formants, spectral balance
     config.features.normalise = "speaker"  # "speaker" (by voice where unknown), "voice", "corpus", "utterance", "source" or "none"
+    config.features.relevance = 2.0  # a speaker of n utterances weighs n / (n + relevance) beside voices alike; 0: always wholly
 
     # Inside the training step: a random part of long utterances, and SpecAugment
     config.augment = ConfigDict()

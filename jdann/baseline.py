@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from jdann.normalise import apply, fit
+from jdann.normalise import Voices, apply, fit, fit_speakers
 from jdann.progress import track
 
 _PERCENTILES = (10, 90)
@@ -32,19 +32,20 @@ def statistics(utterances: Iterable[np.ndarray], n: int, bins: Sequence[int]) ->
     return rows
 
 
-def normalise(stats: np.ndarray, group: Sequence[str], voice: np.ndarray | None = None) -> np.ndarray:
+def normalise(stats: np.ndarray, group: Sequence[str], voices: Voices | None = None) -> np.ndarray:
     """Z-scores each statistic over the utterances of each group.
 
     Args:
       stats: [n, statistics] float, of one corpus.
       group: [n] names, from `jdann.normalise.grouping` by "speaker", "voice" or "corpus".
-      voice: as of `jdann.normalise.fit`.
+      voices: of the utterances, where groups are drawn towards voices alike.
 
     Returns:
       [n, statistics] float32; 0 where a statistic is constant within the group, so also for a group of one utterance.
     """
     frames = stats[:, None]  # an utterance's statistics are to `fit` an utterance of one frame
-    return np.concatenate(list(apply(fit(frames, group, voice), frames, group))).astype(np.float32)
+    fitted = fit(frames, group) if voices is None else fit_speakers(lambda: frames, group, voices)
+    return np.concatenate(list(apply(fitted, frames, group))).astype(np.float32)
 
 
 def svm_predict(source: np.ndarray, emotion: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -185,7 +185,7 @@ def _nearest(config: ConfigDict, key: str) -> str:
 
 _AT_LEAST = {
     "seeds": 1, "epochs": 1, "batch_size": 1, "folds": 2, "evaluate_every": 1, "checkpoint_every_s": 0, "seed": 0,
-    "features_gib": 0,
+    "features_gib": 0, "features.relevance": 0,
     "optimiser.learning_rate": 0, "optimiser.weight_decay": 0, "optimiser.clip_norm": 0, "strength.maximum": 0,
     "augment.crop_frames": 0, "augment.time_masks": 0, "augment.time_mask_frames": 0, "augment.frequency_masks": 0,
     "augment.frequency_mask_bins": 0,

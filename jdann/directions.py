@@ -30,7 +30,7 @@ class Domain(NamedTuple):
     emotion: np.ndarray  # [n] int32, index into config.emotions, -1 where unlabelled
     speaker: tuple[str | None, ...]
     group: tuple[str, ...]  # normalised together
-    voice: np.ndarray | None  # of `jdann.normalise.fit`
+    voices: normalise.Voices | None  # by which the groups, where they are speakers or voices, are drawn towards voices alike
     notes: tuple[str, ...]
 
 
@@ -73,12 +73,11 @@ def _grouped(domain: Domain, config: Any, by: str) -> Domain:
     """The domain, to be normalised by `by`, with a note where the user has to know more of it."""
     bins = make_recipe(config.features, config.audio.sample_rate_hz).bins
     group, note = normalise.grouping(by, domain.speaker, voices.known(bins))
-    alone = np.array([by == "voice" or (by == "speaker" and s is None) for s in domain.speaker], bool)
-    voice = None
-    if alone.any() and voices.known(bins):
-        voice = voices.place(domain.features.read(), bins)
-        voice[~alone] = np.nan
-    return domain._replace(group=tuple(group), voice=voice, notes=(*domain.notes, *((note,) if note else ())))
+    of_voices = None
+    if by in ("speaker", "voice") and voices.known(bins) and domain.speaker:
+        known = np.array([by == "speaker" and s is not None for s in domain.speaker])
+        of_voices = normalise.Voices(voices.place(domain.features.read(), bins), known, config.features.relevance)
+    return domain._replace(group=tuple(group), voices=of_voices, notes=(*domain.notes, *((note,) if note else ())))
 
 
 def check_failures(domain: Domain, max_failed_fraction: float) -> None:
@@ -139,7 +138,7 @@ def make_direction(source: Domain, target: Domain, config: Any, opposite: Direct
 def _as_the_target(source: Domain, target: Domain, config: Any) -> Domain:
     """The source, normalised by voice too where its speakers are known and most of the target's are not: as alike as can be."""
     unknown = [sum(s is None for s in domain.speaker) / len(domain.speaker) for domain in (source, target)]
-    if config.features.normalise != "speaker" or target.voice is None or unknown[1] <= 0.5 or unknown[0] > 0.5:
+    if config.features.normalise != "speaker" or target.voices is None or unknown[1] <= 0.5 or unknown[0] > 0.5:
         return source
     note = f"normalised by voice, as {target.corpus.name} is, whose speakers are unknown"
     log.info("%s: %s", source.corpus.name, note)
@@ -168,7 +167,9 @@ def _places(domain: Domain) -> set[tuple[str, float, float | None]]:
 
 
 def _fit(domain: Domain) -> normalise.Statistics:
-    return normalise.fit(domain.features.read(), domain.group, domain.voice)
+    if domain.voices is None:
+        return normalise.fit(domain.features.read(), domain.group)
+    return normalise.fit_speakers(domain.features.read, domain.group, domain.voices)
 
 
 def _room_gib(features_gib: float) -> float:

@@ -364,6 +364,6 @@ def baseline_predictions(direction: Direction, config: Any) -> np.ndarray | None
 
     source, target = of(direction.source), of(direction.target)
     if config.features.normalise not in ("source", "none", "utterance"):
-        source = baseline.normalise(source, direction.source.group, direction.source.voice)
-        target = baseline.normalise(target, direction.target.group, direction.target.voice)
+        source = baseline.normalise(source, direction.source.group, direction.source.voices)
+        target = baseline.normalise(target, direction.target.group, direction.target.voices)
     return baseline.svm_predict(source, direction.source.emotion, target)

@@ -160,7 +160,8 @@ def of_anyone(target: Domain, statistics: normalise.Statistics, config: Any) -> 
         if voices.known(bins):
             places = voices.place(features.read(), bins)
             voice = voices.grid(places)
-            statistics = normalise.fit_at(features.read(), places, voice)
+            near = normalise.moments_at(features.read(), places, voice)
+            statistics = normalise.statistics(near, tuple(f"voice {i}" for i in range(len(voice))))
         else:
             statistics = normalise.fit(features.read(), ["target"] * len(target.emotion))
     return Normaliser(statistics.mean, statistics.std, voice)

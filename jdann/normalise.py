@@ -1,7 +1,7 @@
 """Feature normalisation, fitted on audio alone: z-scores of each bin within a group of utterances, or among voices alike."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ LARGEST_Z = 20.0  # z-scores are clipped to this
 LARGEST_VALUE = 6e4  # what is not normalised is clipped to this, the range of float16
 _IDENTITY = ("none",)
 _STRANGER = 0.01  # least weight of a voice unlike one's own, beside 1 of the same: nobody is normalised by themselves alone
-_BLOCK = 1024  # groups whose weights are held at a time
+_BLOCK = 512  # utterances whose sums are held
 
 
 class Statistics(NamedTuple):
@@ -21,6 +21,21 @@ class Statistics(NamedTuple):
     mean: np.ndarray  # [groups, bins] float32
     std: np.ndarray  # [groups, bins] float32, positive
     groups: tuple[str, ...]  # name of each row
+
+
+class Moments(NamedTuple):
+    """Mean and biased variance of every bin, a row for each group."""
+
+    mean: np.ndarray  # [groups, bins] float64
+    variance: np.ndarray  # [groups, bins] float64
+
+
+class Voices(NamedTuple):
+    """What is known of who speaks n utterances."""
+
+    place: np.ndarray  # [n, 1 or 2], from `jdann.voices.place`
+    known: np.ndarray  # [n] bool: its group is a speaker's; else the utterance is alone in it
+    relevance: float  # utterances
 
 
 def grouping(by: str, speaker: Sequence[str | None], voices: bool) -> tuple[list[str], str | None]:
@@ -33,7 +48,7 @@ def grouping(by: str, speaker: Sequence[str | None], voices: bool) -> tuple[list
 
     Returns:
       [n] group names, and a sentence for the user where the choice had to be changed, else None. By voice, and by speaker where
-      that is unknown, each utterance is a group of its own, which `fit` spreads over voices alike; where they cannot be placed,
+      that is unknown, each utterance is a group of its own, for `fit_speakers`; where they cannot be placed,
       those of unknown speaker share one group, which is normalisation per corpus.
 
     Raises:
@@ -55,83 +70,98 @@ def grouping(by: str, speaker: Sequence[str | None], voices: bool) -> tuple[list
     return [s if s is not None else f"utterance {i}" if voices else "unknown speaker" for i, s in enumerate(speaker)], note
 
 
-def fit(utterances: Iterable[np.ndarray], group: Sequence[str], voice: np.ndarray | None = None) -> Statistics:
+def fit(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Statistics:
     """Mean and standard deviation of every bin over the frames of each group.
 
     Args:
       utterances: n arrays [frames, bins] float32, looked at one after the other.
       group: [n] names, n >= 1.
-      voice: [n, 1 or 2] from `jdann.voices.place`, NaN where the group is a speaker's; None: all are. A group with a voice takes in
-        all such groups, with the weight exp(-d^2 / 2) at a distance d and a hundredth of that of the same at any.
 
     Returns:
       Statistics with groups in order of first appearance. A bin that never changes gets a standard deviation of 1.
     """
+    return statistics(moments(utterances, group), tuple(dict.fromkeys(group)))
+
+
+def fit_speakers(read: Callable[[], Iterable[np.ndarray]], group: Sequence[str], voices: Voices) -> Statistics:
+    """The same of speakers, drawn towards that of voices like theirs where there is little of them.
+
+    Args:
+      read: begins to read n arrays [frames, bins] float32.
+      group: [n] names.
+      voices: of the utterances.
+    """
     groups = tuple(dict.fromkeys(group))
-    row = {name: i for i, name in enumerate(groups)}
-    centre, count, total, square = _sums(utterances, ((row[name], 1.0) for name in group), len(groups))
-    if voice is not None:
-        first = dict(zip(reversed(group), reversed(range(len(group))), strict=True))
-        count, total, square = _spread(voice[[first[name] for name in groups]], count, total, square)
-    return _statistics(centre, count, total, square, groups)
+    rows = _rows(group)
+    known = np.bincount(rows, voices.known)[:, None]  # utterances of each group that say something of their speaker
+    if not voices.relevance and known.all():
+        return fit(read(), group)
+    at = np.stack([np.bincount(rows, axis) for axis in voices.place.T], 1) / np.bincount(rows)[:, None]
+    prior = moments_at(read(), voices.place, at)
+    if not known.any():
+        return statistics(prior, groups)
+    weight = known / np.maximum(known + voices.relevance, 1e-9)
+    return statistics(towards(moments(read(), group), prior, weight), groups)
 
 
-def fit_at(utterances: Iterable[np.ndarray], voice: np.ndarray, at: np.ndarray) -> Statistics:
-    """Mean and standard deviation of every bin as a voice at each place would be normalised by, among these utterances.
+def statistics(of: Moments, groups: tuple[str, ...]) -> Statistics:
+    """Statistics of moments; what is as good as constant gets a standard deviation of 1."""
+    # Power features are tiny numbers: what counts as constant depends on the bin's own size.
+    constant = of.variance <= 1e-10 * (of.mean**2 + of.variance)
+    std = np.where(constant, 1.0, np.sqrt(of.variance))
+    return Statistics(of.mean.astype(np.float32), std.astype(np.float32), groups)
+
+
+def moments(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Moments:
+    """Of each group; the arguments are those of `fit`."""
+    rows = _rows(group)
+    groups = np.arange(rows.max() + 1)
+    return _moments(utterances, len(rows), lambda some: (rows[some] == groups[:, None]).astype(float))
+
+
+def moments_at(utterances: Iterable[np.ndarray], voice: np.ndarray, at: np.ndarray) -> Moments:
+    """Of all utterances, as they count for a voice at each of some places: by exp(-d^2 / 2) at a distance d, and a little at any.
 
     Args:
       utterances: n arrays [frames, bins] float32, looked at one after the other.
       voice: [n, 1 or 2], from `jdann.voices.place`.
-      at: [places, 1 or 2], as of `jdann.voices.grid`.
-
-    Returns:
-      Statistics of a group for each place.
+      at: [places, 1 or 2].
     """
-    weights = ((slice(None), _likeness(at, place[None])) for place in voice)
-    centre, count, total, square = _sums(utterances, weights, len(at))
-    return _statistics(centre, count, total, square, tuple(f"voice {i}" for i in range(len(at))))
+    return _moments(utterances, len(voice), lambda some: np.exp(-((at[:, None] - voice[None, some]) ** 2).sum(-1) / 2) + _STRANGER)
 
 
-def _sums(utterances: Iterable[np.ndarray], weights: Iterable[tuple[Any, Any]], groups: int) -> tuple[np.ndarray, ...]:
-    """A centre [bins] that keeps squares small, and of each group, of what is beyond it, count [groups, 1], sum and sum of squares.
+def towards(own: Moments, prior: Moments, weight: np.ndarray | float) -> Moments:
+    """Moments of a mixture, `weight` of `own` and the rest of `prior`: the maximum a posteriori estimate of Reynolds et al. (2000).
 
-    `weights` gives each utterance its groups and its weight there.
+    "Speaker verification using adapted Gaussian mixture models", equations 11 to 14: the weight of n observations is
+    n / (n + relevance).
     """
-    centre, count, total, square = np.zeros(0), np.zeros((groups, 1)), np.zeros(0), np.zeros(0)
-    for i, (x, (rows, weight)) in enumerate(zip(utterances, weights, strict=True)):
-        if i == 0:
-            centre = x.mean(0, np.float64)
-            total, square = np.zeros((2, groups, x.shape[1]))
+    mean = weight * own.mean + (1 - weight) * prior.mean
+    square = weight * (own.variance + own.mean**2) + (1 - weight) * (prior.variance + prior.mean**2)
+    return Moments(mean, np.maximum(square - mean**2, 0))
+
+
+def _rows(group: Sequence[str]) -> np.ndarray:
+    """[n] which of the different names each is, in order of first appearance."""
+    row = {name: i for i, name in enumerate(dict.fromkeys(group))}
+    return np.array([row[name] for name in group])
+
+
+def _moments(utterances: Iterable[np.ndarray], n: int, weight: Callable[[slice], np.ndarray]) -> Moments:
+    """Of groups, for which each utterance counts by `weight` [groups, utterances] of some of them."""
+    centre, sums, total, seen = np.zeros(0), [], np.zeros(1), 0
+    for seen, x in enumerate(utterances, start=1):
+        if seen == 1:
+            centre = x.mean(0, np.float64)  # keeps the squares small
         x = np.asarray(x, np.float64) - centre
-        count[rows] += weight * len(x)
-        total[rows] += weight * x.sum(0)
-        square[rows] += weight * np.einsum("fb,fb->b", x, x)
-    return centre, count, total, square
-
-
-def _statistics(centre: np.ndarray, count: np.ndarray, total: np.ndarray, square: np.ndarray, groups: Any) -> Statistics:
-    mean = total / count
-    variance = np.maximum(square / count - mean**2, 0)
-    # Power features are tiny numbers: what counts as constant depends on the bin's own size.
-    constant = variance <= 1e-10 * ((mean + centre) ** 2 + variance)
-    std = np.where(constant, 1.0, np.sqrt(variance))
-    return Statistics((mean + centre).astype(np.float32), std.astype(np.float32), groups)
-
-
-def _spread(voice: np.ndarray, *sums: np.ndarray) -> list[np.ndarray]:
-    """Sums [groups, ...] over voices alike; those of groups without a voice stay as they are."""
-    spread, rows = [x.copy() for x in sums], np.flatnonzero(np.isfinite(voice).all(1))
-    for begin in range(0, len(rows), _BLOCK):
-        some = rows[begin : begin + _BLOCK]
-        weight = _likeness(voice[some], voice[rows])
-        for new, old in zip(spread, sums, strict=True):
-            new[some] = weight @ old[rows]
-    return spread
-
-
-def _likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Weights [a, b] of voices for each other."""
-    return np.exp(-((a[:, None] - b[None]) ** 2).sum(-1) / 2) + _STRANGER
+        sums.append(np.concatenate([[len(x)], x.sum(0), np.einsum("fb,fb->b", x, x)]))
+        if len(sums) == _BLOCK or seen == n:
+            total = total + weight(slice(seen - len(sums), seen)) @ np.stack(sums)
+            sums = []
+    assert seen == n
+    count, first, second = np.split(total, [1, 1 + len(centre)], axis=1)
+    mean = first / count
+    return Moments(mean + centre, np.maximum(second / count - mean**2, 0))
 
 
 def identity(bins: int) -> Statistics:

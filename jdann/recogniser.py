@@ -251,12 +251,12 @@ class Recogniser:
             values.append(features[0].T if features.shape[2] == 1 else features[0, : frames[0]])  # [frames or 1, values]
         if not values:
             raise InputError("no clips to adapt to; give one or more of one speaker")
-        own = normalise.fit(values, ["speaker"] * len(values))
-        weight = len(values) / (len(values) + relevance)
+        own = normalise.moments(values, ["speaker"] * len(values))
         mean, std, voice = self.normaliser
-        mean = weight * own.mean + (1 - weight) * mean
-        std = np.sqrt(weight * own.std**2 + (1 - weight) * std**2)
-        return dataclasses.replace(self, normaliser=Normaliser(mean.astype(np.float32), std.astype(np.float32), voice))
+        prior = normalise.Moments(mean.astype(np.float64), std.astype(np.float64) ** 2)
+        blended = normalise.towards(own, prior, len(values) / (len(values) + relevance))
+        mean, std, _ = normalise.statistics(blended, ())
+        return dataclasses.replace(self, normaliser=Normaliser(mean, std, voice))
 
     def _probability(self, logits: np.ndarray) -> np.ndarray:
         """[classes] from [members, all classes]."""

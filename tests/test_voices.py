@@ -17,6 +17,10 @@ def spoken(base, f3_hz, frames=40):
     return np.stack([np.zeros(frames), np.where(voicing > 0, pitch, 99.0), voicing, np.full(frames, f3_hz)], 1).astype(np.float32)
 
 
+def by_voice(utterances, group, place):
+    return normalise.fit_speakers(lambda: utterances, group, normalise.Voices(place, np.zeros(len(place), bool), 2.0))
+
+
 def test_frames_are_placed_by_what_is_voiced():
     places = voices.place([spoken(24, 2500), spoken(36, 2500), spoken(24, 5000)], FRAMES) * voices.WIDTHS
     np.testing.assert_allclose(places[1] - places[0], [12, 0], atol=1e-4)
@@ -43,26 +47,47 @@ def test_a_recipe_without_formants_places_by_pitch_alone_and_one_without_pitch_n
     assert voices.known(FRAMES) and voices.known(VECTORS) and not voices.known(("zcr", "mel_000"))
 
 
-def test_fit_takes_voices_alike_in_and_leaves_known_speakers_alone(monkeypatch):
-    monkeypatch.setattr(normalise, "_BLOCK", 3)
+def mixed(x, weight):
+    """Mean and variance [bins] of utterances, each with a weight."""
+    each = np.repeat(weight, [len(one) for one in x])
+    mean = np.average(np.concatenate(x), 0, each)
+    return mean, np.average((np.concatenate(x) - mean) ** 2, 0, each)
+
+
+@pytest.mark.parametrize("relevance", [0.0, 2.0])
+def test_who_is_unknown_is_a_voice_and_who_is_known_is_drawn_towards_theirs(monkeypatch, relevance):
+    monkeypatch.setattr(normalise, "_BLOCK", 5)
     random = np.random.default_rng(0)
-    utterances = [random.normal(size=(frames, 3)) for frames in random.integers(2, 9, 12)]
-    speaker = [None] * 7 + ["a"] * 5
-    group, _ = normalise.grouping("speaker", speaker, voices=True)
-    voice = random.normal(size=(12, 2))
-    voice[7:] = np.nan
-    found = normalise.fit(utterances, group, voice)
+    utterances = [random.normal(3, 1, size=(frames, 3)) for frames in random.integers(2, 9, 12)]
+    group, _ = normalise.grouping("speaker", [None] * 7 + ["a"] * 5, voices=True)
+    place = random.normal(size=(12, 2))
+    found = normalise.fit_speakers(lambda: utterances, group, normalise.Voices(place, np.arange(12) >= 7, relevance))
     assert len(found.groups) == 8
+
+    def likeness(at):
+        return np.exp(-((place - at) ** 2).sum(1) / 2) + 0.01
+
     for i in range(7):
-        weight = np.exp(-((voice[:7] - voice[i]) ** 2).sum(1) / 2) + 0.01
-        each = np.repeat(weight, [len(x) for x in utterances[:7]])
-        mean = np.average(np.concatenate(utterances[:7]), 0, each)
-        std = np.sqrt(np.average((np.concatenate(utterances[:7]) - mean) ** 2, 0, each))
-        np.testing.assert_allclose(found.mean[i], mean, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(found.std[i], std, rtol=1e-5)
-    alone = normalise.fit(utterances[7:], ["a"] * 5)
-    np.testing.assert_allclose(found.mean[7], alone.mean[0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found.std[7], alone.std[0], rtol=1e-5)
+        mean, variance = mixed(utterances, likeness(place[i]))
+        np.testing.assert_allclose(found.mean[i], mean, rtol=1e-5)
+        np.testing.assert_allclose(found.std[i], np.sqrt(variance), rtol=1e-5)
+    own, prior = mixed(utterances[7:], np.ones(5)), mixed(utterances, likeness(place[7:].mean(0)))
+    w = 5 / (5 + relevance)
+    mean = w * own[0] + (1 - w) * prior[0]
+    variance = w * (own[1] + own[0] ** 2) + (1 - w) * (prior[1] + prior[0] ** 2) - mean**2
+    np.testing.assert_allclose(found.mean[7], mean, rtol=1e-5)
+    np.testing.assert_allclose(found.std[7], np.sqrt(variance), rtol=1e-5)
+
+
+def test_a_speaker_of_one_vector_keeps_some_of_it_and_one_of_many_all():
+    random = np.random.default_rng(4)
+    vectors = random.normal(size=(301, 1, 3)).astype(np.float32)
+    group, places = ["a"] * 300 + ["b"], np.zeros((301, 1))
+    of = normalise.Voices(places, np.ones(301, bool), 2.0)
+    drawn = list(normalise.apply(normalise.fit_speakers(lambda: vectors, group, of), vectors, group))
+    alone = list(normalise.apply(normalise.fit(vectors, group), vectors, group))
+    np.testing.assert_allclose(np.concatenate(drawn[:300]), np.concatenate(alone[:300]), atol=0.05)
+    assert not alone[300].any() and np.abs(drawn[300]).max() > 0.2
 
 
 def test_two_voices_are_told_apart_and_one_is_left_whole():
@@ -73,7 +98,7 @@ def test_two_voices_are_told_apart_and_one_is_left_whole():
         x = np.stack([feeling + apart / 4 * other, 30 + apart * other + 0.5 * random.normal(size=200)], 1).astype(np.float32)
         vectors = x[:, None]
         group, _ = normalise.grouping("voice", [None] * 200, voices=True)
-        z = normalise.apply(normalise.fit(vectors, group, voices.place(vectors, ("x", "pitch/p05"))), vectors, group)
+        z = normalise.apply(by_voice(vectors, group, voices.place(vectors, ("x", "pitch/p05"))), vectors, group)
         by_corpus = normalise.apply(normalise.fit(vectors, ["c"] * 200), vectors, ["c"] * 200)
         found, plain = (np.corrcoef(feeling, np.concatenate(list(of))[:, 0])[0, 1] for of in (z, by_corpus))
         assert found > 0.9 and (plain < 0.6) == (apart > 0), (found, plain)
@@ -88,9 +113,9 @@ def test_groups_without_a_name_are_their_own(by):
 def test_at_a_voices_own_place_one_is_normalised_as_that_voice():
     random = np.random.default_rng(2)
     utterances = [random.normal(size=(frames, 3)) for frames in random.integers(2, 9, 10)]
-    voice = random.normal(size=(10, 2))
-    group, _ = normalise.grouping("voice", [None] * 10, voices=True)
-    found, expected = normalise.fit_at(utterances, voice, voice[3:6]), normalise.fit(utterances, group, voice)
+    place = random.normal(size=(10, 2))
+    expected = by_voice(utterances, normalise.grouping("voice", [None] * 10, voices=True)[0], place)
+    found = normalise.statistics(normalise.moments_at(utterances, place, place[3:6]), ("x",) * 3)
     np.testing.assert_allclose(found.mean, expected.mean[3:6], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.std, expected.std[3:6], rtol=1e-5)
 

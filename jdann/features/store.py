@@ -75,7 +75,7 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
       The features of every utterance that could be decoded.
     """
     recipe, program = _program(FrozenConfigDict(features_config), audio_config.sample_rate_hz, _BATCH)
-    recipe_keys = {name: value for name, value in features_config.items() if name != "normalise"}
+    recipe_keys = {name: value for name, value in features_config.items() if name not in ("normalise", "relevance")}
     key = json.dumps([_VERSION, fingerprint(corpus), recipe_keys, audio_config.to_dict()], sort_keys=True)
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:20]
     if folder.exists():
