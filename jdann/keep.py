@@ -14,7 +14,6 @@ from jdann import calibration, configuration, fitting, model, normalise, voices
 from jdann.directions import Direction, Domain
 from jdann.errors import InputError
 from jdann.experiment import SUPERVISED, Job, seeds
-from jdann.features.recipe import make_recipe
 from jdann.model import Normaliser
 from jdann.selection import Evidence as SelectionEvidence
 from jdann.selection.contract import evenly
@@ -73,7 +72,7 @@ def make_model(
         }
         averages.append(jax.tree.map(lambda x, finite=finite: np.asarray(x)[finite], jax.device_get(kept)))
     variables = jax.tree.map(lambda *of: np.concatenate(of), *averages)
-    normaliser = of_anyone(direction.target, direction.statistics[1], config)
+    normaliser = of_anyone(direction.target, direction.statistics[1], config.features.normalise)
     calibrated = _calibration(job, direction, train, fitted)
     card = {
         "labels": list(config.emotions),
@@ -149,21 +148,18 @@ def _ratios(held: Any, emotion: np.ndarray, learnt: Any, aimed: Any) -> np.ndarr
     return np.mean(each, axis=0)
 
 
-def of_anyone(target: Domain, statistics: normalise.Statistics, config: Any) -> Normaliser:
+def of_anyone(target: Domain, statistics: normalise.Statistics, by: str) -> Normaliser:
     """How a clip is normalised of whose speaker nothing is known: as the target's voices like theirs, or as all its speech."""
-    by, features = config.features.normalise, target.features
+    features = target.features
     voice = np.zeros((1, 0), np.float32)
     if by == "utterance":
         statistics = normalise.identity(features.bins)
-    elif by in ("speaker", "voice") and len(statistics.groups) > 1:
-        bins = make_recipe(config.features, config.audio.sample_rate_hz).bins
-        if voices.known(bins):
-            places = voices.place(features.read(), bins)
-            voice = voices.grid(places)
-            near = normalise.moments_at(features.read(), places, voice)
-            statistics = normalise.statistics(near, tuple(f"voice {i}" for i in range(len(voice))))
-        else:
-            statistics = normalise.fit(features.read(), ["target"] * len(target.emotion))
+    elif len(statistics.groups) > 1 and target.voices is not None:
+        voice = voices.grid(target.voices.place)
+        near = normalise.moments_at(features.read(), target.voices.place, voice)
+        statistics = normalise.statistics(near, tuple(f"voice {i}" for i in range(len(voice))))
+    elif len(statistics.groups) > 1:  # speakers, of a recipe that tells no voices
+        statistics = normalise.fit(features.read(), ["target"] * len(target.emotion))
     return Normaliser(statistics.mean, statistics.std, voice)
 
 

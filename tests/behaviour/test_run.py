@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jdann import model
 from jdann.cli import main
 from tests.conftest import EMOTIONS, write_manifest
 
@@ -108,6 +109,19 @@ def test_learns_the_source(finished):
 
 def probabilities(workdir):
     return [[row["file"], row["method"], *(row[f"p_{name}"] for name in EMOTIONS)] for row in read(workdir / "predictions.csv")]
+
+
+def test_without_speaker_ids_both_domains_are_normalised_by_voice_and_so_is_a_clip(tones, data_dir, tmp_path):
+    rows = read(tones[1])
+    target = write_manifest(tones[1].with_name("nobody.csv"), [(r["file"],) for r in rows], ("file",))
+    main(arguments(tones[0], target, tmp_path / "run", data_dir, "--config.epochs=1"))
+    (direction,) = json.loads((tmp_path / "run" / "results.json").read_text())["directions"]
+    assert "60 of 60 utterances have no speaker id: each is normalised among voices like its own" in direction["target"]["notes"]
+    assert any(note.startswith("normalised by voice, as nobody.csv is") for note in direction["source"]["notes"])
+    groups = np.load(tmp_path / "run" / "normalisation-0.npz")
+    assert all(len(groups[name]) == 60 for name in groups.files if name.endswith("groups"))
+    normaliser = model.load(model.find(tmp_path / "run")).normaliser
+    assert normaliser.voice.shape == (len(normaliser.mean), 1) and len(normaliser.mean) > 1
 
 
 def test_features_on_disk_give_what_those_in_memory_give(finished, tones, data_dir, tmp_path):
