@@ -209,7 +209,7 @@ def toy_sweep(accuracy, criterion_values, diverged=()):
     job = Job(0, "conv1d", "dann", (Split("all", rows, rows, rows, rows),))
     outcome = Outcome(job, logits, np.ones(N, bool), (1,), ((rows, criteria),), (), where, (logits[0, 0],) * 2, (rows, rows))
     corpus = type("Corpus", (), {"name": "a"})()
-    domain = Domain(corpus, None, emotion, (None,) * N, (), ())  # pyright: ignore
+    domain = Domain(corpus, None, emotion, (None,) * N, (), None, ())  # pyright: ignore
     direction = Direction(domain, domain, None, None, (None, None), 1, 1)  # pyright: ignore
     return summarise(outcome, points, SEEDS, direction, load_config("base")), direction, emotion
 

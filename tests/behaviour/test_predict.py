@@ -20,7 +20,7 @@ from tests.conftest import EMOTIONS, write_manifest
 @pytest.fixture(scope="module")
 def finished(tones, data_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("predict") / "run"
-    main([*arguments(*tones, workdir, data_dir), "--config.baseline=false"])
+    main([*arguments(*tones, workdir, data_dir), "--config.baseline=false", "--config.features.relevance=0"])
     return workdir
 
 
