@@ -56,6 +56,12 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
+def missing(config: Any) -> list[str]:
+    """The keys of `configs/base.py` that a config lacks, as one does that an earlier version wrote."""
+    present = {key for key, _ in _leaves(ConfigDict(config.to_dict()))}
+    return [key for key, _ in _leaves(base_config()) if key not in present]
+
+
 def tuples(value: Any) -> Any:
     """Turns the lists of a config that came from JSON back into tuples."""
     if isinstance(value, dict):

@@ -32,6 +32,9 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
       InputError: there is no finished run, or the corpus cannot be used.
     """
     config = workdir.read_config(path)
+    if absent := configuration.missing(config):
+        lacks = f"{path / 'config.json'}: lacks {absent[0]}, being of another version of jdann"
+        raise InputError(f"{lacks}; evaluate it by that version, or train again in another --workdir")
     before = workdir.read_json(path / "results.json")
     workdir.check_kind(path, before)
     seconds = before["seconds"]

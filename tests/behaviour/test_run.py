@@ -212,6 +212,18 @@ def test_other_utterances_are_not_taken_for_those_of_the_training(finished, tone
     assert "are not those of this work directory's training" in capsys.readouterr().err
 
 
+def test_a_run_of_an_earlier_version_is_named(finished, data_dir, tmp_path, capsys):
+    workdir = tmp_path / "earlier"
+    shutil.copytree(finished, workdir)
+    config = json.loads((workdir / "config.json").read_text())
+    del config["features"]["relevance"]
+    (workdir / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", str(workdir), "--data-dir", str(data_dir)])
+    assert stopped.value.code == 2
+    assert "config.json: lacks features.relevance, being of another version" in capsys.readouterr().err
+
+
 def test_both_directions_both_ceilings_and_folds(tones, data_dir, tmp_path):
     main(arguments(*tones, tmp_path / "run", data_dir, "--config.both_directions=true", "--config.protocol=inductive",
                    "--config.folds=2", "--config.epochs=1", "--config.seeds=1", "--config.methods=source_only,supervised",
