@@ -66,11 +66,10 @@ class Part(NamedTuple):
     def z_scores(self, by: str, relevance: float) -> jnp.ndarray:
         group, _ = normalise.grouping(by, [u.speaker for u in self.of], voices=True)
         vectors = self.values[:, None]  # an utterance is one frame
-        fitted = normalise.fit(vectors, group)
+        of_voices = None
         if by in ("speaker", "voice"):
-            known = np.full(len(group), by == "speaker")
-            of_voices = normalise.Voices(voices.place(vectors, BINS), known, relevance)
-            fitted = normalise.fit_speakers(lambda: vectors, group, of_voices)
+            of_voices = normalise.Voices(voices.place(vectors, BINS), np.full(len(group), by == "speaker"), relevance)
+        fitted = normalise.fit_speakers(lambda: vectors, group, of_voices)
         return jnp.asarray(np.concatenate(list(normalise.apply(fitted, vectors, group))), jnp.float32)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from jdann.normalise import Voices, apply, fit, fit_speakers
+from jdann.normalise import Voices, apply, fit_speakers
 from jdann.progress import track
 
 _PERCENTILES = (10, 90)
@@ -43,8 +43,8 @@ def normalise(stats: np.ndarray, group: Sequence[str], voices: Voices | None = N
     Returns:
       [n, statistics] float32; 0 where a statistic is constant within the group, so also for a group of one utterance.
     """
-    frames = stats[:, None]  # an utterance's statistics are to `fit` an utterance of one frame
-    fitted = fit(frames, group) if voices is None else fit_speakers(lambda: frames, group, voices)
+    frames = stats[:, None]  # an utterance's statistics are to `fit_speakers` an utterance of one frame
+    fitted = fit_speakers(lambda: frames, group, voices)
     return np.concatenate(list(apply(fitted, frames, group))).astype(np.float32)
 
 

@@ -14,7 +14,7 @@ from jdann import normalise, voices
 from jdann.corpora.index import Corpus, Skipped
 from jdann.domains import Frames
 from jdann.errors import InputError
-from jdann.features.recipe import VECTORS, make_recipe
+from jdann.features.recipe import RECIPES, VECTORS
 from jdann.features.store import FeatureSet, extract
 from jdann.streaming import Stored
 
@@ -66,12 +66,13 @@ def load_domain(corpus: Corpus, config: Any, data_dir: Path) -> Domain:
     notes = corpus.notes
     if features.cut:
         notes += (f"{features.cut} utterances are longer than {config.audio.max_duration_s:g} s and were cut",)
-    return _grouped(Domain(corpus, features, emotion, speaker, (), None, notes), config, config.features.normalise)
+    return _grouped(Domain(corpus, features, emotion, speaker, (), None, notes), config)
 
 
-def _grouped(domain: Domain, config: Any, by: str) -> Domain:
-    """The domain, to be normalised by `by`, with a note where the user has to know more of it."""
-    bins = make_recipe(config.features, config.audio.sample_rate_hz).bins
+def _grouped(domain: Domain, config: Any) -> Domain:
+    """The domain with what is normalised together, and a note where the user has to know more of it."""
+    by = config.features.normalise
+    bins = RECIPES[config.features.recipe](config.features, config.audio.sample_rate_hz).bins  # not traced again: its sizes did
     group, note = normalise.grouping(by, domain.speaker, voices.known(bins))
     of_voices = None
     if by in ("speaker", "voice") and voices.known(bins) and domain.speaker:
@@ -138,12 +139,13 @@ def make_direction(source: Domain, target: Domain, config: Any, opposite: Direct
 def _as_the_target(source: Domain, target: Domain, config: Any) -> Domain:
     """The source, normalised by voice too where its speakers are known and most of the target's are not: as alike as can be."""
     unknown = [sum(s is None for s in domain.speaker) / len(domain.speaker) for domain in (source, target)]
-    if config.features.normalise != "speaker" or target.voices is None or unknown[1] <= 0.5 or unknown[0] > 0.5:
+    if config.features.normalise != "speaker" or source.voices is None or unknown[1] <= 0.5 or unknown[0] > 0.5:
         return source
     note = f"normalised by voice, as {target.corpus.name} is, whose speakers are unknown"
     log.info("%s: %s", source.corpus.name, note)
-    source = _grouped(source, config, "voice")
-    return source._replace(notes=(*source.notes, note))
+    group, _ = normalise.grouping("voice", source.speaker, voices=True)
+    nobody = source.voices._replace(known=np.zeros_like(source.voices.known))
+    return source._replace(group=tuple(group), voices=nobody, notes=(*source.notes, note))
 
 
 def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None:
@@ -167,8 +169,6 @@ def _places(domain: Domain) -> set[tuple[str, float, float | None]]:
 
 
 def _fit(domain: Domain) -> normalise.Statistics:
-    if domain.voices is None:
-        return normalise.fit(domain.features.read(), domain.group)
     return normalise.fit_speakers(domain.features.read, domain.group, domain.voices)
 
 

@@ -83,19 +83,19 @@ def fit(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Statistics:
     return statistics(moments(utterances, group), tuple(dict.fromkeys(group)))
 
 
-def fit_speakers(read: Callable[[], Iterable[np.ndarray]], group: Sequence[str], voices: Voices) -> Statistics:
+def fit_speakers(read: Callable[[], Iterable[np.ndarray]], group: Sequence[str], voices: Voices | None) -> Statistics:
     """The same of speakers, drawn towards that of voices like theirs where there is little of them.
 
     Args:
       read: begins to read n arrays [frames, bins] float32.
       group: [n] names.
-      voices: of the utterances.
+      voices: of the utterances; None: no group is drawn anywhere, as by `fit`.
     """
+    if voices is None or (voices.known.all() and not voices.relevance):
+        return fit(read(), group)
     groups = tuple(dict.fromkeys(group))
     rows = _rows(group)
     known = np.bincount(rows, voices.known)[:, None]  # utterances of each group that say something of their speaker
-    if not voices.relevance and known.all():
-        return fit(read(), group)
     at = np.stack([np.bincount(rows, axis) for axis in voices.place.T], 1) / np.bincount(rows)[:, None]
     prior = moments_at(read(), voices.place, at)
     if not known.any():
