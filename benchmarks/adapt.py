@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jdann.recogniser import Recogniser
+from jdann.inference.recogniser import Recogniser
 
 COUNTS = (1, 3, 10, 30, 100)
 RELEVANCES = (5.0, 0.0)

@@ -62,7 +62,7 @@ def main() -> None:
             same = digests[name] == expected.get(name)
             if arguments.compare and not same:
                 differing.append(name)
-            outcome = ("" if not arguments.compare else "  as before" if same else "  DIFFERS")
+            outcome = "" if not arguments.compare else "  as before" if same else "  DIFFERS"
             print(f"{name:10} {digests[name]}{outcome}", flush=True)
     if arguments.write:
         arguments.write.write_text(json.dumps(digests, indent=1) + "\n")

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from jdann.recogniser import Recogniser
+from jdann.inference.recogniser import Recogniser
 
 RATE_HZ = 16000
 COMMAND = [sys.executable, "-c", "from jdann.cli import main; main()", "predict"]

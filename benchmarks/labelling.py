@@ -23,13 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jdann import corpora, normalise, voices
+from jdann import corpora
 from jdann.configuration import load_config
 from jdann.corpora.index import Utterance
 from jdann.corpora.prepared import default_data_dir
+from jdann.data import normalise
 from jdann.features.recipe import make_recipe
 from jdann.features.store import extract
 from jdann.methods import make_method
+from jdann.speakers import similar_voices
 
 FIVE = ("neutral", "happy", "angry", "sad", "surprise")
 BINS = make_recipe(load_config("best").features, load_config("best").audio.sample_rate_hz).bins
@@ -68,7 +70,7 @@ class Part(NamedTuple):
         vectors = self.values[:, None]  # an utterance is one frame
         of_voices = None
         if by in ("speaker", "voice"):
-            of_voices = normalise.Voices(voices.place(vectors, BINS), np.full(len(group), by == "speaker"), relevance)
+            of_voices = normalise.Voices(similar_voices.place(vectors, BINS), np.full(len(group), by == "speaker"), relevance)
         fitted = normalise.fit_speakers(lambda: vectors, group, of_voices)
         return jnp.asarray(np.concatenate(list(normalise.apply(fitted, vectors, group))), jnp.float32)
 

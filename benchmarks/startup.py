@@ -45,10 +45,10 @@ def step_jdann() -> None:
     import numpy as np
 
     from jdann.configuration import base_config
-    from jdann.domains import Frames
-    from jdann.encoders import make_encoder
+    from jdann.data.batches import Frames
     from jdann.methods import make_method
-    from jdann.training import Batches, Data, Hyper, make_train
+    from jdann.models import make_encoder
+    from jdann.training.step import Batches, Data, Hyper, make_train
 
     config = base_config()
     config.encoder.channels, config.encoder.kernel_size, config.encoder.strides = CHANNELS, KERNEL, STRIDES
@@ -94,10 +94,10 @@ def write_models(folder: Path) -> None:
     import numpy as np
     import soundfile
 
-    from jdann import model
     from jdann.configuration import load_config, to_dict
-    from jdann.encoders import make_encoder
     from jdann.features import make_recipe
+    from jdann.inference import model
+    from jdann.models import make_encoder
 
     rate_hz = 16000
     t = np.arange(3 * rate_hz) / rate_hz

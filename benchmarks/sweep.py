@@ -49,26 +49,27 @@ def cost_of(command: list[str], cache: Path) -> tuple[Cost, str]:
     return Cost(time.monotonic() - begun, cpu_s), done.stdout
 
 
-def loop(config_json: str, data_dir: str, runs: int) -> None:
+def measure_loop(config_json: str, data_dir: str, runs: int) -> None:
     """In a process of its own: trains members one after the other by one compiled program; prints wall and CPU seconds of each."""
     import jax.numpy as jnp
 
-    from jdann import experiment, fitting
     from jdann.configuration import load_config
-    from jdann.run import open_directions
-    from jdann.training import Hyper
+    from jdann.experiments import jobs
+    from jdann.experiments.train import open_directions
+    from jdann.training import loop
+    from jdann.training.step import Hyper
 
     config = load_config(config_json)
     (direction,) = open_directions(config, Path(data_dir))
-    (job,) = experiment.plan_jobs(config, [direction])
-    train, plan = experiment.make_job_train(job, direction, config)
-    task = experiment.make_task(job, job.splits[0], direction)
+    (job,) = jobs.plan_jobs(config, [direction])
+    train, plan = jobs.make_job_train(job, direction, config)
+    task = jobs.make_task(job, job.splits[0], direction)
     with tempfile.TemporaryDirectory() as folder:
         for run in range(runs + 1):  # the first compiles
             begun, cpu = time.monotonic(), time.process_time()
             rates = config.optimiser.learning_rate, config.optimiser.weight_decay, STRENGTHS[run % len(STRENGTHS)]
             hyper = Hyper(*(jnp.full(1, value, jnp.float32) for value in rates))
-            fitting.fit(train, task, plan, (run,), hyper, Path(folder) / str(run), "last")
+            loop.fit(train, task, plan, (run,), hyper, Path(folder) / str(run), "last")
             print(time.monotonic() - begun, time.process_time() - cpu, flush=True)
 
 
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--loop", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.loop:
-        return loop(*given.loop, given.runs)
+        return measure_loop(*given.loop, given.runs)
 
     jdann, where = [sys.executable, str(ROOT / "run.py")], ["--data-dir", str(given.data_dir)]
     every = given.evaluate_every or given.epochs

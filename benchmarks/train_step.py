@@ -85,7 +85,7 @@ def plain_flax(encoder: str) -> Any:
 def jdann(encoder: str, precision: str) -> Any:
     """The encoder of the package."""
     from configs.base import get_config
-    from jdann.encoders import make_encoder
+    from jdann.models import make_encoder
 
     config = get_config().encoder
     config.name, config.dropout = encoder, 0.0

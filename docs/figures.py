@@ -16,11 +16,12 @@ import optax
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from jdann import corpora, directions, domains, gradient_reversal
+from jdann import corpora, gradient_reversal
 from jdann.configuration import load_config
+from jdann.data import batches, pairs
+from jdann.figures.plots import DOMAIN_COLOURS, empty, save, tidy
 from jdann.methods.co_training import co_training
-from jdann.report.figures import DOMAIN_COLOURS, empty, save, tidy
-from jdann.schedules import ganin
+from jdann.training.schedules import ganin
 
 FOLDER = Path(__file__).parent
 SOURCE, TARGET = DOMAIN_COLOURS
@@ -160,10 +161,10 @@ def draw_co_training(data_dir: Path) -> Path:
     """How many of the target's labels are right after each step of co-training, on the demo corpus."""
     config = load_config("best", [("source", "demo:en"), ("target", "demo:zh")])
     corpus = [corpora.load(spec, config.emotions, data_dir) for spec in (config.source, config.target)]
-    source, target = (directions.load_domain(c, config, data_dir) for c in corpus)
-    pair = directions.make_direction(source, target, config)
+    source, target = (pairs.load_domain(c, config, data_dir) for c in corpus)
+    pair = pairs.make_direction(source, target, config)
     both = ((pair.source_frames, source), (pair.target_frames, target))
-    statistics = [domains.vectors(frames, np.arange(len(domain.emotion))) for frames, domain in both]
+    statistics = [batches.vectors(frames, np.arange(len(domain.emotion))) for frames, domain in both]
 
     def right(first: int, second: int) -> float:
         rounds = [("co_training.rounds_first", str(first)), ("co_training.rounds", str(second))]

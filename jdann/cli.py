@@ -116,7 +116,7 @@ def _train(arguments: list[str]) -> None:
 
     config = load_config(given.config, _overrides(overrides))
     path = _expanded(given.workdir) if given.workdir else Path("runs") / Path(given.config).stem
-    from jdann.run import run
+    from jdann.experiments.train import run
 
     results = run(config, path, _data_dir(given.data_dir), resume=given.resume, overwrite=given.overwrite)
     _print_table(results)
@@ -196,7 +196,7 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--target", help="a corpus to score on instead of the run's own: a name, a folder or a .csv")
     given = parser.parse_args(arguments)
-    from jdann.reevaluation import evaluate
+    from jdann.experiments.evaluate import evaluate
 
     _print_table(evaluate(given.workdir, _data_dir(given.data_dir), given.target))
 
@@ -224,7 +224,7 @@ def _model_parser(command: str, description: str) -> argparse.ArgumentParser:
 
 
 def _recogniser(given: argparse.Namespace) -> Any:
-    from jdann.recogniser import Recogniser
+    from jdann.inference.recogniser import Recogniser
 
     recogniser = Recogniser.load(_expanded(given.model), given.method, given.encoder, given.direction)
     return recogniser.only(*(name.strip() for name in given.classes.split(","))) if given.classes else recogniser
@@ -246,7 +246,7 @@ def _predict(arguments: list[str]) -> None:
         "--adapt", action="store_true", help="normalise by the files' own audio: those of each speaker, by the csv's column speaker"
     )
     given = parser.parse_args(arguments)
-    from jdann import predict
+    from jdann.inference import predict
 
     options = predict.Options(given.timeline, given.window_s, given.hop_s, given.abstain, given.adapt)
     status = predict.run(lambda: _recogniser(given), given.files, options, given.csv, given.json)
@@ -259,7 +259,7 @@ def _export(arguments: list[str]) -> None:
     parser.add_argument("out", type=Path, help="the file to write, e.g. en2zh.jdann")
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
     given = parser.parse_args(arguments)
-    from jdann import export
+    from jdann.inference import export
 
     print(export.write(_recogniser(given), _expanded(given.out), overwrite=given.overwrite))
 
@@ -272,12 +272,12 @@ def _serve(arguments: list[str]) -> None:
     parser.add_argument("--max-s", type=float, default=300.0, help="longest clip, s")
     given = parser.parse_args(arguments)
     try:
-        from jdann import serve
+        from jdann.web import server
     except ModuleNotFoundError as error:
         raise InputError(f"jdann serve needs {error.name}: pip install 'jdann[serve]'") from error
 
-    limits = serve.make_limits(given.max_mb, given.max_s)
-    serve.main(_recogniser(given), _expanded(given.model), given.host, given.port, limits)
+    limits = server.make_limits(given.max_mb, given.max_s)
+    server.main(_recogniser(given), _expanded(given.model), given.host, given.port, limits)
 
 
 def _sweep(arguments: list[str]) -> None:
@@ -300,8 +300,8 @@ def _sweep(arguments: list[str]) -> None:
     pairs = [(f"sweep.{key}", value) for key, value in values.items() if value is not None]
     config = load_config(given.config, [*_overrides(overrides), *pairs])
     path = _expanded(given.workdir) if given.workdir else Path("runs") / f"{Path(given.config).stem}-sweep"
-    from jdann.report.sweep_report import render
-    from jdann.sweep import sweep
+    from jdann.experiments.sweep import sweep
+    from jdann.figures.sweep import render
 
     _print(render(sweep(config, path, _data_dir(given.data_dir), resume=given.resume, overwrite=given.overwrite)))
     best = ", ".join(file.name for file in sorted(path.glob("best-*.json"))) or "none"
@@ -324,8 +324,8 @@ def _tune(arguments: list[str]) -> None:
 
     config = load_config(given.config, _overrides(overrides))
     path = _expanded(given.workdir) if given.workdir else Path("runs") / Path(given.config).stem
-    from jdann.report.tune_report import render
-    from jdann.tune import tune
+    from jdann.experiments.tune import tune
+    from jdann.figures.tuning import render
 
     data_dir = _data_dir(given.data_dir)
     _print(render(tune(config, path, data_dir, storage=given.storage, study_name=given.study, workers=given.workers)))

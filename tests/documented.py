@@ -120,10 +120,17 @@ class Reached(BaseException):
 
 
 EDGES = (  # where each command stops reading what was typed
-    "jdann.run.run", "jdann.sweep.sweep", "jdann.tune.tune", "jdann.predict.run", "jdann.recogniser.Recogniser.load",
-    "jdann.report.page.main", "jdann.reevaluation.evaluate", "jdann.corpora.load", "jdann.corpora.demo.ensure",
+    "jdann.experiments.train.run",
+    "jdann.experiments.sweep.sweep",
+    "jdann.experiments.tune.tune",
+    "jdann.experiments.evaluate.evaluate",
+    "jdann.inference.predict.run",
+    "jdann.inference.recogniser.Recogniser.load",
+    "jdann.report.page.main",
+    "jdann.corpora.load",
+    "jdann.corpora.demo.ensure",
     "jdann.corpora.prepared.prepare_esd",
-)  # fmt: skip
+)
 
 
 def understood(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ import soundfile
 pytest.importorskip("starlette", reason="needs the extra `serve`")
 import uvicorn
 
-from jdann import serve
 from jdann.cli import main
-from jdann.recogniser import Recogniser
+from jdann.inference.recogniser import Recogniser
+from jdann.web import server as web_server
 from jdann.web.pages import Pages
 from jdann.web.uploads import Limits
 from tests.behaviour.test_run import arguments
@@ -60,8 +60,8 @@ class Server(NamedTuple):
 def running(recogniser: Recogniser, path: Path, limits: Limits) -> Iterator[Server]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        app = serve.make_app(recogniser, Pages.of(recogniser, path, limits), limits, serve.LOOPBACK)
-        server = uvicorn.Server(uvicorn.Config(app, **serve.UVICORN))
+        app = web_server.make_app(recogniser, Pages.of(recogniser, path, limits), limits, web_server.LOOPBACK)
+        server = uvicorn.Server(uvicorn.Config(app, **web_server.UVICORN))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         while not server.started:
@@ -81,7 +81,7 @@ def served_run(tones, data_dir, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def server(served_run) -> Iterator[Server]:
     recogniser = Recogniser.load(served_run)
-    serve.warm_up(recogniser)
+    web_server.warm_up(recogniser)
     with running(recogniser, served_run, Limits()) as it:
         yield it
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jdann import baseline
+from jdann.evaluation import baseline
 
 LENGTH = (1, 2, 40, 25)
 

@@ -6,7 +6,7 @@ import scipy.optimize
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from jdann import calibration
+from jdann.selection import calibration
 
 
 @pytest.fixture

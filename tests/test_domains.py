@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann.domains import Frames, Unlabelled, batches, take
+from jdann.data.batches import Frames, Unlabelled, batches, take
 
 
 def test_take_pads_with_zeros_and_never_shows_a_neighbour():

@@ -9,10 +9,10 @@ import pytest
 from jax import lax
 from ml_collections import ConfigDict
 
-from jdann.encoders import ENCODERS, make_encoder
-from jdann.encoders.conv1d import Conv1d
-from jdann.encoders.resnet import ResNet
 from jdann.errors import InputError
+from jdann.models import ENCODERS, make_encoder
+from jdann.models.conv1d import Conv1d
+from jdann.models.resnet import ResNet
 
 SMALL = {
     "conv1d": Conv1d(channels=(8, 6, 4), kernel_size=5, strides=(2, 1, 2), dropout=0.5),

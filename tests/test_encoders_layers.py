@@ -9,8 +9,9 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from jdann.encoders import convolution, layers, minimal_filter
 from jdann.errors import InputError
+from jdann.models import layers
+from jdann.models.cpu import convolution, minimal_filter
 
 RNG = np.random.default_rng(0)
 

@@ -10,9 +10,10 @@ import pytest
 import soundfile
 from ml_collections import ConfigDict
 
-from jdann import audio, export
+from jdann import audio
 from jdann.errors import InputError
-from jdann.recogniser import Recogniser
+from jdann.inference import export
+from jdann.inference.recogniser import Recogniser
 from tests.test_recogniser import make_model, speech
 
 

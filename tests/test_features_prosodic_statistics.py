@@ -7,7 +7,7 @@ import pytest
 from scipy import signal, stats
 
 from jdann.features.egemaps import VOICE
-from jdann.features.prosodic_statistics import DISTRIBUTION, PROSODIC, RHYTHM, distribution, nuclei, prosodic_statistics
+from jdann.features.prosody import DISTRIBUTION, PROSODIC, RHYTHM, distribution, nuclei, prosodic_statistics
 
 HOP_S, FRAMES = 0.016, 180
 

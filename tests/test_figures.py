@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from jdann.corpora.labels import EMOTIONS
-from jdann.report import figures, training_figures
+from jdann.figures import plots, training
 
 FIVE = ("neutral", "happy", "angry", "sad", "surprise")
 NAMES = ("ESD, English", "ESD, Mandarin")
@@ -17,12 +17,12 @@ def _heights(container):
 
 
 def test_every_emotion_has_its_own_colour():
-    colours = [figures.emotion_colour(emotion) for emotion in (*EMOTIONS, None)]
+    colours = [plots.emotion_colour(emotion) for emotion in (*EMOTIONS, None)]
     assert len(set(colours)) == len(colours)
 
 
 def test_class_distribution_shows_both_domains():
-    figure = figures.class_distribution({"happy": 3, "sad": 5}, {"sad": 7, None: 2}, NAMES)
+    figure = plots.class_distribution({"happy": 3, "sad": 5}, {"sad": 7, None: 2}, NAMES)
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["happy", "sad", "unlabelled"]
     assert [_heights(bars) for bars in axes.containers] == [[3, 5, 0], [0, 7, 2]]
@@ -36,25 +36,25 @@ def test_class_distribution_shows_both_domains():
 def test_speaker_distribution_stacks_emotions(speakers):
     source = {f"speaker with a long name {i:02d}": {e: i + j for j, e in enumerate(FIVE)} for i in range(speakers)}
     target = {None: {None: 9}, "$a$": {"sad": 4}}
-    upper, lower = figures.speaker_distribution(source, target, NAMES).axes
+    upper, lower = plots.speaker_distribution(source, target, NAMES).axes
     assert len(upper.containers) == 6  # five emotions, and unlabelled
     tops = [bar.get_y() + bar.get_height() for bar in upper.containers[-1]]
     assert tops == [sum(counts.values()) for counts in source.values()]
     assert [label.get_text() for label in lower.get_xticklabels()] == [r"\$a\$", "unknown"]
     assert len({label.get_text() for label in upper.get_xticklabels()}) == speakers  # shortened, still distinct
     sad = upper.containers[FIVE.index("sad")][0]
-    assert to_hex(sad.get_facecolor()).upper() == figures.emotion_colour("sad").upper()
+    assert to_hex(sad.get_facecolor()).upper() == plots.emotion_colour("sad").upper()
 
 
 def test_many_speakers_leave_room_between_names(tmp_path):
-    figure = figures.speaker_distribution({f"{i:04d}": {"sad": 1} for i in range(500)}, {"a": {"sad": 1}}, NAMES)
-    figures.save(figure, tmp_path / "a.png")
+    figure = plots.speaker_distribution({f"{i:04d}": {"sad": 1} for i in range(500)}, {"a": {"sad": 1}}, NAMES)
+    plots.save(figure, tmp_path / "a.png")
     boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
     assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
 
 
 def test_confusion_cells_are_recall_and_count():
-    figure = figures.confusion([[3, 1, 0], [2, 2, 0], [0, 0, 0]], ("happy", "sad", "angry"), "dann")
+    figure = plots.confusion([[3, 1, 0], [2, 2, 0], [0, 0, 0]], ("happy", "sad", "angry"), "dann")
     axes = figure.axes[0]
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25, 0], [0.5, 0.5, 0], [0, 0, 0]])
     texts = [text.get_text() for text in axes.texts]
@@ -66,7 +66,7 @@ def test_per_speaker_bars_and_spread():
         "source_only, conv1d": {"a": {"mean": 0.3, "std": 0.1}, "b": {"mean": 0.4, "std": 0.0}},
         "svm": {"a": {"mean": 0.5, "std": None}},
     }
-    axes = figures.per_speaker(scores, "en -> zh").axes[0]
+    axes = plots.per_speaker(scores, "en -> zh").axes[0]
     bars = [c for c in axes.containers if not hasattr(c, "has_yerr")]
     assert _heights(bars[0]) == [0.3, 0.4]
     assert _heights(bars[1])[0] == 0.5 and math.isnan(_heights(bars[1])[1])
@@ -76,8 +76,8 @@ def test_per_speaker_bars_and_spread():
 
 
 def test_a_method_has_one_colour_in_every_figure():
-    assert figures.method_colours(["dann"])["dann"] == figures.method_colours(["cdan", "dann, conv1d"])["dann, conv1d"]
-    several = figures.method_colours(["dann, conv1d", "dann, resnet50", "mcc", "coral"])
+    assert plots.method_colours(["dann"])["dann"] == plots.method_colours(["cdan", "dann, conv1d"])["dann, conv1d"]
+    several = plots.method_colours(["dann, conv1d", "dann, resnet50", "mcc", "coral"])
     assert len(set(several.values())) == 4
 
 
@@ -98,7 +98,7 @@ def _panel(figure, title):
 
 
 def test_training_curves_are_means_in_a_band():
-    figure = training_figures.training_curves(_history(), "Training")
+    figure = training.training_curves(_history(), "Training")
     loss = _panel(figure, "total loss")
     assert [line.get_label() for line in loss.lines] == ["source_only", "dann"]
     np.testing.assert_allclose(loss.lines[0].get_xdata(), [1, 2, 3, 4])
@@ -109,7 +109,7 @@ def test_training_curves_are_means_in_a_band():
 
 
 def test_domain_loss_is_shown_against_ln_2():
-    figure = training_figures.training_curves(_history())
+    figure = training.training_curves(_history())
     curve, reference = _panel(figure, "domain loss").lines  # source_only has no discriminator, so no curve
     assert curve.get_label() == "dann"
     np.testing.assert_allclose(reference.get_ydata(), np.log(2))
@@ -121,7 +121,7 @@ def test_domain_loss_is_shown_against_ln_2():
 def test_several_encoders_are_told_apart():
     rows = _history(seeds=1, epochs=1)
     rows += [{**row, "encoder": "resnet50"} for row in rows]
-    lines = _panel(training_figures.training_curves(rows), "total loss").lines
+    lines = _panel(training.training_curves(rows), "total loss").lines
     assert [line.get_label() for line in lines] == [
         "source_only, conv1d", "dann, conv1d", "source_only, resnet50", "dann, resnet50",
     ]  # fmt: skip
@@ -131,8 +131,8 @@ def test_tsne_keeps_clusters_and_shows_the_same_utterances():
     random = np.random.default_rng(0)
     cluster = random.integers(0, 2, 1200)
     points = random.normal(size=(1200, 8)) + 20 * cluster[:, None]
-    layout, shown = training_figures.tsne(points, seed=3)
-    assert layout.shape == (training_figures.TSNE_POINTS, 2) and (np.diff(shown) > 0).all()
+    layout, shown = training.tsne(points, seed=3)
+    assert layout.shape == (training.TSNE_POINTS, 2) and (np.diff(shown) > 0).all()
     # Every point's nearest neighbour in the plane is of its own cluster.
     distance = ((layout[:, None] - layout[None]) ** 2).sum(-1) + 1e9 * np.eye(len(layout))
     assert (cluster[shown] == cluster[shown][distance.argmin(1)]).mean() > 0.99
@@ -140,15 +140,15 @@ def test_tsne_keeps_clusters_and_shows_the_same_utterances():
 
 @pytest.mark.parametrize("points", [np.ones((2, 5)), np.ones((40, 5)), np.eye(3)])
 def test_tsne_of_hardly_anything(points):
-    layout, shown = training_figures.tsne(points, seed=0)
+    layout, shown = training.tsne(points, seed=0)
     assert np.isfinite(layout).all() and len(shown) == len(points)
-    first, same = training_figures.tsne(np.zeros((len(points), 9)), seed=0)
+    first, same = training.tsne(np.zeros((len(points), 9)), seed=0)
     assert (shown == same).all() and first.shape == layout.shape
 
 
 def test_representations_are_coloured_by_domain_and_emotion():
     before, after = np.arange(8.0).reshape(4, 2), -np.arange(8.0).reshape(4, 2)
-    figure = training_figures.representations(before, after, ["en", "en", "zh", "zh"], ["sad", "happy", None, None])
+    figure = training.representations(before, after, ["en", "en", "zh", "zh"], ["sad", "happy", None, None])
     by_domain, _, by_emotion, emotion_after = figure.axes
     assert len(figure.axes) == 4
 
@@ -157,25 +157,25 @@ def test_representations_are_coloured_by_domain_and_emotion():
         (index,) = np.flatnonzero((dots.get_offsets() == point).all(1))
         return to_hex(dots.get_facecolors()[index]).upper()
 
-    assert colour(by_domain, (0, 1)) == figures.DOMAIN_COLOURS[0]
-    assert colour(by_domain, (6, 7)) == figures.DOMAIN_COLOURS[1]
-    assert colour(by_emotion, (0, 1)) == figures.emotion_colour("sad")
-    assert colour(by_emotion, (4, 5)) == figures.emotion_colour(None)
+    assert colour(by_domain, (0, 1)) == plots.DOMAIN_COLOURS[0]
+    assert colour(by_domain, (6, 7)) == plots.DOMAIN_COLOURS[1]
+    assert colour(by_emotion, (0, 1)) == plots.emotion_colour("sad")
+    assert colour(by_emotion, (4, 5)) == plots.emotion_colour(None)
     assert sorted(map(tuple, emotion_after.collections[0].get_offsets())) == sorted(map(tuple, after))
 
 
 def test_save_writes_a_whole_png_and_nothing_else(tmp_path):
-    figure = figures.confusion([[1, 0], [0, 1]], ("happy", "sad"), "$ is no formula")
-    path = figures.save(figure, tmp_path / "figures" / "confusion.png")
+    figure = plots.confusion([[1, 0], [0, 1]], ("happy", "sad"), "$ is no formula")
+    path = plots.save(figure, tmp_path / "figures" / "confusion.png")
     assert path.read_bytes().startswith(b"\x89PNG") and path.read_bytes().endswith(b"IEND\xaeB`\x82")
     assert [file.name for file in path.parent.iterdir()] == ["confusion.png"]
 
 
 def test_a_figure_that_cannot_be_written_leaves_the_old_file(tmp_path):
-    path = figures.save(figures.empty(2, 2, "old"), tmp_path / "a.png")
+    path = plots.save(plots.empty(2, 2, "old"), tmp_path / "a.png")
     old = path.read_bytes()
-    broken = figures.empty(2, 2, "$\\frac$")
+    broken = plots.empty(2, 2, "$\\frac$")
     broken.suptitle("$\\frac$")
     with pytest.raises(ValueError):
-        figures.save(broken, path)
+        plots.save(broken, path)
     assert path.read_bytes() == old and [file.name for file in tmp_path.iterdir()] == ["a.png"]

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jdann import fitting
 from jdann.configuration import base_config
-from jdann.domains import Frames
+from jdann.data.batches import Frames
+from jdann.data.splits import Split
 from jdann.errors import InputError
-from jdann.experiment import plan_jobs
+from jdann.experiments.jobs import plan_jobs
 from jdann.methods import METHODS, make_method
-from jdann.protocol import Split
-from jdann.training import Batches
+from jdann.training import loop
+from jdann.training.step import Batches
 from tests.toy_training import (
     BATCH,
     BINS,
@@ -93,7 +93,7 @@ def trained(name):
         if epoch in middles(program.plan):
             clock[0] += 1
 
-    with patch.object(fitting, "time", SimpleNamespace(monotonic=lambda: clock[0])):
+    with patch.object(loop, "time", SimpleNamespace(monotonic=lambda: clock[0])):
         fitted = fit(program, toy_of(name), folder=folder, on_epoch=on_epoch)
     assert all(epoch._cache_size() == 1 for epoch in program.train.epochs)  # one program for all epochs of a phase
     shutil.rmtree(folder)
@@ -290,4 +290,4 @@ def test_more_phases_than_epochs_are_refused():
     config.epochs = 1
     rows = np.arange(4)
     with pytest.raises(InputError, match=r"config.epochs is 1, but .* has 2 phases \(source, adapt\)"):
-        fitting.budget(config, [Split("all", rows, rows, rows, rows)], make_method("adda", config))
+        loop.budget(config, [Split("all", rows, rows, rows, rows)], make_method("adda", config))

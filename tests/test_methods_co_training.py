@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from jdann import fitting
 from jdann.configuration import base_config
-from jdann.domains import Frames
+from jdann.data.batches import Frames
+from jdann.data.splits import Split
 from jdann.errors import InputError
-from jdann.features.prosodic_statistics import PROSODIC
+from jdann.features.prosody import PROSODIC
 from jdann.methods import discriminant, make_method
 from jdann.methods.self_training import prior_among
-from jdann.protocol import Split
-from jdann.training import Data
+from jdann.training import loop
+from jdann.training.step import Data
 
 CLASSES, FIRST, REST = 3, len(PROSODIC), 40
 
@@ -128,8 +128,8 @@ def test_folds_of_one_size_are_labelled_by_one_program():
     train, keys = SimpleNamespace(method=SimpleNamespace(label=label)), jax.random.split(jax.random.key(0), 2)
     for fold in (np.arange(6), np.arange(3, 9)):
         split = Split("fold", fold, fold[:0], fold, fold)
-        task = fitting.Task("toy", split, data, np.zeros(n, int), 6, (0, 0, 0), bytes(16))
-        found = fitting._labelled(train, task, keys)  # pyright: ignore[reportArgumentType]
+        task = loop.Task("toy", split, data, np.zeros(n, int), 6, (0, 0, 0), bytes(16))
+        found = loop._labelled(train, task, keys)  # pyright: ignore[reportArgumentType]
         expected = rows.reshape(n, values)[fold, :CLASSES].astype(np.float32) + fold[0]
         np.testing.assert_allclose(found, np.stack([expected] * 2))
     assert traces == [6]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
+from jdann.data.normalise import apply, fit, grouping, identity
 from jdann.errors import InputError
-from jdann.normalise import apply, fit, grouping, identity
 
 SPEAKER = ["a", "b", "a", None]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jdann import workdir
 from jdann.cli import main
 from jdann.errors import InputError
+from jdann.experiments import workdir
 from jdann.report import card, gather, page, page_reliability
 from tests.behaviour.test_run import arguments, read
 from tests.conftest import EMOTIONS, write_manifest

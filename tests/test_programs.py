@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from jdann import model, programs
-from jdann.recogniser import Recogniser
+from jdann.inference import model, program
+from jdann.inference.recogniser import Recogniser
 from tests.test_recogniser import make_model, speech
 
 CLIP = speech(0.9)
@@ -67,9 +67,9 @@ def test_a_damaged_program_is_made_anew(made, folder):
 def test_a_program_of_another_source_version_or_config_is_not_taken(made, folder, monkeypatch, what):
     probabilities(made)
     if what == "source":
-        monkeypatch.setattr(programs, "_source", lambda: "changed")
+        monkeypatch.setattr(program, "_source", lambda: "changed")
     elif what == "version":
-        monkeypatch.setattr(programs, "version", lambda package: "99")
+        monkeypatch.setattr(program, "version", lambda package: "99")
     else:
         config = made.card["config"]
         changed = {**config, "features": {**config["features"], "normalise": "none"}}

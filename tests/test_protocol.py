@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jdann import protocol
+from jdann.data import splits
 from jdann.errors import InputError
 
 EMOTION = np.tile(np.arange(5), 24).astype(np.int32)  # 120 utterances
@@ -12,10 +12,10 @@ FOUR = [f"t{i // 30}" for i in range(120)]
 
 
 def test_hold_out_is_by_speaker_where_there_are_enough():
-    train, validation = protocol.hold_out(EMOTION, TEN, 0.2, seed=0)
+    train, validation = splits.hold_out(EMOTION, TEN, 0.2, seed=0)
     assert not {TEN[i] for i in train} & {TEN[i] for i in validation}
     assert sorted([*train, *validation]) == list(range(120))
-    train, validation = protocol.hold_out(EMOTION, FOUR, 0.2, seed=0)
+    train, validation = splits.hold_out(EMOTION, FOUR, 0.2, seed=0)
     assert {FOUR[i] for i in train} == set(FOUR)
     np.testing.assert_array_equal(np.bincount(EMOTION[validation]), [5] * 5)
 
@@ -23,32 +23,32 @@ def test_hold_out_is_by_speaker_where_there_are_enough():
 def test_unlabelled_source_rows_are_never_learnt_from():
     emotion = EMOTION.copy()
     emotion[:20] = -1
-    train, validation = protocol.hold_out(emotion, FOUR, 0.1, seed=0)
+    train, validation = splits.hold_out(emotion, FOUR, 0.1, seed=0)
     assert min([*train, *validation]) == 20
-    assert len(protocol.hold_out(emotion, FOUR, 0.0, seed=0)[1]) == 0
+    assert len(splits.hold_out(emotion, FOUR, 0.0, seed=0)[1]) == 0
 
 
 def test_transductive_scores_what_it_adapts_to():
-    (split,) = protocol.transductive(EMOTION, TEN, targets=7, validation_fraction=0.1, seed=0)
+    (split,) = splits.transductive(EMOTION, TEN, targets=7, validation_fraction=0.1, seed=0)
     np.testing.assert_array_equal(split.target, np.arange(7))
     np.testing.assert_array_equal(split.test, np.arange(7))
 
 
 def test_inductive_scores_unseen_speakers_once_each():
-    splits = protocol.inductive(EMOTION, TEN, FOUR, folds=5, validation_fraction=0.1, seed=0)
-    assert len(splits) == 4  # as many as there are speakers
-    for split in splits:
+    folds = splits.inductive(EMOTION, TEN, FOUR, folds=5, validation_fraction=0.1, seed=0)
+    assert len(folds) == 4  # as many as there are speakers
+    for split in folds:
         assert not {FOUR[i] for i in split.target} & {FOUR[i] for i in split.test}
-    assert sorted(np.concatenate([s.test for s in splits])) == list(range(120))
+    assert sorted(np.concatenate([s.test for s in folds])) == list(range(120))
 
 
 @pytest.mark.parametrize("by_speaker", [False, True])
 def test_supervised_predicts_every_labelled_utterance_once(by_speaker):
     emotion = EMOTION.copy()
     emotion[:4] = -1
-    splits = protocol.supervised(emotion, FOUR, 4, by_speaker, 0.1, seed=0)
-    assert sorted(np.concatenate([s.test for s in splits])) == list(range(4, 120))
-    for split in splits:
+    folds = splits.supervised(emotion, FOUR, 4, by_speaker, 0.1, seed=0)
+    assert sorted(np.concatenate([s.test for s in folds])) == list(range(4, 120))
+    for split in folds:
         learnt = {*split.source, *split.validation}
         assert not learnt & set(split.test)
         assert (emotion[list(learnt)] >= 0).all()
@@ -58,8 +58,8 @@ def test_supervised_predicts_every_labelled_utterance_once(by_speaker):
 
 def test_what_folds_need_is_named():
     with pytest.raises(InputError, match="no speaker"):
-        protocol.inductive(EMOTION, TEN, [None] * 120, 5, 0.1, 0)
+        splits.inductive(EMOTION, TEN, [None] * 120, 5, 0.1, 0)
     with pytest.raises(InputError, match="one speaker"):
-        protocol.inductive(EMOTION, TEN, ["x"] * 120, 5, 0.1, 0)
+        splits.inductive(EMOTION, TEN, ["x"] * 120, 5, 0.1, 0)
     with pytest.raises(InputError, match="labelled utterances"):
-        protocol.supervised(np.full(120, -1), FOUR, 5, False, 0.1, 0)
+        splits.supervised(np.full(120, -1), FOUR, 5, False, 0.1, 0)

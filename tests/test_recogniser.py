@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from jdann import audio, evaluation, features, model, normalise
+from jdann import audio, features
 from jdann.configuration import base_config, to_dict
-from jdann.encoders import make_encoder
+from jdann.data import normalise
 from jdann.errors import InputError
-from jdann.recogniser import Part, Recogniser
+from jdann.evaluation import metrics
+from jdann.inference import model
+from jdann.inference.recogniser import Part, Recogniser
+from jdann.models import make_encoder
 
 LABELS = ("neutral", "happy", "angry", "sad", "surprise")
 RECIPES = {"conv1d": "frames", "mlp": "statistics", "resnet50": "frames"}
@@ -179,7 +182,7 @@ def test_other_normalisations(by):
             one = jax.tree.map(lambda x, m=m: x[m], variables)
             representation = encoder.apply(one["encoder"], z[None], frames, False)["representation"]
             logits.append(representation @ one["classifier"]["kernel"] + one["classifier"]["bias"])
-        expected = evaluation.mean_probability(np.stack(logits) / recogniser.temperature)
+        expected = metrics.mean_probability(np.stack(logits) / recogniser.temperature)
         np.testing.assert_allclose(rows[0], expected[0], atol=2e-3)  # z-scores of float16
     with pytest.raises(InputError, match="normalises by"):
         recogniser.adapt([clip], 16000)

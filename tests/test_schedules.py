@@ -7,7 +7,7 @@ import pytest
 
 from jdann.configuration import base_config
 from jdann.errors import InputError
-from jdann.schedules import ganin, learning_rate_schedule, strength_schedule
+from jdann.training.schedules import ganin, learning_rate_schedule, strength_schedule
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import scipy.spatial.distance
 import scipy.stats
-from sklearn import metrics
+from sklearn import metrics as reference
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import cosine_similarity, rbf_kernel
 
-from jdann import evaluation, selection
+from jdann import selection
 from jdann.errors import InputError
+from jdann.evaluation import metrics
 from jdann.selection import CRITERIA, Evidence, choose, density_ratio, evaluate, geometry, predictions, rank_correlation
 
 N, K, M, D, C = 40, 50, 60, 6, 4
@@ -48,7 +49,7 @@ def test_source_risk_is_scikit_learns_log_loss_of_what_is_labelled():
     evidence = _evidence()
     labelled = np.arange(N) % 3 > 0
     evidence = evidence._replace(source_emotion=np.where(labelled, evidence.source_emotion, -1))
-    expected = metrics.log_loss(evidence.source_emotion[labelled], _softmax(evidence.source_logits)[labelled], labels=range(C))
+    expected = reference.log_loss(evidence.source_emotion[labelled], _softmax(evidence.source_logits)[labelled], labels=range(C))
     assert _value("source_risk", evidence) == pytest.approx(expected, rel=1e-5)
 
 
@@ -155,7 +156,7 @@ def test_a_distance_agrees_with_scikit_learns_and_with_theory(d, shift):
     distance = _value("a_distance", evidence._replace(target_representation=target))
     # In 400 dimensions, 2000 rows do not suffice to find the best rule, and half as many less so.
     assert distance == pytest.approx(expected, abs=0.12 if d == 4 else 0.5)
-    assert distance >= evaluation.a_distance(evidence.train_representation, target, 0) - 0.1
+    assert distance >= metrics.a_distance(evidence.train_representation, target, 0) - 0.1
 
 
 def test_mmd_equals_scikit_learns_kernels_at_the_median():
@@ -178,7 +179,7 @@ def test_class_ami_is_scikit_learns_of_clusters_found_otherwise():
     predicted = np.where(random.random(M) < 0.7, (cluster + 1) % C, random.integers(0, C, M))
     found = KMeans(C, n_init=10, random_state=5).fit_predict(rows[:, ::-1])
     evidence = _evidence()._replace(target_representation=rows, target_logits=np.eye(C, dtype=np.float32)[predicted])
-    expected = metrics.adjusted_mutual_info_score(predicted, found)
+    expected = reference.adjusted_mutual_info_score(predicted, found)
     assert _value("class_ami", evidence) == pytest.approx(expected) and 0.2 < expected < 0.9
 
 
@@ -223,7 +224,7 @@ def test_importance_weights_turn_source_risk_into_target_risk():
     _, train, _ = domain(0.0, 3000)
     emotion, source, logits = domain(0.0, 3000)
     target_emotion, target, target_logits = domain(1.0, 3000)
-    target_risk = metrics.log_loss(target_emotion, _softmax(target_logits))
+    target_risk = reference.log_loss(target_emotion, _softmax(target_logits))
     evidence = _stack(Evidence(logits, emotion, source, train, target_logits, target))
     values = {name: of[0] for name, of in evaluate(evidence, ("source_risk", "iwv", "dev")).items()}
     assert abs(values["source_risk"] - target_risk) > 0.3

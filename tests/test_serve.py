@@ -20,10 +20,10 @@ import soundfile
 
 pytest.importorskip("starlette", reason="needs the extra `serve`")
 
-from jdann import serve
 from jdann.cli import main
 from jdann.errors import InputError
-from jdann.recogniser import Recogniser
+from jdann.inference.recogniser import Recogniser
+from jdann.web import server as web_server
 from jdann.web.pages import Pages
 from jdann.web.uploads import Limits
 from tests.conftest import EMOTIONS
@@ -53,7 +53,7 @@ def test_answers_as_python_and_the_command_line_do(server, tmp_path, capsys, kin
 
 
 def test_answers_as_an_exported_file_does(server, tmp_path):
-    from jdann import export
+    from jdann.inference import export
 
     export.write(server.recogniser, tmp_path / "model.jdann")
     soundfile.write(tmp_path / "clip.wav", speech(2.2, 5), RATE, subtype="FLOAT")
@@ -291,13 +291,13 @@ def test_the_description_is_that_of_the_answers(server):
 
 def test_a_taken_port_and_senseless_limits_are_named(server):
     with pytest.raises(InputError, match="another --port"):
-        serve.main(server.recogniser, server.workdir, "127.0.0.1", server.port, Limits())
+        web_server.main(server.recogniser, server.workdir, "127.0.0.1", server.port, Limits())
     with pytest.raises(InputError, match="--port 99999"):
-        serve.main(server.recogniser, server.workdir, "127.0.0.1", 99999, Limits())
+        web_server.main(server.recogniser, server.workdir, "127.0.0.1", 99999, Limits())
     with pytest.raises(InputError, match="--max-mb"):
-        serve.make_limits(0, 10)
+        web_server.make_limits(0, 10)
     with pytest.raises(InputError, match="--max-s"):
-        serve.make_limits(1, float("nan"))
+        web_server.make_limits(1, float("nan"))
 
 
 def test_a_model_without_its_run_has_a_card_too(served_run, tmp_path):

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jdann import fitting, streaming
-from jdann.streaming import Stored, StoredData
+from jdann.training import loop, streaming
+from jdann.training.streaming import Stored, StoredData
 from tests.toy_training import BINS, SEEDS, WINDOW, fit, make_program, make_toy
 
 
@@ -36,7 +36,7 @@ def test_it_learns_what_training_from_the_device_learns(toy_on_disk, name, tmp_p
     for a, b in zip(*(jax.tree.leaves((x.state, x.history, x.test_logits, x.criteria)) for x in (whole, steps)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
     batch = len(SEEDS) * program.plan.batch_size
-    assert set(asked[0]) | set(asked[1]) == {batch, 4 * fitting.EVALUATION_BATCH}  # never the whole corpus
+    assert set(asked[0]) | set(asked[1]) == {batch, 4 * loop.EVALUATION_BATCH}  # never the whole corpus
 
 
 def test_outputs_come_in_the_order_asked_for(toy_on_disk):
@@ -44,7 +44,7 @@ def test_outputs_come_in_the_order_asked_for(toy_on_disk):
     program = make_program("adabn", batch_norm=True, epochs=2)
     state = fit(program, toy).state
     rows = np.random.default_rng(0).permutation(240)[:77]
-    found = [fitting.outputs(program.train, state, of.data.target, rows, "target") for of in (toy, on_disk)]
+    found = [loop.outputs(program.train, state, of.data.target, rows, "target") for of in (toy, on_disk)]
     for a, b in zip(*found, strict=True):
         assert a.shape[:2] == (len(SEEDS), 77)
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

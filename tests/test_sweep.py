@@ -16,13 +16,13 @@ from sklearn.metrics import recall_score
 
 from jdann.cli import main
 from jdann.configuration import load_config
-from jdann.directions import Direction, Domain
-from jdann.experiment import Job, Outcome
+from jdann.data.pairs import Direction, Domain
+from jdann.data.splits import Split
+from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.sweep import Point, choices, choose, grid, result_rows, summarise
+from jdann.figures import sweep
 from jdann.methods import make_method
-from jdann.protocol import Split
-from jdann.report import sweep_report
 from jdann.selection import CRITERIA
-from jdann.sweep import Point, choices, choose, grid, result_rows, summarise
 from tests.behaviour.test_run import SMALL, relabelled
 from tests.conftest import EMOTIONS
 
@@ -241,12 +241,12 @@ def test_a_point_with_a_diverged_seed_is_not_chosen():
 def test_heat_map_and_table_show_every_point():
     swept, direction, _ = toy_sweep(np.full((3, 2), 0.5), [[0.1, 0.2], [0.3, 0.3], [np.nan, np.nan]], diverged=(4, 5))
     rows, chosen = result_rows(swept, direction), choices(swept, direction)
-    figure = sweep_report.heat_map(rows, chosen, "mcc", "title")
+    figure = sweep.heat_map(rows, chosen, "mcc", "title")
     texts = [t.get_text() for axes in figure.axes for t in axes.texts]
     assert sum("diverged" in t for t in texts) == 2 and sum("±" in t for t in texts) == 4  # two panels of three points
     results = {"title": "a -> a", "config": {"sweep": {"criterion": "mcc"}}, "rows": rows, "choices": chosen, "failed": ["lost"],
                "scored": True}  # fmt: skip
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(sweep_report.render(results))
+    console.print(sweep.render(results))
     text = console.export_text()
     assert "seed 3: step 7, seed 4: step 7" in text and "oracle (not achievable)" in text and "lost" in text

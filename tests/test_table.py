@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jdann import evaluation
+from jdann.evaluation import metrics
 from jdann.report import table
 
 EMOTIONS = ("neutral", "happy", "angry", "sad", "surprise")
@@ -15,7 +15,7 @@ def _scores(uar, confused_with=1):
     """Twenty utterances of each emotion, of which the part `uar` is recognised."""
     emotion = np.repeat(np.arange(5), 20)
     right = np.tile(np.arange(20) < round(uar * 20), 5)
-    scores = evaluation.score(emotion, np.where(right, emotion, (emotion + confused_with) % 5), [None] * 100, 5)
+    scores = metrics.score(emotion, np.where(right, emotion, (emotion + confused_with) % 5), [None] * 100, 5)
     assert scores is not None
     return scores
 
@@ -31,7 +31,7 @@ def _results(seeds=2, synthetic=False, names=("esd:en", "esd:zh")):
         ("svm", "last"): 0.25,
     }
     rows = [
-        evaluation.row(
+        metrics.row(
             method,
             "conv1d",
             names,
@@ -42,7 +42,7 @@ def _results(seeds=2, synthetic=False, names=("esd:en", "esd:zh")):
         )
         for (method, selection), uar in uars.items()
     ]
-    rows[2]["uar_gain"] = evaluation.paired_gain(rows[2]["uar"]["values"], rows[0]["uar"]["values"])
+    rows[2]["uar_gain"] = metrics.paired_gain(rows[2]["uar"]["values"], rows[0]["uar"]["values"])
     share = dict(zip(EMOTIONS, (0.5, 0.2, 0.1, 0.1, 0.1), strict=True))
     return {
         "title": "ESD, English -> ESD, Mandarin",

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from jdann.configuration import base_config
-from jdann.domains import Frames, batches
-from jdann.encoders import make_encoder
+from jdann.data.batches import Frames, batches
 from jdann.errors import InputError
 from jdann.methods import make_method
-from jdann.optimisation import begin, descend, make_optimiser
-from jdann.training import Batches, Data, Hyper, make_train, source_risk
+from jdann.models import make_encoder
+from jdann.training.optimisation import begin, descend, make_optimiser
+from jdann.training.step import Batches, Data, Hyper, make_train, source_risk
 
 WINDOW, BINS, STEPS = 16, 4, 3
 

@@ -13,8 +13,8 @@ import pytest
 from jdann.cli import main
 from jdann.configuration import load_config
 from jdann.errors import InputError
-from jdann.search_space import apply, parse, propose, read_space
-from jdann.study import Place
+from jdann.experiments.search_space import apply, parse, propose, read_space
+from jdann.experiments.study import Place
 from tests.behaviour.test_run import SMALL, relabelled
 from tests.conftest import EMOTIONS
 
@@ -65,12 +65,12 @@ def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, 
     selection = json.loads((tmp_path / "best" / "results.json").read_text())["selection"]
     assert {row["criterion"] for row in selection} >= {"mcc", "bnm"}
     # The trial's value is that of the training itself: the last record's mean over seeds.
-    from jdann import experiment
-    from jdann.run import open_directions
+    from jdann.experiments import jobs
+    from jdann.experiments.train import open_directions
 
     directions = open_directions(config, data_dir)
-    (job,) = experiment.plan_jobs(config, directions)
-    again = experiment.restore_job(job, directions[0], config, tmp_path / "best" / "checkpoints")
+    (job,) = jobs.plan_jobs(config, directions)
+    again = jobs.restore_job(job, directions[0], config, tmp_path / "best" / "checkpoints")
     assert again.criteria[0][1]["bnm"][-1].mean() == pytest.approx(results["best"]["value"], abs=1e-6)
 
 

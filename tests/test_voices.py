@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jdann import normalise, voices
+from jdann.data import normalise
+from jdann.speakers import similar_voices
 
 FRAMES = ("mel_0", "log_f0", "voicing", "f3_frequency")
 VECTORS = ("loudness/mean", "pitch/p05", "f3_frequency/p50")
@@ -22,7 +23,7 @@ def by_voice(utterances, group, place):
 
 
 def test_frames_are_placed_by_what_is_voiced():
-    places = voices.place([spoken(24, 2500), spoken(36, 2500), spoken(24, 5000)], FRAMES) * voices.WIDTHS
+    places = similar_voices.place([spoken(24, 2500), spoken(36, 2500), spoken(24, 5000)], FRAMES) * similar_voices.WIDTHS
     np.testing.assert_allclose(places[1] - places[0], [12, 0], atol=1e-4)
     np.testing.assert_allclose(places[2] - places[0], [0, 12], atol=1e-4)  # an octave
     voiced = spoken(24, 2500)[:, 1][spoken(24, 2500)[:, 2] > 0]
@@ -34,17 +35,17 @@ def test_what_is_not_voiced_stands_in_the_middle():
     silent[:, 2] = 0
     vectors = [np.array([[-20, pitch, f3]], np.float32) for pitch, f3 in ((20, 2500), (30, 2500), (40, 2500), (0, 0))]
     for places in (
-        voices.place([spoken(20, 2500), spoken(30, 2500), spoken(40, 2500), silent], FRAMES),
-        voices.place(vectors, VECTORS),
+        similar_voices.place([spoken(20, 2500), spoken(30, 2500), spoken(40, 2500), silent], FRAMES),
+        similar_voices.place(vectors, VECTORS),
     ):
         assert np.isfinite(places).all()
         np.testing.assert_allclose(places[3], places[1])
-    assert voices.place(vectors[3:], VECTORS).tolist() == [[0, 0]]
+    assert similar_voices.place(vectors[3:], VECTORS).tolist() == [[0, 0]]
 
 
 def test_a_recipe_without_formants_places_by_pitch_alone_and_one_without_pitch_not_at_all():
-    assert voices.place([spoken(24, 2500)[:, :3]], FRAMES[:3]).shape == (1, 1)
-    assert voices.known(FRAMES) and voices.known(VECTORS) and not voices.known(("zcr", "mel_000"))
+    assert similar_voices.place([spoken(24, 2500)[:, :3]], FRAMES[:3]).shape == (1, 1)
+    assert similar_voices.known(FRAMES) and similar_voices.known(VECTORS) and not similar_voices.known(("zcr", "mel_000"))
 
 
 def mixed(x, weight):
@@ -98,7 +99,7 @@ def test_two_voices_are_told_apart_and_one_is_left_whole():
         x = np.stack([feeling + apart / 4 * other, 30 + apart * other + 0.5 * random.normal(size=200)], 1).astype(np.float32)
         vectors = x[:, None]
         group, _ = normalise.grouping("voice", [None] * 200, voices=True)
-        z = normalise.apply(by_voice(vectors, group, voices.place(vectors, ("x", "pitch/p05"))), vectors, group)
+        z = normalise.apply(by_voice(vectors, group, similar_voices.place(vectors, ("x", "pitch/p05"))), vectors, group)
         by_corpus = normalise.apply(normalise.fit(vectors, ["c"] * 200), vectors, ["c"] * 200)
         found, plain = (np.corrcoef(feeling, np.concatenate(list(of))[:, 0])[0, 1] for of in (z, by_corpus))
         assert found > 0.9 and (plain < 0.6) == (apart > 0), (found, plain)
@@ -122,11 +123,11 @@ def test_at_a_voices_own_place_one_is_normalised_as_that_voice():
 
 def test_a_grid_covers_where_voices_lie():
     places = np.random.default_rng(3).uniform([3, 140], [7, 140.2], (1000, 2))
-    grid = voices.grid(places)
+    grid = similar_voices.grid(places)
     assert grid.shape == (18, 2)
     nearest = np.sqrt(((places[:, None] - grid[None]) ** 2).sum(-1)).min(1)
     assert nearest.max() < 0.4
-    assert voices.grid(np.full((5, 1), 2.0)).tolist() == [[2.0]]
+    assert similar_voices.grid(np.full((5, 1), 2.0)).tolist() == [[2.0]]
 
 
 @pytest.mark.parametrize("bins", [FRAMES, FRAMES[:3], VECTORS])
@@ -140,12 +141,12 @@ def test_in_a_batch_a_voice_counts_by_where_it_is_placed(bins):
         features, frames = np.full((4, 40, len(bins)), 1.0, np.float32), np.array([len(x) for x in each])  # padding looks voiced
         for row, x in zip(features, each, strict=True):
             row[: len(x)] = x
-    places = voices.place(each, bins)
-    grid = voices.grid(places[:3])
-    weight = np.asarray(jax.jit(voices.among, static_argnums=3)(features, frames, grid, bins))
+    places = similar_voices.place(each, bins)
+    grid = similar_voices.grid(places[:3])
+    weight = np.asarray(jax.jit(similar_voices.among, static_argnums=3)(features, frames, grid, bins))
     np.testing.assert_allclose(weight.sum(1), 1, rtol=1e-5)
     # What varies evenly over voices is read off the grid, but for its ends.
     np.testing.assert_allclose(weight[2] @ grid, places[2], atol=0.1)
     np.testing.assert_allclose(weight[:2] @ grid, places[:2], atol=0.2)
     np.testing.assert_allclose(weight[3], 1 / len(grid), rtol=1e-5)
-    assert voices.among(features, frames, np.zeros((1, 0)), ("none",)).tolist() == [[1.0]] * 4
+    assert similar_voices.among(features, frames, np.zeros((1, 0)), ("none",)).tolist() == [[1.0]] * 4

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann import fitting
 from jdann.configuration import base_config
-from jdann.domains import Frames
-from jdann.encoders.layers import MaskedBatchNorm, mean_pool
+from jdann.data.batches import Frames
+from jdann.data.splits import Split
 from jdann.methods import Context, Dims, Method, Source, Target, make_method
-from jdann.protocol import Split
-from jdann.training import Data, Hyper, Train, make_train
+from jdann.models.layers import MaskedBatchNorm, mean_pool
+from jdann.training import loop
+from jdann.training.step import Data, Hyper, Train, make_train
 
 CLASSES, SPEAKERS, WIDTH, BINS, WINDOW = 3, 4, 8, 5, 4
 UTTERANCES, BATCH, EPOCHS, STEPS, SEEDS = 240, 32, 8, 30, (0, 1)
@@ -88,7 +88,7 @@ class Program(NamedTuple):
     """A method as compiled for the toy."""
 
     train: Train
-    plan: fitting.Budget
+    plan: loop.Budget
 
 
 @cache  # compiling costs more than all the steps
@@ -100,17 +100,17 @@ def make_program(
     for part, weight in weights.items():
         config[part].weight = weight
     method = make_method(name, config)
-    plan = fitting.Budget(epochs, fitting._phases(epochs, method), STEPS, BATCH, (epochs,), 0.5)
+    plan = loop.Budget(epochs, loop._phases(epochs, method), STEPS, BATCH, (epochs,), 0.5)
     steps = [STEPS * epochs for epochs in plan.phases]
     encoder = ToyEncoder(batch_norm)
     return Program(make_train(config, encoder, method, bins=BINS, window=WINDOW, speakers=SPEAKERS, phase_steps=steps), plan)
 
 
-def make_task(toy: Toy) -> fitting.Task:
+def make_task(toy: Toy) -> loop.Task:
     """All of the source but sixty utterances, and all of the target."""
     rows = np.arange(UTTERANCES)
     split = Split("all", rows[60:], rows[:60], rows, rows)
-    return fitting.Task("toy", split, toy.data, np.zeros(UTTERANCES, int), UTTERANCES, (60, 60, 60), bytes(16))
+    return loop.Task("toy", split, toy.data, np.zeros(UTTERANCES, int), UTTERANCES, (60, 60, 60), bytes(16))
 
 
 def make_hyper(strength: float = 1.0, rate: float = RATE, decay: float = DECAY, members: int = len(SEEDS)) -> Hyper:
@@ -124,14 +124,14 @@ def fit(
     *,
     folder: Path | None = None,
     on_epoch: Callable[..., None] = lambda epoch, means: None,
-) -> fitting.Fitted:
+) -> loop.Fitted:
     """Trains all seeds, in a folder of its own where none is given."""
     with tempfile.TemporaryDirectory() as own:
         hyper = make_hyper() if hyper is None else hyper
-        return fitting.fit(program.train, make_task(toy), program.plan, SEEDS, hyper, folder or Path(own), "last", on_epoch)
+        return loop.fit(program.train, make_task(toy), program.plan, SEEDS, hyper, folder or Path(own), "last", on_epoch)
 
 
-def accuracy(fitted: fitting.Fitted, toy: Toy) -> float:
+def accuracy(fitted: loop.Fitted, toy: Toy) -> float:
     """Of the target, the mean over seeds."""
     return float((fitted.test_logits[-1].argmax(-1) == toy.answer).mean())
 

@@ -1,15 +1,9 @@
 """From signals to features, on the accelerator: librosa's primitives in JAX, and recipes that stack them."""
 
 from jdann.features.augment import spec_augment
-from jdann.features.prosody import Pitch, pitch
+from jdann.features.pitch import Pitch, pitch
 from jdann.features.recipe import RECIPES, Recipe, make_recipe
-from jdann.features.spectral import (
-    melspectrogram,
-    mfcc,
-    power_to_db,
-    spectral_contrast,
-    stft,
-)
+from jdann.features.spectral import melspectrogram, mfcc, power_to_db, spectral_contrast, stft
 from jdann.features.temporal import delta, rms, zero_crossing_rate
 
 __all__ = [

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.features.formants import formants
-from jdann.features.perturbation import perturbation
-from jdann.features.prosody import Pitch
+from jdann.features.jitter_shimmer import perturbation
+from jdann.features.pitch import Pitch
 from jdann.features.statistics import masked_mean, masked_percentiles, masked_std, peak_rate, segments, slopes
 from jdann.features.voice import (
     alpha_ratio,

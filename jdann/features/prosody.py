@@ -1,102 +1,179 @@
-"""Pitch: fundamental frequency and voicing of each frame."""
+"""Prosody of an utterance in 84 numbers: how loud, how high, in which rhythm, and where the formants of its vowels lie.
 
-from functools import lru_cache
-from typing import Any, NamedTuple
+Across languages emotion is recognised by how one speaks. Statistics of loudness, fundamental frequency, rhythm and formants go
+over from one language to another; those of the whole spectrum describe more of the sounds of one (`benchmarks/recipes.py`).
+Tracks are `[..., frames]`, results `[...]`; all are finite, with finite gradients, for any audio.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann.errors import InputError
-from jdann.features.spectral import spectrogram
+from jdann.features.statistics import latest, masked_mean, masked_percentiles, masked_std, runs
 
-# Chosen on real English and Mandarin emotional speech against pYIN and Praat.
-_LAG_STEP_S = 1.0 / 16000.0
-_PASS_BAND_HZ = (50.0, 3000.0)  # the weight of a bin falls like a cosine from one at 0 Hz to zero at the upper end
-_OCTAVE_COST = 0.02  # by which a period twice as long must be stronger
-_FULL_VOICING = 0.56  # strength of the period at which voicing is one; half of it divides voiced from unvoiced
-_SILENCE = 0.05  # frames weaker than this part of the clip's strongest frame fade to unvoiced
+_ACTIVE = 0.15  # of the 95th percentile of loudness: what is softer is a pause
+_LOUDNESS_FLOOR = 1e-3
+_NUCLEUS_PROMINENCE = 0.3  # of a syllable's nucleus above the dips around it, in natural logarithms of loudness
+_NUCLEUS_DISTANCE_S = 0.08  # between two of them
+_SMOOTHING_S = 0.07
+_FORMANTS = tuple(f"f{i}_{part}" for i in (1, 2, 3) for part in ("frequency", "bandwidth", "level"))
+
+DISTRIBUTION = ("mean", "std", "p05", "p20", "p50", "p80", "p95", "range_20_80", "range_05_95", "skewness", "kurtosis")
+_OF_FORMANTS = tuple(DISTRIBUTION.index(name) for name in ("mean", "std", "p20", "p50", "p80"))
+_P95 = DISTRIBUTION.index("p95")
+RHYTHM = (
+    *("log_duration", "nuclei_per_s", "nuclei", "interval_variability", "interval_std", "interval_max"),
+    *("voiced_fraction", "voiced_mean", "voiced_std", "voiced_max", "voiced_per_s", "gap_mean", "gap_max", "pause_fraction"),
+)
+PROSODIC = (
+    *(f"loudness/{name}" for name in (*DISTRIBUTION, "level_db", "linear_mean", "linear_p95")),
+    *(f"pitch/{name}" for name in DISTRIBUTION),
+    *(f"rhythm/{name}" for name in RHYTHM),
+    *(f"{name}/{kind}" for name in _FORMANTS for kind in ("mean", "std", "p20", "p50", "p80")),
+)
 
 
-class Pitch(NamedTuple):
-    """A pitch track."""
+def prosodic_statistics(
+    tracks: dict[str, jax.Array], power: jax.Array, voicing: jax.Array, valid: jax.Array, *, hop_s: float
+) -> jax.Array:
+    """The 84 numbers, in the order of PROSODIC.
 
-    f0_hz: jax.Array  # [..., frames]; where voicing is low, merely the best candidate
-    voicing: jax.Array  # [..., frames] in [0, 1]; above 0.5 a frame counts as voiced
-
-
-def pitch(
-    *,
-    y: jax.Array | np.ndarray | None = None,
-    sr: float = 22050,
-    S: jax.Array | np.ndarray | None = None,
-    n_fft: int = 2048,
-    hop_length: int = 512,
-    fmin: float = 65.0,
-    fmax: float = 600.0,
-    **stft_options: Any,
-) -> Pitch:
-    """Fundamental frequency and voicing by autocorrelation, frame by frame.
-
-    The autocorrelation is the cosine transform of the low-passed *magnitude* spectrum, the generalised autocorrelation
-    of Tolonen and Karjalainen, "A computationally efficient multipitch analysis model", IEEE TSAP 8(6), 2000: formants
-    weigh less than in that of the power spectrum, and octave errors are rarer. Its highest maximum, less an octave cost
-    (Boersma, "Accurate short-term analysis of the fundamental frequency", IFA 17, 1993), is refined by a parabola.
+    Loudness is described over the active frames: those above 15 % of the utterance's 95th percentile, in logarithms.
+    Fundamental frequency (semitones) and formants (Hz, and dB relative to the first harmonic) are described over voiced frames
+    from the first active frame to the last; over all of these where none is voiced. Rhythm counts syllable nuclei as peaks of
+    smoothed loudness (de Jong and Wempe 2009, "Praat script to detect syllable nuclei and measure speech rate automatically"),
+    with the pairwise variability of their intervals (Grabe and Low 2002). The level is that of the audio given: left as it was
+    recorded, by `audio.level_db=0`, it is among what tells most.
 
     Args:
-      y: float32 [..., samples].
-      sr: sampling rate, Hz.
-      S: magnitude [..., 1 + n_fft // 2, frames] under a Hann window of n_fft samples, used instead of `y`.
-      n_fft: length of a frame, samples; at least two periods of `fmin`, 50-100 ms are right for speech.
-      hop_length: samples between frames.
-      fmin: lowest fundamental frequency, Hz.
-      fmax: highest fundamental frequency, Hz.
-      **stft_options: `win_length`, `window`, `center` and `pad_mode` of `stft`.
+      tracks: of `voice_tracks`, [..., frames] each.
+      power: mean square of each frame's samples, [..., frames].
+      voicing: [..., frames] in [0, 1], above 0.5 where a frame counts as voiced.
+      valid: bool [..., frames], the frames of the utterance.
+      hop_s: between frames.
 
     Returns:
-      Pitch with f0_hz and voicing, float32 [..., frames]. A frame's result depends on its own samples alone, except
-      that voicing fades where it is 26 dB or more weaker than the clip's strongest frame.
-
-    Raises:
-      InputError: a frame is too short for `fmin`, the range is not ascending and below Nyquist, or there is no input.
+      float32 [..., 84].
     """
-    S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, **stft_options)
-    lag_s, cosines, weights = _lag_cosines(sr, n_fft, fmin, fmax)
-    low_pass = jnp.swapaxes(S, -1, -2)[..., : len(weights)]  # [..., frames, bins]
-    level = jnp.matmul(low_pass, weights, precision="highest")  # [..., frames], the autocorrelation at lag zero
-    safe_level = jnp.where(level > 1e-20, level, 1.0)
-    strength = jnp.matmul(low_pass, cosines, precision="highest") / safe_level[..., None]  # [..., frames, lags]
+    loudness = tracks["loudness"]
+    loud = masked_percentiles(loudness, valid, (95.0,))
+    active = valid & (loudness > _ACTIVE * loud)
+    active = jnp.where(active.any(-1, keepdims=True), active, valid)
+    extent = valid & _from_first_to_last(active)
+    voiced = extent & (voicing > 0.5)
+    voiced_or_all = jnp.where(voiced.any(-1, keepdims=True), voiced, extent)
 
-    before, here, after = strength[..., :-2], strength[..., 1:-1], strength[..., 2:]
-    is_maximum = (here >= before) & (here > after)
-    score = jnp.where(is_maximum, here - _OCTAVE_COST * np.log2(lag_s[1:-1] * fmax).astype(np.float32), -jnp.inf)
-    lag = np.arange(score.shape[-1], dtype=np.float32)  # XLA's argmax, and its minimum of integers, are slow on CPUs
-    best = jnp.where(score == score.max(-1, keepdims=True), lag, lag[-1]).min(-1, keepdims=True).astype(jnp.int32)
-    before, here, after, found = (jnp.take_along_axis(a, best, -1)[..., 0] for a in (before, here, after, is_maximum))
-    curvature = jnp.where(found, before - 2 * here + after, -1.0)
-    shift = jnp.where(found, 0.5 * (before - after) / curvature, 0.0)  # in lag steps, within half of one
-    period_s = jnp.asarray(lag_s[1:-1], jnp.float32)[best[..., 0]] + shift * _LAG_STEP_S
-    height = jnp.where(found, here - 0.25 * (before - after) * shift, 0.0)
+    log_loudness = jnp.log(loudness + _LOUDNESS_FLOOR)
+    rows = jnp.stack([log_loudness, tracks["log_f0"], loudness, *(tracks[name] for name in _FORMANTS)], -2)
+    mask = jnp.stack([active, voiced_or_all, extent, *[voiced_or_all] * len(_FORMANTS)], -2)
+    level_db = 10 * jnp.log10(jnp.maximum(masked_mean(power, valid), 1e-10))
+    described = distribution(rows, mask)  # [..., rows, 11]
+    formant = described[..., 3:, np.asarray(_OF_FORMANTS)]
+    values = [
+        described[..., 0, :],
+        jnp.stack([level_db, described[..., 2, 0], described[..., 2, _P95]], -1),
+        described[..., 1, :],
+        _rhythm(log_loudness, active, voiced, extent, hop_s),
+        formant.reshape(*formant.shape[:-2], -1),
+    ]
+    return jnp.concatenate(values, -1)
 
-    loudest = level.max(-1, keepdims=True)
-    loud = jnp.clip(level / jnp.where(loudest > 1e-20, _SILENCE * loudest, 1.0), 0.0, 1.0)
-    return Pitch(1.0 / period_s, jnp.clip(height / _FULL_VOICING, 0.0, 1.0) * loud)
+
+def distribution(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """The numbers of DISTRIBUTION [..., 11] of x [..., frames] over mask [..., frames]; the last two are those of Fisher."""
+    mean, std = masked_mean(x, mask), masked_std(x, mask)
+    percentiles = masked_percentiles(x, mask, (5.0, 20.0, 50.0, 80.0, 95.0))
+    p05, p20, _, p80, p95 = jnp.moveaxis(percentiles, -1, 0)
+    varies = std > 1e-6
+    z = jnp.where(mask & varies[..., None], (x - mean[..., None]) / jnp.where(varies, std, 1.0)[..., None], 0.0)
+    skewness = masked_mean(z**3, mask)
+    kurtosis = jnp.where(varies, masked_mean(z**4, mask) - 3, 0.0)
+    shape = jnp.stack([p80 - p20, p95 - p05, skewness, kurtosis], -1)
+    return jnp.concatenate([jnp.stack([mean, std], -1), percentiles, shape], -1)
 
 
-@lru_cache(maxsize=32)
-def _lag_cosines(sr: float, n_fft: int, fmin: float, fmax: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if not 0 < fmin < fmax <= sr / 2:
-        raise InputError(f"pitch range {fmin:g}-{fmax:g} Hz: expected to ascend and end below Nyquist, {sr / 2:g} Hz")
-    if n_fft * fmin < 2 * sr:
-        raise InputError(
-            f"n_fft={n_fft} at {sr:g} Hz is less than two periods of {fmin:g} Hz, the lowest pitch: "
-            f"expected at least {int(np.ceil(2 * sr / fmin))}, raise n_fft or fmin"
-        )
-    # One lag more at either end, so that a maximum at the end of the range has two neighbours.
-    lag_s = np.arange(np.floor(1 / fmax / _LAG_STEP_S) - 1, np.ceil(1 / fmin / _LAG_STEP_S) + 2) * _LAG_STEP_S
-    low_hz, high_hz = _PASS_BAND_HZ
-    freq = np.fft.rfftfreq(n_fft, 1.0 / sr)
-    freq = freq[freq < high_hz]
-    weights = np.where(freq >= low_hz, 0.5 + 0.5 * np.cos(np.pi * freq / high_hz), 0.0)
-    cosines = weights[:, None] * np.cos(2 * np.pi * freq[:, None] * lag_s)  # [bins, lags]
-    return lag_s, cosines.astype(np.float32), weights.astype(np.float32)
+def _from_first_to_last(mask: jax.Array) -> jax.Array:
+    """Marks [..., frames] all frames between the first and the last of a mask, both included."""
+    frame = jnp.arange(mask.shape[-1], dtype=jnp.float32)
+    first = jnp.where(mask, frame, jnp.inf).min(-1, keepdims=True)
+    last = jnp.where(mask, frame, -jnp.inf).max(-1, keepdims=True)
+    return (frame >= first) & (frame <= last)
+
+
+def _rhythm(log_loudness: jax.Array, active: jax.Array, voiced: jax.Array, extent: jax.Array, hop_s: float) -> jax.Array:
+    """The numbers of RHYTHM [..., 14]; durations in seconds."""
+    nucleus = nuclei(log_loudness, extent, hop_s)
+    interval, second, variability = _intervals(nucleus, hop_s)
+    inner = extent & ~voiced & _from_first_to_last(voiced)  # gaps between voiced parts
+    lengths, ends = runs(jnp.stack([voiced, inner], -2), hop_s)  # [..., 2, frames]
+    longest = jnp.where(ends, lengths, 0.0).max(-1)
+    mean, std = masked_mean(lengths, ends), masked_std(lengths, ends)
+    number = ends[..., 0, :].astype(jnp.float32).sum(-1)
+    count, frames = (marks.astype(jnp.float32).sum(-1) for marks in (nucleus, extent))
+    duration = jnp.maximum(frames, 1) * hop_s
+    parts = masked_mean(jnp.stack([voiced, active], -2).astype(jnp.float32), extent[..., None, :])
+    return jnp.stack(
+        [
+            jnp.log(duration), count / duration, count,
+            jnp.where(second.any(-1), masked_mean(variability, second), 0.5),
+            masked_std(interval, nucleus & (interval > 0)), jnp.where(nucleus, interval, 0.0).max(-1),
+            parts[..., 0], mean[..., 0], std[..., 0], longest[..., 0], number / duration,
+            mean[..., 1], longest[..., 1], 1 - parts[..., 1],
+        ],
+        -1,
+    )  # fmt: skip
+
+
+def nuclei(log_loudness: jax.Array, extent: jax.Array, hop_s: float) -> jax.Array:
+    """Marks syllable nuclei: peaks of loudness, smoothed over 70 ms, 0.3 or more above the dips that part them from higher ones.
+
+    Of peaks less than 80 ms apart only the highest counts. The prominence is that of `scipy.signal.peak_prominences`.
+
+    Args:
+      log_loudness: [..., frames], natural logarithm.
+      extent: bool [..., frames], one run of frames to look at.
+      hop_s: between frames.
+
+    Returns:
+      bool [..., frames].
+    """
+    x = jnp.where(extent, _smoothed(jax.lax.stop_gradient(log_loudness), extent, hop_s), -jnp.inf)
+    frame = jnp.arange(x.shape[-1], dtype=jnp.float32)  # XLA takes maxima of integers slowly on CPUs
+    reach = max(1, round(_NUCLEUS_DISTANCE_S / hop_s))
+    before, after = frame[None] < frame[:, None], frame[None] > frame[:, None]  # [frames i, frames j]
+    near = jnp.abs(frame[None] - frame[:, None]) < reach
+    here, there = x[..., :, None], x[..., None, :]
+    beaten = near & ((there > here) | ((there == here) & before))  # of equals the first one counts
+    inner = extent & jnp.roll(extent, 1, -1) & jnp.roll(extent, -1, -1)
+    peak = inner & ~beaten.any(-1)
+    higher = there > here
+    left = jnp.where(higher & before, frame, -1).max(-1)[..., None]  # the nearest higher frame on either side
+    right = jnp.where(higher & after, frame, frame.shape[0]).min(-1)[..., None]
+    inside = extent[..., None, :]
+    left_dip = jnp.where(inside & before & (frame > left), there, jnp.inf).min(-1)
+    right_dip = jnp.where(inside & after & (frame < right), there, jnp.inf).min(-1)
+    return peak & (x - jnp.maximum(left_dip, right_dip) >= _NUCLEUS_PROMINENCE)
+
+
+def _smoothed(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
+    """The mean over a window of 70 ms, of the frames of the mask."""
+    half = max(1, round(_SMOOTHING_S / hop_s / 2 - 0.25))
+    pads = [(0, 0)] * (x.ndim - 1) + [(half, half)]
+
+    def windowed(v: jax.Array) -> jax.Array:
+        v = jnp.pad(v, pads)
+        return jnp.stack([v[..., i : i + x.shape[-1]] for i in range(2 * half + 1)]).sum(0)
+
+    return windowed(jnp.where(mask, x, 0.0)) / jnp.maximum(windowed(mask.astype(x.dtype)), 1.0)
+
+
+def _intervals(nucleus: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of each nucleus: seconds since the one before, zero at the first; whether two are before; variability of the intervals."""
+    frame = jnp.arange(nucleus.shape[-1], dtype=jnp.float32)
+    up_to = latest(nucleus)
+    previous = jnp.concatenate([jnp.full_like(up_to[..., :1], -1), up_to[..., :-1]], -1)  # index of the nucleus before
+    interval = jnp.where(nucleus & (previous >= 0), (frame - previous) * hop_s, 0.0)
+    before = jnp.take_along_axis(interval, jnp.maximum(previous, 0).astype(jnp.int32), -1)  # the interval that ended there
+    second = nucleus & (previous >= 0) & (before > 0)
+    sum_ = jnp.where(second, interval + before, 1.0)
+    return interval, second, 2 * jnp.abs(interval - before) / sum_

@@ -11,16 +11,9 @@ import jax.numpy as jnp
 
 from jdann.errors import InputError
 from jdann.features.egemaps import EGEMAPS, VOICE, VOICED, functionals, voice_tracks
-from jdann.features.prosodic_statistics import PROSODIC, prosodic_statistics
-from jdann.features.prosody import Pitch, pitch
-from jdann.features.spectral import (
-    melspectrogram,
-    mfcc,
-    power_to_db,
-    safe_sqrt,
-    spectral_contrast,
-    spectrogram,
-)
+from jdann.features.pitch import Pitch, pitch
+from jdann.features.prosody import PROSODIC, prosodic_statistics
+from jdann.features.spectral import melspectrogram, mfcc, power_to_db, safe_sqrt, spectral_contrast, spectrogram
 from jdann.features.statistics import bin_statistics, masked_mean
 from jdann.features.temporal import zero_crossing_rate
 

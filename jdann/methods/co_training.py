@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jdann.features.prosodic_statistics import PROSODIC
+from jdann.features.prosody import PROSODIC
 from jdann.methods import discriminant
 from jdann.methods.contract import Context, Method, Source, Target, term
 from jdann.methods.self_training import balanced, cross_entropy, most_confident, prior_of

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jdann import calibration, model, workdir
 from jdann.errors import InputError
+from jdann.experiments import workdir
+from jdann.inference import model
+from jdann.selection import calibration
 
 log = logging.getLogger("jdann")
 BINS = 10  # of a reliability diagram

@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jdann import workdir
 from jdann.errors import InputError
+from jdann.experiments import workdir
 from jdann.report import card, gather, page_reliability, page_tables, table
 from jdann.report.gather import Figure, Run
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jdann import evaluation
+from jdann.evaluation import metrics
 from jdann.report.gather import Predictions, Run
 from jdann.report.table import DIRECTION, ScoreTable, number
 
@@ -144,7 +144,7 @@ def genders(run: Run) -> list[PageTable]:
             for method in methods:
                 chosen = _gender_of(run, method) == name
                 predicted = method.probability[chosen].argmax(-1)
-                score = evaluation.score(method.emotion[chosen], predicted, [None] * int(chosen.sum()), method.probability.shape[1])
+                score = metrics.score(method.emotion[chosen], predicted, [None] * int(chosen.sum()), method.probability.shape[1])
                 values = (
                     ("–", "–") if score is None else tuple(number({"mean": v, "std": None}) for v in (score.accuracy, score.uar))
                 )

@@ -182,7 +182,7 @@ def number(summary: Mapping[str, Any], sign: bool = False) -> str:
     """Mean and spread, .322 ±.010; the mean alone where there was one seed.
 
     Args:
-      summary: "mean" and "std", None for one seed, as of `jdann.evaluation.summarise`.
+      summary: "mean" and "std", None for one seed, as of `jdann.evaluation.metrics.summarise`.
       sign: also of what is positive.
     """
     mean = f"{summary['mean']:{'+' if sign else ''}.3f}"

@@ -149,7 +149,7 @@ def dev(evidence: Evidence, classifier: DomainClassifier | None = None) -> jax.A
 def a_distance(evidence: Evidence, classifier: DomainClassifier | None = None) -> jax.Array:
     """Proxy A-distance of training source and target, 2 (1 - 2 err). Lower is better, 0 to 2.
 
-    err is the balanced error, at most 1/2, of the `domain_classifier` on rows left out. `jdann.evaluation.a_distance` is
+    err is the balanced error, at most 1/2, of the `domain_classifier` on rows left out. `jdann.evaluation.metrics.a_distance` is
     the same by scikit-learn with one split into halves. A representation that is the same for all looks perfect.
 
     Source: Ben-David et al. 2006, "Analysis of Representations for Domain Adaptation", NeurIPS, section 4.

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jdann import workdir
-from jdann.recogniser import Recogniser
+from jdann.experiments import workdir
+from jdann.figures.plots import emotion_colour
+from jdann.inference.recogniser import Recogniser
 from jdann.report import card
-from jdann.report.figures import emotion_colour
 from jdann.web.uploads import Limits
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from jdann import Recogniser, export
+from jdann import Recogniser
 from jdann.cli import main
+from jdann.inference import export
 from tests.behaviour.test_run import arguments, read
 from tests.conftest import EMOTIONS, write_manifest
 

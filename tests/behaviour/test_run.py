@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jdann import model
 from jdann.cli import main
+from jdann.inference import model
 from tests.conftest import EMOTIONS, write_manifest
 
 SMALL = ("epochs=3", "seeds=2", "batch_size=8", "encoder.channels=8", "encoder.strides=1", "encoder.kernel_size=3",
