@@ -31,34 +31,69 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "best": (
         1,
         "best",
-        ("seeds=1", f"source={CORPORA / 'ravdess.csv'}", f"target={CORPORA / 'casia.csv'}", "both_directions=true"),
+        (
+            "seeds=1",
+            f"source={CORPORA / 'ravdess.csv'}",
+            f"target={CORPORA / 'casia.csv'}",
+            "both_directions=true",
+        ),
     ),
     "poster": (
         2,
         "poster",
-        ("source=demo:en", "target=demo:zh", "encoder.name=conv1d", "epochs=2", "seeds=2", "folds=2", "tsne=false"),
+        (
+            "source=demo:en",
+            "target=demo:zh",
+            "encoder.name=conv1d",
+            "epochs=2",
+            "seeds=2",
+            "folds=2",
+            "tsne=false",
+        ),
     ),
-    "inductive": (2, "en2zh", ("source=demo:en", "target=demo:zh", "protocol=inductive", "folds=2", *FEW_STEPS)),
-    "methods": (2, "en2zh", ("source=demo:en", "target=demo:zh", f"methods={OTHER_METHODS}", *FEW_STEPS)),
+    "inductive": (
+        2,
+        "en2zh",
+        ("source=demo:en", "target=demo:zh", "protocol=inductive", "folds=2", *FEW_STEPS),
+    ),
+    "methods": (
+        2,
+        "en2zh",
+        ("source=demo:en", "target=demo:zh", f"methods={OTHER_METHODS}", *FEW_STEPS),
+    ),
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", type=Path, help="write the digests to this file")
     parser.add_argument("--compare", type=Path, help="compare with the digests in this file")
-    parser.add_argument("--only", nargs="*", default=list(CASES), choices=list(CASES), metavar="CASE")
-    parser.add_argument("--data-dir", type=Path, help="keep the demo corpora and features here; default: a temporary folder")
+    parser.add_argument(
+        "--only", nargs="*", default=list(CASES), choices=list(CASES), metavar="CASE"
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        help="keep the demo corpora and features here; default: a temporary folder",
+    )
     arguments = parser.parse_args()
     expected = json.loads(arguments.compare.read_text()) if arguments.compare else {}
-    digests = json.loads(arguments.write.read_text()) if arguments.write and arguments.write.exists() else {}
+    digests = (
+        json.loads(arguments.write.read_text())
+        if arguments.write and arguments.write.exists()
+        else {}
+    )
     differing = []
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.only:
             if name == "best" and not (CORPORA / "ravdess.csv").exists():
                 print(f"{name}: left out, {CORPORA / 'ravdess.csv'} is missing")
                 continue
-            digests[name] = digest_of_case(name, Path(folder), arguments.data_dir or Path(folder) / "data")
+            digests[name] = digest_of_case(
+                name, Path(folder), arguments.data_dir or Path(folder) / "data"
+            )
             same = digests[name] == expected.get(name)
             if arguments.compare and not same:
                 differing.append(name)
@@ -76,11 +111,30 @@ def digest_of_case(name: str, folder: Path, data_dir: Path) -> str:
     data_dir = data_dir / f"{sentences}-sentences"
     run = [sys.executable, str(ROOT / "run.py")]
     if "demo:en" in " ".join(overrides):
-        prepare = [*run, "prepare", "demo", "--sentences", str(sentences), "--data-dir", str(data_dir)]
+        prepare = [
+            *run,
+            "prepare",
+            "demo",
+            "--sentences",
+            str(sentences),
+            "--data-dir",
+            str(data_dir),
+        ]
         subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL)
     workdir = folder / name
-    command = [*run, "train", "--config", config, "--workdir", str(workdir), "--data-dir", str(data_dir)]
-    outcome = subprocess.run([*command, *(f"--config.{o}" for o in overrides)], capture_output=True, text=True)
+    command = [
+        *run,
+        "train",
+        "--config",
+        config,
+        "--workdir",
+        str(workdir),
+        "--data-dir",
+        str(data_dir),
+    ]
+    outcome = subprocess.run(
+        [*command, *(f"--config.{o}" for o in overrides)], capture_output=True, text=True
+    )
     if outcome.returncode:
         sys.exit(f"{name}: {outcome.stderr[-2000:]}")
     return hashlib.sha256((workdir / "predictions.csv").read_bytes()).hexdigest()[:16]

@@ -48,7 +48,9 @@ def clips() -> np.ndarray:
     """[BATCH, samples] float32: harmonic sounds with moving pitch, and noise."""
     random = np.random.default_rng(0)
     t = np.arange(int(SECONDS * RATE_HZ)) / RATE_HZ
-    pitch_hz = random.uniform(90, 280, (BATCH, 1)) * (1 + 0.2 * np.sin(2 * np.pi * random.uniform(0.5, 3, (BATCH, 1)) * t))
+    pitch_hz = random.uniform(90, 280, (BATCH, 1)) * (
+        1 + 0.2 * np.sin(2 * np.pi * random.uniform(0.5, 3, (BATCH, 1)) * t)
+    )
     phase = 2 * np.pi * np.cumsum(pitch_hz, 1) / RATE_HZ
     voice = sum(np.sin(k * phase) / k for k in range(1, 20))
     return (0.1 * voice + 0.01 * random.normal(size=voice.shape)).astype(np.float32)
@@ -57,9 +59,18 @@ def clips() -> np.ndarray:
 def four_of(y: jax.Array) -> jax.Array:
     """The four features [bins, frames] of one utterance by jdann."""
     power, _ = spectrogram(y, power=2, **SIZES)
-    mel = features.power_to_db(features.melspectrogram(S=power, sr=RATE_HZ, n_fft=CONFIG.n_fft, n_mels=CONFIG.n_mels))
+    mel = features.power_to_db(
+        features.melspectrogram(S=power, sr=RATE_HZ, n_fft=CONFIG.n_fft, n_mels=CONFIG.n_mels)
+    )
     contrast = features.spectral_contrast(S=jnp.sqrt(power), sr=RATE_HZ, n_fft=CONFIG.n_fft)
-    return jnp.concatenate([mel, features.mfcc(S=mel, n_mfcc=CONFIG.n_mfcc), features.zero_crossing_rate(y, **FRAMING), contrast])
+    return jnp.concatenate(
+        [
+            mel,
+            features.mfcc(S=mel, n_mfcc=CONFIG.n_mfcc),
+            features.zero_crossing_rate(y, **FRAMING),
+            contrast,
+        ]
+    )
 
 
 @jax.jit
@@ -69,26 +80,40 @@ def by_jdann(y: jax.Array) -> jax.Array:
 
 def by_librosa(y: np.ndarray) -> np.ndarray:
     """One utterance, each feature from the samples."""
-    mel = librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=RATE_HZ, n_mels=CONFIG.n_mels, **SIZES))
-    coefficients = librosa.feature.mfcc(y=y, sr=RATE_HZ, n_mfcc=CONFIG.n_mfcc, n_mels=CONFIG.n_mels, **SIZES)
+    mel = librosa.power_to_db(
+        librosa.feature.melspectrogram(y=y, sr=RATE_HZ, n_mels=CONFIG.n_mels, **SIZES)
+    )
+    coefficients = librosa.feature.mfcc(
+        y=y, sr=RATE_HZ, n_mfcc=CONFIG.n_mfcc, n_mels=CONFIG.n_mels, **SIZES
+    )
     crossings = librosa.feature.zero_crossing_rate(y, **FRAMING)
-    return np.concatenate([mel, coefficients, crossings, librosa.feature.spectral_contrast(y=y, sr=RATE_HZ, **SIZES)])
+    return np.concatenate(
+        [mel, coefficients, crossings, librosa.feature.spectral_contrast(y=y, sr=RATE_HZ, **SIZES)]
+    )
 
 
 def by_librosa_shared(y: np.ndarray) -> np.ndarray:
     """One utterance, its STFT computed once."""
     magnitude = np.abs(librosa.stft(y, **SIZES))
-    mel = librosa.power_to_db(librosa.feature.melspectrogram(S=magnitude**2, sr=RATE_HZ, n_mels=CONFIG.n_mels))
+    mel = librosa.power_to_db(
+        librosa.feature.melspectrogram(S=magnitude**2, sr=RATE_HZ, n_mels=CONFIG.n_mels)
+    )
     crossings = librosa.feature.zero_crossing_rate(y, **FRAMING)
     contrast = librosa.feature.spectral_contrast(S=magnitude, sr=RATE_HZ)
-    return np.concatenate([mel, librosa.feature.mfcc(S=mel, n_mfcc=CONFIG.n_mfcc), crossings, contrast])
+    return np.concatenate(
+        [mel, librosa.feature.mfcc(S=mel, n_mfcc=CONFIG.n_mfcc), crossings, contrast]
+    )
 
 
 def make_torch() -> Callable[[np.ndarray], torch.Tensor]:
     n_fft, hop = CONFIG.n_fft, CONFIG.hop_length
     window = torch.hann_window(n_fft)
     filters = torch.from_numpy(librosa.filters.mel(sr=RATE_HZ, n_fft=n_fft, n_mels=CONFIG.n_mels))
-    cosines = torch.from_numpy(scipy.fft.dct(np.eye(CONFIG.n_mels), norm="ortho", axis=0)[: CONFIG.n_mfcc].astype(np.float32))
+    cosines = torch.from_numpy(
+        scipy.fft.dct(np.eye(CONFIG.n_mels), norm="ortho", axis=0)[: CONFIG.n_mfcc].astype(
+            np.float32
+        )
+    )
     freq = np.fft.rfftfreq(n_fft, 1 / RATE_HZ)
     edges = np.concatenate([[0.0], FMIN_HZ * 2.0 ** np.arange(7)])
     bands = []
@@ -104,15 +129,24 @@ def make_torch() -> Callable[[np.ndarray], torch.Tensor]:
     @torch.inference_mode()
     def four(y: np.ndarray) -> torch.Tensor:
         x = torch.from_numpy(y)
-        spectrum = torch.stft(x, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True)
+        spectrum = torch.stft(
+            x, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True
+        )
         magnitude = spectrum.abs()  # [batch, bins, frames]
         mel = decibels(filters @ magnitude.square())
         peak = [magnitude[:, low:high].topk(n, 1).values.mean(1) for low, high, n in bands]
-        valley = [magnitude[:, low:high].topk(n, 1, largest=False).values.mean(1) for low, high, n in bands]
+        valley = [
+            magnitude[:, low:high].topk(n, 1, largest=False).values.mean(1)
+            for low, high, n in bands
+        ]
         contrast = decibels(torch.stack(peak, 1)) - decibels(torch.stack(valley, 1))
-        padded = torch.nn.functional.pad(x[:, None], (n_fft // 2, n_fft // 2), mode="replicate")[:, 0]
+        padded = torch.nn.functional.pad(x[:, None], (n_fft // 2, n_fft // 2), mode="replicate")[
+            :, 0
+        ]
         sign = padded < -1e-10
-        crossings = (sign[:, 1:] != sign[:, :-1]).unfold(1, n_fft - 1, hop).float().mean(2, keepdim=True).mT * ((n_fft - 1) / n_fft)
+        crossings = (sign[:, 1:] != sign[:, :-1]).unfold(1, n_fft - 1, hop).float().mean(
+            2, keepdim=True
+        ).mT * ((n_fft - 1) / n_fft)
         return torch.cat([mel, cosines @ mel, crossings, contrast], 1)
 
     return four
@@ -133,11 +167,17 @@ def check(name: str, found: np.ndarray, expected: np.ndarray, contrast_db: float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=15)
     given = parser.parse_args()
     y = clips()
-    on_device, halves, pool = jnp.asarray(y), [jnp.asarray(part) for part in np.split(y, 2)], ThreadPoolExecutor(2)
+    on_device, halves, pool = (
+        jnp.asarray(y),
+        [jnp.asarray(part) for part in np.split(y, 2)],
+        ThreadPoolExecutor(2),
+    )
     length = jnp.full(BATCH, y.shape[1], jnp.int32)
     by_torch, recipe = make_torch(), jax.jit(make_recipe(CONFIG, RATE_HZ).extract)
 
@@ -177,13 +217,17 @@ def main() -> None:
     def ratio(times: dict[str, list[float]], name: str) -> float:
         return statistics.median(b / a for a, b in zip(times[OURS], times[name], strict=True))
 
-    versions = ", ".join(f"{package} {version(package)}" for package in ("jax", "librosa", "torch", "numpy"))
+    versions = ", ".join(
+        f"{package} {version(package)}" for package in ("jax", "librosa", "torch", "numpy")
+    )
     print(
         f"\n{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} CPUs, {jax.devices()[0].device_kind}, Python "
         f"{platform.python_version()}, {versions}; {given.rounds} rounds of {BATCH} utterances of {SECONDS:g} s; load average "
         f"{load:.1f} to {os.getloadavg()[0]:.1f}.\n"
     )
-    print("| ms an utterance | wall, median | fastest | slowest | CPU, median | wall beside the first row | CPU beside it |")
+    print(
+        "| ms an utterance | wall, median | fastest | slowest | CPU, median | wall beside the first row | CPU beside it |"
+    )
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name in ways:
         times = wall[name]

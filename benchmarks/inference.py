@@ -45,7 +45,9 @@ def run(arguments: list[str], cache: Path) -> tuple[float, float]:
     """Wall time in s and largest resident memory in MiB of one command."""
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     begun = time.perf_counter()
-    process = subprocess.Popen(COMMAND + arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        COMMAND + arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begun
     if status:
@@ -60,9 +62,13 @@ def main() -> None:
     given = parser.parse_args()
     recogniser = Recogniser.load(given.model)
     card = recogniser.card
-    print(f"Python {platform.python_version()}, jax {version('jax')}, {platform.machine()}, {os.cpu_count()} CPUs")
+    print(
+        f"Python {platform.python_version()}, jax {version('jax')}, {platform.machine()}, {os.cpu_count()} CPUs"
+    )
     print(f"load before: {os.getloadavg()[0]:.1f}")
-    print(f"{card['method']}, {card['encoder']}, recipe {card['config']['features']['recipe']}, {len(card['members'])} members")
+    print(
+        f"{card['method']}, {card['encoder']}, recipe {card['config']['features']['recipe']}, {len(card['members'])} members"
+    )
 
     clip = voiced(3.0)
     recogniser(clip, RATE_HZ)
@@ -71,16 +77,24 @@ def main() -> None:
         begun = time.perf_counter()
         recogniser(clip, RATE_HZ)
         times.append(1e3 * (time.perf_counter() - begun))
-    found = {"warm, a 3 s clip in Python, ms, median": statistics.median(times), "the same, fastest": min(times)}
+    found = {
+        "warm, a 3 s clip in Python, ms, median": statistics.median(times),
+        "the same, fastest": min(times),
+    }
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
         short, long = Path(folder) / "clip.wav", Path(folder) / "hours.wav"
         soundfile.write(short, clip, RATE_HZ)
-        found["jdann predict of one clip, s, empty compile cache"] = run([str(given.model), str(short)], cache)[0]
+        found["jdann predict of one clip, s, empty compile cache"] = run(
+            [str(given.model), str(short)], cache
+        )[0]
         again = [run([str(given.model), str(short)], cache)[0] for _ in range(3)]
         found["the same, warm compile cache, median of 3"] = statistics.median(again)
         write_hours(long, given.hours)
-        seconds, mib = run([str(given.model), str(long), "--timeline", "--csv", str(Path(folder) / "out.csv")], cache)
+        seconds, mib = run(
+            [str(given.model), str(long), "--timeline", "--csv", str(Path(folder) / "out.csv")],
+            cache,
+        )
         found[f"timeline of {given.hours:g} h, windows of 3 s each second, s"] = seconds
         found["the same, largest resident memory, MiB"] = mib
     for name, value in found.items():

@@ -70,9 +70,13 @@ class Part(NamedTuple):
         vectors = self.values[:, None]  # an utterance is one frame
         of_voices = None
         if by in ("speaker", "voice"):
-            of_voices = normalise.Voices(similar_voices.place(vectors, BINS), np.full(len(group), by == "speaker"), relevance)
+            of_voices = normalise.Voices(
+                similar_voices.place(vectors, BINS), np.full(len(group), by == "speaker"), relevance
+            )
         fitted = normalise.fit_speakers(lambda: vectors, group, of_voices)
-        return jnp.asarray(np.concatenate(list(normalise.apply(fitted, vectors, group))), jnp.float32)
+        return jnp.asarray(
+            np.concatenate(list(normalise.apply(fitted, vectors, group))), jnp.float32
+        )
 
 
 def tasks(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[str, ...]]]:
@@ -83,13 +87,30 @@ def tasks(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[st
         yield name, source, target, five
         yield f"{name}, six emotions", source, target, six
         for shares in ((4, 2, 1, 1, 1), (1, 1, 4, 1, 2), (8, 1, 1, 4, 1)):
-            yield f"{name}, target {':'.join(map(str, shares))}", source, uneven(target, shares), five
-        yield f"{name}, no surprise in the target", source, target.where(lambda u: u.emotion != "surprise"), five
+            yield (
+                f"{name}, target {':'.join(map(str, shares))}",
+                source,
+                uneven(target, shares),
+                five,
+            )
+        yield (
+            f"{name}, no surprise in the target",
+            source,
+            target.where(lambda u: u.emotion != "surprise"),
+            five,
+        )
         speakers = sorted({u.speaker or "" for u in target.of})
         few = speakers[:: max(4, len(speakers) // 6)] if len(speakers) > 4 else speakers[::2]
-        yield f"{name}, {len(few)} target speakers", source, target.where(lambda u, few=few: u.speaker in few), five
+        yield (
+            f"{name}, {len(few)} target speakers",
+            source,
+            target.where(lambda u, few=few: u.speaker in few),
+            five,
+        )
     for part in (first, second):
-        women, men = (part.where(lambda u, gender=gender: u.gender == gender) for gender in ("female", "male"))
+        women, men = (
+            part.where(lambda u, gender=gender: u.gender == gender) for gender in ("female", "male")
+        )
         yield f"{part.of[0].corpus}, women to men", women, men, five
         yield f"{part.of[0].corpus}, men to women", men, women, five
 
@@ -101,7 +122,12 @@ def few(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[str,
         yield name, source, target, FIVE
         for count in counts:
             for draw in range(3):
-                yield f"{name}, {count} of each target speaker, draw {draw + 1}", source, drawn(target, count, draw), FIVE
+                yield (
+                    f"{name}, {count} of each target speaker, draw {draw + 1}",
+                    source,
+                    drawn(target, count, draw),
+                    FIVE,
+                )
         for count in counts[:2]:
             yield f"{name}, {count} of each source speaker", drawn(source, count, 0), target, FIVE
 
@@ -122,14 +148,22 @@ def uneven(part: Part, shares: tuple[int, ...]) -> Part:
     by_class = [[i for i, u in enumerate(part.of) if u.emotion == emotion] for emotion in FIVE]
     unit = min(len(rows) / share for rows, share in zip(by_class, shares, strict=True))
     kept = {
-        rows[i] for rows, share in zip(by_class, shares, strict=True) for i in random.permutation(len(rows))[: int(unit * share)]
+        rows[i]
+        for rows, share in zip(by_class, shares, strict=True)
+        for i in random.permutation(len(rows))[: int(unit * share)]
     }
     ordered = sorted(kept)
     return Part(part.values[ordered], tuple(part.of[i] for i in ordered))
 
 
 def uar(
-    source: Part, target: Part, emotions: tuple[str, ...], *, changes: dict[str, object], by: tuple[str, str], relevance: float
+    source: Part,
+    target: Part,
+    emotions: tuple[str, ...],
+    *,
+    changes: dict[str, object],
+    by: tuple[str, str],
+    relevance: float,
 ) -> float:
     """Unweighted average recall of the labels, the mean over two draws of the folds."""
     config = ConfigDict(load_config("best").to_dict())
@@ -137,17 +171,27 @@ def uar(
     config.co_training.update(changes)
     label = make_method("co_training", config).label
     assert label is not None
-    known, truth = (np.array([emotions.index(u.emotion or "") for u in part.of], np.int32) for part in (source, target))
+    known, truth = (
+        np.array([emotions.index(u.emotion or "") for u in part.of], np.int32)
+        for part in (source, target)
+    )
     made = jax.jit(lambda keys, *domains: jax.lax.map(lambda key: label(key, *domains), keys))
     keys = jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32))
     labels = np.asarray(
-        made(keys, source.z_scores(by[0], relevance), jnp.asarray(known), target.z_scores(by[1], relevance))
+        made(
+            keys,
+            source.z_scores(by[0], relevance),
+            jnp.asarray(known),
+            target.z_scores(by[1], relevance),
+        )
     ).argmax(-1)
     return float(np.mean([(labels[:, truth == k] == k).mean() for k in np.unique(truth)]))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("--data-dir", type=Path, default=None, help="where features are cached")
@@ -156,12 +200,17 @@ def main() -> None:
     parser.add_argument("--relevance", type=float, default=load_config("best").features.relevance)
     given = parser.parse_args()
     usual = partial(uar, changes={}, by=("speaker", "speaker"), relevance=given.relevance)
-    columns: dict[str, Callable[..., float]] = {name: partial(usual, changes=changes) for name, changes in VARIANTS.items()}
+    columns: dict[str, Callable[..., float]] = {
+        name: partial(usual, changes=changes) for name, changes in VARIANTS.items()
+    }
     if given.unknown:
         columns = {name: partial(usual, by=by) for name, by in UNKNOWN.items()}
     if given.few:
         columns = {"voice": partial(usual, by=("voice", "voice"))}
-        columns |= {f"relevance {relevance:g}": partial(usual, relevance=relevance) for relevance in RELEVANCES}
+        columns |= {
+            f"relevance {relevance:g}": partial(usual, relevance=relevance)
+            for relevance in RELEVANCES
+        }
     config, parts = load_config("best"), []
     data_dir = given.data_dir or default_data_dir()
     for path in (given.first, given.second):
@@ -172,10 +221,15 @@ def main() -> None:
     print(f"|---|---|{'---:|' * len(columns)}", flush=True)
     everything = []
     for name, *domains, emotions in (few if given.few else tasks)(*parts):
-        source, target = (part.where(lambda u, among=emotions: u.emotion in among) for part in domains)
+        source, target = (
+            part.where(lambda u, among=emotions: u.emotion in among) for part in domains
+        )
         row = [of(source, target, emotions) for of in columns.values()]
         everything.append(row)
-        print(f"| {name} | {len(source.of)}, {len(target.of)} | {' | '.join(f'{x:.3f}' for x in row)} |", flush=True)
+        print(
+            f"| {name} | {len(source.of)}, {len(target.of)} | {' | '.join(f'{x:.3f}' for x in row)} |",
+            flush=True,
+        )
     print(f"| mean | | {' | '.join(f'{x:.3f}' for x in np.mean(everything, 0))} |")
     loss = np.array(everything) - np.array(everything)[:, [-1]]
     print(f"| worst gain over the last column | | {' | '.join(f'{x:+.3f}' for x in loss.min(0))} |")

@@ -48,10 +48,14 @@ def write_corpus(folder: Path, count: int) -> tuple[Path, float]:
         rows.writerow(("file", "emotion", "speaker", "language"))
         for i in range(count):
             t = np.arange(int(RATE_HZ * random.uniform(2, 4))) / RATE_HZ
-            pitch_hz = random.uniform(90, 280) * (1 + 0.2 * np.sin(2 * np.pi * random.uniform(0.5, 3) * t))
+            pitch_hz = random.uniform(90, 280) * (
+                1 + 0.2 * np.sin(2 * np.pi * random.uniform(0.5, 3) * t)
+            )
             phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
             voice = sum(np.sin(k * phase) / k for k in range(1, 12)) * (t > 0.2) * (t < t[-1] - 0.2)
-            soundfile.write(folder / f"{i}.wav", 0.1 * voice + 2e-4 * random.normal(size=len(t)), RATE_HZ)
+            soundfile.write(
+                folder / f"{i}.wav", 0.1 * voice + 2e-4 * random.normal(size=len(t)), RATE_HZ
+            )
             rows.writerow((f"{i}.wav", ("happy", "sad")[i % 2], f"s{i % 10}", "en"))
             seconds += len(t) / RATE_HZ
     return folder / "list.csv", seconds
@@ -62,17 +66,25 @@ def prepared_by_librosa(path: Path) -> np.ndarray:
     y, _ = librosa.load(path, sr=CONFIG.audio.sample_rate_hz)
     y, _ = librosa.effects.trim(y, top_db=CONFIG.audio.trim_db)
     y = y[: int(CONFIG.audio.max_duration_s * CONFIG.audio.sample_rate_hz)]
-    return y * np.float32(10 ** (CONFIG.audio.level_db / 20) / np.sqrt(np.mean(y.astype(np.float64) ** 2)))
+    return y * np.float32(
+        10 ** (CONFIG.audio.level_db / 20) / np.sqrt(np.mean(y.astype(np.float64) ** 2))
+    )
 
 
 def by_librosa(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The four features [bins, frames] and the pitch [frames] of one file."""
     y, sr = prepared_by_librosa(path), CONFIG.audio.sample_rate_hz
-    mel = librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=sr, n_mels=CONFIG.features.n_mels, **SIZES))
-    mfcc = librosa.feature.mfcc(y=y, sr=sr, n_mfcc=CONFIG.features.n_mfcc, n_mels=CONFIG.features.n_mels, **SIZES)
+    mel = librosa.power_to_db(
+        librosa.feature.melspectrogram(y=y, sr=sr, n_mels=CONFIG.features.n_mels, **SIZES)
+    )
+    mfcc = librosa.feature.mfcc(
+        y=y, sr=sr, n_mfcc=CONFIG.features.n_mfcc, n_mels=CONFIG.features.n_mels, **SIZES
+    )
     crossings = librosa.feature.zero_crossing_rate(y, **FRAMING)
     contrast = librosa.feature.spectral_contrast(y=y, sr=sr, **SIZES)
-    return np.concatenate([mel, mfcc, crossings, contrast]), librosa.yin(y, fmin=65, fmax=600, sr=sr, **FRAMING)
+    return np.concatenate([mel, mfcc, crossings, contrast]), librosa.yin(
+        y, fmin=65, fmax=600, sr=sr, **FRAMING
+    )
 
 
 def work(path: Path) -> int:
@@ -88,18 +100,25 @@ def check(found: store.FeatureSet) -> None:
         assert ours.shape == expected.shape, (ours.shape, expected.shape)
         worst = max(worst, float(np.abs(ours - expected).max()))
     assert worst < 2e-2, worst
-    print(f"features beside librosa's, largest difference: {worst:.1g}", file=sys.stderr, flush=True)
+    print(
+        f"features beside librosa's, largest difference: {worst:.1g}", file=sys.stderr, flush=True
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--files", type=int, default=768)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # of librosa's two processes
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(2, get_context("spawn")) as pool:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        ProcessPoolExecutor(2, get_context("spawn")) as pool,
+    ):
         folder = Path(name)
         manifest, seconds = write_corpus(folder / "corpus", given.files)
         corpus = corpora.load(str(manifest), tuple(CONFIG.emotions), folder)
@@ -125,19 +144,28 @@ def main() -> None:
         for _ in range(given.rounds):
             ours.append(by_jdann())
             theirs.append(in_pool())
-    packages = ", ".join(f"{package} {version(package)}" for package in ("jax", "librosa", "soxr", "soundfile", "numpy"))
+    packages = ", ".join(
+        f"{package} {version(package)}"
+        for package in ("jax", "librosa", "soxr", "soundfile", "numpy")
+    )
     print(
         f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {packages}; "
         f"{given.files} files, {seconds:.0f} s of audio, {given.rounds} rounds in turn; load average {load:.1f} to "
         f"{os.getloadavg()[0]:.1f}.\n"
     )
     print("| | s, median (fastest, slowest) | files/s | times real time |\n|---|---:|---:|---:|")
-    for label, times in (("jdann", ours), ("jdann, first run, with compilation", [first]), ("librosa, two processes", theirs)):
+    for label, times in (
+        ("jdann", ours),
+        ("jdann, first run, with compilation", [first]),
+        ("librosa, two processes", theirs),
+    ):
         middle = statistics.median(times)
         spread = f"{middle:.1f} ({min(times):.1f}, {max(times):.1f})"
         print(f"| {label} | {spread} | {given.files / middle:.0f} | {seconds / middle:.0f}x |")
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    print(f"| ratio | {statistics.median(ratios):.1f}x ({min(ratios):.1f}, {max(ratios):.1f}) | | |")
+    print(
+        f"| ratio | {statistics.median(ratios):.1f}x ({min(ratios):.1f}, {max(ratios):.1f}) | | |"
+    )
 
 
 if __name__ == "__main__":

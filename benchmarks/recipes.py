@@ -30,7 +30,10 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "without speaker ids": ("features.normalise=voice",),
     "without speaker ids, as one corpus": ("features.normalise=corpus",),
     "imbalanced target 4:2:1:1:1": ("imbalanced",),
-    "imbalanced, its true prior given": ("imbalanced", "co_training.prior=" + ",".join(str(s / sum(SHARES)) for s in SHARES)),
+    "imbalanced, its true prior given": (
+        "imbalanced",
+        "co_training.prior=" + ",".join(str(s / sum(SHARES)) for s in SHARES),
+    ),
     "imbalanced, a uniform prior": ("imbalanced", "co_training.prior=uniform"),
     "a uniform prior": ("co_training.prior=uniform",),
     "level normalised": ("audio.level_db=-26",),
@@ -44,27 +47,43 @@ RECIPES: dict[str, tuple[str, ...]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("--workdir", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--only", nargs="*", default=list(RECIPES), choices=list(RECIPES), metavar="RECIPE")
+    parser.add_argument(
+        "--only", nargs="*", default=list(RECIPES), choices=list(RECIPES), metavar="RECIPE"
+    )
     given = parser.parse_args()
-    print(f"| recipe | method | {given.first.stem} to {given.second.stem} | {given.second.stem} to {given.first.stem} |")
+    print(
+        f"| recipe | method | {given.first.stem} to {given.second.stem} | {given.second.stem} to {given.first.stem} |"
+    )
     print("|---|---|---:|---:|", flush=True)
     for i, name in enumerate(RECIPES):
         if name not in given.only:
             continue
         directions = [
-            measure(source, target, RECIPES[name], given.workdir / f"{i:02d}-{source.stem}", given.data_dir)
+            measure(
+                source,
+                target,
+                RECIPES[name],
+                given.workdir / f"{i:02d}-{source.stem}",
+                given.data_dir,
+            )
             for source, target in ((given.first, given.second), (given.second, given.first))
         ]
         for method in directions[0]:
-            print(f"| {name} | {method} | {' | '.join(d[method] for d in directions)} |", flush=True)
+            print(
+                f"| {name} | {method} | {' | '.join(d[method] for d in directions)} |", flush=True
+            )
 
 
-def measure(source: Path, target: Path, overrides: tuple[str, ...], workdir: Path, data_dir: Path | None) -> dict[str, str]:
+def measure(
+    source: Path, target: Path, overrides: tuple[str, ...], workdir: Path, data_dir: Path | None
+) -> dict[str, str]:
     """Runs a recipe in one direction, and returns mean and standard deviation of UAR by method."""
     if overrides[:1] == ("imbalanced",):
         overrides, target = overrides[1:], imbalanced(target, workdir.parent)
@@ -76,7 +95,11 @@ def measure(source: Path, target: Path, overrides: tuple[str, ...], workdir: Pat
         command += ["--data-dir", data_dir] if data_dir else []
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     rows = json.loads(results.read_text())["rows"]
-    return {r["method"]: f"{r['uar']['mean']:.3f} ± {r['uar']['std']:.3f}" for r in rows if r["selection"] == "last"}
+    return {
+        r["method"]: f"{r['uar']['mean']:.3f} ± {r['uar']['std']:.3f}"
+        for r in rows
+        if r["selection"] == "last"
+    }
 
 
 def imbalanced(manifest: Path, folder: Path) -> Path:
@@ -84,16 +107,24 @@ def imbalanced(manifest: Path, folder: Path) -> Path:
     with manifest.open(newline="") as file:
         rows = list(csv.DictReader(file))
     folder.mkdir(parents=True, exist_ok=True)
-    path, random, emotions = folder / f"{manifest.stem}-imbalanced.csv", np.random.default_rng(0), base_config().emotions
+    path, random, emotions = (
+        folder / f"{manifest.stem}-imbalanced.csv",
+        np.random.default_rng(0),
+        base_config().emotions,
+    )
     by_class = [[r for r in rows if r["emotion"] == emotion] for emotion in emotions]
     unit = min(len(of) / share for of, share in zip(by_class, SHARES, strict=True))
     kept = [
-        of[i] for of, share in zip(by_class, SHARES, strict=True) for i in sorted(random.permutation(len(of))[: int(unit * share)])
+        of[i]
+        for of, share in zip(by_class, SHARES, strict=True)
+        for i in sorted(random.permutation(len(of))[: int(unit * share)])
     ]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows({**r, "file": os.path.relpath(manifest.parent / r["file"], folder)} for r in kept)
+        writer.writerows(
+            {**r, "file": os.path.relpath(manifest.parent / r["file"], folder)} for r in kept
+        )
     return path
 
 

@@ -21,9 +21,14 @@ def stage(name: str, command: list[str]) -> None:
         "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:], stdout=2).returncode; "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20); sys.exit(code)"
     )
-    result = subprocess.run([sys.executable, "-c", program, *command], stdout=subprocess.PIPE, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program, *command], stdout=subprocess.PIPE, text=True
+    )
     peak_gib = float(result.stdout.splitlines()[-1])
-    print(f"{name:12} {time.monotonic() - begun:7.0f} s  peak {peak_gib:.2f} GiB  exit {result.returncode}", flush=True)
+    print(
+        f"{name:12} {time.monotonic() - begun:7.0f} s  peak {peak_gib:.2f} GiB  exit {result.returncode}",
+        flush=True,
+    )
     if result.returncode:
         sys.exit(result.returncode)
 
@@ -31,7 +36,9 @@ def stage(name: str, command: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", type=int, default=350)
-    parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()) / "jdann-scale")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path(tempfile.gettempdir()) / "jdann-scale"
+    )
     given = parser.parse_args()
     jdann = [sys.executable, str(Path(__file__).parents[1] / "run.py")]
     where = ["--data-dir", str(given.data_dir)]
@@ -41,7 +48,12 @@ def main() -> None:
     config = str(Path(__file__).parents[1] / "configs" / "en2zh.py")
     train = ["--config", config, "--config.source=esd:en", "--config.target=esd:zh", "--config.seeds=1", "--config.tsne=false",
              "--config.methods=dann", "--config.baseline=false", "--overwrite"]  # fmt: skip
-    features = ["--config.epochs=1", "--config.batch_size=256", "--workdir", str(given.data_dir / "run")]
+    features = [
+        "--config.epochs=1",
+        "--config.batch_size=256",
+        "--workdir",
+        str(given.data_dir / "run"),
+    ]
     stage("features+1", [*jdann, *train, *features, *where])  # features, then one epoch
     stage("one epoch", [*jdann, *train, *features, *where])  # the features are there now
 

@@ -51,20 +51,33 @@ def step_jdann() -> None:
     from jdann.training.step import Batches, Data, Hyper, make_train
 
     config = base_config()
-    config.encoder.channels, config.encoder.kernel_size, config.encoder.strides = CHANNELS, KERNEL, STRIDES
+    config.encoder.channels, config.encoder.kernel_size, config.encoder.strides = (
+        CHANNELS,
+        KERNEL,
+        STRIDES,
+    )
     method = make_method("source_only", config)
     encoder = make_encoder(config.encoder)
-    train = make_train(config, encoder, method, bins=BINS, window=FRAMES, speakers=0, phase_steps=[10])
+    train = make_train(
+        config, encoder, method, bins=BINS, window=FRAMES, speakers=0, phase_steps=[10]
+    )
     random = np.random.default_rng(0)
     values = random.normal(size=((BATCH + 1) * FRAMES, BINS)).astype(np.float16)
     start, length = np.arange(BATCH, dtype=np.int32) * FRAMES, np.full(BATCH, FRAMES, np.int32)
     frames = Frames(jnp.asarray(values), jnp.asarray(start), jnp.asarray(length))
-    data = Data(frames, jnp.asarray(np.arange(BATCH) % CLASSES, jnp.int32), jnp.full(BATCH, -1, jnp.int32), frames)
+    data = Data(
+        frames,
+        jnp.asarray(np.arange(BATCH) % CLASSES, jnp.int32),
+        jnp.full(BATCH, -1, jnp.int32),
+        frames,
+    )
     keys, one = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)), jnp.ones(1)
     hyper = Hyper(1e-3 * one, 0 * one, one)
     index = jnp.arange(BATCH, dtype=jnp.int32)[None, None]
     pseudo = jnp.zeros((1, BATCH, CLASSES))
-    _, metrics = train.epochs[0](train.init(keys, hyper), keys, hyper, data, Batches(index, index), pseudo)
+    _, metrics = train.epochs[0](
+        train.init(keys, hyper), keys, hyper, data, Batches(index, index), pseudo
+    )
     assert np.isfinite(metrics["loss"]).all()
 
 
@@ -75,9 +88,16 @@ def step_pytorch() -> None:
 
     layers: list[nn.Module] = []
     for i, (channels, stride) in enumerate(zip(CHANNELS, STRIDES, strict=True)):
-        layers += [nn.Conv1d(CHANNELS[i - 1] if i else BINS, channels, KERNEL, stride, KERNEL // 2), nn.BatchNorm1d(channels)]
+        layers += [
+            nn.Conv1d(CHANNELS[i - 1] if i else BINS, channels, KERNEL, stride, KERNEL // 2),
+            nn.BatchNorm1d(channels),
+        ]
         layers += [nn.ReLU()]
-    encoder, dropout, classifier = nn.Sequential(*layers), nn.Dropout(0.3), nn.Linear(2 * CHANNELS[-1], CLASSES)
+    encoder, dropout, classifier = (
+        nn.Sequential(*layers),
+        nn.Dropout(0.3),
+        nn.Linear(2 * CHANNELS[-1], CLASSES),
+    )
     optimiser = torch.optim.AdamW([*encoder.parameters(), *classifier.parameters()], 1e-3)
     x = encoder(torch.randn(BATCH, BINS, FRAMES))
     logits = classifier(dropout(torch.cat([x.mean(-1), x.std(-1)], 1)))
@@ -101,22 +121,39 @@ def write_models(folder: Path) -> None:
 
     rate_hz = 16000
     t = np.arange(3 * rate_hz) / rate_hz
-    wave = sum(np.sin(2 * np.pi * 150 * k * t) / k for k in range(1, 8)) * (1 + np.sin(2 * np.pi * 3 * t)) / 20
+    wave = (
+        sum(np.sin(2 * np.pi * 150 * k * t) / k for k in range(1, 8))
+        * (1 + np.sin(2 * np.pi * 3 * t))
+        / 20
+    )
     soundfile.write(folder / "clip.wav", wave, rate_hz)
     for name in MODELS.values():
         config = load_config(name)
         encoder, recipe = make_encoder(config.encoder), make_recipe(config.features, rate_hz)
-        shape = (1, len(recipe.bins), 1) if config.features.recipe == "statistics" else (1, FRAMES, len(recipe.bins))
+        shape = (
+            (1, len(recipe.bins), 1)
+            if config.features.recipe == "statistics"
+            else (1, FRAMES, len(recipe.bins))
+        )
 
         def one(key, encoder=encoder, shape=shape):
             inputs = jnp.zeros(shape), jnp.full(1, shape[1])
             variables = encoder.init(key, *inputs, False)
             width = encoder.apply(variables, *inputs, False)["representation"].shape[-1]
-            return {"encoder": variables, "classifier": {"kernel": jnp.ones((width, CLASSES)), "bias": jnp.zeros(CLASSES)}}
+            return {
+                "encoder": variables,
+                "classifier": {"kernel": jnp.ones((width, CLASSES)), "bias": jnp.zeros(CLASSES)},
+            }
 
         variables = jax.device_get(jax.vmap(one)(jax.random.split(jax.random.key(0), config.seeds)))
         names = {"source": {"name": "random"}, "target": {"name": "random"}}
-        of_run = {"method": "dann", "encoder": config.encoder.name, "direction": 0, "order": 0, "temperature": 1.0}
+        of_run = {
+            "method": "dann",
+            "encoder": config.encoder.name,
+            "direction": 0,
+            "order": 0,
+            "temperature": 1.0,
+        }
         card = {"labels": list(config.emotions), **of_run, **names, "config": to_dict(config)}
         ones = np.ones(len(recipe.bins), np.float32)
         model.save(folder / name, model.Model(variables, 0 * ones, ones, card))
@@ -130,7 +167,12 @@ def run(code: str, cache: Path) -> Times:
     }
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     assert process.stderr is not None
     said = process.stderr.read().decode()
     _, status, usage = os.wait4(process.pid, 0)
@@ -141,7 +183,9 @@ def run(code: str, cache: Path) -> Times:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5, help="processes of each")
     repeats = parser.parse_args().repeats
     with tempfile.TemporaryDirectory() as folder:
@@ -174,12 +218,21 @@ def main() -> None:
         for _ in range(repeats):
             for name, (code, cache) in jobs.items():
                 found[name].append(run(code, cache()))
-    versions = ", ".join(f"{p} {version(p)}" for p in ("jax", "flax", "torch") if importlib.util.find_spec(p))
-    print(f"Python {platform.python_version()}, {versions}, {platform.machine()}, {os.cpu_count()} CPUs")
-    print(f"{repeats} processes each, in turn; load {load:.1f} before and {os.getloadavg()[0]:.1f} after\n")
+    versions = ", ".join(
+        f"{p} {version(p)}" for p in ("jax", "flax", "torch") if importlib.util.find_spec(p)
+    )
+    print(
+        f"Python {platform.python_version()}, {versions}, {platform.machine()}, {os.cpu_count()} CPUs"
+    )
+    print(
+        f"{repeats} processes each, in turn; load {load:.1f} before and {os.getloadavg()[0]:.1f} after\n"
+    )
     print("| | wall, median (fastest to slowest) | CPU, median (least to most) |\n|---|---|---|")
     for name, times in found.items():
-        cells = (f"{statistics.median(t):.2f} s ({min(t):.2f} to {max(t):.2f})" for t in zip(*times, strict=True))
+        cells = (
+            f"{statistics.median(t):.2f} s ({min(t):.2f} to {max(t):.2f})"
+            for t in zip(*times, strict=True)
+        )
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

@@ -67,21 +67,36 @@ def measure_loop(config_json: str, data_dir: str, runs: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for run in range(runs + 1):  # the first compiles
             begun, cpu = time.monotonic(), time.process_time()
-            rates = config.optimiser.learning_rate, config.optimiser.weight_decay, STRENGTHS[run % len(STRENGTHS)]
+            rates = (
+                config.optimiser.learning_rate,
+                config.optimiser.weight_decay,
+                STRENGTHS[run % len(STRENGTHS)],
+            )
             hyper = Hyper(*(jnp.full(1, value, jnp.float32) for value in rates))
             loop.fit(train, task, plan, (run,), hyper, Path(folder) / str(run), "last")
             print(time.monotonic() - begun, time.process_time() - cpu, flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--encoder", default="conv1d")
     parser.add_argument("--recipe", default="frames")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--evaluate-every", type=int, default=0, help="epochs between records; 0: at the end only, as a sweep")
+    parser.add_argument(
+        "--evaluate-every",
+        type=int,
+        default=0,
+        help="epochs between records; 0: at the end only, as a sweep",
+    )
     parser.add_argument("--ways", default="map,vmap", help="of config.seeds_in")
-    parser.add_argument("--runs", type=int, default=4, help="separate runs and loop trainings that are measured")
-    parser.add_argument("--data-dir", type=Path, default=Path(tempfile.gettempdir()) / "jdann-sweep")
+    parser.add_argument(
+        "--runs", type=int, default=4, help="separate runs and loop trainings that are measured"
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path(tempfile.gettempdir()) / "jdann-sweep"
+    )
     parser.add_argument("--output", type=Path, help="also append the table to this file")
     parser.add_argument("--loop", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -102,12 +117,22 @@ def main() -> None:
         cost_of([*jdann, "prepare", "demo", *where], caches / "train")
 
         def say(name: str, cost: Cost) -> None:
-            print(f"{name:30} {cost.wall_s:8.1f} s wall {cost.cpu_s:8.1f} s CPU   load {os.getloadavg()[0]:.1f}", flush=True)
+            print(
+                f"{name:30} {cost.wall_s:8.1f} s wall {cost.cpu_s:8.1f} s CPU   load {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
             load.append(os.getloadavg()[0])
 
         def separate(run: int) -> None:
-            more = ["--config.seeds=1", f"--config.seed={run}", f"--config.strength.maximum={STRENGTHS[run % len(STRENGTHS)]}"]
-            cost, _ = cost_of([*jdann, "train", *common, *more, *where, "--workdir", str(work / "train")], caches / "train")
+            more = [
+                "--config.seeds=1",
+                f"--config.seed={run}",
+                f"--config.strength.maximum={STRENGTHS[run % len(STRENGTHS)]}",
+            ]
+            cost, _ = cost_of(
+                [*jdann, "train", *common, *more, *where, "--workdir", str(work / "train")],
+                caches / "train",
+            )
             say(f"separate run {run}", cost)
             if run:  # the first one computes features and compiles
                 results.setdefault("separate", []).append(cost)
@@ -117,15 +142,30 @@ def main() -> None:
             separate(run)
         for way in ways:
             more = [f"--config.seeds={SEEDS}", "--strengths", strengths, f"--config.seeds_in={way}"]
-            cost, _ = cost_of([*jdann, "sweep", *common, *more, *where, "--workdir", str(work / way)], caches / way)
+            cost, _ = cost_of(
+                [*jdann, "sweep", *common, *more, *where, "--workdir", str(work / way)],
+                caches / way,
+            )
             say(f"one program, {way}", cost)
             results[way] = [cost]
         for run in range(given.runs // 2 + 1, given.runs + 1):
             separate(run)
-        command = [sys.executable, __file__, "--runs", str(given.runs), "--loop", str(work / "train" / "config.json")]
+        command = [
+            sys.executable,
+            __file__,
+            "--runs",
+            str(given.runs),
+            "--loop",
+            str(work / "train" / "config.json"),
+        ]
         cost, printed = cost_of([*command, str(given.data_dir)], caches / "train")
         each = [Cost(*map(float, line.split())) for line in printed.splitlines()[-given.runs :]]
-        say("loop, each", Cost(statistics.median(c.wall_s for c in each), statistics.median(c.cpu_s for c in each)))
+        say(
+            "loop, each",
+            Cost(
+                statistics.median(c.wall_s for c in each), statistics.median(c.cpu_s for c in each)
+            ),
+        )
         results["loop"] = each
 
     text = table(given, results, ways, load)
@@ -136,7 +176,9 @@ def main() -> None:
             file.write(text + "\n")
 
 
-def table(given: argparse.Namespace, results: dict[str, list[Cost]], ways: list[str], load: list[float]) -> str:
+def table(
+    given: argparse.Namespace, results: dict[str, list[Cost]], ways: list[str], load: list[float]
+) -> str:
     """The measurement in Markdown."""
 
     def median(name: str, field: str) -> float:
@@ -148,8 +190,23 @@ def table(given: argparse.Namespace, results: dict[str, list[Cost]], ways: list[
         return f"{len(walls)} of {MEMBERS} measured: {min(walls):.1f} to {max(walls):.1f} s each, median {middle:.1f} s"
 
     rows = [(f"{MEMBERS} separate runs", "separate", MEMBERS, spread("separate"))]
-    rows += [(f"loop of {MEMBERS} in one process", "loop", MEMBERS, spread("loop") + "; start and compilation left out")]
-    rows += [(f"one program, `{way}`", way, 1, "measured whole, with start, compilation, criteria and figures") for way in ways]
+    rows += [
+        (
+            f"loop of {MEMBERS} in one process",
+            "loop",
+            MEMBERS,
+            spread("loop") + "; start and compilation left out",
+        )
+    ]
+    rows += [
+        (
+            f"one program, `{way}`",
+            way,
+            1,
+            "measured whole, with start, compilation, criteria and figures",
+        )
+        for way in ways
+    ]
     packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "jaxlib", "flax", "numpy"))
     lines = [
         f"## {given.encoder}, {datetime.now(UTC).date().isoformat()}",
@@ -164,7 +221,9 @@ def table(given: argparse.Namespace, results: dict[str, list[Cost]], ways: list[
     wall, cpu = MEMBERS * median("separate", "wall_s"), MEMBERS * median("separate", "cpu_s")
     for name, key, factor, how in rows:
         own_wall, own_cpu = factor * median(key, "wall_s"), factor * median(key, "cpu_s")
-        lines.append(f"| {name} | {own_wall:.0f} | {own_cpu:.0f} | {wall / own_wall:.1f}x | {cpu / own_cpu:.1f}x | {how} |")
+        lines.append(
+            f"| {name} | {own_wall:.0f} | {own_cpu:.0f} | {wall / own_wall:.1f}x | {cpu / own_cpu:.1f}x | {how} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -111,7 +111,9 @@ def jax_step(module: Any, shape: tuple[int, int, int]) -> tuple[Callable, Callab
 
         def loss(params):
             variables = {"params": params, "batch_stats": batch_stats}
-            outputs, updated = module.apply(variables, features, length, True, mutable=["batch_stats"])
+            outputs, updated = module.apply(
+                variables, features, length, True, mutable=["batch_stats"]
+            )
             return jnp.square(outputs["representation"] - 1).mean(), updated["batch_stats"]
 
         gradients, batch_stats = jax.grad(loss, has_aux=True)(params)
@@ -121,15 +123,23 @@ def jax_step(module: Any, shape: tuple[int, int, int]) -> tuple[Callable, Callab
     return init, step
 
 
-def jax_turn(way: str, encoder: str, shape: tuple[int, int, int], steps: int) -> tuple[Callable[[], Any], float]:
+def jax_turn(
+    way: str, encoder: str, shape: tuple[int, int, int], steps: int
+) -> tuple[Callable[[], Any], float]:
     """Returns a function that makes `steps` steps, or of the seeds one step each, and the gigaflops of one of them."""
     import jax
     import jax.numpy as jnp
 
-    module = plain_flax(encoder) if way.startswith("plain") else jdann(encoder, way.split()[1] if "jdann" in way else "float32")
+    module = (
+        plain_flax(encoder)
+        if way.startswith("plain")
+        else jdann(encoder, way.split()[1] if "jdann" in way else "float32")
+    )
     init, step = jax_step(module, shape)
 
-    plain = plain_flax(encoder)  # whose convolutions are not written so that they take fewer operations
+    plain = plain_flax(
+        encoder
+    )  # whose convolutions are not written so that they take fewer operations
 
     def forward(variables, features):
         outputs, _ = plain.apply(variables, features, None, True, mutable=["batch_stats"])
@@ -147,11 +157,15 @@ def jax_turn(way: str, encoder: str, shape: tuple[int, int, int], steps: int) ->
         each = [jax.tree.map(lambda x, i=i: x[i], states) for i in range(steps)]
         return lambda: [jax.block_until_ready(compiled(state)) for state in each], gigaflops
     many = {"vmap": jax.vmap(step), "lax.map": functools.partial(jax.lax.map, step)}.get(way)
-    whole = jax.jit(many or functools.partial(jax.lax.fori_loop, 0, steps, lambda _, state: step(state)))
+    whole = jax.jit(
+        many or functools.partial(jax.lax.fori_loop, 0, steps, lambda _, state: step(state))
+    )
     return lambda: jax.block_until_ready(whole(states if many else one)), gigaflops
 
 
-def torch_turn(way: str, encoder: str, shape: tuple[int, int, int], steps: int) -> Callable[[], Any]:
+def torch_turn(
+    way: str, encoder: str, shape: tuple[int, int, int], steps: int
+) -> Callable[[], Any]:
     """Returns a function that makes `steps` steps of the same network in PyTorch, on the GPU where there is one."""
     import torch
     from torch import nn
@@ -163,8 +177,16 @@ def torch_turn(way: str, encoder: str, shape: tuple[int, int, int], steps: int) 
         def __init__(self):
             super().__init__()
             sizes = zip((shape[2], *CHANNELS), CHANNELS, STRIDES, strict=False)
-            convolutions = [nn.Conv1d(i, o, KERNEL_SIZE, s, KERNEL_SIZE // 2, bias=False) for i, o, s in sizes]
-            self.layers = nn.Sequential(*(layer for c in convolutions for layer in (c, nn.BatchNorm1d(c.out_channels), nn.ReLU())))
+            convolutions = [
+                nn.Conv1d(i, o, KERNEL_SIZE, s, KERNEL_SIZE // 2, bias=False) for i, o, s in sizes
+            ]
+            self.layers = nn.Sequential(
+                *(
+                    layer
+                    for c in convolutions
+                    for layer in (c, nn.BatchNorm1d(c.out_channels), nn.ReLU())
+                )
+            )
 
         def forward(self, x):
             x = self.layers(x)
@@ -175,13 +197,20 @@ def torch_turn(way: str, encoder: str, shape: tuple[int, int, int], steps: int) 
             super().__init__()
             self.main = nn.Sequential(
                 *(nn.Conv2d(into, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()),
-                *(nn.Conv2d(channels, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()),
+                *(
+                    nn.Conv2d(channels, channels, 3, stride, 1, bias=False),
+                    nn.BatchNorm2d(channels),
+                    nn.ReLU(),
+                ),
                 *(nn.Conv2d(channels, 4 * channels, 1, bias=False), nn.BatchNorm2d(4 * channels)),
             )
             nn.init.zeros_(self.main[-1].weight)
             self.shortcut = nn.Identity()
             if into != 4 * channels:
-                self.shortcut = nn.Sequential(nn.Conv2d(into, 4 * channels, 1, stride, bias=False), nn.BatchNorm2d(4 * channels))
+                self.shortcut = nn.Sequential(
+                    nn.Conv2d(into, 4 * channels, 1, stride, bias=False),
+                    nn.BatchNorm2d(4 * channels),
+                )
 
         def forward(self, x):
             return torch.relu(self.main(x) + self.shortcut(x))
@@ -189,11 +218,18 @@ def torch_turn(way: str, encoder: str, shape: tuple[int, int, int], steps: int) 
     class ResNet50(nn.Module):
         def __init__(self):
             super().__init__()
-            stem = (nn.Conv2d(1, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+            stem = (
+                nn.Conv2d(1, 64, 7, 2, 3, bias=False),
+                nn.BatchNorm2d(64),
+                nn.ReLU(),
+                nn.MaxPool2d(3, 2, 1),
+            )
             layers, into = [*stem], 64
             for stage, blocks in enumerate(BLOCKS):
                 for block in range(blocks):
-                    layers.append(Bottleneck(into, 64 * 2**stage, 2 if stage > 0 and block == 0 else 1))
+                    layers.append(
+                        Bottleneck(into, 64 * 2**stage, 2 if stage > 0 and block == 0 else 1)
+                    )
                     into = 256 * 2**stage
             self.layers = nn.Sequential(*layers)
 
@@ -221,7 +257,10 @@ def torch_turn(way: str, encoder: str, shape: tuple[int, int, int], steps: int) 
 
         return turn
 
-    turns = [make(layout) for layout in ([torch.contiguous_format] + [torch.channels_last] * (encoder == "resnet50"))]
+    turns = [
+        make(layout)
+        for layout in ([torch.contiguous_format] + [torch.channels_last] * (encoder == "resnet50"))
+    ]
     for turn in turns:
         turn(1)
     return min(turns, key=lambda turn: timed(functools.partial(turn, 1)))
@@ -234,13 +273,17 @@ def ceiling(way: str) -> float:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        a = torch.randn(size, size, dtype=torch.bfloat16 if narrow else torch.float32, device=device)
+        a = torch.randn(
+            size, size, dtype=torch.bfloat16 if narrow else torch.float32, device=device
+        )
         product = lambda: (a @ a)[0, 0].item()  # noqa: E731
     else:
         import jax
         import jax.numpy as jnp
 
-        a = jax.random.normal(jax.random.key(0), (size, size)).astype(jnp.bfloat16 if narrow else jnp.float32)
+        a = jax.random.normal(jax.random.key(0), (size, size)).astype(
+            jnp.bfloat16 if narrow else jnp.float32
+        )
         multiply = jax.jit(lambda a: jnp.matmul(a, a, preferred_element_type=jnp.float32))
         product = lambda: jax.block_until_ready(multiply(a))  # noqa: E731
     product()
@@ -269,10 +312,20 @@ def work(way: str, encoder: str, shape: tuple[int, int, int], steps: int) -> Non
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--encoder", choices=SHAPES, default="conv1d")
-    parser.add_argument("--shape", type=int, nargs=3, metavar=("BATCH", "FRAMES", "BINS"), help="default: that of the table")
-    parser.add_argument("--seeds", type=int, default=8, help="0: leaves the rows of several seeds out")
+    parser.add_argument(
+        "--shape",
+        type=int,
+        nargs=3,
+        metavar=("BATCH", "FRAMES", "BINS"),
+        help="default: that of the table",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=8, help="0: leaves the rows of several seeds out"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--ways", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--output", type=Path, help="a Markdown file that the table is added to")
@@ -287,11 +340,20 @@ def main() -> None:
     if find_spec("torch") is None:
         print("PyTorch is not installed and left out; `pip install jdann[bench]` brings it")
         ways = [way for way in ways if "PyTorch" not in way]
-    options = ["--encoder", arguments.encoder, "--seeds", str(arguments.seeds), "--shape", *map(str, shape)]
+    options = [
+        "--encoder",
+        arguments.encoder,
+        "--seeds",
+        str(arguments.seeds),
+        "--shape",
+        *map(str, shape),
+    ]
     command = [sys.executable, __file__, *options, "--work"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     workers, gigaflops = {}, float("nan")
-    for way in ways:  # one at a time: they would disturb each other's compilation and choice of layout
+    for (
+        way
+    ) in ways:  # one at a time: they would disturb each other's compilation and choice of layout
         workers[way] = subprocess.Popen([*command, way], **pipes)
         ready = workers[way].stdout.readline()
         if not ready:
@@ -329,7 +391,13 @@ def table(
     load: list,
 ) -> str:
     """The Markdown section of one run."""
-    names = ("jax", "jaxlib", "flax", "numpy", *(["torch"] if any("PyTorch" in way for way in seconds) else []))
+    names = (
+        "jax",
+        "jaxlib",
+        "flax",
+        "numpy",
+        *(["torch"] if any("PyTorch" in way for way in seconds) else []),
+    )
     batch, frames, bins = shape
     lines = [
         f"## {arguments.encoder}, {datetime.now(UTC):%Y-%m-%d}",
@@ -364,7 +432,11 @@ def processor() -> str:
         return jax.devices()[0].device_kind
     information = Path("/proc/cpuinfo")
     names = (
-        [line.split(":")[1].strip() for line in information.read_text().splitlines() if line.startswith("model name")]
+        [
+            line.split(":")[1].strip()
+            for line in information.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         if (information.exists())
         else [platform.machine()]
     )

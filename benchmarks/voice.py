@@ -31,7 +31,9 @@ try:
     import opensmile
     import parselmouth
 except ModuleNotFoundError as missing:
-    sys.exit(f'{missing.name} is not installed: pip install "jdann[bench]" (opensmile is for non-commercial use)')
+    sys.exit(
+        f'{missing.name} is not installed: pip install "jdann[bench]" (opensmile is for non-commercial use)'
+    )
 
 RATE_HZ, HOP, N_FFT = 16000, 160, 1024  # samples
 FMIN_HZ, FMAX_HZ = 65.0, 600.0  # of pitch, for Praat too
@@ -75,7 +77,13 @@ DESCRIPTORS = (
     *(Descriptor(f"mfcc{i}", f"mfcc{i}", SHORT) for i in (1, 2, 3, 4)),
 )
 
-VOICED_HERE = {*VOICED, "alpha_ratio", "hammarberg", "slope_0_500", "slope_500_1500"}  # compared in voiced frames
+VOICED_HERE = {
+    *VOICED,
+    "alpha_ratio",
+    "hammarberg",
+    "slope_0_500",
+    "slope_500_1500",
+}  # compared in voiced frames
 NO_LEVEL_DB = -200.0  # openSMILE's -201 says that it has no formant's level
 
 Tracks = dict[str, np.ndarray]  # [frames] by name, NaN where there is none, "voiced" among them
@@ -92,17 +100,26 @@ class Clip(NamedTuple):
 
 
 @jax.jit
-def _extract(y: jax.Array, n_samples: jax.Array) -> tuple[dict[str, jax.Array], jax.Array, dict[str, jax.Array]]:
+def _extract(
+    y: jax.Array, n_samples: jax.Array
+) -> tuple[dict[str, jax.Array], jax.Array, dict[str, jax.Array]]:
     """Our tracks [frames], which frames are voiced, and the functionals of y [samples], which is zero from n_samples on."""
     S, _ = spectrogram(y, n_fft=N_FFT, hop_length=HOP)
     track = pitch(S=S, sr=RATE_HZ, n_fft=N_FFT, fmin=FMIN_HZ, fmax=FMAX_HZ)
     tracks = voice_tracks(y=y, S=S, pitch=track, sr=RATE_HZ, hop_length=HOP, n_fft=N_FFT)
     config = base_config().features
-    coefficients = mfcc(S=power_to_db(melspectrogram(S=S**2, sr=RATE_HZ, n_fft=N_FFT, n_mels=config.n_mels)), n_mfcc=config.n_mfcc)
+    coefficients = mfcc(
+        S=power_to_db(melspectrogram(S=S**2, sr=RATE_HZ, n_fft=N_FFT, n_mels=config.n_mels)),
+        n_mfcc=config.n_mfcc,
+    )
     tracks |= {f"mfcc{i}": coefficients[i] for i in range(1, 5)}
     valid = jnp.arange(S.shape[-1]) < 1 + n_samples // HOP
     power = rms(y=y, frame_length=N_FFT, hop_length=HOP)[0] ** 2
-    return tracks, track.voicing, functionals(tracks, power, track.voicing, valid, hop_s=HOP / RATE_HZ)
+    return (
+        tracks,
+        track.voicing,
+        functionals(tracks, power, track.voicing, valid, hop_s=HOP / RATE_HZ),
+    )
 
 
 def ours(y: np.ndarray) -> tuple[Tracks, dict[str, float]]:
@@ -112,13 +129,18 @@ def ours(y: np.ndarray) -> tuple[Tracks, dict[str, float]]:
     tracks, voicing, values = jax.device_get(_extract(padded, jnp.int32(len(y))))
     frames = 1 + len(y) // HOP
     found = {name: np.asarray(track[:frames], np.float64) for name, track in tracks.items()}
-    return found | {"voiced": voicing[:frames] > 0.5}, {name: float(value) for name, value in values.items()}
+    return found | {"voiced": voicing[:frames] > 0.5}, {
+        name: float(value) for name, value in values.items()
+    }
 
 
 def make_smile() -> Callable[[np.ndarray, int], tuple[Tracks, dict[str, float]]]:
     """A function from [samples] and our number of frames to openSMILE's tracks on these frames, and its 88 functionals."""
     level = opensmile.FeatureLevel
-    low, high = (opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, kind) for kind in (level.LowLevelDescriptors, level.Functionals))
+    low, high = (
+        opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, kind)
+        for kind in (level.LowLevelDescriptors, level.Functionals)
+    )
 
     def smile(y: np.ndarray, frames: int) -> tuple[Tracks, dict[str, float]]:
         table = low.process_signal(y, RATE_HZ)
@@ -132,8 +154,12 @@ def make_smile() -> Callable[[np.ndarray, int], tuple[Tracks, dict[str, float]]]
 
         tracks = {d.ours: d.sign * placed(columns[d.smile], d.shift) for d in DESCRIPTORS}
         for name in VOICED:
-            tracks[name] = np.where((tracks[name] == 0) | (tracks[name] < NO_LEVEL_DB), np.nan, tracks[name])
-        return tracks | {"voiced": np.nan_to_num(tracks["log_f0"]) > 0}, dict(high.process_signal(y, RATE_HZ).iloc[0])
+            tracks[name] = np.where(
+                (tracks[name] == 0) | (tracks[name] < NO_LEVEL_DB), np.nan, tracks[name]
+            )
+        return tracks | {"voiced": np.nan_to_num(tracks["log_f0"]) > 0}, dict(
+            high.process_signal(y, RATE_HZ).iloc[0]
+        )
 
     return smile
 
@@ -150,16 +176,27 @@ def praat(y: np.ndarray, frames: int) -> Tracks:
     harmonicity = sound.to_harmonicity_cc(time_step=step, minimum_pitch=FMIN_HZ)
     formant = sound.to_formant_burg(time_step=step)
     points = parselmouth.praat.call([sound, tracked], "To PointProcess (cc)")
-    local = (0, 0, 1e-4, 0.02, 1.3)  # whole file; shortest and longest period, s; their largest ratio
+    local = (
+        0,
+        0,
+        1e-4,
+        0.02,
+        1.3,
+    )  # whole file; shortest and longest period, s; their largest ratio
     f0_hz = _at(time, tracked.xs(), tracked.selected_array["frequency"])
     hnr = _at(time, harmonicity.xs(), harmonicity.values[0])
     with np.errstate(divide="ignore", invalid="ignore"):
-        tracks = {"log_f0": np.where(f0_hz > 0, 12 * np.log2(f0_hz / 27.5), np.nan), "hnr": np.where(hnr > -150, hnr, np.nan)}
+        tracks = {
+            "log_f0": np.where(f0_hz > 0, 12 * np.log2(f0_hz / 27.5), np.nan),
+            "hnr": np.where(hnr > -150, hnr, np.nan),
+        }
     for i in (1, 2, 3):
         tracks[f"f{i}_frequency"] = np.array([formant.get_value_at_time(i, t) for t in time])
         tracks[f"f{i}_bandwidth"] = np.array([formant.get_bandwidth_at_time(i, t) for t in time])
     tracks["jitter"] = np.array([parselmouth.praat.call(points, "Get jitter (local)", *local)])
-    tracks["shimmer"] = np.array([parselmouth.praat.call([sound, points], "Get shimmer (local_dB)", *local, 1.6)])
+    tracks["shimmer"] = np.array(
+        [parselmouth.praat.call([sound, points], "Get shimmer (local_dB)", *local, 1.6)]
+    )
     return tracks | harmonics(y, f0_hz, tracks) | {"voiced": np.isfinite(tracks["log_f0"])}
 
 
@@ -167,10 +204,15 @@ def harmonics(y: np.ndarray, f0_hz: np.ndarray, tracks: Tracks) -> Tracks:
     """Levels of the second harmonic and of the strongest harmonic within a fifth of each formant, relative to the first, dB."""
     n = 8 * N_FFT
     padded, window = np.pad(y.astype(np.float64), N_FFT), np.hanning(N_FFT + 1)[:-1]
-    found = {name: np.full(len(f0_hz), np.nan) for name in ("h1_h2", "h1_a3", "f1_level", "f2_level", "f3_level")}
+    found = {
+        name: np.full(len(f0_hz), np.nan)
+        for name in ("h1_h2", "h1_a3", "f1_level", "f2_level", "f3_level")
+    }
     for t in np.flatnonzero(f0_hz > 0):
         begin = t * HOP + N_FFT // 2
-        spectrum_db = 20 * np.log10(np.abs(np.fft.rfft(padded[begin : begin + N_FFT] * window, n)) + 1e-9)
+        spectrum_db = 20 * np.log10(
+            np.abs(np.fft.rfft(padded[begin : begin + N_FFT] * window, n)) + 1e-9
+        )
 
         def level(k: int, f0: float = f0_hz[t], spectrum_db: np.ndarray = spectrum_db) -> float:
             low, high = ((k + side * 0.06) * f0 * n / RATE_HZ for side in (-1, 1))
@@ -180,7 +222,11 @@ def harmonics(y: np.ndarray, f0_hz: np.ndarray, tracks: Tracks) -> Tracks:
         found["h1_h2"][t] = first - level(2)
         for i in (1, 2, 3):
             formant = tracks[f"f{i}_frequency"][t]
-            near = [k for k in range(1, int(0.9 * RATE_HZ / 2 / f0_hz[t])) if abs(k * f0_hz[t] - formant) <= 0.2 * formant]
+            near = [
+                k
+                for k in range(1, int(0.9 * RATE_HZ / 2 / f0_hz[t]))
+                if abs(k * f0_hz[t] - formant) <= 0.2 * formant
+            ]
             if near:
                 found[f"f{i}_level"][t] = max(map(level, near)) - first
         found["h1_a3"][t] = -found["f3_level"][t]
@@ -221,7 +267,11 @@ def correlation(a: Any, b: Any) -> float:
     a, b = np.asarray(a), np.asarray(b)
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
-    return float(np.corrcoef(a, b)[0, 1]) if len(a) > 2 and a.std() > 0 and b.std() > 0 else float("nan")
+    return (
+        float(np.corrcoef(a, b)[0, 1])
+        if len(a) > 2 and a.std() > 0 and b.std() > 0
+        else float("nan")
+    )
 
 
 def mean_of(tracks: Tracks, name: str) -> float:
@@ -232,13 +282,20 @@ def mean_of(tracks: Tracks, name: str) -> float:
     return float(tracks[name][mask].mean()) if mask.any() else float("nan")
 
 
-def compared(found: list[Clip], name: str, one: Callable[[Clip], Tracks], other: Callable[[Clip], Tracks]) -> tuple[float, float]:
+def compared(
+    found: list[Clip], name: str, one: Callable[[Clip], Tracks], other: Callable[[Clip], Tracks]
+) -> tuple[float, float]:
     """Correlation of means over utterances, and of frames, of all utterances together, that both call voiced."""
     means = [[mean_of(side(c), name) for c in found] for side in (one, other)]
     if 1 in (len(one(found[0])[name]), len(other(found[0])[name])):
         return correlation(*means), float("nan")
-    masks = [one(c)["voiced"] & other(c)["voiced"] if name in VOICED_HERE else slice(None) for c in found]
-    frames = [np.concatenate([side(c)[name][m] for c, m in zip(found, masks, strict=True)]) for side in (one, other)]
+    masks = [
+        one(c)["voiced"] & other(c)["voiced"] if name in VOICED_HERE else slice(None) for c in found
+    ]
+    frames = [
+        np.concatenate([side(c)[name][m] for c, m in zip(found, masks, strict=True)])
+        for side in (one, other)
+    ]
     return correlation(*means), correlation(*frames)
 
 
@@ -259,7 +316,9 @@ _OF_TIME = {
 }
 
 
-def functional_pairs(names: list[str]) -> Iterator[tuple[str, str, Callable[[dict[str, float]], float]]]:
+def functional_pairs(
+    names: list[str],
+) -> Iterator[tuple[str, str, Callable[[dict[str, float]], float]]]:
     """Of each of openSMILE's functionals: its name, ours, and how it is had in our form from openSMILE's values."""
 
     def spread(values: dict[str, float], name: str, mean: str, relative: bool, sign: int) -> float:
@@ -290,13 +349,23 @@ def functional_pairs(names: list[str]) -> Iterator[tuple[str, str, Callable[[dic
         elif statistic == "stddevNorm":
             relative = own.endswith(positive)
             mean = name.replace("stddevNorm", "amean")
-            yield name, f"{own}_std", partial(spread, name=name, mean=mean, relative=relative, sign=sign)
+            yield (
+                name,
+                f"{own}_std",
+                partial(spread, name=name, mean=mean, relative=relative, sign=sign),
+            )
         else:
             yield name, f"{own}_{dict(_CONTOUR)[statistic]}", lambda values, name=name: values[name]
 
 
 def number(value: float) -> str:
-    return "–" if not np.isfinite(value) else f"{value:.2f}".replace("0.", ".") if abs(value) < 1 else f"{value:.2f}"
+    return (
+        "–"
+        if not np.isfinite(value)
+        else f"{value:.2f}".replace("0.", ".")
+        if abs(value) < 1
+        else f"{value:.2f}"
+    )
 
 
 def row(*cells: str) -> str:
@@ -308,29 +377,52 @@ def render(found: list[Clip]) -> str:
     sides = {"ours": lambda c: c.ours, "openSMILE": lambda c: c.smile, "Praat": lambda c: c.praat}
     pairs = (("ours", "openSMILE"), ("ours", "Praat"), ("openSMILE", "Praat"))
     lines = [
-        row("descriptor", *(f"{a} ~ {b}, {what}" for a, b in pairs for what in ("means", "frames"))),
+        row(
+            "descriptor", *(f"{a} ~ {b}, {what}" for a, b in pairs for what in ("means", "frames"))
+        ),
         row("---", *["---:"] * 6),
     ]
     for d in DESCRIPTORS:
         has = [name for name in sides if d.ours in sides[name](found[0])]
-        cells = [compared(found, d.ours, sides[a], sides[b]) if {a, b} <= {*has} else (np.nan, np.nan) for a, b in pairs]
+        cells = [
+            compared(found, d.ours, sides[a], sides[b]) if {a, b} <= {*has} else (np.nan, np.nan)
+            for a, b in pairs
+        ]
         lines.append(row(f"`{d.ours}`", *(number(value) for cell in cells for value in cell)))
-    lines += ["", row("functional of eGeMAPS", "ours", "ours ~ openSMILE"), row("---", "---", "---:")]
+    lines += [
+        "",
+        row("functional of eGeMAPS", "ours", "ours ~ openSMILE"),
+        row("---", "---", "---:"),
+    ]
     for name, own, value in functional_pairs(list(found[0].smile_functionals)):
-        r = correlation([c.functionals[own] for c in found], [value(c.smile_functionals) for c in found])
+        r = correlation(
+            [c.functionals[own] for c in found], [value(c.smile_functionals) for c in found]
+        )
         lines.append(row(f"`{name}`", f"`{own}`", number(r)))
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("manifests", nargs="+", help="corpora: manifests or folders")
-    parser.add_argument("--utterances", type=int, default=200, help="of each corpus, drawn at random")
+    parser.add_argument(
+        "--utterances", type=int, default=200, help="of each corpus, drawn at random"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the drawing")
-    parser.add_argument("--keep", type=Path, help="folder of what has been computed, to continue after an interruption")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="folder of what has been computed, to continue after an interruption",
+    )
     given = parser.parse_args()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "opensmile", "praat-parselmouth"))
-    print(f"{datetime.date.today()}, {platform.machine()}, {packages} (Praat {parselmouth.PRAAT_VERSION}), seed {given.seed}")
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("jax", "opensmile", "praat-parselmouth")
+    )
+    print(
+        f"{datetime.date.today()}, {platform.machine()}, {packages} (Praat {parselmouth.PRAAT_VERSION}), seed {given.seed}"
+    )
     for manifest in given.manifests:
         found = list(clips(manifest, given.utterances, given.seed, given.keep))
         print(f"\n## {Path(manifest).stem}, {len(found)} utterances\n\n{render(found)}", flush=True)

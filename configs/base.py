@@ -17,7 +17,10 @@ def get_config() -> ConfigDict:
     config.target = "auto:zh"
     config.both_directions = False  # also target -> source, in the same run and table
     config.emotions = ("neutral", "happy", "angry", "sad", "surprise")
-    config.methods = ("source_only", "dann")  # names of jdann.methods.METHODS, and "supervised", the labelled ceiling
+    config.methods = (
+        "source_only",
+        "dann",
+    )  # names of jdann.methods.METHODS, and "supervised", the labelled ceiling
     config.seeds = 3  # how many seeds, trained in one program
     config.seed = 0  # the first one
     config.seeds_in = "auto"  # "vmap": side by side; "map": one after the other; "auto": vmap on a GPU, map on a CPU
@@ -26,16 +29,24 @@ def get_config() -> ConfigDict:
     # --- Protocol ----------------------------------------------------------------------------------------------------
     config.protocol = "transductive"  # score the adapted-to audio; "inductive": score unseen target speakers, in folds
     config.folds = 5  # at most, for "inductive" and "supervised"
-    config.validation_fraction = 0.1  # of the source, held out by speaker where there are at least eight of them
-    config.max_failed_fraction = 0.05  # the run stops when a larger part of a corpus's files cannot be used
+    config.validation_fraction = (
+        0.1  # of the source, held out by speaker where there are at least eight of them
+    )
+    config.max_failed_fraction = (
+        0.05  # the run stops when a larger part of a corpus's files cannot be used
+    )
 
     # --- Audio -------------------------------------------------------------------------------------------------------
     config.audio = ConfigDict()
     config.audio.sample_rate_hz = 16000
     config.audio.offset_s = 0.0  # skipped at the beginning
     config.audio.max_duration_s = 5.0  # what is longer is cut, and counted
-    config.audio.trim_db = 35.0  # leading and trailing parts this far below the peak are cut; 0: no trimming
-    config.audio.level_db = -26.0  # RMS relative to full scale that every utterance is brought to; 0: left as it is
+    config.audio.trim_db = (
+        35.0  # leading and trailing parts this far below the peak are cut; 0: no trimming
+    )
+    config.audio.level_db = (
+        -26.0
+    )  # RMS relative to full scale that every utterance is brought to; 0: left as it is
 
     # --- Features ----------------------------------------------------------------------------------------------------
     config.features = ConfigDict()
@@ -72,7 +83,9 @@ def get_config() -> ConfigDict:
     config.dann.hidden = 128  # units of each of the discriminator's two layers
     config.cdan = ConfigDict()  # also cdan_e
     config.cdan.hidden = 128  # units of each of the discriminator's two layers
-    config.cdan.direct = 4096  # entries; a larger outer product of representation and prediction is projected
+    config.cdan.direct = (
+        4096  # entries; a larger outer product of representation and prediction is projected
+    )
     config.cdan.projection = 1024  # entries of the projection
     config.speaker_adversary = ConfigDict()
     config.speaker_adversary.hidden = 128  # units of each of the speaker classifier's two layers
@@ -96,14 +109,20 @@ def get_config() -> ConfigDict:
     config.vada.hidden = 128  # units of each of the discriminator's two layers
     config.vada.reversal = 1.0  # factor of lambda in the reversal
     config.vada.source_weight = 1.0  # of the virtual adversarial loss on the source, beside lambda
-    config.vada.target_weight = 0.1  # of that on the target and of the target's entropy, beside lambda
-    config.vada.radius = 0.1  # size of the virtual adversarial change, of the L2 norm of an utterance's features
+    config.vada.target_weight = (
+        0.1  # of that on the target and of the target's entropy, beside lambda
+    )
+    config.vada.radius = (
+        0.1  # size of the virtual adversarial change, of the L2 norm of an utterance's features
+    )
     config.vada.probe = 0.01  # size of the random change that finds its direction, likewise
     config.dirt_t = ConfigDict()
     config.dirt_t.fraction = 0.7  # of the epochs, as vada; the rest on the target alone
     config.dirt_t.teacher_weight = 1.0  # of the divergence from the moving average, beside lambda
     config.strength = ConfigDict()  # lambda of the gradient reversal
-    config.strength.schedule = "ganin"  # 2 / (1 + exp(-gamma p)) - 1, p the part of the training done; or "constant"
+    config.strength.schedule = (
+        "ganin"  # 2 / (1 + exp(-gamma p)) - 1, p the part of the training done; or "constant"
+    )
     config.strength.maximum = 1.0
     config.strength.gamma = 10.0
     config.deep_coral = ConfigDict()
@@ -113,13 +132,17 @@ def get_config() -> ConfigDict:
     config.dan.weight = 1.0
     config.jan = ConfigDict()
     config.jan.kernels = 5  # of the representation, as in dan
-    config.jan.softmax_bandwidth = 1.68  # squared distance of two softmaxes at which their kernel is 1/e
+    config.jan.softmax_bandwidth = (
+        1.68  # squared distance of two softmaxes at which their kernel is 1/e
+    )
     config.jan.weight = 1.0
     config.deep_jdot = ConfigDict()
     config.deep_jdot.alpha = 0.01  # cost of a unit of squared distance between representations
     config.deep_jdot.beta = 0.5  # cost of a nat of cross-entropy
     config.deep_jdot.epsilon = 0.01  # weight of the plan's entropy, in units of the cost
-    config.deep_jdot.tau = 0.5  # weight of the marginals' divergence: a dearer way is rather not gone
+    config.deep_jdot.tau = (
+        0.5  # weight of the marginals' divergence: a dearer way is rather not gone
+    )
     config.deep_jdot.iterations = 100  # of Sinkhorn, always as many
     config.deep_jdot.weight = 1.0
     config.mcc = ConfigDict()
@@ -146,9 +169,13 @@ def get_config() -> ConfigDict:
     config.co_training.prior = "none"  # as in self_training
     config.co_training.shrinkage = 0.7  # of the discriminants' covariance, 0 to 1
     config.co_training.rounds_first = 10  # of expectation-maximisation on the prosodic statistics
-    config.co_training.rounds = 6  # of labelling on all statistics; 0: the first view's labels are kept
+    config.co_training.rounds = (
+        6  # of labelling on all statistics; 0: the first view's labels are kept
+    )
     config.co_training.folds = 5  # of the target, each labelled by what was learnt on the others
-    config.co_training.kept_fraction = 0.7  # of each class, the most confident labels, which the next round learns from
+    config.co_training.kept_fraction = (
+        0.7  # of each class, the most confident labels, which the next round learns from
+    )
     config.co_training.source_weight = 0.1  # of the source beside the target, on all statistics
     config.co_training.iterations = 50  # of Sinkhorn
     config.co_training.weight = 10.0
@@ -158,7 +185,9 @@ def get_config() -> ConfigDict:
     config.shot.pseudo_weight = 0.3  # of the pseudo-labels' cross-entropy
     config.shot.weight = 1.0
     config.fixmatch = ConfigDict()
-    config.fixmatch.threshold = 0.8  # probability; label smoothing keeps it well below the paper's .95
+    config.fixmatch.threshold = (
+        0.8  # probability; label smoothing keeps it well below the paper's .95
+    )
     config.fixmatch.weight = 1.0
     config.adamatch = ConfigDict()
     config.adamatch.threshold = 0.9  # relative to the source's mean confidence
@@ -190,7 +219,9 @@ def get_config() -> ConfigDict:
     config.sweep.strength = ()  # values of strength.maximum
     config.sweep.learning_rate = ()  # values of optimiser.learning_rate
     config.sweep.weight_decay = ()  # values of optimiser.weight_decay
-    config.sweep.criterion = "bnm"  # of jdann.selection: drawn beside the UAR; best-*.json is its choice
+    config.sweep.criterion = (
+        "bnm"  # of jdann.selection: drawn beside the UAR; best-*.json is its choice
+    )
 
     # `jdann tune` searches `space` for what a criterion prefers, the mean over seeds, folds and directions. Each entry is a key of
     # this file and where to look: ("optimiser.learning_rate", "log", 1e-4, 1e-2), ("encoder.dropout", "uniform", 0.0, 0.5),
@@ -199,13 +230,19 @@ def get_config() -> ConfigDict:
     config.tune.space = ()
     config.tune.criterion = "bnm"  # of jdann.selection
     config.tune.trials = 50  # finished or pruned, all workers together
-    config.tune.prune = True  # stop a trial that is worse than the median of those before it, at any record
+    config.tune.prune = (
+        True  # stop a trial that is worse than the median of those before it, at any record
+    )
     config.tune.prune_after = 5  # trials that are finished before any is pruned
 
     # --- What a run leaves -------------------------------------------------------------------------------------------
     config.selection = "last"  # the checkpoint that is kept as the recogniser: "last", or a criterion of jdann.selection
-    config.evaluate_every = 2  # epochs between two records of the target's outputs, for selection and the oracle column
-    config.checkpoint_every_s = 20.0  # seconds, at most, between two checkpoints (always at the end of an epoch)
+    config.evaluate_every = (
+        2  # epochs between two records of the target's outputs, for selection and the oracle column
+    )
+    config.checkpoint_every_s = (
+        20.0  # seconds, at most, between two checkpoints (always at the end of an epoch)
+    )
     config.tsne = True  # draw the representations before and after adaptation (a few seconds a run)
 
     return config

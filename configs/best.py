@@ -17,7 +17,9 @@ def get_config() -> ConfigDict:
     config = base_config()
     config.methods = ("source_only", "co_training")
     config.seeds = 5
-    config.audio.level_db = 0.0  # how loud someone speaks tells much; normalisation by speaker keeps it
+    config.audio.level_db = (
+        0.0  # how loud someone speaks tells much; normalisation by speaker keeps it
+    )
     config.features.recipe = "statistics"
     config.encoder.name = "mlp"
     return config

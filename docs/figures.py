@@ -36,7 +36,9 @@ def toy(key: jax.Array, degrees: float) -> tuple[jax.Array, jax.Array]:
     angle = jnp.pi * jax.random.uniform(at, (POINTS,))
     upper = jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
     lower = jnp.stack([1 - jnp.cos(angle), 0.5 - jnp.sin(angle)], -1)
-    points = jnp.where(label[:, None] == 0, upper, lower) + 0.08 * jax.random.normal(noise, (POINTS, 2))
+    points = jnp.where(label[:, None] == 0, upper, lower) + 0.08 * jax.random.normal(
+        noise, (POINTS, 2)
+    )
     turn, middle = np.deg2rad(degrees), jnp.array([0.5, 0.25])
     matrix = jnp.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     return (points - middle) @ matrix + middle, label
@@ -44,7 +46,10 @@ def toy(key: jax.Array, degrees: float) -> tuple[jax.Array, jax.Array]:
 
 def dense(key: jax.Array, sizes: tuple[int, ...]) -> list[tuple[jax.Array, jax.Array]]:
     keys = jax.random.split(key, len(sizes))
-    return [(jax.random.normal(k, (a, b)) * np.sqrt(2 / a), jnp.zeros(b)) for k, a, b in zip(keys, sizes, sizes[1:], strict=False)]
+    return [
+        (jax.random.normal(k, (a, b)) * np.sqrt(2 / a), jnp.zeros(b))
+        for k, a, b in zip(keys, sizes, sizes[1:], strict=False)
+    ]
 
 
 def forward(layers: list[tuple[jax.Array, jax.Array]], x: jax.Array) -> jax.Array:
@@ -61,7 +66,9 @@ def answers(params: Any, x: jax.Array) -> jax.Array:
     return forward(params["classifier"], represent(params, x)).argmax(-1)
 
 
-def trained(key: jax.Array, strength: jax.Array, source: jax.Array, label: jax.Array, target: jax.Array) -> Any:
+def trained(
+    key: jax.Array, strength: jax.Array, source: jax.Array, label: jax.Array, target: jax.Array
+) -> Any:
     """Encoder, classifier and discriminator after training with a gradient reversal of this strength."""
     keys = jax.random.split(key, 3)
     params = {
@@ -74,13 +81,22 @@ def trained(key: jax.Array, strength: jax.Array, source: jax.Array, label: jax.A
 
     def loss(params: Any, lambda_: jax.Array) -> jax.Array:
         of_source, of_target = represent(params, source), represent(params, target)
-        risk = optax.softmax_cross_entropy_with_integer_labels(forward(params["classifier"], of_source), label).mean()
+        risk = optax.softmax_cross_entropy_with_integer_labels(
+            forward(params["classifier"], of_source), label
+        ).mean()
         both = gradient_reversal(jnp.concatenate([of_source, of_target]), lambda_)
-        return risk + optax.softmax_cross_entropy_with_integer_labels(forward(params["discriminator"], both), domain).mean()
+        return (
+            risk
+            + optax.softmax_cross_entropy_with_integer_labels(
+                forward(params["discriminator"], both), domain
+            ).mean()
+        )
 
     def step(carry: tuple[Any, Any], progress: jax.Array) -> tuple[tuple[Any, Any], None]:
         params, state = carry
-        updates, state = optimiser.update(jax.grad(loss)(params, strength * ganin(progress)), state, params)
+        updates, state = optimiser.update(
+            jax.grad(loss)(params, strength * ganin(progress)), state, params
+        )
         return (optax.apply_updates(params, updates), state), None
 
     (params, _), _ = jax.lax.scan(step, (params, optimiser.init(params)), jnp.linspace(0, 1, STEPS))
@@ -98,13 +114,23 @@ def draw_toy() -> Path:
     for axes, (name, strength) in zip(figure.subplots(1, 2, sharey=True), names, strict=True):
         seeds = train(jax.random.split(jax.random.key(0), SEEDS), strength, source, label, target)
         right = jax.vmap(lambda params: (answers(params, target) == truth).mean())(seeds)
-        print(f"{name}: target right, by seed: {', '.join(f'{r:.3f}' for r in sorted(right.tolist()))}")
+        print(
+            f"{name}: target right, by seed: {', '.join(f'{r:.3f}' for r in sorted(right.tolist()))}"
+        )
         median = jnp.argsort(right)[SEEDS // 2]
         shade = answers(jax.tree.map(lambda leaf, median=median: leaf[median], seeds), grid)
-        axes.contourf(grid[..., 0], grid[..., 1], shade, levels=[-0.5, 0.5, 1.5], colors=CLASSES, alpha=0.13)
+        axes.contourf(
+            grid[..., 0], grid[..., 1], shade, levels=[-0.5, 0.5, 1.5], colors=CLASSES, alpha=0.13
+        )
         for k, colour in enumerate(CLASSES):
             axes.scatter(*source[label == k][::2].T, s=12, color=colour, linewidths=0, alpha=0.9)
-            axes.scatter(*target[truth == k][::2].T, s=14, facecolors="none", edgecolors=colour, linewidths=0.9)
+            axes.scatter(
+                *target[truth == k][::2].T,
+                s=14,
+                facecolors="none",
+                edgecolors=colour,
+                linewidths=0.9,
+            )
         axes.set_title(f"{name}: {right[median]:.0%} of the target right", fontsize=11, loc="left")
         axes.set_xticks([])
         axes.set_yticks([])
@@ -113,7 +139,9 @@ def draw_toy() -> Path:
     return save(figure, FOLDER / "method-toy.png")
 
 
-def box(axes: Axes, x: float, y: float, text: str, colour: str, width: float = 1.5, height: float = 0.62) -> None:
+def box(
+    axes: Axes, x: float, y: float, text: str, colour: str, width: float = 1.5, height: float = 0.62
+) -> None:
     axes.add_patch(
         FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.05", facecolor="white",
                        edgecolor=colour, linewidth=1.8)
@@ -122,7 +150,12 @@ def box(axes: Axes, x: float, y: float, text: str, colour: str, width: float = 1
 
 
 def arrow(
-    axes: Axes, start: tuple[float, float], stop: tuple[float, float], colour: str, dashed: bool = False, bend: float = 0
+    axes: Axes,
+    start: tuple[float, float],
+    stop: tuple[float, float],
+    colour: str,
+    dashed: bool = False,
+    bend: float = 0,
 ) -> None:
     axes.add_patch(
         FancyArrowPatch(start, stop, arrowstyle="-|>", mutation_scale=14, color=colour, linewidth=1.8, shrinkA=0, shrinkB=0,
@@ -160,11 +193,15 @@ def draw_flow() -> Path:
 def draw_co_training(data_dir: Path) -> Path:
     """How many of the target's labels are right after each step of co-training, on the demo corpus."""
     config = load_config("best", [("source", "demo:en"), ("target", "demo:zh")])
-    corpus = [corpora.load(spec, config.emotions, data_dir) for spec in (config.source, config.target)]
+    corpus = [
+        corpora.load(spec, config.emotions, data_dir) for spec in (config.source, config.target)
+    ]
     source, target = (pairs.load_domain(c, config, data_dir) for c in corpus)
     pair = pairs.make_direction(source, target, config)
     both = ((pair.source_frames, source), (pair.target_frames, target))
-    statistics = [batches.vectors(frames, np.arange(len(domain.emotion))) for frames, domain in both]
+    statistics = [
+        batches.vectors(frames, np.arange(len(domain.emotion))) for frames, domain in both
+    ]
 
     def right(first: int, second: int) -> float:
         rounds = [("co_training.rounds_first", str(first)), ("co_training.rounds", str(second))]
@@ -177,9 +214,21 @@ def draw_co_training(data_dir: Path) -> Path:
     values = [right(n, 0) for n in firsts] + [right(10, n) for n in seconds]
     figure = empty(7.5, 3.6, "")
     axes = tidy(figure.subplots())
-    axes.plot(range(len(firsts)), values[: len(firsts)], "o-", color=SOURCE, label="view one: prosody, fitted on source and target")
+    axes.plot(
+        range(len(firsts)),
+        values[: len(firsts)],
+        "o-",
+        color=SOURCE,
+        label="view one: prosody, fitted on source and target",
+    )
     second = range(len(firsts) - 1, len(values))
-    axes.plot(second, values[len(firsts) - 1 :], "o--", color=TARGET, label="view two: all statistics, fitted on the target")
+    axes.plot(
+        second,
+        values[len(firsts) - 1 :],
+        "o--",
+        color=TARGET,
+        label="view two: all statistics, fitted on the target",
+    )
     axes.set_xticks(range(len(values)), [*map(str, firsts), *map(str, seconds)])
     axes.set_xlabel("rounds of view one, then of view two")
     axes.set_ylabel("pseudo-labels that are right")

@@ -12,7 +12,9 @@ from jdann.gradient_reversal import gradient_reversal
 __version__ = "0.1.0"
 
 _LAZY = {"Recogniser": "jdann.inference.recogniser"}  # public name: the module that defines it
-_SUBMODULES = frozenset(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+_SUBMODULES = frozenset(
+    module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
+)
 
 __all__ = ["Recogniser", "__version__", "gradient_reversal"]
 

@@ -37,7 +37,9 @@ class Clip(NamedTuple):
     cut: bool  # True where audio beyond `max_duration_s` was left out
 
 
-def read(path: str | Path, start_s: float = 0.0, end_s: float | None = None) -> tuple[np.ndarray, int]:
+def read(
+    path: str | Path, start_s: float = 0.0, end_s: float | None = None
+) -> tuple[np.ndarray, int]:
     """Reads an audio file, or a part of it without reading the rest.
 
     Args:
@@ -60,13 +62,18 @@ def read(path: str | Path, start_s: float = 0.0, end_s: float | None = None) -> 
         # Bytes, because soundfile refuses names that are not valid UTF-8.
         with soundfile.SoundFile(os.fsencode(path)) as file:  # pyright: ignore[reportArgumentType]
             return _read_part(file, start_s, end_s), file.samplerate
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a `.raw` file, which has no header
+    except (
+        soundfile.SoundFileError,
+        TypeError,
+    ) as error:  # TypeError: a `.raw` file, which has no header
         raise AudioError("not audio, or damaged: expected a wav, flac, mp3 or ogg file") from error
     except OSError as error:
         raise AudioError(f"cannot be read ({error.strerror or error})") from error
 
 
-def decode(data: bytes, longest_s: float = np.inf, most_values: int = _MOST_VALUES) -> tuple[np.ndarray, int]:
+def decode(
+    data: bytes, longest_s: float = np.inf, most_values: int = _MOST_VALUES
+) -> tuple[np.ndarray, int]:
     """Reads an audio file that is in memory; nothing is written anywhere.
 
     Args:
@@ -85,7 +92,9 @@ def decode(data: bytes, longest_s: float = np.inf, most_values: int = _MOST_VALU
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             duration_s = file.frames / file.samplerate
-            if file.frames < 2**62 and duration_s > longest_s:  # a header that does not know says 2**63
+            if (
+                file.frames < 2**62 and duration_s > longest_s
+            ):  # a header that does not know says 2**63
                 raise AudioError(f"lasts {duration_s:.0f} s; expected at most {longest_s:g} s")
             if file.frames < 2**62 and file.frames * file.channels > most_values:
                 raise AudioError(
@@ -138,11 +147,15 @@ def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
         yield block
 
 
-def _windows(blocks: Iterator[np.ndarray], rate_hz: int, window_s: float, hop_s: float) -> Iterator[tuple[float, np.ndarray, int]]:
+def _windows(
+    blocks: Iterator[np.ndarray], rate_hz: int, window_s: float, hop_s: float
+) -> Iterator[tuple[float, np.ndarray, int]]:
     size, hop = round(window_s * rate_hz), max(1, round(hop_s * rate_hz))
     held, first, start, ended = next(blocks), 0, 0, False  # `held` begins at sample `first`
     while True:
-        while not ended and first + len(held) <= start + size:  # a sample more tells that this is not the last window
+        while (
+            not ended and first + len(held) <= start + size
+        ):  # a sample more tells that this is not the last window
             block = next(blocks, None)
             drop = min(max(0, start - first), len(held))
             held, first, ended = held[drop:], first + drop, block is None
@@ -190,12 +203,18 @@ def prepare(samples: np.ndarray, sample_rate_hz: int, *, audio_config: Any) -> C
     """
     lowest_hz, highest_hz = _SAMPLE_RATES_HZ
     if not lowest_hz <= sample_rate_hz <= highest_hz:
-        raise AudioError(f"sample rate is {sample_rate_hz} Hz; expected {lowest_hz} to {highest_hz} Hz")
+        raise AudioError(
+            f"sample rate is {sample_rate_hz} Hz; expected {lowest_hz} to {highest_hz} Hz"
+        )
     mono = _mono(_floating(samples))
-    offset_s, max_duration_s, trim_db = (audio_config[key] for key in ("offset_s", "max_duration_s", "trim_db"))
+    offset_s, max_duration_s, trim_db = (
+        audio_config[key] for key in ("offset_s", "max_duration_s", "trim_db")
+    )
     skipped = int(offset_s * sample_rate_hz)
     if skipped >= len(mono):
-        raise AudioError(f"lasts {len(mono) / sample_rate_hz:.2f} s, and the first {offset_s:g} s are left out")
+        raise AudioError(
+            f"lasts {len(mono) / sample_rate_hz:.2f} s, and the first {offset_s:g} s are left out"
+        )
     mono, cut = mono[skipped:], False
     if not trim_db:
         mono, cut = _cut(mono, sample_rate_hz, max_duration_s)
@@ -205,7 +224,9 @@ def prepare(samples: np.ndarray, sample_rate_hz: int, *, audio_config: Any) -> C
     if trim_db:
         mono, cut = _cut(_trim(mono, trim_db), rate_hz, max_duration_s)
     if len(mono) < SHORTEST_S * rate_hz:
-        raise AudioError(f"only {len(mono) / rate_hz:.3f} s are left; expected at least {SHORTEST_S:g} s")
+        raise AudioError(
+            f"only {len(mono) / rate_hz:.3f} s are left; expected at least {SHORTEST_S:g} s"
+        )
     if audio_config["level_db"]:
         mono = _level(mono, audio_config["level_db"])
     return Clip(np.ascontiguousarray(mono, np.float32), cut)
@@ -237,9 +258,14 @@ def _read_part(file: soundfile.SoundFile, start_s: float, end_s: float | None) -
     if not promised:
         raise AudioError("holds no audio (0 samples)")
     if promised >= 2**62:
-        raise AudioError("the header does not say how long the audio is; write the file anew, e.g. with ffmpeg or sox")
+        raise AudioError(
+            "the header does not say how long the audio is; write the file anew, e.g. with ffmpeg or sox"
+        )
     _check_header(file)
-    first, last = int(start_s * rate_hz), promised if end_s is None else int(min(end_s * rate_hz, 2.0**62))
+    first, last = (
+        int(start_s * rate_hz),
+        promised if end_s is None else int(min(end_s * rate_hz, 2.0**62)),
+    )
     if first >= promised:
         raise AudioError(f"starts at {start_s:g} s; the file ends at {promised / rate_hz:.2f} s")
     if last > promised + _TOLERANCE_S * rate_hz:
@@ -252,14 +278,18 @@ def _read_part(file: soundfile.SoundFile, start_s: float, end_s: float | None) -
             block = file.read(min(wanted - held, _BLOCK_S * rate_hz), dtype="float32")
         except soundfile.LibsndfileError as error:  # flac, where the end comes too early
             duration_s = promised / rate_hz
-            raise AudioError(f"cut off or damaged: not all of the {duration_s:.2f} s promised decode") from error
+            raise AudioError(
+                f"cut off or damaged: not all of the {duration_s:.2f} s promised decode"
+            ) from error
         if not len(block):
             break
         blocks.append(block)
         held += len(block)
         if held * file.channels > _MOST_VALUES:
             hours = held / rate_hz / 3600
-            raise AudioError(f"more than {hours:.1f} h at once; give `start` and `end` to use a part")
+            raise AudioError(
+                f"more than {hours:.1f} h at once; give `start` and `end` to use a part"
+            )
     if wanted - held > _TOLERANCE_S * rate_hz or not held:
         _raise_short(promised / rate_hz, (first + held) / rate_hz)
     return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
@@ -279,7 +309,9 @@ def _check_header(file: soundfile.SoundFile) -> None:
 
 
 def _raise_short(promised_s: float, held_s: float) -> None:
-    raise AudioError(f"cut off or damaged: the header promises {promised_s:.2f} s, the file holds {held_s:.2f} s")
+    raise AudioError(
+        f"cut off or damaged: the header promises {promised_s:.2f} s, the file holds {held_s:.2f} s"
+    )
 
 
 def _floating(samples: np.ndarray) -> np.ndarray:
@@ -307,7 +339,9 @@ def _check_sound(mono: np.ndarray) -> None:
     """Raises AudioError where [samples] is not finite, absurdly loud, or silent."""
     lowest, highest = float(mono.min()), float(mono.max())  # NaN wherever one sample is
     if not (np.isfinite(lowest) and np.isfinite(highest)):
-        raise AudioError(f"holds {int((~np.isfinite(mono)).sum())} samples that are not numbers (NaN or infinite)")
+        raise AudioError(
+            f"holds {int((~np.isfinite(mono)).sum())} samples that are not numbers (NaN or infinite)"
+        )
     if max(-lowest, highest) > _LOUDEST:
         raise AudioError(f"holds samples of {max(-lowest, highest):.3g}; expected -1 to 1")
     if highest - lowest < 2 * SILENCE:
@@ -332,7 +366,9 @@ def _trim(mono: np.ndarray, trim_db: float) -> np.ndarray:
     padded[TRIM_FRAME // 2 : TRIM_FRAME // 2 + len(kept)] = kept  # centred frames
     blocks = padded.reshape(-1, TRIM_HOP)
     energy = np.einsum("bs,bs->b", blocks, blocks)  # [blocks]
-    power = np.lib.stride_tricks.sliding_window_view(energy, blocks_per_frame).sum(axis=1)  # [frames]
+    power = np.lib.stride_tricks.sliding_window_view(energy, blocks_per_frame).sum(
+        axis=1
+    )  # [frames]
     loud = np.flatnonzero(power > power.max() * 10 ** (-trim_db / 10))
     return mono[loud[0] * TRIM_HOP : (loud[-1] + 1) * TRIM_HOP]
 

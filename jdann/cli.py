@@ -13,7 +13,18 @@ import jax
 
 from jdann.errors import DivergenceError, InputError
 
-COMMANDS = ("train", "prepare", "corpora", "evaluate", "sweep", "tune", "report", "predict", "export", "serve")
+COMMANDS = (
+    "train",
+    "prepare",
+    "corpora",
+    "evaluate",
+    "sweep",
+    "tune",
+    "report",
+    "predict",
+    "export",
+    "serve",
+)
 log = logging.getLogger("jdann")
 
 
@@ -32,15 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = f" ({error.filename})" if error.filename else ""
-            _stop(f"the disk is full{where}: free some space, or choose another --workdir or --data-dir, then --resume", 2)
+            _stop(
+                f"the disk is full{where}: free some space, or choose another --workdir or --data-dir, then --resume",
+                2,
+            )
         if error.filename is None:
             raise
-        _stop(f"{error.filename}: {error.strerror}; choose a --workdir and --data-dir that you may write to", 2)
+        _stop(
+            f"{error.filename}: {error.strerror}; choose a --workdir and --data-dir that you may write to",
+            2,
+        )
     except DivergenceError as error:
         _stop(str(error), 1)
     except Exception as error:
         if "No space left on device" in str(error):  # Orbax wraps it
-            _stop("the disk is full: free some space, or choose another --workdir, then --resume", 2)
+            _stop(
+                "the disk is full: free some space, or choose another --workdir, then --resume", 2
+            )
         raise
 
 
@@ -81,7 +100,9 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
 
     parser = Parser(prog=f"jdann {command}", description=description, allow_abbrev=False)
     parser.add_argument(
-        "--data-dir", type=Path, help="of prepared corpora and cached features; default: $TFDS_DATA_DIR or ~/tensorflow_datasets"
+        "--data-dir",
+        type=Path,
+        help="of prepared corpora and cached features; default: $TFDS_DATA_DIR or ~/tensorflow_datasets",
     )
     return parser
 
@@ -107,10 +128,18 @@ def _train(arguments: list[str]) -> None:
         "Trains a recogniser for an unlabelled language. Any key of configs/base.py is set by --config.KEY=VALUE, e.g. "
         "--config.source=a.csv --config.target=b.csv --config.seeds=5 --config.encoder.name=resnet50",
     )
-    parser.add_argument("--config", default="en2zh", help="a config file, or the name of one that comes with jdann")
-    parser.add_argument("--workdir", type=Path, help="where results go; default: runs/<config name>")
-    parser.add_argument("--resume", action="store_true", help="continue the run in the work directory")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in the work directory")
+    parser.add_argument(
+        "--config", default="en2zh", help="a config file, or the name of one that comes with jdann"
+    )
+    parser.add_argument(
+        "--workdir", type=Path, help="where results go; default: runs/<config name>"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the run in the work directory"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the run in the work directory"
+    )
     given, overrides = parser.parse_known_args(_join_overrides(arguments))
     from jdann.configuration import load_config
 
@@ -118,7 +147,9 @@ def _train(arguments: list[str]) -> None:
     path = _expanded(given.workdir) if given.workdir else Path("runs") / Path(given.config).stem
     from jdann.experiments.train import run
 
-    results = run(config, path, _data_dir(given.data_dir), resume=given.resume, overwrite=given.overwrite)
+    results = run(
+        config, path, _data_dir(given.data_dir), resume=given.resume, overwrite=given.overwrite
+    )
     _print_table(results)
     print(f"Everything is in {path}", flush=True)
 
@@ -138,7 +169,9 @@ def _overrides(arguments: list[str]) -> list[tuple[str, str]]:
     pairs = []
     for argument in arguments:
         if not argument.startswith("--config."):
-            raise InputError(f"{argument}: unknown option; keys of the config are set by --config.KEY=VALUE")
+            raise InputError(
+                f"{argument}: unknown option; keys of the config are set by --config.KEY=VALUE"
+            )
         key, _, value = argument.removeprefix("--config.").partition("=")
         pairs.append((key, value))
     return pairs
@@ -147,9 +180,21 @@ def _overrides(arguments: list[str]) -> list[tuple[str, str]]:
 def _prepare(arguments: list[str]) -> None:
     parser = _parser("prepare", "Prepares a corpus once: ESD from its folder, or the demo corpus.")
     parser.add_argument("corpus", choices=("esd", "demo"))
-    parser.add_argument("folder", nargs="?", type=Path, help="esd: the folder that holds 0001 to 0020, in any known layout")
-    parser.add_argument("--sentences", type=int, default=10, help="demo: sentences of each speaker and emotion, 1 to 350")
-    parser.add_argument("--force", action="store_true", help="prepare again, replacing what is there")
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        help="esd: the folder that holds 0001 to 0020, in any known layout",
+    )
+    parser.add_argument(
+        "--sentences",
+        type=int,
+        default=10,
+        help="demo: sentences of each speaker and emotion, 1 to 350",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="prepare again, replacing what is there"
+    )
     given = parser.parse_args(arguments)
     data_dir = _data_dir(given.data_dir)
     if given.corpus == "demo":
@@ -158,12 +203,16 @@ def _prepare(arguments: list[str]) -> None:
         print(demo.ensure(data_dir, sentences=given.sentences, force=given.force))
         return
     if given.folder is None:
-        raise InputError("jdann prepare esd: expected the folder of ESD, as in jdann prepare esd /data/ESD")
+        raise InputError(
+            "jdann prepare esd: expected the folder of ESD, as in jdann prepare esd /data/ESD"
+        )
     from jdann.corpora.prepared import prepare_esd
 
     made = prepare_esd(given.folder.expanduser(), data_dir, force=given.force)
     did = "was prepared before" if made.already else "is prepared"
-    print(f"ESD {did}: {made.utterances:,} utterances of {made.speakers} speakers, {made.hours:.2f} h, in {made.path}")
+    print(
+        f"ESD {did}: {made.utterances:,} utterances of {made.speakers} speakers, {made.hours:.2f} h, in {made.path}"
+    )
     for skipped in made.skipped:
         print(f"left out: {skipped.file}: {skipped.reason}")
     for note in made.notes:
@@ -171,8 +220,12 @@ def _prepare(arguments: list[str]) -> None:
 
 
 def _corpora(arguments: list[str]) -> None:
-    parser = _parser("corpora", "Lists corpora: counts per emotion, speaker and language, and hours.")
-    parser.add_argument("corpus", nargs="*", help="esd:en, demo:zh, a folder or a .csv; default: those at hand")
+    parser = _parser(
+        "corpora", "Lists corpora: counts per emotion, speaker and language, and hours."
+    )
+    parser.add_argument(
+        "corpus", nargs="*", help="esd:en, demo:zh, a folder or a .csv; default: those at hand"
+    )
     given = parser.parse_args(arguments)
     from jdann import corpora
     from jdann.corpora import demo, prepared
@@ -184,7 +237,9 @@ def _corpora(arguments: list[str]) -> None:
         names += ["esd:en", "esd:zh"] if prepared.is_prepared(data_dir) else []
         names += ["demo:en", "demo:zh"] if demo.folder(data_dir).exists() else []
     if not names:
-        print(f"No corpus is prepared in {data_dir}. `jdann prepare esd FOLDER` and `jdann prepare demo` do that; any folder")
+        print(
+            f"No corpus is prepared in {data_dir}. `jdann prepare esd FOLDER` and `jdann prepare demo` do that; any folder"
+        )
         print("or manifest can be listed: `jdann corpora FOLDER list.csv`")
         return
     summaries = [corpora.describe(corpora.load(name, corpora.EMOTIONS, data_dir)) for name in names]
@@ -192,9 +247,13 @@ def _corpora(arguments: list[str]) -> None:
 
 
 def _evaluate(arguments: list[str]) -> None:
-    parser = _parser("evaluate", "Scores a finished run again, or its recogniser on another corpus.")
+    parser = _parser(
+        "evaluate", "Scores a finished run again, or its recogniser on another corpus."
+    )
     parser.add_argument("workdir", type=Path)
-    parser.add_argument("--target", help="a corpus to score on instead of the run's own: a name, a folder or a .csv")
+    parser.add_argument(
+        "--target", help="a corpus to score on instead of the run's own: a name, a folder or a .csv"
+    )
     given = parser.parse_args(arguments)
     from jdann.experiments.evaluate import evaluate
 
@@ -202,9 +261,15 @@ def _evaluate(arguments: list[str]) -> None:
 
 
 def _report(arguments: list[str]) -> None:
-    parser = _parser("report", "Makes one self-contained page of a run, or of several side by side.")
+    parser = _parser(
+        "report", "Makes one self-contained page of a run, or of several side by side."
+    )
     parser.add_argument("workdir", nargs="+", type=Path, help="one or more, as in runs/*")
-    parser.add_argument("--output", type=Path, help="the file; default: report.html in the work directory, or beside several")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the file; default: report.html in the work directory, or beside several",
+    )
     given = parser.parse_args(arguments)
     from jdann.report import page
 
@@ -215,10 +280,18 @@ def _report(arguments: list[str]) -> None:
 def _model_parser(command: str, description: str) -> argparse.ArgumentParser:
     """A parser of commands that take a trained model."""
     parser = _parser(command, description)
-    parser.add_argument("model", type=Path, help="the work directory of a finished run, or a folder in its recogniser/")
-    parser.add_argument("--method", help="which of the run's; default: the last that adapts to the target")
+    parser.add_argument(
+        "model",
+        type=Path,
+        help="the work directory of a finished run, or a folder in its recogniser/",
+    )
+    parser.add_argument(
+        "--method", help="which of the run's; default: the last that adapts to the target"
+    )
     parser.add_argument("--encoder", help="default: the last of the run's config")
-    parser.add_argument("--direction", type=int, default=0, help="1: the way back, of a run in both directions")
+    parser.add_argument(
+        "--direction", type=int, default=0, help="1: the way back, of a run in both directions"
+    )
     parser.add_argument("--classes", help="emotions to choose among, e.g. happy,sad; default: all")
     return parser
 
@@ -226,8 +299,14 @@ def _model_parser(command: str, description: str) -> argparse.ArgumentParser:
 def _recogniser(given: argparse.Namespace) -> Any:
     from jdann.inference.recogniser import Recogniser
 
-    recogniser = Recogniser.load(_expanded(given.model), given.method, given.encoder, given.direction)
-    return recogniser.only(*(name.strip() for name in given.classes.split(","))) if given.classes else recogniser
+    recogniser = Recogniser.load(
+        _expanded(given.model), given.method, given.encoder, given.direction
+    )
+    return (
+        recogniser.only(*(name.strip() for name in given.classes.split(",")))
+        if given.classes
+        else recogniser
+    )
 
 
 def _predict(arguments: list[str]) -> None:
@@ -235,27 +314,48 @@ def _predict(arguments: list[str]) -> None:
         "predict",
         "Recognises audio files. Exits with 0 where all could be used, 1 where some were left out, 2 where none could be used.",
     )
-    parser.add_argument("files", nargs="+", help="files, folders, patterns in quotes, or csv files with a column file")
-    parser.add_argument("--csv", type=Path, help="write the rows there; the columns of an input csv are kept")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    parser.add_argument("--timeline", action="store_true", help="a row for each window, of files of any length")
-    parser.add_argument("--window-s", type=float, default=3.0, help="length of a window, s")
-    parser.add_argument("--hop-s", type=float, default=1.0, help="from one window's beginning to the next one's, s")
-    parser.add_argument("--abstain", type=float, default=0.0, help="name no emotion where none is as probable as this, 0 to 1")
     parser.add_argument(
-        "--adapt", action="store_true", help="normalise by the files' own audio: those of each speaker, by the csv's column speaker"
+        "files",
+        nargs="+",
+        help="files, folders, patterns in quotes, or csv files with a column file",
+    )
+    parser.add_argument(
+        "--csv", type=Path, help="write the rows there; the columns of an input csv are kept"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument(
+        "--timeline", action="store_true", help="a row for each window, of files of any length"
+    )
+    parser.add_argument("--window-s", type=float, default=3.0, help="length of a window, s")
+    parser.add_argument(
+        "--hop-s", type=float, default=1.0, help="from one window's beginning to the next one's, s"
+    )
+    parser.add_argument(
+        "--abstain",
+        type=float,
+        default=0.0,
+        help="name no emotion where none is as probable as this, 0 to 1",
+    )
+    parser.add_argument(
+        "--adapt",
+        action="store_true",
+        help="normalise by the files' own audio: those of each speaker, by the csv's column speaker",
     )
     given = parser.parse_args(arguments)
     from jdann.inference import predict
 
-    options = predict.Options(given.timeline, given.window_s, given.hop_s, given.abstain, given.adapt)
+    options = predict.Options(
+        given.timeline, given.window_s, given.hop_s, given.abstain, given.adapt
+    )
     status = predict.run(lambda: _recogniser(given), given.files, options, given.csv, given.json)
     if status:
         sys.exit(status)
 
 
 def _export(arguments: list[str]) -> None:
-    parser = _model_parser("export", "Writes a recogniser as one file: audio in, probabilities out, by StableHLO.")
+    parser = _model_parser(
+        "export", "Writes a recogniser as one file: audio in, probabilities out, by StableHLO."
+    )
     parser.add_argument("out", type=Path, help="the file to write, e.g. en2zh.jdann")
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
     given = parser.parse_args(arguments)
@@ -265,8 +365,13 @@ def _export(arguments: list[str]) -> None:
 
 
 def _serve(arguments: list[str]) -> None:
-    parser = _model_parser("serve", "Serves a page and a JSON endpoint; audio stays in memory and is forgotten after the answer.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
+    parser = _model_parser(
+        "serve",
+        "Serves a page and a JSON endpoint; audio stays in memory and is forgotten after the answer.",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; default: this machine alone"
+    )
     parser.add_argument("--port", type=int, default=8000, help="0: any free one")
     parser.add_argument("--max-mb", type=float, default=20.0, help="largest upload, MB")
     parser.add_argument("--max-s", type=float, default=300.0, help="longest clip, s")
@@ -286,26 +391,55 @@ def _sweep(arguments: list[str]) -> None:
         "Trains every seed at every combination of strength, learning rate and weight decay in one program; values are "
         "separated by commas. Any key of configs/base.py is set by --config.KEY=VALUE",
     )
-    parser.add_argument("--config", default="en2zh", help="a config file, or the name of one that comes with jdann")
+    parser.add_argument(
+        "--config", default="en2zh", help="a config file, or the name of one that comes with jdann"
+    )
     parser.add_argument("--strengths", help="config.sweep.strength, e.g. 0,0.3,1")
     parser.add_argument("--learning-rates", help="config.sweep.learning_rate, e.g. 3e-4,1e-3,3e-3")
     parser.add_argument("--weight-decays", help="config.sweep.weight_decay, e.g. 0,1e-2")
-    parser.add_argument("--workdir", type=Path, help="where results go; default: runs/<config name>-sweep")
-    parser.add_argument("--resume", action="store_true", help="continue the sweep in the work directory")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is in the work directory")
+    parser.add_argument(
+        "--workdir", type=Path, help="where results go; default: runs/<config name>-sweep"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the sweep in the work directory"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what is in the work directory"
+    )
     given, overrides = parser.parse_known_args(_join_overrides(arguments))
-    values = {"strength": given.strengths, "learning_rate": given.learning_rates, "weight_decay": given.weight_decays}
+    values = {
+        "strength": given.strengths,
+        "learning_rate": given.learning_rates,
+        "weight_decay": given.weight_decays,
+    }
     from jdann.configuration import load_config
 
     pairs = [(f"sweep.{key}", value) for key, value in values.items() if value is not None]
     config = load_config(given.config, [*_overrides(overrides), *pairs])
-    path = _expanded(given.workdir) if given.workdir else Path("runs") / f"{Path(given.config).stem}-sweep"
+    path = (
+        _expanded(given.workdir)
+        if given.workdir
+        else Path("runs") / f"{Path(given.config).stem}-sweep"
+    )
     from jdann.experiments.sweep import sweep
     from jdann.figures.sweep import render
 
-    _print(render(sweep(config, path, _data_dir(given.data_dir), resume=given.resume, overwrite=given.overwrite)))
+    _print(
+        render(
+            sweep(
+                config,
+                path,
+                _data_dir(given.data_dir),
+                resume=given.resume,
+                overwrite=given.overwrite,
+            )
+        )
+    )
     best = ", ".join(file.name for file in sorted(path.glob("best-*.json"))) or "none"
-    print(f"Everything is in {path}; what jdann train --config takes to train a chosen point alone: {best}", flush=True)
+    print(
+        f"Everything is in {path}; what jdann train --config takes to train a chosen point alone: {best}",
+        flush=True,
+    )
 
 
 def _tune(arguments: list[str]) -> None:
@@ -314,11 +448,22 @@ def _tune(arguments: list[str]) -> None:
         "Searches config.tune.space by Optuna for what a criterion without target labels prefers. Running it again continues. "
         "Any key of configs/base.py is set by --config.KEY=VALUE",
     )
-    parser.add_argument("--config", default="tune_poster", help="a config file, or the name of one that comes with jdann")
-    parser.add_argument("--workdir", type=Path, help="where results go; default: runs/<config name>")
-    parser.add_argument("--storage", help="an Optuna storage URL, e.g. postgresql://...; default: tune.db in the work directory")
+    parser.add_argument(
+        "--config",
+        default="tune_poster",
+        help="a config file, or the name of one that comes with jdann",
+    )
+    parser.add_argument(
+        "--workdir", type=Path, help="where results go; default: runs/<config name>"
+    )
+    parser.add_argument(
+        "--storage",
+        help="an Optuna storage URL, e.g. postgresql://...; default: tune.db in the work directory",
+    )
     parser.add_argument("--study", default="jdann", help="the study's name in the storage")
-    parser.add_argument("--workers", type=int, default=1, help="processes that try side by side, all on one storage")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that try side by side, all on one storage"
+    )
     given, overrides = parser.parse_known_args(_join_overrides(arguments))
     from jdann.configuration import load_config
 
@@ -328,8 +473,22 @@ def _tune(arguments: list[str]) -> None:
     from jdann.figures.tuning import render
 
     data_dir = _data_dir(given.data_dir)
-    _print(render(tune(config, path, data_dir, storage=given.storage, study_name=given.study, workers=given.workers)))
-    print(f"Everything is in {path}; jdann train --config {path / 'best.json'} trains the best", flush=True)
+    _print(
+        render(
+            tune(
+                config,
+                path,
+                data_dir,
+                storage=given.storage,
+                study_name=given.study,
+                workers=given.workers,
+            )
+        )
+    )
+    print(
+        f"Everything is in {path}; jdann train --config {path / 'best.json'} trains the best",
+        flush=True,
+    )
 
 
 def _help(arguments: list[str]) -> None:
@@ -366,9 +525,14 @@ def _print(renderable: Any) -> None:
 def _set_up() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jdann" / "xla"
-    defaults = {"jax_compilation_cache_dir": str(cache), "jax_persistent_cache_min_compile_time_secs": "0.2"}
+    defaults = {
+        "jax_compilation_cache_dir": str(cache),
+        "jax_persistent_cache_min_compile_time_secs": "0.2",
+    }
     for option, value in defaults.items():  # compiled programs are found again by the next run
-        chosen = os.environ.setdefault(option.upper(), value)  # for the processes that this one starts
+        chosen = os.environ.setdefault(
+            option.upper(), value
+        )  # for the processes that this one starts
         if chosen == value:  # JAX, which came with this package, has read its environment before
             jax.config.update(option, float(value) if option.endswith("secs") else value)
     handler = logging.StreamHandler(sys.stderr)

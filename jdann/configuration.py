@@ -38,8 +38,12 @@ def load_config(name: str, overrides: Sequence[tuple[str, str]] = ()) -> FrozenC
     path = Path(name)
     if not path.is_file():
         shipped = config_folder() / f"{path.stem}.py"
-        if path.is_dir() and (path.name != name or not shipped.exists()):  # a work directory may have a config's name
-            raise InputError(f"config {name}: is a folder; give a config file, such as {path / 'config.json'}")
+        if path.is_dir() and (
+            path.name != name or not shipped.exists()
+        ):  # a work directory may have a config's name
+            raise InputError(
+                f"config {name}: is a folder; give a config file, such as {path / 'config.json'}"
+            )
         if not shipped.exists():
             known = ", ".join(sorted(p.stem for p in config_folder().glob("*.py")))
             raise InputError(f"config {name}: no such file; give a path, or one of {known}")
@@ -73,11 +77,15 @@ def _read(path: Path) -> ConfigDict:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"config {path}: is damaged ({error}); expected a config as a work directory holds it") from None
+        raise InputError(
+            f"config {path}: is damaged ({error}); expected a config as a work directory holds it"
+        ) from None
     config = base_config()
     leaves = list(_leaves(ConfigDict(tuples(found)))) if isinstance(found, dict) else []
     if not leaves:
-        raise InputError(f"config {path}: holds no keys; expected a config as a work directory holds it")
+        raise InputError(
+            f"config {path}: holds no keys; expected a config as a work directory holds it"
+        )
     for key, value in leaves:
         set_key(config, key, value, f"config {path}: {key}")
     return config
@@ -111,17 +119,23 @@ def _node(config: ConfigDict, key: str, name: str) -> tuple[ConfigDict, str]:
     for folder in folders:
         node = node.get(folder) if isinstance(node, ConfigDict) else None
     if not isinstance(node, ConfigDict) or leaf not in node:
-        raise InputError(f"{name}: no such key{_nearest(config, key)}; configs/base.py lists them all")
+        raise InputError(
+            f"{name}: no such key{_nearest(config, key)}; configs/base.py lists them all"
+        )
     group = node[leaf]
     if isinstance(group, ConfigDict):
-        raise InputError(f"{name}: this is a group; set one of {', '.join(f'{key}.{k}' for k in group)}")
+        raise InputError(
+            f"{name}: this is a group; set one of {', '.join(f'{key}.{k}' for k in group)}"
+        )
     return node, leaf
 
 
 def _run(path: Path) -> ConfigDict:
     specification = importlib.util.spec_from_file_location(f"jdann_config_{path.stem}", path)
     if specification is None or specification.loader is None:
-        raise InputError(f"config {path}: not a Python file; expected one with a function get_config()")
+        raise InputError(
+            f"config {path}: not a Python file; expected one with a function get_config()"
+        )
     module = importlib.util.module_from_spec(specification)
     try:
         specification.loader.exec_module(module)
@@ -129,9 +143,13 @@ def _run(path: Path) -> ConfigDict:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"config {path}: {type(error).__name__}: {error}; see configs/en2zh.py for the form") from error
+        raise InputError(
+            f"config {path}: {type(error).__name__}: {error}; see configs/en2zh.py for the form"
+        ) from error
     if not isinstance(config, ConfigDict):
-        raise InputError(f"config {path}: get_config() returns {type(config).__name__}; expected an ml_collections.ConfigDict")
+        raise InputError(
+            f"config {path}: get_config() returns {type(config).__name__}; expected an ml_collections.ConfigDict"
+        )
     return config
 
 
@@ -152,7 +170,9 @@ def _parse(key: str, text: str, current: Any) -> Any:
     if isinstance(current, tuple):
         if text.lstrip().startswith("[["):
             return _parse_nested(key, text)
-        parts = [part.strip().strip("'\"") for part in text.strip("()[]").split(",") if part.strip()]
+        parts = [
+            part.strip().strip("'\"") for part in text.strip("()[]").split(",") if part.strip()
+        ]
         if len({type(value) for value in current}) != 1:  # nothing says of what kind they are
             return tuple(_number_or_text(part) for part in parts)
         return tuple(_parse(key, part, current[0]) for part in parts)
@@ -185,7 +205,10 @@ def _nearest(config: ConfigDict, key: str) -> str:
 
     keys = [name for name, _ in _leaves(config)]
     leaf = key.rsplit(".")[-1]
-    near = difflib.get_close_matches(key, keys, n=1) or [k for k in keys if k.rsplit(".")[-1] == leaf][:1]
+    near = (
+        difflib.get_close_matches(key, keys, n=1)
+        or [k for k in keys if k.rsplit(".")[-1] == leaf][:1]
+    )
     return f" (did you mean {near[0]}?)" if near else ""
 
 
@@ -224,25 +247,43 @@ def check(config: ConfigDict) -> None:
     for key, value in _leaves(config):
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"config.{key} is {value}; expected a finite number")
-        if isinstance(value, tuple) and key.startswith("encoder.") and (not value or min(value) < 1):
+        if (
+            isinstance(value, tuple)
+            and key.startswith("encoder.")
+            and (not value or min(value) < 1)
+        ):
             raise InputError(f"config.{key} is {value}; expected whole numbers of at least 1")
     for name in ("strength", "learning_rate", "weight_decay"):
         values = _get(config, f"sweep.{name}")
-        if any(not isinstance(v, int | float) or not 0 <= v < math.inf for v in values) or len(set(values)) != len(values):
-            raise InputError(f"config.sweep.{name} is {tuple(values)}; expected finite numbers of at least 0, each once")
+        if any(not isinstance(v, int | float) or not 0 <= v < math.inf for v in values) or len(
+            set(values)
+        ) != len(values):
+            raise InputError(
+                f"config.sweep.{name} is {tuple(values)}; expected finite numbers of at least 0, each once"
+            )
     if config.validation_fraction == 1:
-        raise InputError("config.validation_fraction is 1; expected less, so that something is left to learn from")
+        raise InputError(
+            "config.validation_fraction is 1; expected less, so that something is left to learn from"
+        )
     if config.seed + config.seeds > 2**32:
         raise InputError(f"config.seed is {config.seed}; expected less than 2**32 with all seeds")
     encoders = [name.strip() for name in config.encoder.name.split(",")]
     if len(set(encoders)) != len(encoders):
-        raise InputError(f"config.encoder.name is {config.encoder.name!r}; expected each encoder once")
+        raise InputError(
+            f"config.encoder.name is {config.encoder.name!r}; expected each encoder once"
+        )
     if len(set(config.emotions)) != len(config.emotions) or len(config.emotions) < 2:
-        raise InputError(f"config.emotions is {tuple(config.emotions)}; expected at least two, each once")
+        raise InputError(
+            f"config.emotions is {tuple(config.emotions)}; expected at least two, each once"
+        )
     if not config.methods or len(set(config.methods)) != len(config.methods):
-        raise InputError(f"config.methods is {tuple(config.methods)}; expected at least one, each once")
+        raise InputError(
+            f"config.methods is {tuple(config.methods)}; expected at least one, each once"
+        )
     if config.protocol not in ("transductive", "inductive"):
-        raise InputError(f"config.protocol is {config.protocol!r}; choose transductive or inductive")
+        raise InputError(
+            f"config.protocol is {config.protocol!r}; choose transductive or inductive"
+        )
 
 
 def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -22,7 +22,9 @@ def silenced() -> Iterator[None]:
         _silent.reset(token)
 
 
-def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "items") -> Iterator[T]:
+def track(
+    items: Iterable[T], description: str, total: int | None = None, unit: str = "items"
+) -> Iterator[T]:
     """Yields `items` and shows how far the caller is.
 
     Args:
@@ -47,7 +49,13 @@ def track(items: Iterable[T], description: str, total: int | None = None, unit: 
 
 def _bar(items: Iterable[T], description: str, total: int | None, unit: str) -> Iterator[T]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -70,7 +78,11 @@ def _lines(items: Iterable[T], description: str, total: int | None, unit: str) -
         now = time.monotonic()
         if now - said >= _LINE_EVERY_S and done != total:
             said = now
-            print(f"{description}: {done}{of} {unit}, {now - begun:.0f} s", file=sys.stderr, flush=True)
+            print(
+                f"{description}: {done}{of} {unit}, {now - begun:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     seconds = time.monotonic() - begun
     if seconds >= 2:
         print(f"{description}: {done}{of} {unit}, {seconds:.0f} s", file=sys.stderr, flush=True)

@@ -1,24 +1,24 @@
 """What tests share."""
 
-import csv
 import os
 import tempfile
 from pathlib import Path
 
 # Before jax is imported: what one test compiles, the next one finds.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jdann-tests-xla"))
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jdann-tests-xla")
+)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 # Most tests compile far longer than they run: without XLA's costlier passes in less than half the time.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
-import numpy as np
 import pytest
-import soundfile
+
+from tests.support.corpora import write_tones
 
 # Modules that compare numbers, with all optimisations, as users get them.
-OPTIMISED = ("features", "encoders", "gradient_reversal", "recogniser", "programs", "export", "training")
-EMOTIONS = ("neutral", "happy", "angry", "sad", "surprise")
+OPTIMISED = ("features", "models", "test_gradient_reversal", "inference", "training.test_step")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -29,7 +29,7 @@ def pytest_xdist_make_scheduler(config, log):
     class ByWhatIsShared(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
-            if not file.endswith("test_methods.py"):
+            if not file.endswith("methods/test_contract.py"):
                 return file
             return f"{file}[{test.rstrip(']').partition('[')[2].partition('-')[0]}"
 
@@ -40,7 +40,7 @@ def pytest_xdist_make_scheduler(config, log):
 def optimisations(request):
     """Switches XLA's optimisations on for a module of OPTIMISED, off for any other."""
     before = jax.config.read("jax_disable_most_optimizations")
-    optimised = request.module.__name__.rpartition(".")[2].removeprefix("test_").startswith(OPTIMISED)
+    optimised = request.module.__name__.removeprefix("tests.").startswith(OPTIMISED)
     jax.config.update("jax_disable_most_optimizations", before and not optimised)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
@@ -52,34 +52,10 @@ def corpora_dir() -> Path:
     default = Path(__file__).resolve().parents[2] / "shared" / "corpora"
     folder = Path(os.environ.get("JDANN_CORPORA", default))
     if not (folder / "ravdess.csv").is_file():
-        pytest.skip(f"no real corpora in {folder}: set JDANN_CORPORA to the folder that holds ravdess.csv and casia.csv")
+        pytest.skip(
+            f"no real corpora in {folder}: set JDANN_CORPORA to the folder that holds ravdess.csv and casia.csv"
+        )
     return folder
-
-
-def write_tones(folder: Path, seed: int, base_hz: float, speakers: int = 4, takes: int = 3) -> Path:
-    """Writes a tiny corpus of harmonic tones whose pitch, loudness and tremor stand for emotions; returns its manifest."""
-    random = np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    rows = []
-    for speaker in range(speakers):
-        for e, emotion in enumerate(EMOTIONS):
-            for take in range(takes):
-                seconds = random.uniform(0.4, 0.8)
-                t = np.arange(int(16000 * seconds)) / 16000
-                pitch = base_hz * (1 + 0.15 * e) * (1 + 0.02 * random.normal()) * (1 + 0.1 * speaker)
-                wave = sum(np.sin(2 * np.pi * k * pitch * t) / k for k in range(1, 6))
-                wave *= 0.1 * (1 + 0.5 * np.sin(2 * np.pi * (2 + 2 * e) * t))
-                name = f"{speaker}-{e}-{take}.wav"
-                soundfile.write(folder / name, wave + 0.002 * random.normal(size=len(t)), 16000)
-                rows.append((name, emotion, f"s{speaker}", "en"))
-    return write_manifest(folder / "list.csv", rows)
-
-
-def write_manifest(path: Path, rows: list, columns: tuple = ("file", "emotion", "speaker", "language")) -> Path:
-    """Writes a manifest."""
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([columns, *rows])
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,9 @@ def _audio_config(**changes):
 
 
 _AS_IT_IS = dict(offset_s=0.0, max_duration_s=60.0, trim_db=0.0, level_db=0.0)
-_POSTER = _audio_config(sample_rate_hz=22050, offset_s=0.5, max_duration_s=2.5, trim_db=0.0, level_db=0.0)
+_POSTER = _audio_config(
+    sample_rate_hz=22050, offset_s=0.5, max_duration_s=2.5, trim_db=0.0, level_db=0.0
+)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,9 @@ def test_reads_every_format(tmp_path, suffix, subtype, tolerance):
 
 def test_reads_channels_and_odd_names(tmp_path):
     stereo = np.stack([_tone(0.5), _tone(0.5, seed=1)], axis=1)
-    file = os.fsdecode(os.fsencode(tmp_path) + b"/\xff caf\xc3\xa9 \xe4\xbd\xa0.wav")  # no valid UTF-8
+    file = os.fsdecode(
+        os.fsencode(tmp_path) + b"/\xff caf\xc3\xa9 \xe4\xbd\xa0.wav"
+    )  # no valid UTF-8
     with Path(file).open("wb") as stream:
         soundfile.write(stream, stereo, 16000, format="WAV", subtype="FLOAT")
     np.testing.assert_array_equal(read(file)[0], stereo)
@@ -70,13 +74,20 @@ def test_part_is_that_of_the_whole(tmp_path, suffix):
     whole = read(file)[0]
     np.testing.assert_array_equal(read(file, 0.5, 1.25)[0], whole[8000:20000])
     np.testing.assert_array_equal(read(file, 2.0)[0], whole[32000:])
-    np.testing.assert_array_equal(read(file, 2.0, 3.05)[0], whole[32000:])  # a manifest's rounding is forgiven
+    np.testing.assert_array_equal(
+        read(file, 2.0, 3.05)[0], whole[32000:]
+    )  # a manifest's rounding is forgiven
 
 
 def test_reads_part_of_a_file_of_many_hours(tmp_path):
     file = tmp_path / "long.wav"
     frames = 16 * 3600 * 8000
-    header = b"RIFF" + struct.pack("<I", 36 + 2 * frames) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
+    header = (
+        b"RIFF"
+        + struct.pack("<I", 36 + 2 * frames)
+        + b"WAVEfmt "
+        + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
+    )
     with file.open("wb") as stream:
         stream.write(header + b"data" + struct.pack("<I", 2 * frames))
         stream.seek(44 + 2 * 8000 * 50000)
@@ -90,9 +101,17 @@ def _wav(samples, *, data_bytes=None, rate_hz=16000, channels=1):
     """Bytes of a 16-bit wav whose header says what it is told to."""
     data = (samples * 32767).astype("<i2").tobytes()
     claimed = len(data) if data_bytes is None else data_bytes
-    form = struct.pack("<IHHIIHH", 16, 1, channels, rate_hz, 2 * channels * rate_hz % 2**32, 2 * channels, 16)
+    form = struct.pack(
+        "<IHHIIHH", 16, 1, channels, rate_hz, 2 * channels * rate_hz % 2**32, 2 * channels, 16
+    )
     return (
-        b"RIFF" + struct.pack("<I", min(36 + claimed, 2**32 - 1)) + b"WAVEfmt " + form + b"data" + struct.pack("<I", claimed) + data
+        b"RIFF"
+        + struct.pack("<I", min(36 + claimed, 2**32 - 1))
+        + b"WAVEfmt "
+        + form
+        + b"data"
+        + struct.pack("<I", claimed)
+        + data
     )
 
 
@@ -143,7 +162,12 @@ def test_streamed_wav_of_unknown_length_is_read(tmp_path, data_bytes):
 def test_what_is_no_file_says_so(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.raw").write_bytes(_tone(1.0).tobytes())
-    for name, reason in [("", "folder"), ("none.wav", "not found"), ("pipe", "not a regular"), ("a.raw", "not audio")]:
+    for name, reason in [
+        ("", "folder"),
+        ("none.wav", "not found"),
+        ("pipe", "not a regular"),
+        ("a.raw", "not audio"),
+    ]:
         with pytest.raises(AudioError, match=reason):
             read(tmp_path / name)
     with pytest.raises(AudioError, match="not a path"):
@@ -215,7 +239,9 @@ def test_resampling_is_librosas(rate_hz):
 def test_trimming_is_librosas(samples_count, trim_db):
     rng = np.random.default_rng(samples_count)
     envelope = np.exp(-(((np.arange(samples_count) / samples_count - 0.5) / 0.12) ** 2))
-    samples = 0.3 * envelope * rng.standard_normal(samples_count) + 1e-4 * rng.standard_normal(samples_count)
+    samples = 0.3 * envelope * rng.standard_normal(samples_count) + 1e-4 * rng.standard_normal(
+        samples_count
+    )
     samples = samples.astype(np.float32)
     expected, _ = librosa.effects.trim(samples, top_db=trim_db)
     clip = prepare(samples, 16000, audio_config=_audio_config(**_AS_IT_IS | {"trim_db": trim_db}))
@@ -224,22 +250,31 @@ def test_trimming_is_librosas(samples_count, trim_db):
 
 def test_trimming_does_not_depend_on_level():
     samples = np.concatenate([np.zeros(16000, np.float32), _tone(1.0), np.zeros(16000, np.float32)])
-    lengths = {len(prepare(samples * scale, 16000, audio_config=_audio_config()).samples) for scale in (1.0, 0.1, 3e-3)}
+    lengths = {
+        len(prepare(samples * scale, 16000, audio_config=_audio_config()).samples)
+        for scale in (1.0, 0.1, 3e-3)
+    }
     assert len(lengths) == 1 and 15000 < lengths.pop() < 19000
 
 
 def test_level_and_cut():
     clip = prepare(_tone(7.0), 16000, audio_config=_audio_config())
     assert clip.cut and clip.samples.shape == (80000,)
-    assert 20 * np.log10(np.sqrt(np.mean(np.square(clip.samples, dtype=np.float64)))) == pytest.approx(-26, abs=1e-3)
+    assert 20 * np.log10(
+        np.sqrt(np.mean(np.square(clip.samples, dtype=np.float64)))
+    ) == pytest.approx(-26, abs=1e-3)
     assert not prepare(_tone(5.0), 16000, audio_config=_audio_config()).cut
 
 
 def test_integers_are_floats():
     floats = prepare(
-        np.float32(_tone(1.0) * 32768).astype(np.int16).astype(np.float32) / 32768, 16000, audio_config=_audio_config()
+        np.float32(_tone(1.0) * 32768).astype(np.int16).astype(np.float32) / 32768,
+        16000,
+        audio_config=_audio_config(),
     )
-    integers = prepare(np.float32(_tone(1.0) * 32768).astype(np.int16), 16000, audio_config=_audio_config())
+    integers = prepare(
+        np.float32(_tone(1.0) * 32768).astype(np.int16), 16000, audio_config=_audio_config()
+    )
     np.testing.assert_array_equal(floats.samples, integers.samples)
 
 

@@ -31,17 +31,24 @@ def test_equals_the_construction_by_stop_gradient(strength):
 
 
 def test_any_pytree_and_floating_dtype():
-    tree = {"a": jnp.ones(3, jnp.bfloat16), "b": (jnp.ones((2, 2), jnp.float16), jnp.ones((), jnp.float32))}
-    gradient = jax.grad(lambda t: sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(gradient_reversal(t, 0.5))))(
-        tree
-    )
+    tree = {
+        "a": jnp.ones(3, jnp.bfloat16),
+        "b": (jnp.ones((2, 2), jnp.float16), jnp.ones((), jnp.float32)),
+    }
+    gradient = jax.grad(
+        lambda t: sum(
+            jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(gradient_reversal(t, 0.5))
+        )
+    )(tree)
     assert jax.tree.map(lambda g: g.dtype, gradient) == jax.tree.map(lambda x: x.dtype, tree)
     assert all(np.all(np.asarray(g, np.float32) == -0.5) for g in jax.tree.leaves(gradient))
 
 
 def test_integer_leaves_pass_through():
     tree = {"x": jnp.ones(2), "index": jnp.arange(2)}
-    value, gradient = jax.value_and_grad(lambda t: jnp.sum(gradient_reversal(t, 1.0)["x"]), allow_int=True)(tree)
+    value, gradient = jax.value_and_grad(
+        lambda t: jnp.sum(gradient_reversal(t, 1.0)["x"]), allow_int=True
+    )(tree)
     assert value == 2
     np.testing.assert_array_equal(gradient["x"], [-1, -1])
 
@@ -75,5 +82,7 @@ def test_importing_it_loads_jax_alone():
         "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before} & "
         "{'flax', 'optax', 'librosa', 'matplotlib', 'sklearn', 'tensorflow', 'orbax', 'scipy', 'tensorflow_datasets'}))"
     )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert loaded == []

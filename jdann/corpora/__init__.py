@@ -6,4 +6,15 @@ from jdann.corpora.merged import load_all
 from jdann.corpora.resolve import load
 from jdann.corpora.summary import Summary, describe, fingerprint
 
-__all__ = ["EMOTIONS", "Corpus", "Skipped", "Summary", "Utterance", "canonical", "describe", "fingerprint", "load", "load_all"]
+__all__ = [
+    "EMOTIONS",
+    "Corpus",
+    "Skipped",
+    "Summary",
+    "Utterance",
+    "canonical",
+    "describe",
+    "fingerprint",
+    "load",
+    "load_all",
+]

@@ -6,7 +6,12 @@ from pathlib import Path
 from jdann.corpora.index import Skipped, Utterance
 from jdann.corpora.labels import nearest_emotion
 
-GENDERS = {"liuchanhg": "female", "wangzhe": "male", "zhaoquanyin": "female", "zhaozuoxiang": "male"}
+GENDERS = {
+    "liuchanhg": "female",
+    "wangzhe": "male",
+    "zhaoquanyin": "female",
+    "zhaozuoxiang": "male",
+}
 
 
 def _speaker(file: str) -> str | None:
@@ -28,7 +33,9 @@ def index(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipp
     for file in files:
         speaker = _speaker(file)
         if speaker is None:
-            skipped.append(Skipped(file, f"below no folder of a speaker of CASIA ({', '.join(GENDERS)})"))
+            skipped.append(
+                Skipped(file, f"below no folder of a speaker of CASIA ({', '.join(GENDERS)})")
+            )
             continue
         folders, _, name = file.rpartition("/")
         utterances.append(

@@ -67,7 +67,15 @@ _EMOTIONS = (
 # How much of it each language shows, in the order of the fields from `pitch` on: the two do not act alike.
 _STYLE = {"en": (1.0, 1.0, 0.7, 1.0, 1.1, 1.0, 1.0), "zh": (1.2, 1.1, 1.3, 1.0, 0.5, 0.6, 1.3)}
 _STRENGTH = (0.5, 1.3)  # of an utterance, drawn evenly
-_SPREAD = (3.0, 5.0, 0.04, 1.5, 0.35, 0.03, 0.002)  # standard deviation of what has nothing to do with the emotion
+_SPREAD = (
+    3.0,
+    5.0,
+    0.04,
+    1.5,
+    0.35,
+    0.03,
+    0.002,
+)  # standard deviation of what has nothing to do with the emotion
 
 
 class _Speaker(NamedTuple):
@@ -93,7 +101,9 @@ def folder(data_dir: str | Path, *, sentences: int = 10, speakers: int = 10) -> 
     return Path(data_dir) / f"demo-{speakers}x{sentences}"
 
 
-def ensure(data_dir: str | Path, *, sentences: int = 10, speakers: int = 10, force: bool = False) -> Path:
+def ensure(
+    data_dir: str | Path, *, sentences: int = 10, speakers: int = 10, force: bool = False
+) -> Path:
     """Makes the demo corpus unless it is there, and returns its folder.
 
     The layout, file names and transcripts are ESD's: `0011/Angry/train/0011_000351.wav`, 16 kHz, mono, 16 bit; speakers
@@ -112,15 +122,25 @@ def ensure(data_dir: str | Path, *, sentences: int = 10, speakers: int = 10, for
     Raises:
       InputError: a number is out of range, espeakng-loader is not installed, or the folder cannot be written.
     """
-    for name, value, most in (("sentences", sentences, _SENTENCES_PER_EMOTION), ("speakers", speakers, 10)):
+    for name, value, most in (
+        ("sentences", sentences, _SENTENCES_PER_EMOTION),
+        ("speakers", speakers, 10),
+    ):
         if not 1 <= value <= most:
             raise InputError(f"demo corpus: {name} is {value}; expected 1 to {most}")
     target = folder(data_dir, sentences=sentences, speakers=speakers)
-    marker = {"made_by": "jdann, with espeak-ng", "version": _VERSION, "sentences": sentences, "speakers": speakers}
+    marker = {
+        "made_by": "jdann, with espeak-ng",
+        "version": _VERSION,
+        "sentences": sentences,
+        "speakers": speakers,
+    }
     if not force and _read_marker(target) == marker:
         return target
     if importlib.util.find_spec("espeakng_loader") is None:
-        raise InputError('the demo corpus needs espeak-ng, which is not installed; run: pip install "jdann[demo]"')
+        raise InputError(
+            'the demo corpus needs espeak-ng, which is not installed; run: pip install "jdann[demo]"'
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)
@@ -133,7 +153,9 @@ def ensure(data_dir: str | Path, *, sentences: int = 10, speakers: int = 10, for
     except OSError as error:
         if _read_marker(target) == marker:  # another process was faster
             return target
-        raise InputError(f"{target}: the demo corpus cannot be written there ({error.strerror or error})") from error
+        raise InputError(
+            f"{target}: the demo corpus cannot be written there ({error.strerror or error})"
+        ) from error
     return target
 
 
@@ -159,7 +181,10 @@ def _make(root: Path, scratch: Path, marker: dict) -> None:
     shares = [numbers[i::cores] for i in range(cores)]
     # Plain subprocesses: multiprocessing would fork JAX's threads, or import the caller's script once more.
     code = f"from jdann.corpora.demo import _work; _work({str(root)!r}, {str(scratch)!r}, {sentences}, %r)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+    }
     logs = [scratch / f"{i}.log" for i in range(cores)]
     said_end, worker_end = os.pipe()  # one for all workers; it ends when the last of them does
     workers = []
@@ -168,7 +193,9 @@ def _make(root: Path, scratch: Path, marker: dict) -> None:
             for share, log in zip(shares, logs, strict=True):
                 command = [sys.executable, "-c", code % share]
                 with log.open("w") as errors:
-                    workers.append(subprocess.Popen(command, env=environment, stdout=worker_end, stderr=errors))
+                    workers.append(
+                        subprocess.Popen(command, env=environment, stdout=worker_end, stderr=errors)
+                    )
             os.close(worker_end)
             total = len(numbers) * len(_EMOTIONS) * sentences
             for _ in track(said, "Synthesising the demo corpus", total, "utterances"):
@@ -179,7 +206,9 @@ def _make(root: Path, scratch: Path, marker: dict) -> None:
                 worker.kill()  # does nothing to one that has ended
                 worker.wait()
     if failed:
-        reason = (failed[0].read_text(errors="replace").strip().splitlines() or ["its process was killed"])[-1]
+        reason = (
+            failed[0].read_text(errors="replace").strip().splitlines() or ["its process was killed"]
+        )[-1]
         raise InputError(f"the demo corpus could not be synthesised: {reason}")
     (root / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
 
@@ -206,7 +235,9 @@ def _make_speaker(root: Path, scratch: Path, number: int, sentences: int) -> Ite
             path = root / name / emotion.folder / _part(sentence) / f"{file}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng([_VERSION, number, index, sentence])
-            soundfile.write(path, _utterance(say, speaker, emotion, text, rng), SAMPLE_RATE_HZ, subtype="PCM_16")
+            soundfile.write(
+                path, _utterance(say, speaker, emotion, text, rng), SAMPLE_RATE_HZ, subtype="PCM_16"
+            )
             transcript.append(f"{file}\t{text}\t{label}\n")
             yield path
     (root / name / f"{name}.txt").write_text("".join(transcript), encoding="utf-8")
@@ -236,7 +267,9 @@ def _speaker(number: int) -> _Speaker:
     )
 
 
-def _utterance(say: Callable, speaker: _Speaker, emotion: _Emotion, text: str, rng: np.random.Generator) -> np.ndarray:
+def _utterance(
+    say: Callable, speaker: _Speaker, emotion: _Emotion, text: str, rng: np.random.Generator
+) -> np.ndarray:
     """[samples] float32 at SAMPLE_RATE_HZ, within -1 to 1."""
     moved = np.array(emotion[2:]) * _STYLE[speaker.language] * rng.uniform(*_STRENGTH)  # [7]
     moved = moved * rng.uniform(0.7, 1.3, len(moved)) + rng.normal(0, _SPREAD)
@@ -247,7 +280,13 @@ def _utterance(say: Callable, speaker: _Speaker, emotion: _Emotion, text: str, r
         pitch=speaker.pitch + pitch,
         pitch_range=speaker.pitch_range + pitch_range,
     )
-    samples = _bend(samples, rise, 2 * np.pi * rng.uniform(4.5, 6.5) / rate_hz, abs(tremor), rng.uniform(0, 2 * np.pi))
+    samples = _bend(
+        samples,
+        rise,
+        2 * np.pi * rng.uniform(4.5, 6.5) / rate_hz,
+        abs(tremor),
+        rng.uniform(0, 2 * np.pi),
+    )
     samples = soxr.resample(samples, rate_hz / speaker.tract, SAMPLE_RATE_HZ, quality="HQ")
     samples = _tilt(samples, speaker.tilt_db + tilt_db)
     rms = np.sqrt(np.mean(np.square(samples)))
@@ -256,7 +295,9 @@ def _utterance(say: Callable, speaker: _Speaker, emotion: _Emotion, text: str, r
     return np.clip(samples, -0.99, 0.99).astype(np.float32)
 
 
-def _bend(samples: np.ndarray, rise: float, tremor_step: float, tremor: float, phase: float) -> np.ndarray:
+def _bend(
+    samples: np.ndarray, rise: float, tremor_step: float, tremor: float, phase: float
+) -> np.ndarray:
     """[samples] played at a speed that rises by `rise` from beginning to end and trembles by `tremor`."""
     position = np.linspace(-0.5, 0.5, len(samples))
     speed = 1 + rise * position + tremor * np.sin(tremor_step * np.arange(len(samples)) + phase)
@@ -265,9 +306,13 @@ def _bend(samples: np.ndarray, rise: float, tremor_step: float, tremor: float, p
 
 def _tilt(samples: np.ndarray, tilt_db: float) -> np.ndarray:
     """[samples] with the spectrum tilted about 1 kHz by `tilt_db` per octave, above 100 Hz."""
-    length = 1 << (len(samples) - 1).bit_length()  # lengths with large prime factors take ten times as long
+    length = (
+        1 << (len(samples) - 1).bit_length()
+    )  # lengths with large prime factors take ten times as long
     octaves = np.log2(np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE_HZ), 100) / 1000)
-    return np.fft.irfft(np.fft.rfft(samples, length) * 10 ** (tilt_db * octaves / 20))[: len(samples)]
+    return np.fft.irfft(np.fft.rfft(samples, length) * 10 ** (tilt_db * octaves / 20))[
+        : len(samples)
+    ]
 
 
 def _synthesiser(voice: str, scratch: Path) -> Callable[..., tuple[np.ndarray, int]]:
@@ -281,14 +326,23 @@ def _synthesiser(voice: str, scratch: Path) -> Callable[..., tuple[np.ndarray, i
 
     own = tempfile.mkdtemp(dir=scratch)
     library = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), own))
-    callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+    callback_type = ctypes.CFUNCTYPE(
+        ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+    )
     library.espeak_Initialize.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
     library.espeak_SetSynthCallback.argtypes = (callback_type,)
     library.espeak_SetSynthCallback.restype = None
     library.espeak_SetVoiceByName.argtypes = (ctypes.c_char_p,)
     library.espeak_SetParameter.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
     library.espeak_Synth.argtypes = (
-        *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint),
+        *(
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+            ctypes.c_uint,
+            ctypes.c_int,
+            ctypes.c_uint,
+            ctypes.c_uint,
+        ),
         *(ctypes.POINTER(ctypes.c_uint), ctypes.c_void_p),
     )
     chunks: list[bytes] = []
@@ -309,17 +363,28 @@ def _synthesiser(voice: str, scratch: Path) -> Callable[..., tuple[np.ndarray, i
         rate_hz = library.espeak_Initialize(synchronous, 0, os.fsencode(data), dont_exit)
         library.espeak_Info(ctypes.byref(found))
         if rate_hz <= 0 or found.value != os.fsencode(data):
-            raise RuntimeError(f"espeak-ng does not start with the data in {espeakng_loader.get_data_path()}")
+            raise RuntimeError(
+                f"espeak-ng does not start with the data in {espeakng_loader.get_data_path()}"
+            )
         _checked(library.espeak_SetVoiceByName(voice.encode()), f"voice {voice}")
     library.espeak_SetSynthCallback(collect)
 
-    def say(text: str, *, words_per_minute: float, pitch: float, pitch_range: float) -> tuple[np.ndarray, int]:
-        for name, number, value in (("rate", 1, words_per_minute), ("pitch", 3, pitch), ("range", 4, pitch_range)):
+    def say(
+        text: str, *, words_per_minute: float, pitch: float, pitch_range: float
+    ) -> tuple[np.ndarray, int]:
+        for name, number, value in (
+            ("rate", 1, words_per_minute),
+            ("pitch", 3, pitch),
+            ("range", 4, pitch_range),
+        ):
             value = round(np.clip(value, 80, 400) if name == "rate" else np.clip(value, 0, 99))
             _checked(library.espeak_SetParameter(number, value, 0), f"{name} {value}")
         chunks.clear()
         encoded, utf8 = text.encode(), 1
-        _checked(library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, utf8, None, None), f"text {text}")
+        _checked(
+            library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, utf8, None, None),
+            f"text {text}",
+        )
         samples = np.frombuffer(b"".join(chunks), np.int16).astype(np.float64)
         if not samples.any():
             raise RuntimeError(f"espeak-ng says nothing to {text!r} with voice {voice}")

@@ -51,14 +51,21 @@ def index(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipp
         match = NAME.search(file)
         number = int(match[2]) if match else 0
         if match is None or not 1 <= number <= FILES_PER_SPEAKER:
-            skipped.append(Skipped(file, f"not named like a file of ESD, 0011_000001 to 0011_{FILES_PER_SPEAKER:06d}"))
+            skipped.append(
+                Skipped(
+                    file,
+                    f"not named like a file of ESD, 0011_000001 to 0011_{FILES_PER_SPEAKER:06d}",
+                )
+            )
             continue
         folders = file.rpartition("/")[0]
         emotion = nearest_emotion(folders)
         speaker = match[1]
         if emotion is not None and emotion != EMOTIONS[(number - 1) // SENTENCES]:
             mislabelled.append(file)
-        if any(len(part) == 4 and part.isdigit() and part != speaker for part in folders.split("/")):
+        if any(
+            len(part) == 4 and part.isdigit() and part != speaker for part in folders.split("/")
+        ):
             misplaced.append(file)
         sentence = (number - 1) % SENTENCES + 1
         spoken = language(int(speaker))
@@ -98,8 +105,12 @@ def _disagreements(mislabelled: Sequence[str], misplaced: Sequence[str]) -> list
 
 def missing(utterances: Sequence[Utterance]) -> list[str]:
     """Notes on what a copy of ESD lacks of the languages that it holds, one on speakers and one on files."""
-    counts = Counter(int(u.speaker) for u in utterances if u.speaker is not None and u.speaker.isdigit())
-    expected = [s for s in range(1, SPEAKERS + 1) if language(s) in {language(held) for held in counts}]
+    counts = Counter(
+        int(u.speaker) for u in utterances if u.speaker is not None and u.speaker.isdigit()
+    )
+    expected = [
+        s for s in range(1, SPEAKERS + 1) if language(s) in {language(held) for held in counts}
+    ]
     absent = [f"{s:04d}" for s in expected if not counts[s]]
     short = [s for s in expected if 0 < counts[s] < FILES_PER_SPEAKER]
     notes = [f"speakers missing: {', '.join(absent)}"] if absent else []
@@ -137,9 +148,16 @@ def _decode(data: bytes, speaker: str) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
     if b"\0" in data:
-        return data.decode("utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be", errors="replace")
+        return data.decode(
+            "utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be",
+            errors="replace",
+        )
     # Typographic quotes of cp1252 are valid GB18030, so that the speaker's language decides which is tried first.
-    eight_bit = ("cp1252", "gb18030") if speaker.isdigit() and language(int(speaker)) == "en" else ("gb18030", "cp1252")
+    eight_bit = (
+        ("cp1252", "gb18030")
+        if speaker.isdigit() and language(int(speaker)) == "en"
+        else ("gb18030", "cp1252")
+    )
     for encoding in ("utf-8-sig", *eight_bit):
         try:
             return data.decode(encoding)

@@ -11,9 +11,32 @@ from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.corpora.labels import canonical, nearest_emotion
 from jdann.errors import InputError
 
-AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64"}  # libsndfile's
+AUDIO = {
+    ".wav",
+    ".flac",
+    ".mp3",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".aif",
+    ".aiff",
+    ".au",
+    ".caf",
+    ".w64",
+}  # libsndfile's
 OTHER_AUDIO = {".m4a", ".aac", ".wma", ".mp4", ".m4b", ".amr", ".3gp", ".webm", ".ape"}
-SPLITS = {"train", "training", "test", "testing", "evaluation", "eval", "val", "valid", "validation", "dev"}
+SPLITS = {
+    "train",
+    "training",
+    "test",
+    "testing",
+    "evaluation",
+    "eval",
+    "val",
+    "valid",
+    "validation",
+    "dev",
+}
 
 
 class Layout(NamedTuple):
@@ -91,8 +114,14 @@ def list_audio(root: Path) -> tuple[list[str], list[Skipped]]:
 
     def unreadable(error: OSError) -> None:
         if error.filename == base:
-            raise InputError(f"{root}: cannot be read ({error.strerror}); check who may read the folder") from error
-        skipped.append(Skipped(os.path.relpath(error.filename, base), f"folder cannot be read ({error.strerror})"))
+            raise InputError(
+                f"{root}: cannot be read ({error.strerror}); check who may read the folder"
+            ) from error
+        skipped.append(
+            Skipped(
+                os.path.relpath(error.filename, base), f"folder cannot be read ({error.strerror})"
+            )
+        )
 
     for folder, folders, names in os.walk(base, onerror=unreadable, followlinks=True):
         status = Path(folder).stat()
@@ -100,7 +129,9 @@ def list_audio(root: Path) -> tuple[list[str], list[Skipped]]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name != "__MACOSX"
+        )
         below = "" if folder == base else os.path.relpath(folder, base).replace(os.sep, "/") + "/"
         for name in names:
             suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for each of 35,000 files is slow
@@ -109,17 +140,27 @@ def list_audio(root: Path) -> tuple[list[str], list[Skipped]]:
             if suffix in AUDIO:
                 files.append(below + name)
             elif suffix in OTHER_AUDIO:
-                skipped.append(Skipped(below + name, f"{suffix} cannot be read; convert it to .wav or .flac"))
+                skipped.append(
+                    Skipped(below + name, f"{suffix} cannot be read; convert it to .wav or .flac")
+                )
     if not files:
-        others = f", only {len(skipped):,} that cannot be read, such as {skipped[0].file}" if skipped else ""
+        others = (
+            f", only {len(skipped):,} that cannot be read, such as {skipped[0].file}"
+            if skipped
+            else ""
+        )
         expected = ", ".join(sorted(AUDIO))
-        raise InputError(f"{root}: no audio in this folder{others}; expected {expected} files in it or below")
+        raise InputError(
+            f"{root}: no audio in this folder{others}; expected {expected} files in it or below"
+        )
     return sorted(files), skipped
 
 
 def recognise(files: Sequence[str]) -> Layout | None:
     """The first of `LAYOUTS` that fits at least half of the files, None where none does."""
-    return next((layout for layout in LAYOUTS if 2 * sum(map(layout.matches, files)) >= len(files)), None)
+    return next(
+        (layout for layout in LAYOUTS if 2 * sum(map(layout.matches, files)) >= len(files)), None
+    )
 
 
 def _without_copies(files: Sequence[str]) -> tuple[list[str], list[Skipped]]:
@@ -127,7 +168,9 @@ def _without_copies(files: Sequence[str]) -> tuple[list[str], list[Skipped]]:
     for file in files:
         first.setdefault(_stem(file), file)
     kept = set(first.values())
-    copies = [Skipped(file, f"a copy of {first[_stem(file)]}") for file in files if file not in kept]
+    copies = [
+        Skipped(file, f"a copy of {first[_stem(file)]}") for file in files if file not in kept
+    ]
     return [file for file in files if file in kept], copies
 
 
@@ -159,7 +202,11 @@ def plain(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipp
         )
         for file, folders in folders_of.items()
     ]
-    unlabelled = Counter(folders or "the folder itself" for folders in folders_of.values() if emotions[folders] is None)
+    unlabelled = Counter(
+        folders or "the folder itself"
+        for folders in folders_of.values()
+        if emotions[folders] is None
+    )
     if not unlabelled or len(unlabelled) == len(emotions):
         return utterances, [], []
     where = ", ".join(folder for folder, _ in unlabelled.most_common(3))

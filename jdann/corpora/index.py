@@ -20,7 +20,9 @@ class Utterance(NamedTuple):
     split: str | None = None
     start_s: float = 0.0  # where the utterance begins in the file
     end_s: float | None = None  # where it ends; None: at the file's end
-    duration_s: float | None = None  # where it is known without opening a file: in a prepared corpus
+    duration_s: float | None = (
+        None  # where it is known without opening a file: in a prepared corpus
+    )
 
 
 class Skipped(NamedTuple):
@@ -38,7 +40,9 @@ class Corpus(NamedTuple):
     synthetic: bool  # True for the demo corpus only
     utterances: tuple[Utterance, ...]
     skipped: tuple[Skipped, ...] = ()  # e.g. a manifest's row whose file is missing
-    outside: tuple[tuple[str, int], ...] = ()  # label and count of utterances outside the chosen emotions
+    outside: tuple[
+        tuple[str, int], ...
+    ] = ()  # label and count of utterances outside the chosen emotions
     notes: tuple[str, ...] = ()  # anything the user must hear, e.g. "no speaker ids"
     read: Callable[[Utterance], tuple[np.ndarray, int]] | None = None
     # (samples [samples] int16 or float32, sample_rate_hz) of a prepared utterance; None: decode `utterance.path`

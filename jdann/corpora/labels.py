@@ -63,7 +63,9 @@ GENDERS = {"female": "f fem w woman weiblich 女 女性 女声", "male": "m man 
 
 def _key(text: str) -> str:
     """`text` without what may differ between two spellings: case, width, accents, `_`, `-` and spaces at the ends."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    plain = "".join(
+        c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c)
+    )
     return "_".join(plain.replace("-", " ").replace("_", " ").split())
 
 
@@ -90,7 +92,9 @@ def nearest(label: str) -> str | None:
 @functools.lru_cache(maxsize=4096)
 def nearest_emotion(folders: str) -> str | None:
     """The emotion that the last part of `folders` ("0011/Angry/train") naming one names, None where none does."""
-    return next((emotion for part in reversed(folders.split("/")) if (emotion := canonical(part))), None)
+    return next(
+        (emotion for part in reversed(folders.split("/")) if (emotion := canonical(part))), None
+    )
 
 
 def canonical_language(text: str) -> str:

@@ -12,7 +12,18 @@ from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.corpora.labels import EMOTIONS, canonical, canonical_gender, canonical_language, nearest
 from jdann.errors import InputError
 
-COLUMNS = ("file", "emotion", "speaker", "language", "start", "end", "gender", "sentence", "corpus", "split")
+COLUMNS = (
+    "file",
+    "emotion",
+    "speaker",
+    "language",
+    "start",
+    "end",
+    "gender",
+    "sentence",
+    "corpus",
+    "split",
+)
 SUFFIXES = (".csv", ".tsv")
 _EXAMPLE = "the first line names the columns, e.g. file,emotion,speaker,language"
 
@@ -71,18 +82,24 @@ def load(path: Path) -> Corpus:
             f"{path}: none of its {len(skipped):,} audio files exists, e.g. {skipped[0].file}; "
             f"paths are relative to {folder}: move the manifest or correct the column file"
         )
-    notes = [f"columns that mean nothing here and are ignored: {', '.join(ignored)}"] if ignored else []
+    notes = (
+        [f"columns that mean nothing here and are ignored: {', '.join(ignored)}"] if ignored else []
+    )
     if repeated:
         other = f", {contradicting:,} of them with another emotion" if contradicting else ""
         notes.append(f"{repeated:,} rows repeat an earlier one{other}; the first was kept")
-    return Corpus(path.name, path.name, False, tuple(utterances), tuple(skipped), notes=tuple(notes))
+    return Corpus(
+        path.name, path.name, False, tuple(utterances), tuple(skipped), notes=tuple(notes)
+    )
 
 
 def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     """The manifest's rows with their line numbers, every known column present, and the columns that are not known."""
     text = _text(path)
     head = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True
+    )
     lines = _parsed(path, reader)
     _, header = next(lines, (1, []))
     columns = [name.strip().casefold() for name in header]
@@ -93,7 +110,9 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
         raise InputError(f"{path}: line 1 has no column `file`, only {found[:300]}; {_EXAMPLE}")
     twice = next((name for name, count in Counter(columns).items() if name and count > 1), None)
     if twice is not None:
-        raise InputError(f"{path}: line 1 names the column `{twice}` more than once; name each column once")
+        raise InputError(
+            f"{path}: line 1 names the column `{twice}` more than once; name each column once"
+        )
     blank = dict.fromkeys(COLUMNS, "")
     rows = []
     for line, cells in lines:
@@ -104,10 +123,14 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
             )
         row = {**blank, **dict(zip(columns, (cell.strip() for cell in cells), strict=False))}
         if not row["file"]:
-            raise InputError(f"{path}: line {line} has no file; fill in the cell or delete the line")
+            raise InputError(
+                f"{path}: line {line} has no file; fill in the cell or delete the line"
+            )
         rows.append((line, row))
     if not rows:
-        raise InputError(f"{path}: has no rows below the names of the columns; add one for each utterance")
+        raise InputError(
+            f"{path}: has no rows below the names of the columns; add one for each utterance"
+        )
     return rows, [name for name in columns if name and name not in COLUMNS]
 
 
@@ -115,17 +138,25 @@ def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a manifest, a table in UTF-8") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); expected a manifest, a table in UTF-8"
+        ) from error
     if data.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
-        raise InputError(f"{path}: is a spreadsheet or an archive, not a text table; save it as CSV (UTF-8)")
+        raise InputError(
+            f"{path}: is a spreadsheet or an archive, not a text table; save it as CSV (UTF-8)"
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}: line {line} is not text in UTF-8; save the table as CSV (UTF-8)") from error
+        raise InputError(
+            f"{path}: line {line} is not text in UTF-8; save the table as CSV (UTF-8)"
+        ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise InputError(f"{path}: line {line} holds bytes that no text has; expected a table, saved as CSV (UTF-8)")
+        raise InputError(
+            f"{path}: line {line} holds bytes that no text has; expected a table, saved as CSV (UTF-8)"
+        )
     return text
 
 
@@ -154,7 +185,8 @@ def _emotions(path: Path, rows: Sequence[tuple[int, dict[str, str]]]) -> dict[st
         return emotions
     line = next(line for line, row in rows if row["emotion"] in unknown)
     listed = ", ".join(
-        f"{label[:40]} ({counts[label]:,} rows" + (f", did you mean {meant}?)" if (meant := nearest(label)) else ")")
+        f"{label[:40]} ({counts[label]:,} rows"
+        + (f", did you mean {meant}?)" if (meant := nearest(label)) else ")")
         for label in sorted(unknown, key=lambda label: -counts[label])[:10]
     )
     more = ", ..." if len(unknown) > 10 else ""
@@ -169,7 +201,9 @@ def _span(path: Path, line: int, row: dict[str, str]) -> tuple[float, float | No
     start_s = _seconds(path, line, "start", row["start"]) if row["start"] else 0.0
     end_s = _seconds(path, line, "end", row["end"]) if row["end"] else None
     if end_s is not None and end_s <= start_s:
-        raise InputError(f"{path}: line {line} starts at {start_s:g} s and ends at {end_s:g} s; `end` must be later than `start`")
+        raise InputError(
+            f"{path}: line {line} starts at {start_s:g} s and ends at {end_s:g} s; `end` must be later than `start`"
+        )
     return start_s, end_s
 
 
@@ -179,5 +213,7 @@ def _seconds(path: Path, line: int, column: str, text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise InputError(f"{path}: line {line} has `{text[:40]}` in the column `{column}`; expected seconds, like 1.25")
+        raise InputError(
+            f"{path}: line {line} has `{text[:40]}` in the column `{column}`; expected seconds, like 1.25"
+        )
     return seconds

@@ -9,7 +9,9 @@ from jdann.corpora.resolve import load
 from jdann.errors import InputError
 
 
-def load_all(specs: str | Sequence[str], emotions: Sequence[str], data_dir: Path | None = None) -> Corpus:
+def load_all(
+    specs: str | Sequence[str], emotions: Sequence[str], data_dir: Path | None = None
+) -> Corpus:
     """The corpus, or the corpora together, that a config's `source` or `target` names.
 
     Args:
@@ -49,9 +51,17 @@ def load_all(specs: str | Sequence[str], emotions: Sequence[str], data_dir: Path
         description=" and ".join(part.description for part in parts),
         synthetic=any(part.synthetic for part in parts),
         utterances=tuple(utterances),
-        skipped=tuple(Skipped(f"{n}: {s.file}", s.reason) for n, p in zip(names, parts, strict=True) for s in p.skipped),
+        skipped=tuple(
+            Skipped(f"{n}: {s.file}", s.reason)
+            for n, p in zip(names, parts, strict=True)
+            for s in p.skipped
+        ),
         outside=tuple(sorted(outside.items())),
-        notes=tuple(f"{name}: {note}" for name, part in zip(names, parts, strict=True) for note in part.notes),
+        notes=tuple(
+            f"{name}: {note}"
+            for name, part in zip(names, parts, strict=True)
+            for note in part.notes
+        ),
         read=lambda u: readers[u.corpus](u),  # pyright: ignore
         identity="|".join(part.identity for part in parts),
     )

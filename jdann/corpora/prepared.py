@@ -81,7 +81,9 @@ class Esd(tfds.core.GeneratorBasedBuilder):
             homepage="https://hltsingapore.github.io/ESD/",
             features=tfds.features.FeaturesDict(
                 {
-                    "samples": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding=tfds.features.Encoding.BYTES),
+                    "samples": tfds.features.Tensor(
+                        shape=(None,), dtype=np.int16, encoding=tfds.features.Encoding.BYTES
+                    ),
                     "sample_rate_hz": np.int32,
                     **{name: tfds.features.Text() for name in ("text", *_TEXTS)},
                 }
@@ -102,9 +104,14 @@ class Esd(tfds.core.GeneratorBasedBuilder):
         self._digest = hashlib.blake2b(digest_size=16)
         self._bar = track(range(len(utterances)), "Preparing ESD", unit="files")
         speakers = sorted({str(u.speaker) for u in utterances})
-        return {_SPLIT.format(s): self._generate_examples([u for u in utterances if u.speaker == s]) for s in speakers}
+        return {
+            _SPLIT.format(s): self._generate_examples([u for u in utterances if u.speaker == s])
+            for s in speakers
+        }
 
-    def _generate_examples(self, utterances: Sequence[Utterance]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(
+        self, utterances: Sequence[Utterance]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         texts = _transcripts(self._root, utterances)
         for number, utterance in enumerate(utterances):
             next(self._bar, None)
@@ -115,17 +122,26 @@ class Esd(tfds.core.GeneratorBasedBuilder):
                 continue
             row = utterance._replace(path="", duration_s=len(samples) / sample_rate_hz)._asdict()
             self._metadata["utterances"].append(row)
-            self._digest.update(f"{utterance.file} {len(samples)} {sample_rate_hz}".encode() + samples.tobytes())
+            self._digest.update(
+                f"{utterance.file} {len(samples)} {sample_rate_hz}".encode() + samples.tobytes()
+            )
             self._metadata["identity"] = self._digest.hexdigest()
             known = {name: row[name] or "" for name in _TEXTS}
             text = texts.get(Path(utterance.file).stem, "")
-            yield number, {"samples": samples, "sample_rate_hz": sample_rate_hz, "text": text, **known}
+            yield (
+                number,
+                {"samples": samples, "sample_rate_hz": sample_rate_hz, "text": text, **known},
+            )
 
 
 def _transcripts(root: Path, utterances: Sequence[Utterance]) -> dict[str, str]:
     """The texts of one speaker, from `SSSS.txt` in any folder between the root and the speaker's files."""
     name = f"{utterances[0].speaker}.txt"
-    folders = {folder for path in {Path(u.file).parent for u in utterances} for folder in (path, *path.parents)}
+    folders = {
+        folder
+        for path in {Path(u.file).parent for u in utterances}
+        for folder in (path, *path.parents)
+    }
     texts: dict[str, str] = {}
     for below in sorted(folders):
         texts |= esd.read_transcripts(root / below / name)
@@ -137,7 +153,9 @@ def _decode(path: str) -> tuple[np.ndarray, int]:
     samples, sample_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     if not np.isfinite(samples).all():
         raise ValueError("samples that are not finite")
-    return np.rint(samples.mean(axis=1) * 32768).clip(-32768, 32767).astype(np.int16), sample_rate_hz
+    return np.rint(samples.mean(axis=1) * 32768).clip(-32768, 32767).astype(
+        np.int16
+    ), sample_rate_hz
 
 
 def prepare_esd(root: Path, data_dir: Path | None = None, *, force: bool = False) -> Preparation:
@@ -158,7 +176,9 @@ def prepare_esd(root: Path, data_dir: Path | None = None, *, force: bool = False
     if is_prepared(data_dir) and not force:
         return _preparation(data_dir, already=True)
     if target.exists() and not force:
-        raise InputError(f"{target}: exists and is no complete preparation; move it away, or prepare with --force")
+        raise InputError(
+            f"{target}: exists and is no complete preparation; move it away, or prepare with --force"
+        )
     corpus, n_bytes = _checked(root)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -171,14 +191,21 @@ def prepare_esd(root: Path, data_dir: Path | None = None, *, force: bool = False
         if target.exists():
             shutil.rmtree(target)
         _write(Esd(corpus, root, data_dir))
-    except (OSError, RuntimeError) as error:  # a RuntimeError is TFDS's word for a disk that fills up
-        raise InputError(f"{data_dir}: cannot be written ({error}); make room, or choose another folder with --data-dir") from error
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # a RuntimeError is TFDS's word for a disk that fills up
+        raise InputError(
+            f"{data_dir}: cannot be written ({error}); make room, or choose another folder with --data-dir"
+        ) from error
     return _preparation(data_dir, already=False)
 
 
 def _write(builder: Esd) -> None:
     tfds.disable_progress_bar()  # ours says how many files are left, TFDS's do not know
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces download and size, both "Unknown"
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # TFDS announces download and size, both "Unknown"
         builder.download_and_prepare()
 
 
@@ -207,9 +234,13 @@ def _checked(root: Path) -> tuple[Corpus, int]:
         else:
             bad.append(Skipped(utterance.file, "no samples"))
     if not good:
-        raise InputError(f"{root}: none of its {len(bad):,} files can be read, e.g. {bad[0].file}: {bad[0].reason}")
+        raise InputError(
+            f"{root}: none of its {len(bad):,} files can be read, e.g. {bad[0].file}: {bad[0].reason}"
+        )
     overhead = 2**20 * len({u.speaker for u in good}) + 1000 * len(good)
-    return corpus._replace(utterances=tuple(good), skipped=(*corpus.skipped, *bad)), n_bytes + overhead
+    return corpus._replace(
+        utterances=tuple(good), skipped=(*corpus.skipped, *bad)
+    ), n_bytes + overhead
 
 
 def _preparation(data_dir: Path, *, already: bool) -> Preparation:
@@ -233,11 +264,15 @@ def load(data_dir: Path) -> Corpus:
       InputError: where it has not been prepared, or where its files cannot be read.
     """
     if not is_prepared(data_dir):
-        raise InputError(f"{data_dir}: ESD has not been prepared there; run `jdann prepare esd FOLDER` on your copy of ESD")
+        raise InputError(
+            f"{data_dir}: ESD has not been prepared there; run `jdann prepare esd FOLDER` on your copy of ESD"
+        )
     try:
         metadata = _metadata(data_dir)
         utterances = tuple(Utterance(**row) for row in metadata["utterances"])
-        sources: Any = tfds.builder_from_directory(dataset_dir(data_dir)).as_data_source()  # one for each split
+        sources: Any = tfds.builder_from_directory(
+            dataset_dir(data_dir)
+        ).as_data_source()  # one for each split
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{dataset_dir(data_dir)}: the prepared ESD cannot be read ({error}); prepare it again with --force"
@@ -260,12 +295,18 @@ def load(data_dir: Path) -> Corpus:
 
 
 def _metadata(data_dir: Path) -> dict[str, Any]:
-    return json.loads((dataset_dir(data_dir) / constants.METADATA_FILENAME).read_text(encoding="utf-8"))
+    return json.loads(
+        (dataset_dir(data_dir) / constants.METADATA_FILENAME).read_text(encoding="utf-8")
+    )
 
 
 def _read(
-    records: Mapping[str, tuple[str, int]], sources: Mapping[str, Sequence[Any]], utterance: Utterance
+    records: Mapping[str, tuple[str, int]],
+    sources: Mapping[str, Sequence[Any]],
+    utterance: Utterance,
 ) -> tuple[np.ndarray, int]:
     split, number = records[utterance.file]
     record = sources[split][number]
-    return np.array(record["samples"]), int(record["sample_rate_hz"])  # a copy: TFDS returns a read-only view
+    return np.array(record["samples"]), int(
+        record["sample_rate_hz"]
+    )  # a copy: TFDS returns a read-only view

@@ -35,7 +35,9 @@ def index(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipp
     for file in files:
         match = NAME.search(file)
         if match is None:
-            skipped.append(Skipped(file, "not named like a file of RAVDESS (03-01-06-01-02-01-12.wav)"))
+            skipped.append(
+                Skipped(file, "not named like a file of RAVDESS (03-01-06-01-02-01-12.wav)")
+            )
             continue
         modality, channel, emotion, sentence, actor = match.groups()
         if modality != "03":
@@ -43,7 +45,9 @@ def index(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipp
         elif channel != "01":
             songs += 1
         elif emotion not in EMOTIONS:
-            skipped.append(Skipped(file, f"emotion number {emotion} in the name, RAVDESS has 01 to 08"))
+            skipped.append(
+                Skipped(file, f"emotion number {emotion} in the name, RAVDESS has 01 to 08")
+            )
         else:
             utterances.append(
                 Utterance(
@@ -59,5 +63,7 @@ def index(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipp
             )
     notes = [f"{songs:,} songs were left out: only speech is used"] if songs else []
     if films:
-        notes.append(f"{films:,} sound tracks of films were left out: they repeat the audio-only files")
+        notes.append(
+            f"{films:,} sound tracks of films were left out: they repeat the audio-only files"
+        )
     return utterances, skipped, notes

@@ -34,10 +34,14 @@ def load(spec: str, emotions: Sequence[str], data_dir: Path | None = None) -> Co
     if spec in NAMES:
         kind, language = spec.split(":")
         corpus = _named(kind, language, data_dir)
-        corpus = corpus._replace(name=f"{'demo' if corpus.synthetic and kind != 'esd' else 'esd'}:{language}")
+        corpus = corpus._replace(
+            name=f"{'demo' if corpus.synthetic and kind != 'esd' else 'esd'}:{language}"
+        )
     else:
         path, language = _path(spec)
-        corpus = manifest.load(path) if path.suffix.lower() in manifest.SUFFIXES else folder.load(path)
+        corpus = (
+            manifest.load(path) if path.suffix.lower() in manifest.SUFFIXES else folder.load(path)
+        )
         corpus = corpus._replace(name=f"{path.name}:{language}" if language else path.name)
     corpus = _in_language(corpus, spec, language)
     if corpus.utterances[0].corpus == "esd" and not corpus.synthetic:
@@ -94,26 +98,52 @@ def _in_language(corpus: Corpus, spec: str, language: str | None) -> Corpus:
     """The utterances of `corpus` in `language`, all of them where it is None, and the language in the description."""
     if not corpus.utterances:
         why = [*corpus.notes, *(f"{file}: {reason}" for file, reason in corpus.skipped[:1])]
-        raise InputError(f"{spec}: holds no utterance that can be used ({'; '.join(why)}); give another folder")
+        raise InputError(
+            f"{spec}: holds no utterance that can be used ({'; '.join(why)}); give another folder"
+        )
     languages = Counter(u.language for u in corpus.utterances)
-    if language is None and {"en", "zh"} <= set(languages) and corpus.utterances[0].corpus in ("esd", "demo"):
-        raise InputError(f"{spec}: holds two languages; write {spec}:en or {spec}:zh for the one that is meant")
-    chosen = corpus.utterances if language is None else tuple(u for u in corpus.utterances if u.language == language)
+    if (
+        language is None
+        and {"en", "zh"} <= set(languages)
+        and corpus.utterances[0].corpus in ("esd", "demo")
+    ):
+        raise InputError(
+            f"{spec}: holds two languages; write {spec}:en or {spec}:zh for the one that is meant"
+        )
+    chosen = (
+        corpus.utterances
+        if language is None
+        else tuple(u for u in corpus.utterances if u.language == language)
+    )
     if not chosen:
-        held = ", ".join(f"{code or 'unknown'} ({count:,})" for code, count in languages.most_common())
-        raise InputError(f"{spec}: no utterance in {language}; the languages of {corpus.description} are {held}")
-    names = " and ".join(language_name(code) for code in dict.fromkeys(u.language for u in chosen) if code)
-    return corpus._replace(utterances=chosen, description=f"{corpus.description}{', ' if names else ''}{names}")
+        held = ", ".join(
+            f"{code or 'unknown'} ({count:,})" for code, count in languages.most_common()
+        )
+        raise InputError(
+            f"{spec}: no utterance in {language}; the languages of {corpus.description} are {held}"
+        )
+    names = " and ".join(
+        language_name(code) for code in dict.fromkeys(u.language for u in chosen) if code
+    )
+    return corpus._replace(
+        utterances=chosen, description=f"{corpus.description}{', ' if names else ''}{names}"
+    )
 
 
 def _restricted(corpus: Corpus, spec: str, emotions: Sequence[str]) -> Corpus:
     kept = tuple(u for u in corpus.utterances if u.emotion is None or u.emotion in emotions)
-    outside = Counter(u.emotion for u in corpus.utterances if u.emotion is not None and u.emotion not in emotions)
+    outside = Counter(
+        u.emotion for u in corpus.utterances if u.emotion is not None and u.emotion not in emotions
+    )
     if not kept:
         held = ", ".join(f"{emotion} ({count:,})" for emotion, count in outside.most_common())
         wanted = ", ".join(emotions)
-        raise InputError(f"{spec}: no utterance is {wanted}; it has {held}: choose some of these in config.emotions")
-    return corpus._replace(utterances=kept, outside=tuple(sorted((str(e), n) for e, n in outside.items())))
+        raise InputError(
+            f"{spec}: no utterance is {wanted}; it has {held}: choose some of these in config.emotions"
+        )
+    return corpus._replace(
+        utterances=kept, outside=tuple(sorted((str(e), n) for e, n in outside.items()))
+    )
 
 
 def _with_speaker_note(corpus: Corpus) -> Corpus:
@@ -121,5 +151,9 @@ def _with_speaker_note(corpus: Corpus) -> Corpus:
     if not unknown:
         return corpus
     total = len(corpus.utterances)
-    note = "no speaker ids" if unknown == total else f"{unknown:,} of {total:,} utterances have no speaker id"
+    note = (
+        "no speaker ids"
+        if unknown == total
+        else f"{unknown:,} of {total:,} utterances have no speaker id"
+    )
     return corpus._replace(notes=(*corpus.notes, note))

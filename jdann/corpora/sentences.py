@@ -54,7 +54,9 @@ _ACTIVITIES = (
 
 def _combined(index: int) -> tuple[str, str]:
     # 5, 4 and 17 share no divisor, so 340 indices meet every combination once and neighbours differ in all three parts.
-    subject, time, activity = (table[index % len(table)] for table in (_SUBJECTS, _TIMES, _ACTIVITIES))
+    subject, time, activity = (
+        table[index % len(table)] for table in (_SUBJECTS, _TIMES, _ACTIVITIES)
+    )
     return f"{subject[0]} will {activity[0]} {time[0]}.", f"{subject[1]}{time[1]}要{activity[1]}。"
 
 

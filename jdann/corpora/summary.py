@@ -87,7 +87,9 @@ def fingerprint(corpus: Corpus) -> str:
     digest = hashlib.blake2b(corpus.identity.encode(), digest_size=16)
     for utterance in corpus.utterances:
         digest.update(
-            f"\n{utterance.file}|{utterance.start_s}|{utterance.end_s}|{_state(utterance.path)}".encode("utf-8", "surrogateescape")
+            f"\n{utterance.file}|{utterance.start_s}|{utterance.end_s}|{_state(utterance.path)}".encode(
+                "utf-8", "surrogateescape"
+            )
         )
     return digest.hexdigest()
 

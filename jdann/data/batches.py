@@ -29,12 +29,16 @@ class Unlabelled(NamedTuple):
 class Frames(NamedTuple):
     """The features of many utterances, one after the other: memory grows with the speech, not with the longest one."""
 
-    values: jax.Array | np.ndarray  # [total_frames + window, bins] float16, the last `window` rows zero
+    values: (
+        jax.Array | np.ndarray
+    )  # [total_frames + window, bins] float16, the last `window` rows zero
     start: jax.Array | np.ndarray  # [utterances] int32, each one's first row
     length: jax.Array | np.ndarray  # [utterances] int32, in frames
 
 
-def take(frames: Frames, index: jax.Array, window: int, part: jax.typing.ArrayLike = 0.0) -> Unlabelled:
+def take(
+    frames: Frames, index: jax.Array, window: int, part: jax.typing.ArrayLike = 0.0
+) -> Unlabelled:
     """Gathers a batch of utterances, padded with zeros to a common length; of longer ones a part of that length.
 
     Args:
@@ -61,7 +65,9 @@ def vectors(frames: Frames, index: np.ndarray) -> jax.Array:
     return take(frames, jnp.asarray(index), int(np.max(np.asarray(frames.length)))).features[..., 0]
 
 
-def batches(index: np.ndarray, group: np.ndarray, steps: int, batch_size: int, seed: Sequence[int]) -> np.ndarray:
+def batches(
+    index: np.ndarray, group: np.ndarray, steps: int, batch_size: int, seed: Sequence[int]
+) -> np.ndarray:
     """Which utterances make up each step of an epoch: shuffled passes over each group, the groups in equal parts.
 
     Args:
@@ -77,10 +83,14 @@ def batches(index: np.ndarray, group: np.ndarray, steps: int, batch_size: int, s
     """
     random = np.random.default_rng(list(seed))
     names = np.unique(group)
-    places = np.resize(np.arange(len(names)), steps * batch_size)  # which group each place of the epoch is for
+    places = np.resize(
+        np.arange(len(names)), steps * batch_size
+    )  # which group each place of the epoch is for
     order = np.empty(steps * batch_size, np.int32)
     for i, name in enumerate(names):
         rows, wanted = index[group == name], np.flatnonzero(places == i)
         passes = -(-len(wanted) // len(rows))
-        order[wanted] = np.concatenate([random.permutation(rows) for _ in range(passes)])[: len(wanted)]
+        order[wanted] = np.concatenate([random.permutation(rows) for _ in range(passes)])[
+            : len(wanted)
+        ]
     return order.reshape(steps, batch_size)

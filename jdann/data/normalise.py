@@ -55,9 +55,13 @@ def grouping(by: str, speaker: Sequence[str | None], voices: bool) -> tuple[list
       InputError: `by` has no such name, or asks for voices that cannot be placed.
     """
     if by not in NORMALISATIONS:
-        raise InputError(f"config.features.normalise is {by!r}; choose one of {', '.join(NORMALISATIONS)}")
+        raise InputError(
+            f"config.features.normalise is {by!r}; choose one of {', '.join(NORMALISATIONS)}"
+        )
     if by == "voice" and not voices:
-        raise InputError("config.features.normalise is 'voice', and the recipe does not tell the pitch; choose 'corpus'")
+        raise InputError(
+            "config.features.normalise is 'voice', and the recipe does not tell the pitch; choose 'corpus'"
+        )
     if by in ("utterance", "voice"):
         return [f"utterance {i}" for i in range(len(speaker))], None
     if by != "speaker":
@@ -65,9 +69,16 @@ def grouping(by: str, speaker: Sequence[str | None], voices: bool) -> tuple[list
     unknown = sum(s is None for s in speaker)
     note = None
     if unknown:
-        how = "each is normalised among voices like its own" if voices else "these are normalised together, as one corpus"
+        how = (
+            "each is normalised among voices like its own"
+            if voices
+            else "these are normalised together, as one corpus"
+        )
         note = f"{unknown} of {len(speaker)} utterances have no speaker id: {how}"
-    return [s if s is not None else f"utterance {i}" if voices else "unknown speaker" for i, s in enumerate(speaker)], note
+    return [
+        s if s is not None else f"utterance {i}" if voices else "unknown speaker"
+        for i, s in enumerate(speaker)
+    ], note
 
 
 def fit(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Statistics:
@@ -83,7 +94,9 @@ def fit(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Statistics:
     return statistics(moments(utterances, group), tuple(dict.fromkeys(group)))
 
 
-def fit_speakers(read: Callable[[], Iterable[np.ndarray]], group: Sequence[str], voices: Voices | None) -> Statistics:
+def fit_speakers(
+    read: Callable[[], Iterable[np.ndarray]], group: Sequence[str], voices: Voices | None
+) -> Statistics:
     """The same of speakers, drawn towards that of voices like theirs where there is little of them.
 
     Args:
@@ -95,8 +108,13 @@ def fit_speakers(read: Callable[[], Iterable[np.ndarray]], group: Sequence[str],
         return fit(read(), group)
     groups = tuple(dict.fromkeys(group))
     rows = _rows(group)
-    known = np.bincount(rows, voices.known)[:, None]  # utterances of each group that say something of their speaker
-    at = np.stack([np.bincount(rows, axis) for axis in voices.place.T], 1) / np.bincount(rows)[:, None]
+    known = np.bincount(rows, voices.known)[
+        :, None
+    ]  # utterances of each group that say something of their speaker
+    at = (
+        np.stack([np.bincount(rows, axis) for axis in voices.place.T], 1)
+        / np.bincount(rows)[:, None]
+    )
     prior = moments_at(read(), voices.place, at)
     if not known.any():
         return statistics(prior, groups)
@@ -116,7 +134,9 @@ def moments(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Moments:
     """Of each group; the arguments are those of `fit`."""
     rows = _rows(group)
     groups = np.arange(rows.max() + 1)
-    return _moments(utterances, len(rows), lambda some: (rows[some] == groups[:, None]).astype(float))
+    return _moments(
+        utterances, len(rows), lambda some: (rows[some] == groups[:, None]).astype(float)
+    )
 
 
 def moments_at(utterances: Iterable[np.ndarray], voice: np.ndarray, at: np.ndarray) -> Moments:
@@ -127,7 +147,11 @@ def moments_at(utterances: Iterable[np.ndarray], voice: np.ndarray, at: np.ndarr
       voice: [n, 1 or 2], from `jdann.speakers.similar_voices.place`.
       at: [places, 1 or 2].
     """
-    return _moments(utterances, len(voice), lambda some: np.exp(-((at[:, None] - voice[None, some]) ** 2).sum(-1) / 2) + _STRANGER)
+    return _moments(
+        utterances,
+        len(voice),
+        lambda some: np.exp(-((at[:, None] - voice[None, some]) ** 2).sum(-1) / 2) + _STRANGER,
+    )
 
 
 def towards(own: Moments, prior: Moments, weight: np.ndarray | float) -> Moments:
@@ -147,7 +171,9 @@ def _rows(group: Sequence[str]) -> np.ndarray:
     return np.array([row[name] for name in group])
 
 
-def _moments(utterances: Iterable[np.ndarray], n: int, weight: Callable[[slice], np.ndarray]) -> Moments:
+def _moments(
+    utterances: Iterable[np.ndarray], n: int, weight: Callable[[slice], np.ndarray]
+) -> Moments:
     """Of groups, for which each utterance counts by `weight` [groups, utterances] of some of them."""
     centre, sums, total, seen = np.zeros(0), [], np.zeros(1), 0
     for seen, x in enumerate(utterances, start=1):
@@ -169,7 +195,9 @@ def identity(bins: int) -> Statistics:
     return Statistics(np.zeros((1, bins), np.float32), np.ones((1, bins), np.float32), _IDENTITY)
 
 
-def apply(statistics: Statistics, utterances: Iterable[np.ndarray], group: Sequence[str]) -> Iterator[np.ndarray]:
+def apply(
+    statistics: Statistics, utterances: Iterable[np.ndarray], group: Sequence[str]
+) -> Iterator[np.ndarray]:
     """Subtracts the mean and divides by the standard deviation of each utterance's group.
 
     Args:
@@ -185,4 +213,6 @@ def apply(statistics: Statistics, utterances: Iterable[np.ndarray], group: Seque
     limit = LARGEST_VALUE if statistics.groups == _IDENTITY else LARGEST_Z
     for x, name in zip(utterances, group, strict=True):
         g = 0 if len(row) == 1 else row[name]
-        yield np.clip((x - statistics.mean[g]) / statistics.std[g], -limit, limit).astype(np.float16)
+        yield np.clip((x - statistics.mean[g]) / statistics.std[g], -limit, limit).astype(
+            np.float16
+        )

@@ -31,7 +31,9 @@ class Domain(NamedTuple):
     emotion: np.ndarray  # [n] int32, index into config.emotions, -1 where unlabelled
     speaker: tuple[str | None, ...]
     group: tuple[str, ...]  # normalised together
-    voices: normalise.Voices | None  # by which the groups, where they are speakers or voices, are drawn towards voices alike
+    voices: (
+        normalise.Voices | None
+    )  # by which the groups, where they are speakers or voices, are drawn towards voices alike
     notes: tuple[str, ...]
 
 
@@ -66,20 +68,28 @@ def load_domain(corpus: Corpus, config: Any, data_dir: Path) -> Domain:
     speaker = tuple(u.speaker for u in features.utterances)
     notes = corpus.notes
     if features.cut:
-        notes += (f"{features.cut} utterances are longer than {config.audio.max_duration_s:g} s and were cut",)
+        notes += (
+            f"{features.cut} utterances are longer than {config.audio.max_duration_s:g} s and were cut",
+        )
     return _grouped(Domain(corpus, features, emotion, speaker, (), None, notes), config)
 
 
 def _grouped(domain: Domain, config: Any) -> Domain:
     """The domain with what is normalised together, and a note where the user has to know more of it."""
     by = config.features.normalise
-    bins = RECIPES[config.features.recipe](config.features, config.audio.sample_rate_hz).bins  # not traced again: its sizes did
+    bins = RECIPES[config.features.recipe](
+        config.features, config.audio.sample_rate_hz
+    ).bins  # not traced again: its sizes did
     group, note = normalise.grouping(by, domain.speaker, similar_voices.known(bins))
     of_voices = None
     if by in ("speaker", "voice") and similar_voices.known(bins) and domain.speaker:
         known = np.array([by == "speaker" and s is not None for s in domain.speaker])
-        of_voices = normalise.Voices(similar_voices.place(domain.features.read(), bins), known, config.features.relevance)
-    return domain._replace(group=tuple(group), voices=of_voices, notes=(*domain.notes, *((note,) if note else ())))
+        of_voices = normalise.Voices(
+            similar_voices.place(domain.features.read(), bins), known, config.features.relevance
+        )
+    return domain._replace(
+        group=tuple(group), voices=of_voices, notes=(*domain.notes, *((note,) if note else ()))
+    )
 
 
 def check_failures(domain: Domain, max_failed_fraction: float) -> None:
@@ -97,10 +107,14 @@ def check_failures(domain: Domain, max_failed_fraction: float) -> None:
             f"{skipped[0].file} ({skipped[0].reason}); mend them, or allow more by --config.max_failed_fraction=1"
         )
     if not usable:
-        raise InputError(f"{domain.corpus.name}: no utterance can be used; give a corpus with audio")
+        raise InputError(
+            f"{domain.corpus.name}: no utterance can be used; give a corpus with audio"
+        )
 
 
-def make_direction(source: Domain, target: Domain, config: Any, opposite: Direction | None = None) -> Direction:
+def make_direction(
+    source: Domain, target: Domain, config: Any, opposite: Direction | None = None
+) -> Direction:
     """Normalises both domains and puts them on the device, where they need no more memory than the config allows.
 
     Args:
@@ -115,13 +129,22 @@ def make_direction(source: Domain, target: Domain, config: Any, opposite: Direct
     _check_pair(source, target, config.emotions)
     source = _as_the_target(source, target, config)
     bins = source.features.bins
-    vector = config.features.recipe in VECTORS  # one row of values becomes as many frames of one bin
+    vector = (
+        config.features.recipe in VECTORS
+    )  # one row of values becomes as many frames of one bin
     longest = max(int(source.features.length.max()), int(target.features.length.max()))
     window = bins if vector else -(-longest // _WINDOW_MULTIPLE) * _WINDOW_MULTIPLE
     by = config.features.normalise
     groups = source.group, target.group
-    if opposite is not None and by != "source" and groups == (opposite.target.group, opposite.source.group):
-        frames, statistics = (opposite.target_frames, opposite.source_frames), opposite.statistics[::-1]
+    if (
+        opposite is not None
+        and by != "source"
+        and groups == (opposite.target.group, opposite.source.group)
+    ):
+        frames, statistics = (
+            (opposite.target_frames, opposite.source_frames),
+            opposite.statistics[::-1],
+        )
     else:
         of_source = normalise.identity(bins) if by == "none" else _fit(source)
         statistics = (of_source, of_source if by in ("source", "none") else _fit(target))
@@ -129,18 +152,37 @@ def make_direction(source: Domain, target: Domain, config: Any, opposite: Direct
         need_gib, room_gib = 2 * rows * bins / 2**30, _room_gib(config.features_gib)  # float16
         stored = not vector and need_gib > room_gib
         if stored:
-            log.info("%.2f GiB of features, room for %.2g: they are read from disk as they are needed", need_gib, room_gib)
+            log.info(
+                "%.2f GiB of features, room for %.2g: they are read from disk as they are needed",
+                need_gib,
+                room_gib,
+            )
         frames = tuple(
             _stored(d, s, window) if stored else _frames(d, s, window, vector)
             for d, s in zip((source, target), statistics, strict=True)
         )
-    return Direction(source, target, frames[0], frames[1], (statistics[0], statistics[1]), window, 1 if vector else bins)
+    return Direction(
+        source,
+        target,
+        frames[0],
+        frames[1],
+        (statistics[0], statistics[1]),
+        window,
+        1 if vector else bins,
+    )
 
 
 def _as_the_target(source: Domain, target: Domain, config: Any) -> Domain:
     """The source, normalised by voice too where its speakers are known and most of the target's are not: as alike as can be."""
-    unknown = [sum(s is None for s in domain.speaker) / len(domain.speaker) for domain in (source, target)]
-    if config.features.normalise != "speaker" or source.voices is None or unknown[1] <= 0.5 or unknown[0] > 0.5:
+    unknown = [
+        sum(s is None for s in domain.speaker) / len(domain.speaker) for domain in (source, target)
+    ]
+    if (
+        config.features.normalise != "speaker"
+        or source.voices is None
+        or unknown[1] <= 0.5
+        or unknown[0] > 0.5
+    ):
         return source
     note = f"normalised by voice, as {target.corpus.name} is, whose speakers are unknown"
     log.info("%s: %s", source.corpus.name, note)
@@ -166,7 +208,10 @@ def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None
 
 
 def _places(domain: Domain) -> set[tuple[str, float, float | None]]:
-    return {(os.path.realpath(u.path) if u.path else u.file, u.start_s, u.end_s) for u in domain.features.utterances}
+    return {
+        (os.path.realpath(u.path) if u.path else u.file, u.start_s, u.end_s)
+        for u in domain.features.utterances
+    }
 
 
 def _fit(domain: Domain) -> normalise.Statistics:
@@ -183,7 +228,9 @@ def _frames(domain: Domain, statistics: normalise.Statistics, window: int, vecto
     features = domain.features
     length = features.length * features.bins if vector else features.length
     end = np.cumsum(length)
-    values = np.zeros((end[-1] + (0 if vector else window), 1 if vector else features.bins), np.float16)
+    values = np.zeros(
+        (end[-1] + (0 if vector else window), 1 if vector else features.bins), np.float16
+    )
     utterances = normalise.apply(statistics, features.read(), domain.group)
     for first, last, x in zip(end - length, end, utterances, strict=True):
         values[first:last] = x.reshape(last - first, -1)
@@ -193,6 +240,8 @@ def _frames(domain: Domain, statistics: normalise.Statistics, window: int, vecto
 def _stored(domain: Domain, statistics: normalise.Statistics, window: int) -> Stored:
     def read(rows: Iterable[int]) -> Iterator[np.ndarray]:
         rows = list(rows)
-        return normalise.apply(statistics, domain.features.read(rows), [domain.group[row] for row in rows])
+        return normalise.apply(
+            statistics, domain.features.read(rows), [domain.group[row] for row in rows]
+        )
 
     return Stored(domain.features.length, window, domain.features.bins, read)

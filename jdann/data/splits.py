@@ -10,7 +10,9 @@ import numpy as np
 
 from jdann.errors import InputError
 
-_SPEAKERS_TO_HOLD_OUT = 8  # with fewer source speakers, validation holds out utterances: a speaker is too dear
+_SPEAKERS_TO_HOLD_OUT = (
+    8  # with fewer source speakers, validation holds out utterances: a speaker is too dear
+)
 
 
 class Split(NamedTuple):
@@ -24,7 +26,11 @@ class Split(NamedTuple):
 
 
 def transductive(
-    emotion: np.ndarray, speaker: Sequence[str | None], targets: int, validation_fraction: float, seed: int
+    emotion: np.ndarray,
+    speaker: Sequence[str | None],
+    targets: int,
+    validation_fraction: float,
+    seed: int,
 ) -> list[Split]:
     """Adapts to all target audio and predicts that audio.
 
@@ -64,7 +70,8 @@ def inductive(
     source, validation = hold_out(emotion, speaker, validation_fraction, seed)
     fold = speaker_folds(target_speaker, folds, seed, "config.protocol=inductive")
     return [
-        Split(f"fold{k}", source, validation, np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)
+        Split(f"fold{k}", source, validation, np.flatnonzero(fold != k), np.flatnonzero(fold == k))
+        for k in range(fold.max() + 1)
     ]
 
 
@@ -98,7 +105,9 @@ def supervised(
         )
     if by_speaker:
         fold = np.full(len(emotion), -1)
-        fold[labelled] = speaker_folds([speaker[i] for i in labelled.tolist()], folds, seed, "config.methods=supervised")
+        fold[labelled] = speaker_folds(
+            [speaker[i] for i in labelled.tolist()], folds, seed, "config.methods=supervised"
+        )
     else:
         fold = np.zeros(len(emotion), int)
         random = np.random.default_rng([seed, 17])
@@ -109,12 +118,20 @@ def supervised(
     for k in range(fold.max() + 1):
         rows = np.flatnonzero((fold != k) & (emotion >= 0))
         source, validation = hold_out(emotion, speaker, validation_fraction, seed, rows)
-        splits.append(Split(f"fold{k}", source, validation, rows, np.flatnonzero((fold == k) & (emotion >= 0))))
+        splits.append(
+            Split(
+                f"fold{k}", source, validation, rows, np.flatnonzero((fold == k) & (emotion >= 0))
+            )
+        )
     return splits
 
 
 def hold_out(
-    emotion: np.ndarray, speaker: Sequence[str | None], fraction: float, seed: int, rows: np.ndarray | None = None
+    emotion: np.ndarray,
+    speaker: Sequence[str | None],
+    fraction: float,
+    seed: int,
+    rows: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divides labelled rows into those to learn from and those to validate on.
 
@@ -148,7 +165,9 @@ def hold_out(
     return rows[~held], rows[held]
 
 
-def speaker_folds(speaker: Sequence[str | None], folds: int, seed: int, wanted_by: str) -> np.ndarray:
+def speaker_folds(
+    speaker: Sequence[str | None], folds: int, seed: int, wanted_by: str
+) -> np.ndarray:
     """Gives each speaker to one of `folds` folds of nearly equal size.
 
     Returns:
@@ -159,10 +178,14 @@ def speaker_folds(speaker: Sequence[str | None], folds: int, seed: int, wanted_b
     """
     unknown = sum(s is None for s in speaker)
     if unknown:
-        raise InputError(f"{wanted_by}: {unknown} of {len(speaker)} target utterances have no speaker; name them, or drop it")
+        raise InputError(
+            f"{wanted_by}: {unknown} of {len(speaker)} target utterances have no speaker; name them, or drop it"
+        )
     names = sorted({s for s in speaker if s is not None})
     if len(names) < 2:
-        raise InputError(f"{wanted_by}: the target has one speaker, {names[0]}; expected at least two, or drop it")
+        raise InputError(
+            f"{wanted_by}: the target has one speaker, {names[0]}; expected at least two, or drop it"
+        )
     folds = min(folds, len(names))
     order = np.random.default_rng([seed, 13]).permutation(len(names))
     fold_of = {names[i]: k % folds for k, i in enumerate(order)}

@@ -24,7 +24,9 @@ def statistics(utterances: Iterable[np.ndarray], n: int, bins: Sequence[int]) ->
       frames.
     """
     rows = np.empty((n, 5 * len(bins) + 1), np.float32)
-    for row, frames in track(zip(rows, utterances, strict=True), "Utterance statistics", n, "utterances"):
+    for row, frames in track(
+        zip(rows, utterances, strict=True), "Utterance statistics", n, "utterances"
+    ):
         values = np.ascontiguousarray(frames[:, np.asarray(bins)].T)
         change = np.diff(values).std(1) if len(frames) > 1 else np.zeros(len(bins))
         low, high = np.percentile(values, _PERCENTILES, axis=1)
@@ -43,7 +45,9 @@ def normalise(stats: np.ndarray, group: Sequence[str], voices: Voices | None = N
     Returns:
       [n, statistics] float32; 0 where a statistic is constant within the group, so also for a group of one utterance.
     """
-    frames = stats[:, None]  # an utterance's statistics are to `fit_speakers` an utterance of one frame
+    frames = stats[
+        :, None
+    ]  # an utterance's statistics are to `fit_speakers` an utterance of one frame
     fitted = fit_speakers(lambda: frames, group, voices)
     return np.concatenate(list(apply(fitted, frames, group))).astype(np.float32)
 

@@ -36,7 +36,9 @@ def confusion_matrix(emotion: np.ndarray, predicted: np.ndarray, classes: int) -
     return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
 
 
-def score(emotion: np.ndarray, predicted: np.ndarray, speaker: Sequence[str | None], classes: int) -> Scores | None:
+def score(
+    emotion: np.ndarray, predicted: np.ndarray, speaker: Sequence[str | None], classes: int
+) -> Scores | None:
     """Scores predictions against labels.
 
     Equal to scikit-learn's `accuracy_score`, and to its `f1_score` and `recall_score` with `average="macro"` and the
@@ -145,8 +147,14 @@ def row(
     """
     first = scores_per_seed[0]
     confusion = np.sum([scores.confusion for scores in scores_per_seed], axis=0)
-    recall = {name: _spread([scores.recall[index] for scores in scores_per_seed]) for index, name in enumerate(classes)}
-    per_speaker = {name: _spread([scores.per_speaker[name] for scores in scores_per_seed]) for name in first.per_speaker}
+    recall = {
+        name: _spread([scores.recall[index] for scores in scores_per_seed])
+        for index, name in enumerate(classes)
+    }
+    per_speaker = {
+        name: _spread([scores.per_speaker[name] for scores in scores_per_seed])
+        for name in first.per_speaker
+    }
     return {
         "method": method,
         "encoder": encoder,
@@ -198,7 +206,13 @@ def a_distance(source: np.ndarray, target: np.ndarray, seed: int) -> float | Non
 
     points = np.concatenate([source, target])
     domain = np.repeat([0, 1], [len(source), len(target)])
-    train, test, train_domain, test_domain = train_test_split(points, domain, test_size=0.5, stratify=domain, random_state=seed)
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-    error = 1 - balanced_accuracy_score(test_domain, classifier.fit(train, train_domain).predict(test))
+    train, test, train_domain, test_domain = train_test_split(
+        points, domain, test_size=0.5, stratify=domain, random_state=seed
+    )
+    classifier = make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
+    )
+    error = 1 - balanced_accuracy_score(
+        test_domain, classifier.fit(train, train_domain).predict(test)
+    )
     return float(2 * (1 - 2 * error))

@@ -37,30 +37,58 @@ def outcomes(
         title = " -> ".join(names)
         rows = [h for h in history if (h["source"], h["target"]) == names]
         if rows:
-            plots.save(training.training_curves(rows, f"Training, {title}"), folder / f"training{suffix}.png")
-        scored = [r for r in results["rows"] if (r["source"], r["target"]) == names and r["selection"] == "last"]
+            plots.save(
+                training.training_curves(rows, f"Training, {title}"),
+                folder / f"training{suffix}.png",
+            )
+        scored = [
+            r
+            for r in results["rows"]
+            if (r["source"], r["target"]) == names and r["selection"] == "last"
+        ]
         for row in scored:
             label = _label(row["method"], row["encoder"])
             figure = plots.confusion(row["confusion"], results["emotions"], f"{label}, {title}")
-            plots.save(figure, folder / f"confusion-{label.replace(', ', '-').replace(' ', '-')}{suffix}.png")
+            plots.save(
+                figure,
+                folder / f"confusion-{label.replace(', ', '-').replace(' ', '-')}{suffix}.png",
+            )
         if scored and scored[0]["per_speaker"]:
-            per_speaker = {_label(row["method"], row["encoder"]): row["per_speaker"] for row in scored}
+            per_speaker = {
+                _label(row["method"], row["encoder"]): row["per_speaker"] for row in scored
+            }
             figure = plots.per_speaker(per_speaker, f"Accuracy of each target speaker, {title}")
             plots.save(figure, folder / f"per-speaker{suffix}.png")
         if tsne:
-            _representations(folder, suffix, direction, [o for o in outcomes if o.job.direction == d], results["emotions"])
+            _representations(
+                folder,
+                suffix,
+                direction,
+                [o for o in outcomes if o.job.direction == d],
+                results["emotions"],
+            )
 
 
-def _representations(folder: Path, suffix: str, direction: Direction, outcomes: Sequence[Outcome], emotions: Sequence[str]) -> None:
+def _representations(
+    folder: Path,
+    suffix: str,
+    direction: Direction,
+    outcomes: Sequence[Outcome],
+    emotions: Sequence[str],
+) -> None:
     """Each adapted method's representations beside those of source_only with the same encoder."""
     before = {o.job.encoder: o for o in outcomes if o.job.method == "source_only"}
     for after in outcomes:
         if after.job.method in ("source_only", *SUPERVISED) or after.job.encoder not in before:
             continue
-        before_layout, shown = training.tsne(np.concatenate(before[after.job.encoder].representation), seed=0)
+        before_layout, shown = training.tsne(
+            np.concatenate(before[after.job.encoder].representation), seed=0
+        )
         after_layout, _ = training.tsne(np.concatenate(after.representation), seed=0)
         source, target = direction.source, direction.target
-        domain = [f"source: {source.corpus.name}"] * len(after.rows[0]) + [f"target: {target.corpus.name}"] * len(after.rows[1])
+        domain = [f"source: {source.corpus.name}"] * len(after.rows[0]) + [
+            f"target: {target.corpus.name}"
+        ] * len(after.rows[1])
         emotion = np.concatenate([source.emotion[after.rows[0]], target.emotion[after.rows[1]]])
         figure = training.representations(
             before_layout,
@@ -77,7 +105,9 @@ def _label(method: str, encoder: str) -> str:
 
 
 def _by_emotion(domain: Domain, emotions: Sequence[str]) -> dict[str | None, int]:
-    counts: dict[str | None, int] = {str(name): int((domain.emotion == i).sum()) for i, name in enumerate(emotions)}
+    counts: dict[str | None, int] = {
+        str(name): int((domain.emotion == i).sum()) for i, name in enumerate(emotions)
+    }
     unlabelled = int((domain.emotion < 0).sum())
     return counts | ({None: unlabelled} if unlabelled else {})
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from jdann import configuration, selection
+from jdann import configuration, files, selection
 from jdann.data.pairs import Direction
 from jdann.data.splits import Split
 from jdann.errors import InputError
@@ -37,20 +37,29 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
     config = workdir.read_config(path)
     if absent := configuration.missing(config):
         lacks = f"{path / 'config.json'}: lacks {absent[0]}, being of another version of jdann"
-        raise InputError(f"{lacks}; evaluate it by that version, or train again in another --workdir")
+        raise InputError(
+            f"{lacks}; evaluate it by that version, or train again in another --workdir"
+        )
     before = workdir.read_json(path / "results.json")
     workdir.check_kind(path, before)
     seconds = before["seconds"]
     if target is not None:
-        changed = ConfigDict(configuration.to_dict(config) | {"target": target, "both_directions": False})
+        changed = ConfigDict(
+            configuration.to_dict(config) | {"target": target, "both_directions": False}
+        )
         config = FrozenConfigDict(workdir.tuples(json.loads(changed.to_json())))
     directions = open_directions(config, data_dir)
     if target is None:
         planned = jobs.plan_jobs(config, directions)
-        outcomes = [jobs.restore_job(job, directions[job.direction], config, path / "checkpoints") for job in planned]
+        outcomes = [
+            jobs.restore_job(job, directions[job.direction], config, path / "checkpoints")
+            for job in planned
+        ]
         into = path
     else:
-        methods = [(encoder, method) for encoder in jobs.encoder_names(config) for method in config.methods]
+        methods = [
+            (encoder, method) for encoder in jobs.encoder_names(config) for method in config.methods
+        ]
         outcomes = [
             _predict(encoder, method, directions[0], config, path / "checkpoints")
             for encoder, method in methods
@@ -61,14 +70,20 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
     results = summarise(config, directions, outcomes)
     if target is not None:
         results["protocol"] = "elsewhere"
-        results["rows"] = [row | {"protocol": "elsewhere"} for row in results["rows"] if row["selection"] != "oracle"]
+        results["rows"] = [
+            row | {"protocol": "elsewhere"}
+            for row in results["rows"]
+            if row["selection"] != "oracle"
+        ]
     results["seconds"] = seconds
     write_predictions(into, config, directions, outcomes)
-    workdir.write_json(into / "results.json", results)
+    files.write_json(into / "results.json", results)
     return results
 
 
-def _predict(encoder: str, method: str, direction: Direction, config: Any, checkpoints: Path) -> Outcome:
+def _predict(
+    encoder: str, method: str, direction: Direction, config: Any, checkpoints: Path
+) -> Outcome:
     """A trained method's outputs on a corpus that it was not adapted to; folds are averaged."""
     folders = sorted(checkpoints.glob(f"0-{encoder}-{method}-*"))
     rows = np.arange(len(direction.target.emotion))
@@ -77,22 +92,37 @@ def _predict(encoder: str, method: str, direction: Direction, config: Any, check
     train, _ = jobs.make_job_train(job, direction, config)
     logits: list[np.ndarray] = []
     representation = None
-    some = tuple(np.random.default_rng(0).permutation(len(d.emotion))[:_DIAGNOSED] for d in (direction.source, direction.target))
+    some = tuple(
+        np.random.default_rng(0).permutation(len(d.emotion))[:_DIAGNOSED]
+        for d in (direction.source, direction.target)
+    )
     for folder in folders:
         states = loop.restore_states(train, jobs.seeds(config), jobs.make_hyper(config), folder)
         if states is None:
             continue
-        logits.append(np.stack([loop.outputs(train, state, direction.target_frames, rows, "target")[0] for state in states]))
+        logits.append(
+            np.stack(
+                [
+                    loop.outputs(train, state, direction.target_frames, rows, "target")[0]
+                    for state in states
+                ]
+            )
+        )
         if representation is None:
             frames = (direction.source_frames, direction.target_frames)
             domains = zip(frames, some, ("source", "target"), strict=True)
             of = [loop.outputs(train, states[1], f, r, domain)[1][0] for f, r, domain in domains]
             representation = (of[0], of[1])
     if representation is None:
-        raise InputError(f"{checkpoints}: no checkpoint of {method} with {encoder} can be read; train first")
+        raise InputError(
+            f"{checkpoints}: no checkpoint of {method} with {encoder} can be read; train first"
+        )
     # The config's criterion chose the first of the two; what the others would have chosen was not kept.
     values = np.stack([np.zeros(config.seeds), np.full(config.seeds, np.nan)])
-    chosen = {name: values if name == config.selection else np.full_like(values, np.nan) for name in selection.CRITERIA}
+    chosen = {
+        name: values if name == config.selection else np.full_like(values, np.nan)
+        for name in selection.CRITERIA
+    }
     return Outcome(
         job,
         np.mean(logits, axis=0),  # [chosen and last, seeds, n, classes]

@@ -28,7 +28,10 @@ from jdann.training.streaming import StoredData
 
 log = logging.getLogger("jdann")
 _WITH_PRIOR = ("self_training", "co_training")
-SUPERVISED = {"supervised, random split": False, "supervised, unseen speakers": True}  # method: folds by speaker
+SUPERVISED = {
+    "supervised, random split": False,
+    "supervised, unseen speakers": True,
+}  # method: folds by speaker
 BASELINE = "svm"
 _DIAGNOSED = 1000  # utterances of each domain in t-SNE and A-distance
 _EVIDENCE = 1024  # utterances of each domain that the selection criteria see
@@ -59,7 +62,9 @@ class Outcome(NamedTuple):
     # of each split: its tested rows of the target, and each criterion's values [records, seeds]
     history: tuple[tuple[str, dict[str, np.ndarray]], ...]  # split name and [epochs, seeds] means
     diverged: tuple[str | None, ...]  # of each seed, where its numbers ceased to be finite
-    representation: tuple[np.ndarray, np.ndarray]  # of the first split and seed: [some rows, d] of source and target
+    representation: tuple[
+        np.ndarray, np.ndarray
+    ]  # of the first split and seed: [some rows, d] of source and target
     rows: tuple[np.ndarray, np.ndarray]  # which rows these are
 
 
@@ -82,7 +87,9 @@ def plan_jobs(config: Any, directions: list[Direction]) -> list[Job]:
     check(config)
     if config.selection not in ("last", *selection.CRITERIA):
         known = ", ".join(selection.CRITERIA)
-        raise InputError(f'config.selection is {config.selection!r}; choose "last" or one of {known}')
+        raise InputError(
+            f'config.selection is {config.selection!r}; choose "last" or one of {known}'
+        )
     jobs = []
     for d, direction in enumerate(directions):
         for encoder in encoder_names(config):
@@ -90,7 +97,10 @@ def plan_jobs(config: Any, directions: list[Direction]) -> list[Job]:
             for method in config.methods:
                 if method != "supervised":
                     _check_needs(config, direction, encoder, method)
-                jobs += [Job(d, encoder, name, tuple(parts)) for name, parts in _splits(config, direction, method)]
+                jobs += [
+                    Job(d, encoder, name, tuple(parts))
+                    for name, parts in _splits(config, direction, method)
+                ]
     return jobs
 
 
@@ -99,13 +109,25 @@ def _splits(config: Any, direction: Direction, method: str) -> Iterator[tuple[st
     fraction, seed = config.validation_fraction, config.seed
     if method == "supervised":
         for name, by_speaker in SUPERVISED.items():
-            yield name, splits.supervised(target.emotion, target.speaker, config.folds, by_speaker, fraction, seed)
+            yield (
+                name,
+                splits.supervised(
+                    target.emotion, target.speaker, config.folds, by_speaker, fraction, seed
+                ),
+            )
         return
     if config.protocol == "inductive":
-        folds = splits.inductive(source.emotion, source.speaker, target.speaker, config.folds, fraction, seed)
+        folds = splits.inductive(
+            source.emotion, source.speaker, target.speaker, config.folds, fraction, seed
+        )
         yield method, folds
     else:
-        yield method, splits.transductive(source.emotion, source.speaker, len(target.emotion), fraction, seed)
+        yield (
+            method,
+            splits.transductive(
+                source.emotion, source.speaker, len(target.emotion), fraction, seed
+            ),
+        )
 
 
 def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -> None:
@@ -121,9 +143,13 @@ def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -
         )
     if "batch_norm" in made.needs:
         shape = jnp.zeros((2, direction.window, direction.bins)), jnp.full(2, direction.window)
-        variables = jax.eval_shape(lambda: _make_encoder(config, encoder).init(jax.random.key(0), *shape, False))
+        variables = jax.eval_shape(
+            lambda: _make_encoder(config, encoder).init(jax.random.key(0), *shape, False)
+        )
         if "batch_stats" not in variables:
-            raise InputError(f"{method} needs an encoder with batch norm, and {encoder} has none; choose conv1d or resnet50")
+            raise InputError(
+                f"{method} needs an encoder with batch norm, and {encoder} has none; choose conv1d or resnet50"
+            )
 
 
 def _make_encoder(config: Any, name: str) -> Any:
@@ -169,21 +195,37 @@ def make_hyper(config: Any) -> Hyper:
         return jnp.full(config.seeds, value, jnp.float32)
 
     optimiser = config.optimiser
-    return Hyper(each(optimiser.learning_rate), each(optimiser.weight_decay), each(config.strength.maximum))
+    return Hyper(
+        each(optimiser.learning_rate), each(optimiser.weight_decay), each(config.strength.maximum)
+    )
 
 
 def make_task(job: Job, split: Split, direction: Direction) -> loop.Task:
     """What a split's training may see. The target's labels enter in the supervised ceiling only."""
-    name = f"{direction.name}, {job.method}, {job.encoder}" + (f", {split.name}" if len(job.splits) > 1 else "")
+    name = f"{direction.name}, {job.method}, {job.encoder}" + (
+        f", {split.name}" if len(job.splits) > 1 else ""
+    )
     within = job.method in SUPERVISED
-    source, frames = (direction.target, direction.target_frames) if within else (direction.source, direction.source_frames)
+    source, frames = (
+        (direction.target, direction.target_frames)
+        if within
+        else (direction.source, direction.source_frames)
+    )
     of = Data if isinstance(frames, Frames) else StoredData
     data = of(frames, source.emotion, _numbers(source.speaker), direction.target_frames)  # pyright: ignore
     rows = zip(*((s.validation, s.source, s.target) for s in job.splits), strict=True)
     held, other, aimed = (min(_EVIDENCE, *(len(r) for r in of)) for of in rows)
     group = _numbers([f"{u.corpus}, {u.language}" for u in source.features.utterances])
     identity = _identity((source, direction.target), split)
-    return loop.Task(name, split, data, group, max(len(s.test) for s in job.splits), (held, other, aimed), identity)
+    return loop.Task(
+        name,
+        split,
+        data,
+        group,
+        max(len(s.test) for s in job.splits),
+        (held, other, aimed),
+        identity,
+    )
 
 
 def _numbers(names: Sequence[str | None]) -> np.ndarray:
@@ -220,13 +262,17 @@ def run_job(
     hyper, fitted = make_hyper(config), []
     for split in job.splits:
         task = make_task(job, split, direction)
-        log.info("%s: %d epochs of %d steps, %d seeds", task.name, plan.epochs, plan.steps, config.seeds)
+        log.info(
+            "%s: %d epochs of %d steps, %d seeds", task.name, plan.epochs, plan.steps, config.seeds
+        )
 
         def report(epoch: int, means: dict[str, np.ndarray], name: str = split.name) -> None:
             on_epoch(name, epoch, means)
 
         folder = checkpoints / job.folder(split)
-        fitted.append(loop.fit(train, task, plan, seeds(config), hyper, folder, config.selection, report))
+        fitted.append(
+            loop.fit(train, task, plan, seeds(config), hyper, folder, config.selection, report)
+        )
     on_fitted(train, fitted)
     return _gather(job, direction, train, fitted, len(config.emotions))
 
@@ -241,7 +287,9 @@ def restore_job(job: Job, direction: Direction, config: Any, checkpoints: Path) 
     fitted = []
     for split in job.splits:
         folder = checkpoints / job.folder(split)
-        one = loop.restore(train, make_task(job, split, direction), plan, seeds(config), make_hyper(config), folder)
+        one = loop.restore(
+            train, make_task(job, split, direction), plan, seeds(config), make_hyper(config), folder
+        )
         if one is None:
             raise InputError(f"{folder}: this training is not finished; continue it by --resume")
         fitted.append(one)
@@ -257,22 +305,48 @@ def join_splits(job: Job, direction: Direction, fitted: list[loop.Fitted], class
     for split, one in zip(job.splits, fitted, strict=True):
         logits[:, :, split.test] = one.test_logits[:, :, : len(split.test)]
         tested[split.test] = True
-    history = tuple((split.name, one.history) for split, one in zip(job.splits, fitted, strict=True))
-    criteria = tuple((split.test, one.criteria) for split, one in zip(job.splits, fitted, strict=True))
-    diverged = tuple(next((d for d in of_seed if d), None) for of_seed in zip(*(one.diverged for one in fitted), strict=True))
+    history = tuple(
+        (split.name, one.history) for split, one in zip(job.splits, fitted, strict=True)
+    )
+    criteria = tuple(
+        (split.test, one.criteria) for split, one in zip(job.splits, fitted, strict=True)
+    )
+    diverged = tuple(
+        next((d for d in of_seed if d), None)
+        for of_seed in zip(*(one.diverged for one in fitted), strict=True)
+    )
     none, no_rows = np.zeros((0, 0), np.float32), np.zeros(0, int)
-    return Outcome(job, logits, tested, first.record_at, criteria, history, diverged, (none, none), (no_rows, no_rows))
+    return Outcome(
+        job,
+        logits,
+        tested,
+        first.record_at,
+        criteria,
+        history,
+        diverged,
+        (none, none),
+        (no_rows, no_rows),
+    )
 
 
-def _gather(job: Job, direction: Direction, train: Train, fitted: list[loop.Fitted], classes: int) -> Outcome:
+def _gather(
+    job: Job, direction: Direction, train: Train, fitted: list[loop.Fitted], classes: int
+) -> Outcome:
     data = make_task(job, job.splits[0], direction).data
     random = np.random.default_rng(0)
-    rows = tuple(np.sort(random.permutation(r)[:_DIAGNOSED]) for r in (job.splits[0].source, job.splits[0].test))
+    rows = tuple(
+        np.sort(random.permutation(r)[:_DIAGNOSED])
+        for r in (job.splits[0].source, job.splits[0].test)
+    )
     representation = tuple(
         loop.outputs(train, fitted[0].state, frames, r, domain)[1][0]
-        for frames, r, domain in zip((data.source, data.target), rows, ("source", "target"), strict=True)
+        for frames, r, domain in zip(
+            (data.source, data.target), rows, ("source", "target"), strict=True
+        )
     )
-    return join_splits(job, direction, fitted, classes)._replace(representation=representation, rows=rows)  # pyright: ignore
+    return join_splits(job, direction, fitted, classes)._replace(
+        representation=representation, rows=rows
+    )  # pyright: ignore
 
 
 def chosen_logits(outcome: Outcome, by: str, emotion: np.ndarray) -> np.ndarray | None:
@@ -291,7 +365,11 @@ def chosen_logits(outcome: Outcome, by: str, emotion: np.ndarray) -> np.ndarray 
         return logits[-1]
     if by == "oracle":
         uar = recorded_uar(outcome, emotion)
-        return None if uar is None else logits[np.nan_to_num(uar).argmax(0), np.arange(logits.shape[1])]
+        return (
+            None
+            if uar is None
+            else logits[np.nan_to_num(uar).argmax(0), np.arange(logits.shape[1])]
+        )
     chosen = logits[-1].copy()
     for rows, criteria in outcome.criteria:
         if np.isnan(criteria[by]).all():
@@ -307,7 +385,10 @@ def recorded_uar(outcome: Outcome, emotion: np.ndarray) -> np.ndarray | None:
     if not scored.any():
         return None
     right = outcome.logits[:, :, scored].argmax(-1) == emotion[scored]
-    return np.mean([right[:, :, emotion[scored] == label].mean(-1) for label in np.unique(emotion[scored])], axis=0)
+    return np.mean(
+        [right[:, :, emotion[scored] == label].mean(-1) for label in np.unique(emotion[scored])],
+        axis=0,
+    )
 
 
 def result_rows(outcome: Outcome, direction: Direction, config: Any) -> list[dict[str, Any]]:
@@ -320,7 +401,12 @@ def result_rows(outcome: Outcome, direction: Direction, config: Any) -> list[dic
         logits = chosen_logits(outcome, by, emotion)
         if logits is None:
             continue
-        scores = [metrics.score(emotion, logits[s].argmax(-1), direction.target.speaker, len(config.emotions)) for s in finite]
+        scores = [
+            metrics.score(
+                emotion, logits[s].argmax(-1), direction.target.speaker, len(config.emotions)
+            )
+            for s in finite
+        ]
         scores = [s for s in scores if s is not None]
         if scores:
             job = outcome.job

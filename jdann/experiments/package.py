@@ -30,7 +30,15 @@ _importance_weights = jax.jit(importance_weights)
 log = logging.getLogger("jdann")
 
 
-def keep(path: Path, job: Job, direction: Direction, config: Any, train: Train, fitted: list[loop.Fitted], order: int) -> Path:
+def keep(
+    path: Path,
+    job: Job,
+    direction: Direction,
+    config: Any,
+    train: Train,
+    fitted: list[loop.Fitted],
+    order: int,
+) -> Path:
     """Writes the model of one job to `recogniser/` in the work directory.
 
     Args:
@@ -50,13 +58,22 @@ def keep(path: Path, job: Job, direction: Direction, config: Any, train: Train, 
     return folder
 
 
-def make_model(job: Job, direction: Direction, config: Any, train: Train, fitted: list[loop.Fitted], order: int = 0) -> model.Model:
+def make_model(
+    job: Job,
+    direction: Direction,
+    config: Any,
+    train: Train,
+    fitted: list[loop.Fitted],
+    order: int = 0,
+) -> model.Model:
     """The model of one job, in memory; see `keep`.
 
     Raises:
       InputError: every member diverged.
     """
-    domain = "source" if job.method in SUPERVISED else "target"  # a ceiling learns within the target, as its source
+    domain = (
+        "source" if job.method in SUPERVISED else "target"
+    )  # a ceiling learns within the target, as its source
     members = [
         {"split": split.name, "seed": seed}
         for split, one in zip(job.splits, fitted, strict=True)
@@ -64,16 +81,23 @@ def make_model(job: Job, direction: Direction, config: Any, train: Train, fitted
         if diverged is None
     ]
     if not members:
-        raise InputError(f"{job.method} with {job.encoder}: every seed diverged; there is nothing to keep")
+        raise InputError(
+            f"{job.method} with {job.encoder}: every seed diverged; there is nothing to keep"
+        )
     averages = []
     for one in fitted:
         finite = np.array([d is None for d in one.diverged])
         average = one.chosen_state.average
         kept = {
-            "encoder": {"params": average["encoder"], "batch_stats": average["batch_stats"][domain]},
+            "encoder": {
+                "params": average["encoder"],
+                "batch_stats": average["batch_stats"][domain],
+            },
             "classifier": average["classifier"],
         }
-        averages.append(jax.tree.map(lambda x, finite=finite: np.asarray(x)[finite], jax.device_get(kept)))
+        averages.append(
+            jax.tree.map(lambda x, finite=finite: np.asarray(x)[finite], jax.device_get(kept))
+        )
     variables = jax.tree.map(lambda *of: np.concatenate(of), *averages)
     normaliser = of_anyone(direction.target, direction.statistics[1], config.features.normalise)
     calibrated = _calibration(job, direction, train, fitted)
@@ -97,13 +121,19 @@ def make_model(job: Job, direction: Direction, config: Any, train: Train, fitted
     return model.Model(variables, normaliser, card)
 
 
-def _calibration(job: Job, direction: Direction, train: Train, fitted: list[loop.Fitted]) -> dict[str, Any]:
+def _calibration(
+    job: Job, direction: Direction, train: Train, fitted: list[loop.Fitted]
+) -> dict[str, Any]:
     """The temperature, how it came about, and the calibration error on held-out source and on the target, before and after.
 
     Target labels are read for the errors alone, after the temperature is fixed.
     """
     within = job.method in SUPERVISED
-    source, frames = (direction.target, direction.target_frames) if within else (direction.source, direction.source_frames)
+    source, frames = (
+        (direction.target, direction.target_frames)
+        if within
+        else (direction.source, direction.source_frames)
+    )
     domain = "source" if within else "target"
     found, tested = [], []
     for split, one in zip(job.splits, fitted, strict=True):
@@ -112,32 +142,51 @@ def _calibration(job: Job, direction: Direction, train: Train, fitted: list[loop
             continue
         state = one.chosen_state
 
-        def of(frames: Any, rows: np.ndarray, domain: str, state: Any = state, finite: Any = finite) -> Any:
+        def of(
+            frames: Any, rows: np.ndarray, domain: str, state: Any = state, finite: Any = finite
+        ) -> Any:
             return tuple(x[finite] for x in loop.outputs(train, state, frames, rows, domain))
 
         test = of(direction.target_frames, split.test, domain)[0]
         tested.append((test, direction.target.emotion[split.test]))
         if len(split.validation):
-            held, learnt = of(frames, split.validation, "source"), of(frames, evenly(split.source, ROWS), "source")
+            held, learnt = (
+                of(frames, split.validation, "source"),
+                of(frames, evenly(split.source, ROWS), "source"),
+            )
             aimed = of(direction.target_frames, evenly(split.target, ROWS), domain)
             emotion = source.emotion[split.validation]
-            found.append(calibration.Evidence(held[0], emotion, _ratios(held, emotion, learnt, aimed), aimed[0]))
+            found.append(
+                calibration.Evidence(
+                    held[0], emotion, _ratios(held, emotion, learnt, aimed), aimed[0]
+                )
+            )
     each = [calibration.temperatures(evidence) for evidence in found]
     names = each[0] if each else {"none": 1.0}
-    mean = {name: float(np.exp(np.mean([np.log(of_split[name]) for of_split in each]))) if each else 1.0 for name in names}
+    mean = {
+        name: float(np.exp(np.mean([np.log(of_split[name]) for of_split in each]))) if each else 1.0
+        for name in names
+    }
     errors = {}
     for name, temperature in mean.items():
         sets = {"source": [(e.source, e.emotion) for e in found], "target": tested}
         errors[name] = {
             of: calibration.expected_calibration_error(
-                np.concatenate([calibration.ensemble_probability(logits, temperature) for logits, _ in pairs]),
+                np.concatenate(
+                    [calibration.ensemble_probability(logits, temperature) for logits, _ in pairs]
+                ),
                 np.concatenate([emotion for _, emotion in pairs]),
             )
             for of, pairs in sets.items()
             if pairs
         }
     chosen = calibration.CHOSEN if each else "none"
-    return {"by": chosen, "temperature": mean[chosen], "temperatures": mean, "expected_calibration_error": errors}
+    return {
+        "by": chosen,
+        "temperature": mean[chosen],
+        "temperatures": mean,
+        "expected_calibration_error": errors,
+    }
 
 
 def _ratios(held: Any, emotion: np.ndarray, learnt: Any, aimed: Any) -> np.ndarray:
@@ -145,7 +194,9 @@ def _ratios(held: Any, emotion: np.ndarray, learnt: Any, aimed: Any) -> np.ndarr
     each = []
     for member in range(len(held[0])):
         logits, representation = (x[member] for x in held)
-        seen = SelectionEvidence(logits, emotion, representation, learnt[1][member], aimed[0][member], aimed[1][member])  # pyright: ignore
+        seen = SelectionEvidence(
+            logits, emotion, representation, learnt[1][member], aimed[0][member], aimed[1][member]
+        )  # pyright: ignore
         weight = np.asarray(_importance_weights(seen))
         each.append(weight / max(float(weight.mean()), 1e-30))
     return np.mean(each, axis=0)

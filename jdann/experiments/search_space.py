@@ -35,11 +35,20 @@ def read_space(config: Any) -> tuple[Dimension, ...]:
     """
     space = []
     for entry in config.tune.space:
-        if not isinstance(entry, tuple) or len(entry) < 3 or not isinstance(entry[0], str) or entry[1] not in KINDS:
-            raise InputError(f"config.tune.space holds {entry!r}; expected entries as {_FORM}, of a kind of {', '.join(KINDS)}")
+        if (
+            not isinstance(entry, tuple)
+            or len(entry) < 3
+            or not isinstance(entry[0], str)
+            or entry[1] not in KINDS
+        ):
+            raise InputError(
+                f"config.tune.space holds {entry!r}; expected entries as {_FORM}, of a kind of {', '.join(KINDS)}"
+            )
         space.append(Dimension(entry[0], entry[1], tuple(entry[2:])))
     if not space:
-        raise InputError(f"config.tune.space is empty; declare in the config file where to look, as in ({_FORM},)")
+        raise InputError(
+            f"config.tune.space is empty; declare in the config file where to look, as in ({_FORM},)"
+        )
     keys = [dimension.key for dimension in space]
     if len(set(keys)) != len(keys):
         raise InputError(f"config.tune.space names {', '.join(keys)}; expected each key once")
@@ -51,17 +60,27 @@ def read_space(config: Any) -> tuple[Dimension, ...]:
 def _check(config: Any, dimension: Dimension) -> None:
     name, (key, kind, values) = f"config.tune.space, {dimension.key}", dimension
     if key.split(".")[0] in _FIXED:
-        raise InputError(f"{name}: trials with different values of it cannot be compared; leave it out of the space")
+        raise InputError(
+            f"{name}: trials with different values of it cannot be compared; leave it out of the space"
+        )
     for value in values:
         apply(config, {key: value}, name)
     if kind == "choice":
         return
     number = int if kind == "int" else int | float
-    if len(values) != 2 or not all(isinstance(v, number) and not isinstance(v, bool) for v in values) or not values[0] < values[1]:
+    if (
+        len(values) != 2
+        or not all(isinstance(v, number) and not isinstance(v, bool) for v in values)
+        or not values[0] < values[1]
+    ):
         whole = "whole numbers" if kind == "int" else "numbers"
-        raise InputError(f"{name} is {kind!r} of {values}; expected two {whole}, the lower one first")
+        raise InputError(
+            f"{name} is {kind!r} of {values}; expected two {whole}, the lower one first"
+        )
     if kind == "log" and values[0] <= 0:
-        raise InputError(f"{name} is 'log' from {values[0]}; expected a range above 0, or 'uniform'")
+        raise InputError(
+            f"{name} is 'log' from {values[0]}; expected a range above 0, or 'uniform'"
+        )
 
 
 def apply(config: Any, values: dict[str, Any], name: str = "") -> FrozenConfigDict:
@@ -108,5 +127,7 @@ def parse(params: dict[str, Any], space: tuple[Dimension, ...]) -> dict[str, Any
       params: `FrozenTrial.params`.
       space: from `read_space`.
     """
-    choices = {d.key: {str(value): value for value in d.values} for d in space if d.kind == "choice"}
+    choices = {
+        d.key: {str(value): value for value in d.values} for d in space if d.kind == "choice"
+    }
     return {key: choices[key][value] if key in choices else value for key, value in params.items()}

@@ -38,7 +38,9 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise InputError('jdann tune needs Optuna, which is not installed: pip install "jdann[tune]"') from None
+        raise InputError(
+            'jdann tune needs Optuna, which is not installed: pip install "jdann[tune]"'
+        ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
@@ -63,7 +65,9 @@ def open_study(config: Any, place: Place, worker: int = 0) -> Any:
             storage=_storage(place.storage),
             study_name=place.name,
             load_if_exists=True,
-            direction="maximize" if selection.CRITERIA[config.tune.criterion].higher_is_better else "minimize",
+            direction="maximize"
+            if selection.CRITERIA[config.tune.criterion].higher_is_better
+            else "minimize",
         )
     except Exception as error:  # whatever the database's driver raises
         reason = str(error).splitlines()[0] if str(error) else ""
@@ -75,12 +79,20 @@ def open_study(config: Any, place: Place, worker: int = 0) -> Any:
         ) from None
     identity = json.dumps(configuration.to_dict(apply(config, {"tune.trials": 1})), sort_keys=True)
     if study.user_attrs.get("config", identity) != identity:
-        raise InputError(f"{place}: is of another config; give another --study, or another --storage")
+        raise InputError(
+            f"{place}: is of another config; give another --study, or another --storage"
+        )
     study.set_user_attr("config", identity)
     # A sampler begins anew wherever it is made: another seed for each worker and each continuation.
-    seed = np.random.SeedSequence([config.seed, worker, len(study.get_trials(deepcopy=False))]).generate_state(1)[0]
+    seed = np.random.SeedSequence(
+        [config.seed, worker, len(study.get_trials(deepcopy=False))]
+    ).generate_state(1)[0]
     study.sampler = optuna.samplers.TPESampler(seed=int(seed))
-    study.pruner = optuna.pruners.MedianPruner(config.tune.prune_after) if config.tune.prune else optuna.pruners.NopPruner()
+    study.pruner = (
+        optuna.pruners.MedianPruner(config.tune.prune_after)
+        if config.tune.prune
+        else optuna.pruners.NopPruner()
+    )
     return study
 
 
@@ -89,7 +101,9 @@ def _storage(url: str) -> Any:
 
     connection = {}
     if url.startswith("sqlite"):
-        connection = {"connect_args": {"timeout": 60}}  # seconds that one worker waits for another's lock
+        connection = {
+            "connect_args": {"timeout": 60}
+        }  # seconds that one worker waits for another's lock
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
@@ -121,8 +135,15 @@ def tell(study: Any) -> None:
     """Logs what the newest trial gave, and the best so far."""
     trials = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     last = max(trials, key=lambda t: t.datetime_complete)
-    values = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in last.params.items())
-    how = f"{last.value:.4f}" if last.state.name == "COMPLETE" else last.user_attrs.get("why", last.state.name.lower())
+    values = ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in last.params.items()
+    )
+    how = (
+        f"{last.value:.4f}"
+        if last.state.name == "COMPLETE"
+        else last.user_attrs.get("why", last.state.name.lower())
+    )
     complete = any(t.state.name == "COMPLETE" for t in trials)
     best = f"; best {study.best_value:.4f}, trial {study.best_trial.number}" if complete else ""
     log.info("trial %d: %s (%s)%s", last.number, how, values, best)
@@ -142,4 +163,9 @@ def importance(study: Any) -> dict[str, float]:
     if len(values) < 4 or np.ptp(values) == 0:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    return {key: float(value) for key, value in optuna.importance.get_param_importances(study, evaluator=evaluator).items()}
+    return {
+        key: float(value)
+        for key, value in optuna.importance.get_param_importances(
+            study, evaluator=evaluator
+        ).items()
+    }

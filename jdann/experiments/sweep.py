@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jdann import configuration, selection
+from jdann import configuration, files, selection
 from jdann.data.pairs import Direction
 from jdann.errors import DivergenceError, InputError
 from jdann.evaluation import metrics
@@ -27,7 +27,11 @@ from jdann.training import loop
 from jdann.training.step import Hyper
 
 log = logging.getLogger("jdann")
-HYPER = {"strength": "strength.maximum", "learning_rate": "optimiser.learning_rate", "weight_decay": "optimiser.weight_decay"}
+HYPER = {
+    "strength": "strength.maximum",
+    "learning_rate": "optimiser.learning_rate",
+    "weight_decay": "optimiser.weight_decay",
+}
 ANALYSIS = "analysis: needs target labels, which choose nothing"
 
 
@@ -50,16 +54,24 @@ class Swept(NamedTuple):
     points: tuple[Point, ...]
     seeds: tuple[int, ...]
     by: str  # how each member's record was chosen
-    criteria: dict[str, np.ndarray]  # [points, seeds] of the chosen records, the mean over folds; NaN where there is none
-    scores: tuple[tuple[metrics.Scores | None, ...], ...]  # [points][seeds], None where diverged or unlabelled
+    criteria: dict[
+        str, np.ndarray
+    ]  # [points, seeds] of the chosen records, the mean over folds; NaN where there is none
+    scores: tuple[
+        tuple[metrics.Scores | None, ...], ...
+    ]  # [points][seeds], None where diverged or unlabelled
 
     @property
     def uar(self) -> np.ndarray:
         """[points, seeds], NaN where there is none."""
-        return np.array([[np.nan if s is None else s.uar for s in of_point] for of_point in self.scores])
+        return np.array(
+            [[np.nan if s is None else s.uar for s in of_point] for of_point in self.scores]
+        )
 
 
-def sweep(config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwrite: bool = False) -> dict[str, Any]:
+def sweep(
+    config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
     """Trains all members of a sweep, method by method, direction by direction; reports what they reach and who chooses what.
 
     Args:
@@ -81,22 +93,33 @@ def sweep(config: Any, path: Path, data_dir: Path, *, resume: bool = False, over
     workdir.check(path, config, resume, overwrite)
     with workdir.log_to(path):
         directions = open_directions(config, data_dir, path)
-        planned = [job for job in jobs.plan_jobs(config, directions) if job.method not in jobs.SUPERVISED]
+        planned = [
+            job for job in jobs.plan_jobs(config, directions) if job.method not in jobs.SUPERVISED
+        ]
         if "supervised" in config.methods:
-            log.info("supervised is left out: it learns from the labels that a sweep has to do without")
+            log.info(
+                "supervised is left out: it learns from the labels that a sweep has to do without"
+            )
         if not planned:
             raise InputError("config.methods names nothing that adapts; add a method such as dann")
         workdir.begin(path, config, overwrite)
         swept, failed = [], []
         for job in planned:
             try:
-                swept.append(train_members(job, directions[job.direction], config, path / "checkpoints"))
+                swept.append(
+                    train_members(job, directions[job.direction], config, path / "checkpoints")
+                )
             except DivergenceError as error:  # the other methods go on
                 log.warning("%s", error)
                 failed.append(str(error))
         if not swept:
             raise DivergenceError(failed[0])
-        results = heading(config, directions) | {"kind": "sweep", "failed": failed, "rows": [], "choices": []}
+        results = heading(config, directions) | {
+            "kind": "sweep",
+            "failed": failed,
+            "rows": [],
+            "choices": [],
+        }
         table: list[tuple[Any, ...]] = []
         for one in swept:
             direction = directions[one.outcome.job.direction]
@@ -106,16 +129,18 @@ def sweep(config: Any, path: Path, data_dir: Path, *, resume: bool = False, over
             write_best(path, one, config)
         results["scored"] = any(row["analysis"] for row in results["rows"])
         results["seconds"] = round(time.monotonic() - begun, 1)
-        workdir.write_csv(path / "sweep.csv", _COLUMNS, table)
+        files.write_csv(path / "sweep.csv", _COLUMNS, table)
         sweep_figures.draw(path / "figures", results)
-        workdir.write_json(path / "results.json", results)
+        files.write_json(path / "results.json", results)
         return results
 
 
 def _check(config: Any, path: Path, overwrite: bool) -> None:
     if config.sweep.criterion not in selection.CRITERIA:
         known = ", ".join(selection.CRITERIA)
-        raise InputError(f"config.sweep.criterion is {config.sweep.criterion!r}; choose one of {known}")
+        raise InputError(
+            f"config.sweep.criterion is {config.sweep.criterion!r}; choose one of {known}"
+        )
     others = [p for p in path.glob("checkpoints/*") if not p.name.startswith("sweep-")]
     if others and not overwrite:
         raise InputError(f"{path}: holds a run of jdann train; give a sweep a --workdir of its own")
@@ -147,11 +172,20 @@ def train_members(job: Job, direction: Direction, config: Any, checkpoints: Path
         of = [getattr(point, value) for point, _ in members]
         return jnp.asarray([default if v is None else v for v in of], jnp.float32)
 
-    hyper = Hyper(each("learning_rate"), each("weight_decay"), each("strength", config.strength.maximum))
+    hyper = Hyper(
+        each("learning_rate"), each("weight_decay"), each("strength", config.strength.maximum)
+    )
     fitted = []
     for split in job.splits:
         task = jobs.make_task(job, split, direction)
-        log.info("%s: %d epochs of %d steps, %d seeds x %d points", task.name, plan.epochs, plan.steps, len(seeds), len(points))
+        log.info(
+            "%s: %d epochs of %d steps, %d seeds x %d points",
+            task.name,
+            plan.epochs,
+            plan.steps,
+            len(seeds),
+            len(points),
+        )
         fitted.append(
             loop.fit(
                 train, task, plan, tuple(seed for _, seed in members), hyper, checkpoints / f"sweep-{job.folder(split)}",
@@ -162,7 +196,13 @@ def train_members(job: Job, direction: Direction, config: Any, checkpoints: Path
     return summarise(outcome, points, seeds, direction, config)
 
 
-def summarise(outcome: Outcome, points: Sequence[Point], seeds: Sequence[int], direction: Direction, config: Any) -> Swept:
+def summarise(
+    outcome: Outcome,
+    points: Sequence[Point],
+    seeds: Sequence[int],
+    direction: Direction,
+    config: Any,
+) -> Swept:
     """Criteria and scores of every member, at the record that the config's selection chooses."""
     shape = len(points), len(seeds)
     emotion = np.where(outcome.tested, direction.target.emotion, -1)
@@ -176,11 +216,17 @@ def summarise(outcome: Outcome, points: Sequence[Point], seeds: Sequence[int], d
     for name in selection.CRITERIA:
         of_splits = []
         for _, values in outcome.criteria:
-            at = np.full(len(finite), len(values[name]) - 1) if by == "last" else selection.choose(values[by], by)
+            at = (
+                np.full(len(finite), len(values[name]) - 1)
+                if by == "last"
+                else selection.choose(values[by], by)
+            )
             of_splits.append(values[name][at, np.arange(len(at))])
         criteria[name] = np.where(finite, np.mean(of_splits, axis=0), np.nan).reshape(shape)
     scores = [
-        metrics.score(emotion, of.argmax(-1), direction.target.speaker, len(config.emotions)) if ok else None
+        metrics.score(emotion, of.argmax(-1), direction.target.speaker, len(config.emotions))
+        if ok
+        else None
         for of, ok in zip(logits, finite, strict=True)
     ]
     of_points = tuple(tuple(scores[p * shape[1] : (p + 1) * shape[1]]) for p in range(shape[0]))
@@ -197,19 +243,24 @@ def _diverged(swept: Swept, point: int) -> dict[str, str]:
     """Seed and step of what diverged at a point."""
     n = len(swept.seeds)
     of = swept.outcome.diverged[point * n : (point + 1) * n]
-    return {str(seed): where for seed, where in zip(swept.seeds, of, strict=True) if where is not None}
+    return {
+        str(seed): where for seed, where in zip(swept.seeds, of, strict=True) if where is not None
+    }
 
 
 def result_rows(swept: Swept, direction: Direction) -> list[dict[str, Any]]:
     """A row of results.json for each point; what needs the target's labels stands under "analysis"."""
     rows = []
     for p, point in enumerate(swept.points):
-        criteria = {name: values[p][np.isfinite(values[p])] for name, values in swept.criteria.items()}
+        criteria = {
+            name: values[p][np.isfinite(values[p])] for name, values in swept.criteria.items()
+        }
         scores = [s for s in swept.scores[p] if s is not None]
         analysis = None
         if scores:
             analysis = {"label": ANALYSIS, "n": int(scores[0].confusion.sum())} | {
-                name: metrics.summarise([getattr(s, name) for s in scores]) for name in ("uar", "accuracy", "macro_f1")
+                name: metrics.summarise([getattr(s, name) for s in scores])
+                for name in ("uar", "accuracy", "macro_f1")
             }
         rows.append(
             _of(swept, direction)
@@ -217,7 +268,11 @@ def result_rows(swept: Swept, direction: Direction) -> list[dict[str, Any]]:
             | {
                 "selection": swept.by,
                 "diverged": _diverged(swept, p),
-                "criteria": {name: metrics.summarise(values.tolist()) for name, values in criteria.items() if len(values)},
+                "criteria": {
+                    name: metrics.summarise(values.tolist())
+                    for name, values in criteria.items()
+                    if len(values)
+                },
                 "analysis": analysis,
             }
         )
@@ -247,7 +302,11 @@ def choices(swept: Swept, direction: Direction) -> list[dict[str, Any]]:
                 "loss_to_oracle": float(np.nanmax(mean) - mean[p]),
                 "rank_correlation": selection.rank_correlation(swept.criteria[name], uar, name),
             }
-        rows.append({"criterion": name, "achievable": True} | swept.points[p]._asdict() | {"analysis": analysis})
+        rows.append(
+            {"criterion": name, "achievable": True}
+            | swept.points[p]._asdict()
+            | {"analysis": analysis}
+        )
     if scored:
         for name, p in (("oracle", int(np.nanargmax(mean))), ("by lot", None)):
             of = mean[np.isfinite(mean)] if p is None else uar[p]
@@ -255,7 +314,9 @@ def choices(swept: Swept, direction: Direction) -> list[dict[str, Any]]:
             analysis = {"label": ANALYSIS, "uar": metrics.summarise(of.tolist()), "loss_to_oracle": loss,
                         "rank_correlation": None}  # fmt: skip
             point = dict.fromkeys(Point._fields) if p is None else swept.points[p]._asdict()
-            rows.append({"criterion": name, "achievable": p is None} | point | {"analysis": analysis})
+            rows.append(
+                {"criterion": name, "achievable": p is None} | point | {"analysis": analysis}
+            )
     return [_of(swept, direction) | row for row in rows]
 
 
@@ -284,13 +345,19 @@ def write_best(path: Path, swept: Swept, config: Any) -> None:
     job = swept.outcome.job
     name = f"best-{job.method}-{job.encoder}{'-2' if job.direction else ''}.json"
     if p is None:
-        log.info("%s: %s has no value here; %s is not written", job.method, config.sweep.criterion, name)
+        log.info(
+            "%s: %s has no value here; %s is not written", job.method, config.sweep.criterion, name
+        )
         return
-    values: dict[str, Any] = {"methods": (job.method,), "encoder.name": job.encoder, "both_directions": False}
+    values: dict[str, Any] = {
+        "methods": (job.method,),
+        "encoder.name": job.encoder,
+        "both_directions": False,
+    }
     if job.direction:
         values |= {"source": config.target, "target": config.source}
     for field, key in HYPER.items():
         values[f"sweep.{field}"] = ()
         if getattr(swept.points[p], field) is not None:
             values[key] = getattr(swept.points[p], field)
-    workdir.write_json(path / name, configuration.to_dict(apply(config, values)))
+    files.write_json(path / name, configuration.to_dict(apply(config, values)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jdann import configuration, corpora
+from jdann import configuration, corpora, files
 from jdann.data.pairs import Direction, Domain, check_failures, load_domain, make_direction
 from jdann.evaluation import metrics
 from jdann.experiments import draw, jobs, workdir
@@ -25,7 +25,9 @@ log = logging.getLogger("jdann")
 _LEAST_FREE_BYTES = 2**23
 
 
-def run(config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwrite: bool = False) -> dict[str, Any]:
+def run(
+    config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
     """Trains, evaluates and reports everything that a config names.
 
     Args:
@@ -56,9 +58,11 @@ def run(config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwr
         results["seconds"] = round(time.monotonic() - begun, 1)
         write_predictions(path, config, directions, outcomes)
         if not results["scored"]:
-            log.info("nothing could be scored, the target having no labels; its predictions are in predictions.csv")
+            log.info(
+                "nothing could be scored, the target having no labels; its predictions are in predictions.csv"
+            )
         draw.outcomes(path / "figures", directions, outcomes, results, history, config.tsne)
-        workdir.write_json(path / "results.json", results)
+        files.write_json(path / "results.json", results)
         return results
 
 
@@ -71,7 +75,9 @@ def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> li
       path: a work directory to write skipped.csv to; None: nowhere.
     """
     specs = (config.source, config.target)
-    both = [corpora.load_all(spec, tuple(config.emotions), data_dir) for spec in specs]  # mistakes in either, before any work
+    both = [
+        corpora.load_all(spec, tuple(config.emotions), data_dir) for spec in specs
+    ]  # mistakes in either, before any work
     if both[0].name == both[1].name:  # two manifests of one name in different folders
         both = [corpus._replace(name=str(spec)) for corpus, spec in zip(both, specs, strict=True)]
     domains = [load_domain(corpus, config, data_dir) for corpus in both]
@@ -100,12 +106,18 @@ def _describe(domain: Domain) -> None:
         counts = ", ".join(f"{label} {count}" for label, count in domain.corpus.outside)
         log.info("%s: left out, being outside the chosen emotions: %s", domain.corpus.name, counts)
     if features.skipped:
-        log.warning("%s: %d files could not be used; skipped.csv says why", domain.corpus.name, len(features.skipped))
+        log.warning(
+            "%s: %d files could not be used; skipped.csv says why",
+            domain.corpus.name,
+            len(features.skipped),
+        )
     for note in domain.notes:
         log.info("%s: %s", domain.corpus.name, note)
 
 
-def _train(config: Any, directions: list[Direction], planned: list[Job], path: Path) -> tuple[list[Outcome], list[dict[str, Any]]]:
+def _train(
+    config: Any, directions: list[Direction], planned: list[Job], path: Path
+) -> tuple[list[Outcome], list[dict[str, Any]]]:
     """Runs all planned jobs; returns their outcomes and the rows of history.csv."""
     from tensorboardX import SummaryWriter
 
@@ -115,7 +127,10 @@ def _train(config: Any, directions: list[Direction], planned: list[Job], path: P
         direction = directions[job.direction]
         names = (direction.source.corpus.name, direction.target.corpus.name)
         steps = loop.budget(config, list(job.splits), jobs.make_job_method(job, config)).steps
-        writers = {s.name: SummaryWriter(str(path / "tensorboard" / job.folder(s)), purge_step=1) for s in job.splits}
+        writers = {
+            s.name: SummaryWriter(str(path / "tensorboard" / job.folder(s)), purge_step=1)
+            for s in job.splits
+        }
 
         def on_epoch(
             split: str,
@@ -127,20 +142,32 @@ def _train(config: Any, directions: list[Direction], planned: list[Job], path: P
             writers: dict[str, Any] = writers,
         ) -> None:
             seeds = jobs.seeds(config)
-            history.extend(workdir.history_rows(names, job.encoder, job.method, split, seeds, epoch, steps, means))
-            if shutil.disk_usage(path).free < _LEAST_FREE_BYTES:  # the event writer would wait for room for ever
+            history.extend(
+                workdir.history_rows(
+                    names, job.encoder, job.method, split, seeds, epoch, steps, means
+                )
+            )
+            if (
+                shutil.disk_usage(path).free < _LEAST_FREE_BYTES
+            ):  # the event writer would wait for room for ever
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
             for name, values in means.items():
                 if np.isfinite(values).all():
                     writers[split].add_scalar(name, float(values.mean()), epoch)
 
         def on_fitted(
-            train: Train, fitted: list[loop.Fitted], job: Job = job, direction: Direction = direction, order: int = order
+            train: Train,
+            fitted: list[loop.Fitted],
+            job: Job = job,
+            direction: Direction = direction,
+            order: int = order,
         ) -> None:
             keep(path, job, direction, config, train, fitted, order)
 
         try:
-            outcomes.append(jobs.run_job(job, direction, config, path / "checkpoints", on_epoch, on_fitted))
+            outcomes.append(
+                jobs.run_job(job, direction, config, path / "checkpoints", on_epoch, on_fitted)
+            )
         finally:
             for writer in writers.values():
                 writer.close()
@@ -148,7 +175,9 @@ def _train(config: Any, directions: list[Direction], planned: list[Job], path: P
     return outcomes, history
 
 
-def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def summarise(
+    config: Any, directions: Sequence[Direction], outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
     """Scores outcomes: what results.json holds, but for the seconds.
 
     Target labels are read here, after all training, and nowhere before but in the supervised ceiling.
@@ -163,19 +192,38 @@ def summarise(config: Any, directions: Sequence[Direction], outcomes: Sequence[O
         logits = outcome.logits[-1][:, outcome.tested]
         within = outcome.job.method in jobs.SUPERVISED
         shares.append(
-            _share(config, direction, outcome.job.method, outcome.job.encoder, metrics.mean_probability(logits).argmax(-1))
+            _share(
+                config,
+                direction,
+                outcome.job.method,
+                outcome.job.encoder,
+                metrics.mean_probability(logits).argmax(-1),
+            )
         )
-        diagnostics.append(of | {"a_distance": None if within else metrics.a_distance(*outcome.representation, seed=0)})
+        diagnostics.append(
+            of
+            | {
+                "a_distance": None
+                if within
+                else metrics.a_distance(*outcome.representation, seed=0)
+            }
+        )
     if config.baseline:
         for direction in directions:
             predicted = jobs.baseline_predictions(direction, config)
             if predicted is None:
                 continue
             shares.append(_share(config, direction, jobs.BASELINE, "-", predicted))
-            scores = metrics.score(direction.target.emotion, predicted, direction.target.speaker, len(config.emotions))
+            scores = metrics.score(
+                direction.target.emotion, predicted, direction.target.speaker, len(config.emotions)
+            )
             if scores is not None:
                 names = (direction.source.corpus.name, direction.target.corpus.name)
-                rows.append(metrics.row(jobs.BASELINE, "-", names, "last", "transductive", [scores], config.emotions))
+                rows.append(
+                    metrics.row(
+                        jobs.BASELINE, "-", names, "last", "transductive", [scores], config.emotions
+                    )
+                )
     _add_gains(rows)
     return heading(config, directions) | {
         "scored": bool(rows),
@@ -194,12 +242,17 @@ def heading(config: Any, directions: Sequence[Direction]) -> dict[str, Any]:
     return {
         "schema": 1,
         "title": _title(directions),
-        "synthetic": any(d.source.corpus.synthetic or d.target.corpus.synthetic for d in directions),
+        "synthetic": any(
+            d.source.corpus.synthetic or d.target.corpus.synthetic for d in directions
+        ),
         "protocol": config.protocol,
         "normalise": config.features.normalise,
         "seeds": list(jobs.seeds(config)),
         "emotions": list(config.emotions),
-        "directions": [{"source": _counts(d.source, config), "target": _counts(d.target, config)} for d in directions],
+        "directions": [
+            {"source": _counts(d.source, config), "target": _counts(d.target, config)}
+            for d in directions
+        ],
         "notes": notes,
         "config": configuration.to_dict(config),
         "versions": versions(),
@@ -212,7 +265,11 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
     """What a reader of the figures has to know of how they came about."""
     notes = []
     for direction in directions:
-        absent = [name for i, name in enumerate(config.emotions) if not (direction.source.emotion == i).any()]
+        absent = [
+            name
+            for i, name in enumerate(config.emotions)
+            if not (direction.source.emotion == i).any()
+        ]
         if absent:
             notes.append(
                 f"{direction.source.corpus.name}: has no utterance labelled {' or '.join(absent)}: nothing trained on it "
@@ -225,7 +282,9 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
                 "adaptation too; a target without labels would have contained them"
             )
     if config.protocol == "inductive" and config.features.normalise in ("voice", "corpus"):
-        notes.append("inductive: the target's statistics, of its corpus, include the audio of the speakers that are scored")
+        notes.append(
+            "inductive: the target's statistics, of its corpus, include the audio of the speakers that are scored"
+        )
     return notes
 
 
@@ -237,7 +296,9 @@ def _title(directions: Sequence[Direction]) -> str:
 
 def _counts(domain: Domain, config: Any) -> dict[str, Any]:
     def count(values: Sequence[Any]) -> dict[str, int]:
-        names, counts = np.unique([str(v) if v is not None else "unknown" for v in values], return_counts=True)
+        names, counts = np.unique(
+            [str(v) if v is not None else "unknown" for v in values], return_counts=True
+        )
         return {str(name): int(c) for name, c in zip(names, counts, strict=True)}
 
     per_emotion = count([config.emotions[e] if e >= 0 else "unlabelled" for e in domain.emotion])
@@ -254,7 +315,9 @@ def _counts(domain: Domain, config: Any) -> dict[str, Any]:
     }
 
 
-def _share(config: Any, direction: Direction, method: str, encoder: str, predicted: np.ndarray) -> dict[str, Any]:
+def _share(
+    config: Any, direction: Direction, method: str, encoder: str, predicted: np.ndarray
+) -> dict[str, Any]:
     share = np.bincount(predicted, minlength=len(config.emotions)) / len(predicted)
     return {
         "method": method,
@@ -278,15 +341,22 @@ def _add_gains(rows: list[dict[str, Any]]) -> None:
             row["uar_gain"] = metrics.paired_gain(row["uar"]["values"], other["uar"]["values"])
 
 
-def write_predictions(path: Path, config: Any, directions: Sequence[Direction], outcomes: Sequence[Outcome]) -> None:
+def write_predictions(
+    path: Path, config: Any, directions: Sequence[Direction], outcomes: Sequence[Outcome]
+) -> None:
     """Writes predictions.csv: every tested target utterance with each method's probabilities, the mean over seeds."""
     rows = []
     for outcome in outcomes:
         direction = directions[outcome.job.direction]
         rows += workdir.prediction_rows(
-            direction, outcome.job.method, outcome.job.encoder, outcome.logits[-1], outcome.tested, config.emotions
+            direction,
+            outcome.job.method,
+            outcome.job.encoder,
+            outcome.logits[-1],
+            outcome.tested,
+            config.emotions,
         )
-    workdir.write_csv(path / "predictions.csv", workdir.prediction_columns(config.emotions), rows)
+    files.write_csv(path / "predictions.csv", workdir.prediction_columns(config.emotions), rows)
 
 
 def _devices() -> str:

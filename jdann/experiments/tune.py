@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from jdann import configuration, selection
+from jdann import configuration, files, selection
 from jdann.data.pairs import Direction
 from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
@@ -33,7 +33,13 @@ _POLL_S = 0.5
 
 
 def tune(
-    config: Any, path: Path, data_dir: Path, *, storage: str | None = None, study_name: str = "jdann", workers: int = 1
+    config: Any,
+    path: Path,
+    data_dir: Path,
+    *,
+    storage: str | None = None,
+    study_name: str = "jdann",
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Searches until the config's number of trials is finished; running it again continues.
 
@@ -85,10 +91,16 @@ def _check(config: Any) -> None:
     """Refuses what can be told before a corpus is looked at."""
     criterion = config.tune.criterion
     if criterion not in selection.CRITERIA:
-        raise InputError(f"config.tune.criterion is {criterion!r}; choose one of {', '.join(selection.CRITERIA)}")
+        raise InputError(
+            f"config.tune.criterion is {criterion!r}; choose one of {', '.join(selection.CRITERIA)}"
+        )
     if config.tune.trials < 1:
         raise InputError(f"config.tune.trials is {config.tune.trials}; expected at least 1")
-    if len(config.methods) != 1 or "supervised" in config.methods or len(jobs.encoder_names(config)) != 1:
+    if (
+        len(config.methods) != 1
+        or "supervised" in config.methods
+        or len(jobs.encoder_names(config)) != 1
+    ):
         raise InputError(
             f"config.methods is {tuple(config.methods)} and config.encoder.name {config.encoder.name!r}; tune one method that "
             "adapts, with one encoder, at a time: --config.methods=dann --config.encoder.name=conv1d"
@@ -97,7 +109,9 @@ def _check(config: Any) -> None:
 
 def _check_splits(config: Any, planned: list[jobs.Job]) -> None:
     needs = selection.CRITERIA[config.tune.criterion].needs
-    if "source_emotion" in needs and any(not len(split.validation) for job in planned for split in job.splits):
+    if "source_emotion" in needs and any(
+        not len(split.validation) for job in planned for split in job.splits
+    ):
         raise InputError(
             f"config.tune.criterion is {config.tune.criterion!r}, which needs labelled source that is not trained on; set "
             "--config.validation_fraction above 0, or choose a criterion that looks at the target alone"
@@ -107,7 +121,9 @@ def _check_splits(config: Any, planned: list[jobs.Job]) -> None:
 def _check_directory(path: Path, config: Any) -> None:
     """A work directory belongs to one config; the number of trials alone may be raised later."""
     if any((path / "checkpoints").glob("[0-9s]*")) or (path / "predictions.csv").exists():
-        raise InputError(f"{path}: holds a run of another command; give tuning a --workdir of its own")
+        raise InputError(
+            f"{path}: holds a run of another command; give tuning a --workdir of its own"
+        )
     mine = config
     if (path / "config.json").exists():
         theirs = workdir.read_json(path / "config.json")
@@ -145,7 +161,10 @@ def _objective(config: Any, path: Path, data_dir: Path, directions: list[Directi
 
 def _features_of(config: Any) -> str:
     """What the features depend on, of the keys that a space may name."""
-    return json.dumps([configuration.to_dict(config.audio), configuration.to_dict(config.features)], sort_keys=True)
+    return json.dumps(
+        [configuration.to_dict(config.audio), configuration.to_dict(config.features)],
+        sort_keys=True,
+    )
 
 
 def _train(trial: Any, config: Any, directions: list[Direction], folder: Path) -> float:
@@ -158,24 +177,43 @@ def _train(trial: Any, config: Any, directions: list[Direction], folder: Path) -
         train, plan = jobs.make_job_train(job, direction, config)
         for split in job.splits:
 
-            def on_record(epoch: int, criteria: dict[str, np.ndarray]) -> None:
+            def on_record(
+                epoch: int, criteria: dict[str, np.ndarray], epochs: int = plan.epochs
+            ) -> None:
                 value = float(np.mean(criteria[name]))
                 if not np.isfinite(value):
                     trial.set_user_attr("why", f"a seed diverged, or {name} has no value")
                     raise TrialPruned
                 # The same part of the work in every trial: trainings done, and the present one's percentage.
-                trial.report(float(np.mean([*finals, value])), 100 * len(finals) + 100 * epoch // plan.epochs)  # noqa: B023
+                trial.report(
+                    float(np.mean([*finals, value])), 100 * len(finals) + 100 * epoch // epochs
+                )
                 _stop_without_parent()
                 if trial.should_prune():
-                    trial.set_user_attr("why", f"pruned in training {len(finals) + 1} at epoch {epoch}")
+                    trial.set_user_attr(
+                        "why", f"pruned in training {len(finals) + 1} at epoch {epoch}"
+                    )
                     raise TrialPruned
 
             task = jobs.make_task(job, split, direction)
             seeds, hyper = jobs.seeds(config), jobs.make_hyper(config)
-            fitted = loop.fit(train, task, plan, seeds, hyper, folder / job.folder(split), config.selection, on_record=on_record)
+            fitted = loop.fit(
+                train,
+                task,
+                plan,
+                seeds,
+                hyper,
+                folder / job.folder(split),
+                config.selection,
+                on_record=on_record,
+            )
             values = fitted.criteria[name]  # [records, seeds]
             by = config.selection
-            at = np.full(len(seeds), len(values) - 1) if by == "last" else selection.choose(fitted.criteria[by], by)
+            at = (
+                np.full(len(seeds), len(values) - 1)
+                if by == "last"
+                else selection.choose(fitted.criteria[by], by)
+            )
             finals.append(float(values[at, np.arange(len(at))].mean()))
     return float(np.mean(finals))
 
@@ -187,7 +225,9 @@ def _stop_without_parent() -> None:
         sys.exit(1)
 
 
-def _work_side_by_side(config: Any, path: Path, data_dir: Path, place: Place, trials: int, workers: int, study: Any) -> None:
+def _work_side_by_side(
+    config: Any, path: Path, data_dir: Path, place: Place, trials: int, workers: int, study: Any
+) -> None:
     """Shares trials out to worker processes and shows how many are finished."""
     parts = [trials // workers + (w < trials % workers) for w in range(workers)]
     given = (configuration.to_dict(config), path, data_dir, place)
@@ -219,7 +259,9 @@ def _finishing(study: Any, futures: list[Future[None]]) -> Iterator[None]:
         time.sleep(_POLL_S)
 
 
-def _work(config: dict[str, Any], path: Path, data_dir: Path, place: Place, worker: int, trials: int) -> None:
+def _work(
+    config: dict[str, Any], path: Path, data_dir: Path, place: Place, worker: int, trials: int
+) -> None:
     """A worker process: makes its share of the trials."""
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -242,16 +284,28 @@ def summarise(study: Any, config: Any, place: str) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
     complete = [t for t in trials if t.state.name == "COMPLETE"]
     if not complete:
-        why = next((t.user_attrs["why"] for t in reversed(trials) if "why" in t.user_attrs), "none was finished")
-        raise DivergenceError(f"{place}: no trial came to a value ({why}); narrow config.tune.space")
+        why = next(
+            (t.user_attrs["why"] for t in reversed(trials) if "why" in t.user_attrs),
+            "none was finished",
+        )
+        raise DivergenceError(
+            f"{place}: no trial came to a value ({why}); narrow config.tune.space"
+        )
     best = study.best_trial
     return {
         "kind": "tune",
         "study": place,
         "criterion": config.tune.criterion,
         "higher_is_better": selection.CRITERIA[config.tune.criterion].higher_is_better,
-        "trials": {name: sum(t.state.name == name.upper() for t in trials) for name in ("complete", "pruned", "fail")},
-        "best": {"number": best.number, "value": best.value, "values": parse(best.params, read_space(config))},
+        "trials": {
+            name: sum(t.state.name == name.upper() for t in trials)
+            for name in ("complete", "pruned", "fail")
+        },
+        "best": {
+            "number": best.number,
+            "value": best.value,
+            "values": parse(best.params, read_space(config)),
+        },
         "importance": importance(study),
     }
 
@@ -261,13 +315,31 @@ def _write(path: Path, study: Any, config: Any, results: dict[str, Any]) -> None
     keys = [dimension.key for dimension in space]
     rows = []
     for t in study.get_trials(deepcopy=False):
-        seconds = (t.datetime_complete - t.datetime_start).total_seconds() if t.datetime_complete and t.datetime_start else None
+        seconds = (
+            (t.datetime_complete - t.datetime_start).total_seconds()
+            if t.datetime_complete and t.datetime_start
+            else None
+        )
         value = t.value if t.state.name == "COMPLETE" else None
         steps = len(t.intermediate_values)
         why = t.user_attrs.get("why")
-        rows.append((t.number, t.state.name.lower(), value, seconds, steps, why, *(t.params.get(k) for k in keys)))
-    workdir.write_csv(path / "trials.csv", ("number", "state", config.tune.criterion, "seconds", "records", "why", *keys), rows)
+        rows.append(
+            (
+                t.number,
+                t.state.name.lower(),
+                value,
+                seconds,
+                steps,
+                why,
+                *(t.params.get(k) for k in keys),
+            )
+        )
+    files.write_csv(
+        path / "trials.csv",
+        ("number", "state", config.tune.criterion, "seconds", "records", "why", *keys),
+        rows,
+    )
     best = apply(config, {**results["best"]["values"], "tune.space": ()})
-    workdir.write_json(path / "best.json", configuration.to_dict(best))
+    files.write_json(path / "best.json", configuration.to_dict(best))
     tuning.draw(path / "figures", results, [(row[0], row[1], row[2]) for row in rows])
-    workdir.write_json(path / "results.json", results)
+    files.write_json(path / "results.json", results)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import numpy as np
 from jdann import configuration
 from jdann.errors import InputError
 from jdann.evaluation import metrics
+from jdann.files import PARTIAL, write_bytes, write_csv, write_json
 
 if TYPE_CHECKING:  # else writing a csv would import the features
     from jdann.data.pairs import Direction, Domain
@@ -37,11 +37,17 @@ def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
     mine = configuration.to_dict(config)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; --workdir expects a folder")
-    if path.exists() and not (path / "config.json").exists() and any(_foreign(p) for p in path.iterdir()):
+    if (
+        path.exists()
+        and not (path / "config.json").exists()
+        and any(_foreign(p) for p in path.iterdir())
+    ):
         raise InputError(f"{path}: is not empty and holds no run of jdann; give another --workdir")
     if overwrite:
         return
-    if (path / "checkpoints").exists() or (path / "results.json").exists():  # else there is nothing to lose
+    if (path / "checkpoints").exists() or (
+        path / "results.json"
+    ).exists():  # else there is nothing to lose
         theirs = read_json(path / "config.json")
         if theirs != mine:
             raise InputError(
@@ -50,7 +56,9 @@ def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
             )
         if not resume:
             state = "a finished" if (path / "results.json").exists() else "an unfinished"
-            raise InputError(f"{path}: holds {state} run of this config; continue it by --resume, or replace it by --overwrite")
+            raise InputError(
+                f"{path}: holds {state} run of this config; continue it by --resume, or replace it by --overwrite"
+            )
 
 
 def begin(path: Path, config: Any, overwrite: bool) -> None:
@@ -77,7 +85,7 @@ def log_to(path: Path, name: str = "log.txt") -> Iterator[None]:
 
 def _foreign(path: Path) -> bool:
     """True for what no run of jdann leaves before its config.json."""
-    return path.name not in ("log.txt", "skipped.csv") and path.suffix != ".partial"
+    return path.name not in ("log.txt", "skipped.csv") and path.suffix != PARTIAL
 
 
 def read_config(path: Path) -> Any:
@@ -89,7 +97,9 @@ def read_config(path: Path) -> Any:
     from ml_collections import FrozenConfigDict
 
     if not (path / "config.json").exists():
-        raise InputError(f"{path}: no run of jdann here; expected a work directory with a config.json")
+        raise InputError(
+            f"{path}: no run of jdann here; expected a work directory with a config.json"
+        )
     return FrozenConfigDict(tuples(read_json(path / "config.json")))
 
 
@@ -102,9 +112,13 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: is missing; run the training first, or continue it by --resume") from None
+        raise InputError(
+            f"{path}: is missing; run the training first, or continue it by --resume"
+        ) from None
     except ValueError as error:
-        raise InputError(f"{path}: is damaged ({error}); run the training again by --overwrite") from None
+        raise InputError(
+            f"{path}: is damaged ({error}); run the training again by --overwrite"
+        ) from None
 
 
 def check_kind(path: Path, results: dict[str, Any]) -> None:
@@ -120,23 +134,13 @@ def check_kind(path: Path, results: dict[str, Any]) -> None:
         )
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON; numbers that are not finite become null."""
-    write_text(path, json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Writes a csv with a header; None becomes an empty cell."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
 def write_skipped(path: Path, domains: Sequence[Domain]) -> None:
     """Writes skipped.csv: every file that could not be used, and why."""
-    rows = [(domain.corpus.name, s.file, s.reason) for domain in domains for s in domain.features.skipped]
+    rows = [
+        (domain.corpus.name, s.file, s.reason)
+        for domain in domains
+        for s in domain.features.skipped
+    ]
     write_csv(path / "skipped.csv", ("corpus", "file", "reason"), rows)
 
 
@@ -147,7 +151,12 @@ def prediction_columns(emotions: Sequence[str]) -> tuple[str, ...]:
 
 
 def prediction_rows(
-    direction: Direction, method: str, encoder: str, logits: np.ndarray, tested: np.ndarray, emotions: Sequence[str]
+    direction: Direction,
+    method: str,
+    encoder: str,
+    logits: np.ndarray,
+    tested: np.ndarray,
+    emotions: Sequence[str],
 ) -> list[tuple[Any, ...]]:
     """Rows of predictions.csv for one method: a row for each tested target utterance.
 
@@ -194,28 +203,9 @@ def save_statistics(path: Path, direction: Direction) -> None:
     for domain, statistics in zip(("source", "target"), direction.statistics, strict=True):
         arrays[f"{domain}_groups"] = np.array(statistics.groups)
         arrays[f"{domain}_mean"], arrays[f"{domain}_std"] = statistics.mean, statistics.std
-    temporary = path.with_name(path.name + ".partial.npz")
-    np.savez(temporary, allow_pickle=False, **arrays)
-    temporary.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file, so that it is never half written."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
 
 
 def _difference(theirs: Any, mine: Any, key: str = "config") -> str:

@@ -34,8 +34,12 @@ def spec_augment(
     batch, frames, bins = features.shape
     # One draw serves all masks: random numbers are what costs most to compile here.
     draw = jax.random.uniform(key, (2, batch, time_masks + frequency_masks))
-    masked_frames = _spans(draw[..., :time_masks], length, frames, time_mask_frames)  # [batch, frames]
-    masked_bins = _spans(draw[..., time_masks:], jnp.full(batch, bins), bins, frequency_mask_bins)  # [batch, bins]
+    masked_frames = _spans(
+        draw[..., :time_masks], length, frames, time_mask_frames
+    )  # [batch, frames]
+    masked_bins = _spans(
+        draw[..., time_masks:], jnp.full(batch, bins), bins, frequency_mask_bins
+    )  # [batch, bins]
     return jnp.where(masked_frames[:, :, None] | masked_bins[:, None, :], 0.0, features)
 
 

@@ -11,7 +11,14 @@ import numpy as np
 from jdann.features.formants import formants
 from jdann.features.jitter_shimmer import perturbation
 from jdann.features.pitch import Pitch
-from jdann.features.statistics import masked_mean, masked_percentiles, masked_std, peak_rate, segments, slopes
+from jdann.features.statistics import (
+    masked_mean,
+    masked_percentiles,
+    masked_std,
+    peak_rate,
+    segments,
+    slopes,
+)
 from jdann.features.voice import (
     alpha_ratio,
     hammarberg_index,
@@ -32,7 +39,13 @@ VOICE = (  # name of each track, in its unit: semitones, none, part of a period,
 )
 VOICED = VOICE[:1] + VOICE[2:16]  # meaningful in voiced frames alone
 _EVERYWHERE = ("loudness", "flux", "mfcc1", "mfcc2", "mfcc3", "mfcc4")  # described over all frames
-_BALANCE = ("alpha_ratio", "hammarberg", "slope_0_500", "slope_500_1500", "flux")  # described over unvoiced frames too
+_BALANCE = (
+    "alpha_ratio",
+    "hammarberg",
+    "slope_0_500",
+    "slope_500_1500",
+    "flux",
+)  # described over unvoiced frames too
 _CONTOURS = ("log_f0", "loudness")
 _COURSE = ("p20", "p50", "p80", "range", "rising_mean", "rising_std", "falling_mean", "falling_std")
 _POSITIVE = (
@@ -41,18 +54,32 @@ _POSITIVE = (
 )
 _TRACKS = (*VOICE, "mfcc1", "mfcc2", "mfcc3", "mfcc4")
 _ALSO_VOICED = tuple(name for name in _EVERYWHERE if name != "loudness")
-_ROWS = (*_TRACKS, *(f"{name}_unvoiced" for name in _BALANCE), *(f"{name}_voiced" for name in _ALSO_VOICED))
+_ROWS = (
+    *_TRACKS,
+    *(f"{name}_unvoiced" for name in _BALANCE),
+    *(f"{name}_voiced" for name in _ALSO_VOICED),
+)
 _COMPUTED = (  # in the order in which `functionals` has them
     *(f"{name}_{kind}" for kind in ("mean", "std") for name in _ROWS),
     *(f"{name}_{kind}" for name in _CONTOURS for kind in _COURSE),
-    *(f"{name}_segment{kind}" for name in ("voiced", "unvoiced") for kind in ("s_per_s", "_mean_s", "_std_s")),
+    *(
+        f"{name}_segment{kind}"
+        for name in ("voiced", "unvoiced")
+        for kind in ("s_per_s", "_mean_s", "_std_s")
+    ),
     *("loudness_peaks_per_s", "sound_level_db"),
 )
-EGEMAPS = tuple(sorted({*_COMPUTED} - {f"{name}_unvoiced_std" for name in _BALANCE} - {"unvoiced_segments_per_s"}))
+EGEMAPS = tuple(
+    sorted(
+        {*_COMPUTED} - {f"{name}_unvoiced_std" for name in _BALANCE} - {"unvoiced_segments_per_s"}
+    )
+)
 _ORDER = tuple(_COMPUTED.index(parameter) for parameter in EGEMAPS)
 
 
-def voice_tracks(*, y: jax.Array, S: jax.Array, pitch: Pitch, sr: float, hop_length: int, n_fft: int) -> dict[str, jax.Array]:
+def voice_tracks(
+    *, y: jax.Array, S: jax.Array, pitch: Pitch, sr: float, hop_length: int, n_fft: int
+) -> dict[str, jax.Array]:
     """The descriptors of each frame, but for the MFCC.
 
     Args:
@@ -78,7 +105,11 @@ def voice_tracks(*, y: jax.Array, S: jax.Array, pitch: Pitch, sr: float, hop_len
         harmonics_to_noise(S=S, f0_hz=pitch.f0_hz, sr=sr),
         -levels[..., 0, :],
         -levels[..., 3, :],
-        *(x[..., i, :] for i in range(len(_FORMANTS)) for x in (frequency_hz, bandwidth_hz, levels[..., 1:, :])),
+        *(
+            x[..., i, :]
+            for i in range(len(_FORMANTS))
+            for x in (frequency_hz, bandwidth_hz, levels[..., 1:, :])
+        ),
         alpha_ratio(S=S, sr=sr),
         hammarberg_index(S=S, sr=sr),
         spectral_slope(S=S, sr=sr, fmin=0.0, fmax=500.0),
@@ -88,7 +119,14 @@ def voice_tracks(*, y: jax.Array, S: jax.Array, pitch: Pitch, sr: float, hop_len
     return dict(zip(VOICE, tracks, strict=True))
 
 
-def functionals(tracks: dict[str, jax.Array], power: jax.Array, voicing: jax.Array, valid: jax.Array, *, hop_s: float) -> jax.Array:
+def functionals(
+    tracks: dict[str, jax.Array],
+    power: jax.Array,
+    voicing: jax.Array,
+    valid: jax.Array,
+    *,
+    hop_s: float,
+) -> jax.Array:
     """The parameters of an utterance, with a few more than the set has.
 
     Means and standard deviations, the latter relative to the mean where a descriptor has only positive values;
@@ -108,7 +146,9 @@ def functionals(tracks: dict[str, jax.Array], power: jax.Array, voicing: jax.Arr
     voiced = valid & (voicing > 0.5)
     unvoiced = valid & ~voiced
     voiced_or_all = jnp.where(voiced.any(-1, keepdims=True), voiced, valid)
-    x = jnp.stack([tracks[name] for name in (*_TRACKS, *_BALANCE, *_ALSO_VOICED)], -2)  # [..., rows, frames]
+    x = jnp.stack(
+        [tracks[name] for name in (*_TRACKS, *_BALANCE, *_ALSO_VOICED)], -2
+    )  # [..., rows, frames]
     masks = [valid if name in _EVERYWHERE else voiced_or_all for name in _TRACKS]
     masks += [unvoiced] * len(_BALANCE) + [voiced_or_all] * len(_ALSO_VOICED)
     mask = jnp.stack(masks, -2)
@@ -120,8 +160,12 @@ def functionals(tracks: dict[str, jax.Array], power: jax.Array, voicing: jax.Arr
     contour = x[..., contours, :], mask[..., contours, :]
     percentiles = masked_percentiles(*contour, (20.0, 50.0, 80.0))  # [..., contours, 3]
     spread = percentiles[..., 2:] - percentiles[..., :1]
-    courses = jnp.concatenate([percentiles, spread, slopes(*contour, hop_s)], -1)  # [..., contours, 8]
-    voicing_segments = segments(jnp.stack([voiced, unvoiced], -2), valid[..., None, :], hop_s)  # [..., 2, 3]
+    courses = jnp.concatenate(
+        [percentiles, spread, slopes(*contour, hop_s)], -1
+    )  # [..., contours, 8]
+    voicing_segments = segments(
+        jnp.stack([voiced, unvoiced], -2), valid[..., None, :], hop_s
+    )  # [..., 2, 3]
     peaks = peak_rate(tracks["loudness"], valid, hop_s)
     level = 10 * jnp.log10(jnp.maximum(masked_mean(power, valid), np.float32(1e-10)))
 

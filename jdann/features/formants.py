@@ -61,12 +61,16 @@ def formants(
       InputError: the order is odd or too low for the number of formants, or there is no input.
     """
     if order % 2 or order < 2 * n_formants:
-        raise InputError(f"order={order}: expected an even number of at least {2 * n_formants}, two for each formant")
+        raise InputError(
+            f"order={order}: expected an even number of at least {2 * n_formants}, two for each formant"
+        )
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, **stft_options)
     rate_hz = 2.0 * min(fmax, sr / 2)
     cosines = _lag_cosines(sr, n_fft, order, rate_hz, preemphasis)
     power = jnp.swapaxes(S, -1, -2)[..., : len(cosines)] ** 2  # [..., frames, bins]
-    autocorrelation = jnp.moveaxis(apply_matrix(cosines.T, jnp.swapaxes(power, -1, -2)), -2, 0)  # [1 + order, ..., frames]
+    autocorrelation = jnp.moveaxis(
+        apply_matrix(cosines.T, jnp.swapaxes(power, -1, -2)), -2, 0
+    )  # [1 + order, ..., frames]
     coefficients = _levinson(autocorrelation)
     real, imaginary = _roots(coefficients)  # [order, ..., frames]
 
@@ -75,7 +79,12 @@ def formants(
     angle = jnp.arctan2(jnp.where(resonant, imaginary, 1.0), real)
     frequency = angle * (rate_hz / (2 * np.pi))  # [order, ..., frames]
     bandwidth = jnp.clip(-jnp.log(squared) * (rate_hz / (2 * np.pi)), 1.0, rate_hz / 2)
-    left = resonant & (frequency > _LOWEST_HZ) & (frequency < rate_hz / 2 - _LOWEST_HZ) & (autocorrelation[0] > 1e-10)
+    left = (
+        resonant
+        & (frequency > _LOWEST_HZ)
+        & (frequency < rate_hz / 2 - _LOWEST_HZ)
+        & (autocorrelation[0] > 1e-10)
+    )
     found = []
     for i in range(n_formants):
         key = jnp.where(left, frequency, jnp.inf)
@@ -131,8 +140,12 @@ def _roots(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     # Where resonances lie, not quite symmetric, so that pairs can become real roots.
     angle = 2 * np.pi * (np.arange(order) + 0.3) / order
     shape = (order, *(1,) * (a.ndim - 1))
-    x = jnp.broadcast_to(jnp.asarray(0.9 * np.cos(angle), jnp.float32).reshape(shape), (order, *a.shape[1:]))
-    y = jnp.broadcast_to(jnp.asarray(0.9 * np.sin(angle), jnp.float32).reshape(shape), (order, *a.shape[1:]))
+    x = jnp.broadcast_to(
+        jnp.asarray(0.9 * np.cos(angle), jnp.float32).reshape(shape), (order, *a.shape[1:])
+    )
+    y = jnp.broadcast_to(
+        jnp.asarray(0.9 * np.sin(angle), jnp.float32).reshape(shape), (order, *a.shape[1:])
+    )
 
     slope = _derivative(a)
 
@@ -142,7 +155,10 @@ def _roots(a: jax.Array) -> tuple[jax.Array, jax.Array]:
         dx, dy = x[:, None] - x, y[:, None] - y  # [order, order, ...]; the diagonal adds nothing
         scale = 1.0 / jnp.maximum(dx * dx + dy * dy, 1e-12)
         repel_x, repel_y = (dx * scale).sum(1), -(dy * scale).sum(1)
-        denominator = (1 - newton[0] * repel_x + newton[1] * repel_y, -newton[0] * repel_y - newton[1] * repel_x)
+        denominator = (
+            1 - newton[0] * repel_x + newton[1] * repel_y,
+            -newton[0] * repel_y - newton[1] * repel_x,
+        )
         change = _divide(*newton, *denominator)
         # The roots of a stable predictor lie inside the unit circle: a longer stride is a wrong one.
         stride = jnp.minimum(1.0, 0.5 / jnp.maximum(jnp.hypot(*change), 1e-12))
@@ -152,7 +168,9 @@ def _roots(a: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 @_roots.defjvp
-def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+def _(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     """A root moves so that the polynomial stays zero there."""
     (a,), (change,) = primals, tangents
     root = _roots(a)
@@ -161,9 +179,13 @@ def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[tuple[jax.
 
 
 @lru_cache(maxsize=32)
-def _lag_cosines(sr: float, n_fft: int, order: int, rate_hz: float, preemphasis: float) -> np.ndarray:
+def _lag_cosines(
+    sr: float, n_fft: int, order: int, rate_hz: float, preemphasis: float
+) -> np.ndarray:
     """[bins, 1 + order]: from power to autocorrelation at `rate_hz`, of the spectrum flattened by a first difference."""
     freq = np.fft.rfftfreq(n_fft, 1.0 / sr)
     angle = 2 * np.pi * freq[freq <= rate_hz / 2] / rate_hz
     flattened = 1 + preemphasis**2 - 2 * preemphasis * np.cos(angle)
-    return (flattened[:, None] * np.cos(angle[:, None] * np.arange(order + 1)) / n_fft).astype(np.float32)
+    return (flattened[:, None] * np.cos(angle[:, None] * np.arange(order + 1)) / n_fft).astype(
+        np.float32
+    )

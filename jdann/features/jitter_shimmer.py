@@ -18,7 +18,11 @@ class Perturbation(NamedTuple):
 
 
 def perturbation(
-    *, y: jax.Array | np.ndarray, f0_hz: jax.Array | np.ndarray, sr: float = 22050, hop_length: int = 512
+    *,
+    y: jax.Array | np.ndarray,
+    f0_hz: jax.Array | np.ndarray,
+    sr: float = 22050,
+    hop_length: int = 512,
 ) -> Perturbation:
     """Local jitter and shimmer around the centre of each frame.
 
@@ -37,9 +41,13 @@ def perturbation(
     """
     y, f0_hz = jnp.asarray(y, jnp.float32), jnp.asarray(f0_hz)
     reach = _POINTS + _SEARCH + 1
-    point = (np.arange(-reach, _POINTS + reach) - _POINTS / 2) / _POINTS  # in periods from the frame's centre
+    point = (
+        np.arange(-reach, _POINTS + reach) - _POINTS / 2
+    ) / _POINTS  # in periods from the frame's centre
     centre = jnp.arange(f0_hz.shape[-1]) * hop_length
-    position = centre[:, None] + point.astype(np.float32) * (sr / f0_hz)[..., None]  # [..., frames, points]
+    position = (
+        centre[:, None] + point.astype(np.float32) * (sr / f0_hz)[..., None]
+    )  # [..., frames, points]
     x = _interpolated(y, position)
 
     here = x[..., reach : reach + _POINTS]
@@ -54,26 +62,42 @@ def perturbation(
     # Before the centre's and after it: a loop of two sums, which is a small program.
     shift = np.arange(-_SEARCH - 1, _SEARCH + 2)
     starts = reach + np.concatenate([-(_POINTS + shift), _POINTS + shift])
-    energies, products = (v.reshape(2, len(shift), *energy.shape) for v in jax.lax.map(compared, jnp.asarray(starts)))
-    match = products * jax.lax.rsqrt(jnp.maximum(energies * safe, 1e-20))  # [2, shifts, ..., frames]
+    energies, products = (
+        v.reshape(2, len(shift), *energy.shape) for v in jax.lax.map(compared, jnp.asarray(starts))
+    )
+    match = products * jax.lax.rsqrt(
+        jnp.maximum(energies * safe, 1e-20)
+    )  # [2, shifts, ..., frames]
     inner = match[:, 1:-1]
     index = np.arange(1.0, len(shift) - 1, dtype=np.float32).reshape(-1, *[1] * energy.ndim)
-    best = jnp.where(inner == inner.max(1, keepdims=True), index, index[-1]).min(1, keepdims=True).astype(jnp.int32)
+    best = (
+        jnp.where(inner == inner.max(1, keepdims=True), index, index[-1])
+        .min(1, keepdims=True)
+        .astype(jnp.int32)
+    )
     before, peak, after = (jnp.take_along_axis(match, best + i, 1)[:, 0] for i in (-1, 0, 1))
     curvature = before - 2 * peak + after
     curved = curvature < -1e-6
-    offset = jnp.clip(jnp.where(curved, 0.5 * (before - after) / jnp.where(curved, curvature, -1.0), 0.0), -0.5, 0.5)
+    offset = jnp.clip(
+        jnp.where(curved, 0.5 * (before - after) / jnp.where(curved, curvature, -1.0), 0.0),
+        -0.5,
+        0.5,
+    )
     # Distance in periods and energy of the window before and of that after [..., frames].
     previous, following = 1 + (jnp.asarray(shift, jnp.float32)[best[:, 0]] + offset) / _POINTS
     energy_previous, energy_following = jnp.take_along_axis(energies, best, 1)[:, 0]
     jitter = jnp.abs(previous - following) / (0.5 * (previous + following))
 
     def decibels(other: jax.Array) -> jax.Array:
-        return jnp.abs(10 * (jnp.log10(jnp.maximum(other, 1e-9)) - jnp.log10(jnp.maximum(energy, 1e-9))))
+        return jnp.abs(
+            10 * (jnp.log10(jnp.maximum(other, 1e-9)) - jnp.log10(jnp.maximum(energy, 1e-9)))
+        )
 
     shimmer = 0.5 * (decibels(energy_previous) + decibels(energy_following))
     sounding = energy > 1e-9
-    return Perturbation(jnp.where(sounding, jitter, 0.0), jnp.where(sounding, jnp.minimum(shimmer, 12.0), 0.0))
+    return Perturbation(
+        jnp.where(sounding, jitter, 0.0), jnp.where(sounding, jnp.minimum(shimmer, 12.0), 0.0)
+    )
 
 
 def _interpolated(y: jax.Array, position: jax.Array | np.ndarray) -> jax.Array:

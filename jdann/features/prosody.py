@@ -13,17 +13,47 @@ from jdann.features.statistics import latest, masked_mean, masked_percentiles, m
 
 _ACTIVE = 0.15  # of the 95th percentile of loudness: what is softer is a pause
 _LOUDNESS_FLOOR = 1e-3
-_NUCLEUS_PROMINENCE = 0.3  # of a syllable's nucleus above the dips around it, in natural logarithms of loudness
+_NUCLEUS_PROMINENCE = (
+    0.3  # of a syllable's nucleus above the dips around it, in natural logarithms of loudness
+)
 _NUCLEUS_DISTANCE_S = 0.08  # between two of them
 _SMOOTHING_S = 0.07
 _FORMANTS = tuple(f"f{i}_{part}" for i in (1, 2, 3) for part in ("frequency", "bandwidth", "level"))
 
-DISTRIBUTION = ("mean", "std", "p05", "p20", "p50", "p80", "p95", "range_20_80", "range_05_95", "skewness", "kurtosis")
+DISTRIBUTION = (
+    "mean",
+    "std",
+    "p05",
+    "p20",
+    "p50",
+    "p80",
+    "p95",
+    "range_20_80",
+    "range_05_95",
+    "skewness",
+    "kurtosis",
+)
 _OF_FORMANTS = tuple(DISTRIBUTION.index(name) for name in ("mean", "std", "p20", "p50", "p80"))
 _P95 = DISTRIBUTION.index("p95")
 RHYTHM = (
-    *("log_duration", "nuclei_per_s", "nuclei", "interval_variability", "interval_std", "interval_max"),
-    *("voiced_fraction", "voiced_mean", "voiced_std", "voiced_max", "voiced_per_s", "gap_mean", "gap_max", "pause_fraction"),
+    *(
+        "log_duration",
+        "nuclei_per_s",
+        "nuclei",
+        "interval_variability",
+        "interval_std",
+        "interval_max",
+    ),
+    *(
+        "voiced_fraction",
+        "voiced_mean",
+        "voiced_std",
+        "voiced_max",
+        "voiced_per_s",
+        "gap_mean",
+        "gap_max",
+        "pause_fraction",
+    ),
 )
 PROSODIC = (
     *(f"loudness/{name}" for name in (*DISTRIBUTION, "level_db", "linear_mean", "linear_p95")),
@@ -34,7 +64,12 @@ PROSODIC = (
 
 
 def prosodic_statistics(
-    tracks: dict[str, jax.Array], power: jax.Array, voicing: jax.Array, valid: jax.Array, *, hop_s: float
+    tracks: dict[str, jax.Array],
+    power: jax.Array,
+    voicing: jax.Array,
+    valid: jax.Array,
+    *,
+    hop_s: float,
 ) -> jax.Array:
     """The 84 numbers, in the order of PROSODIC.
 
@@ -64,7 +99,9 @@ def prosodic_statistics(
     voiced_or_all = jnp.where(voiced.any(-1, keepdims=True), voiced, extent)
 
     log_loudness = jnp.log(loudness + _LOUDNESS_FLOOR)
-    rows = jnp.stack([log_loudness, tracks["log_f0"], loudness, *(tracks[name] for name in _FORMANTS)], -2)
+    rows = jnp.stack(
+        [log_loudness, tracks["log_f0"], loudness, *(tracks[name] for name in _FORMANTS)], -2
+    )
     mask = jnp.stack([active, voiced_or_all, extent, *[voiced_or_all] * len(_FORMANTS)], -2)
     level_db = 10 * jnp.log10(jnp.maximum(masked_mean(power, valid), 1e-10))
     described = distribution(rows, mask)  # [..., rows, 11]
@@ -85,7 +122,11 @@ def distribution(x: jax.Array, mask: jax.Array) -> jax.Array:
     percentiles = masked_percentiles(x, mask, (5.0, 20.0, 50.0, 80.0, 95.0))
     p05, p20, _, p80, p95 = jnp.moveaxis(percentiles, -1, 0)
     varies = std > 1e-6
-    z = jnp.where(mask & varies[..., None], (x - mean[..., None]) / jnp.where(varies, std, 1.0)[..., None], 0.0)
+    z = jnp.where(
+        mask & varies[..., None],
+        (x - mean[..., None]) / jnp.where(varies, std, 1.0)[..., None],
+        0.0,
+    )
     skewness = masked_mean(z**3, mask)
     kurtosis = jnp.where(varies, masked_mean(z**4, mask) - 3, 0.0)
     shape = jnp.stack([p80 - p20, p95 - p05, skewness, kurtosis], -1)
@@ -100,7 +141,9 @@ def _from_first_to_last(mask: jax.Array) -> jax.Array:
     return (frame >= first) & (frame <= last)
 
 
-def _rhythm(log_loudness: jax.Array, active: jax.Array, voiced: jax.Array, extent: jax.Array, hop_s: float) -> jax.Array:
+def _rhythm(
+    log_loudness: jax.Array, active: jax.Array, voiced: jax.Array, extent: jax.Array, hop_s: float
+) -> jax.Array:
     """The numbers of RHYTHM [..., 14]; durations in seconds."""
     nucleus = nuclei(log_loudness, extent, hop_s)
     interval, second, variability = _intervals(nucleus, hop_s)
@@ -138,16 +181,23 @@ def nuclei(log_loudness: jax.Array, extent: jax.Array, hop_s: float) -> jax.Arra
       bool [..., frames].
     """
     x = jnp.where(extent, _smoothed(jax.lax.stop_gradient(log_loudness), extent, hop_s), -jnp.inf)
-    frame = jnp.arange(x.shape[-1], dtype=jnp.float32)  # XLA takes maxima of integers slowly on CPUs
+    frame = jnp.arange(
+        x.shape[-1], dtype=jnp.float32
+    )  # XLA takes maxima of integers slowly on CPUs
     reach = max(1, round(_NUCLEUS_DISTANCE_S / hop_s))
-    before, after = frame[None] < frame[:, None], frame[None] > frame[:, None]  # [frames i, frames j]
+    before, after = (
+        frame[None] < frame[:, None],
+        frame[None] > frame[:, None],
+    )  # [frames i, frames j]
     near = jnp.abs(frame[None] - frame[:, None]) < reach
     here, there = x[..., :, None], x[..., None, :]
     beaten = near & ((there > here) | ((there == here) & before))  # of equals the first one counts
     inner = extent & jnp.roll(extent, 1, -1) & jnp.roll(extent, -1, -1)
     peak = inner & ~beaten.any(-1)
     higher = there > here
-    left = jnp.where(higher & before, frame, -1).max(-1)[..., None]  # the nearest higher frame on either side
+    left = jnp.where(higher & before, frame, -1).max(-1)[
+        ..., None
+    ]  # the nearest higher frame on either side
     right = jnp.where(higher & after, frame, frame.shape[0]).min(-1)[..., None]
     inside = extent[..., None, :]
     left_dip = jnp.where(inside & before & (frame > left), there, jnp.inf).min(-1)
@@ -171,9 +221,13 @@ def _intervals(nucleus: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array, 
     """Of each nucleus: seconds since the one before, zero at the first; whether two are before; variability of the intervals."""
     frame = jnp.arange(nucleus.shape[-1], dtype=jnp.float32)
     up_to = latest(nucleus)
-    previous = jnp.concatenate([jnp.full_like(up_to[..., :1], -1), up_to[..., :-1]], -1)  # index of the nucleus before
+    previous = jnp.concatenate(
+        [jnp.full_like(up_to[..., :1], -1), up_to[..., :-1]], -1
+    )  # index of the nucleus before
     interval = jnp.where(nucleus & (previous >= 0), (frame - previous) * hop_s, 0.0)
-    before = jnp.take_along_axis(interval, jnp.maximum(previous, 0).astype(jnp.int32), -1)  # the interval that ended there
+    before = jnp.take_along_axis(
+        interval, jnp.maximum(previous, 0).astype(jnp.int32), -1
+    )  # the interval that ended there
     second = nucleus & (previous >= 0) & (before > 0)
     sum_ = jnp.where(second, interval + before, 1.0)
     return interval, second, 2 * jnp.abs(interval - before) / sum_

@@ -13,7 +13,14 @@ from jdann.errors import InputError
 from jdann.features.egemaps import EGEMAPS, VOICE, VOICED, functionals, voice_tracks
 from jdann.features.pitch import Pitch, pitch
 from jdann.features.prosody import PROSODIC, prosodic_statistics
-from jdann.features.spectral import melspectrogram, mfcc, power_to_db, safe_sqrt, spectral_contrast, spectrogram
+from jdann.features.spectral import (
+    melspectrogram,
+    mfcc,
+    power_to_db,
+    safe_sqrt,
+    spectral_contrast,
+    spectrogram,
+)
 from jdann.features.statistics import bin_statistics, masked_mean
 from jdann.features.temporal import zero_crossing_rate
 
@@ -34,7 +41,9 @@ class Recipe(NamedTuple):
 
     name: str
     sample_rate_hz: int
-    bins: tuple[str, ...]  # a name for each bin; for "poster", a sequence of one bin, for each of its 149 values
+    bins: tuple[
+        str, ...
+    ]  # a name for each bin; for "poster", a sequence of one bin, for each of its 149 values
     hop_s: float  # between frames
     extract: Extract
 
@@ -76,14 +85,22 @@ def _frames(config: Any, sample_rate_hz: int) -> Recipe:
     def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
         frames = analyse(signal, n_samples)
         voiced = frames.pitch.voicing > 0.5
-        rows = [*frames.rows, _filled_log_f0(frames.pitch.f0_hz, voiced)[None], frames.pitch.voicing[None]]
+        rows = [
+            *frames.rows,
+            _filled_log_f0(frames.pitch.f0_hz, voiced)[None],
+            frames.pitch.voicing[None],
+        ]
         if voice:
             tracks = _voice(frames, config, sample_rate_hz)
             rows += [_filled(tracks[name], voiced & frames.valid, name)[None] for name in voice]
-        return jnp.where(frames.valid[:, None], jnp.concatenate(rows).T, 0.0), frames.length  # [frames, bins]
+        return jnp.where(
+            frames.valid[:, None], jnp.concatenate(rows).T, 0.0
+        ), frames.length  # [frames, bins]
 
     bins = (*_row_names(config), "log_f0", "voicing", *voice)
-    return Recipe("frames", sample_rate_hz, bins, config.hop_length / sample_rate_hz, _each(extract_one))
+    return Recipe(
+        "frames", sample_rate_hz, bins, config.hop_length / sample_rate_hz, _each(extract_one)
+    )
 
 
 def _prosody(config: Any, sample_rate_hz: int) -> Recipe:
@@ -109,7 +126,9 @@ def _statistics(config: Any, sample_rate_hz: int) -> Recipe:
         voice = (frames.pitch.voicing, frames.valid)
         prosodic = prosodic_statistics(tracks, power, *voice, hop_s=hop_s)
         coefficients = frames.rows[1]  # MFCC
-        egemaps = functionals(tracks | {f"mfcc{i}": coefficients[i] for i in range(1, 5)}, power, *voice, hop_s=hop_s)
+        egemaps = functionals(
+            tracks | {f"mfcc{i}": coefficients[i] for i in range(1, 5)}, power, *voice, hop_s=hop_s
+        )
         log_f0 = _filled_log_f0(frames.pitch.f0_hz, frames.pitch.voicing > 0.5)
         bins = bin_statistics(jnp.concatenate([*frames.rows, log_f0[None]]), frames.valid)
         values = jnp.concatenate([prosodic, egemaps, bins.reshape(-1)])[:, None]
@@ -136,13 +155,20 @@ class _Frames(NamedTuple):
 
 
 def _analysis(config: Any, sample_rate_hz: int) -> Callable[[jax.Array, jax.Array], _Frames]:
-    n_fft, hop_length, n_mels, n_mfcc = config.n_fft, config.hop_length, config.n_mels, config.n_mfcc
+    n_fft, hop_length, n_mels, n_mfcc = (
+        config.n_fft,
+        config.hop_length,
+        config.n_mels,
+        config.n_mfcc,
+    )
     if n_mfcc > n_mels:
         raise InputError(f"features.n_mfcc={n_mfcc}: expected at most features.n_mels={n_mels}")
 
     def analyse(signal: jax.Array, n_samples: jax.Array) -> _Frames:
         squared, magnitude, crossings, length, valid = _shared(signal, n_samples, n_fft, hop_length)
-        mel_db = power_to_db(melspectrogram(S=squared, sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels))
+        mel_db = power_to_db(
+            melspectrogram(S=squared, sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels)
+        )
         rows = (
             mel_db,
             mfcc(S=mel_db, n_mfcc=n_mfcc),
@@ -150,13 +176,25 @@ def _analysis(config: Any, sample_rate_hz: int) -> Callable[[jax.Array, jax.Arra
             spectral_contrast(S=magnitude, sr=sample_rate_hz, n_fft=n_fft),
         )
         inside = jnp.where(jnp.arange(signal.shape[0]) < n_samples, signal, 0.0)
-        return _Frames(inside, magnitude, rows, pitch(S=magnitude, sr=sample_rate_hz, n_fft=n_fft), length, valid)
+        return _Frames(
+            inside,
+            magnitude,
+            rows,
+            pitch(S=magnitude, sr=sample_rate_hz, n_fft=n_fft),
+            length,
+            valid,
+        )
 
     return analyse
 
 
 def _row_names(config: Any) -> tuple[str, ...]:
-    return (*_numbered("mel", config.n_mels), *_numbered("mfcc", config.n_mfcc), "zcr", *_numbered("contrast", 7))
+    return (
+        *_numbered("mel", config.n_mels),
+        *_numbered("mfcc", config.n_mfcc),
+        "zcr",
+        *_numbered("contrast", 7),
+    )
 
 
 def _power(frames: _Frames, n_fft: int) -> jax.Array:
@@ -181,15 +219,21 @@ def _poster(_: Any, sample_rate_hz: int) -> Recipe:
         )
 
     def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        squared, magnitude, crossings, length, valid = _shared(signal, n_samples, _POSTER_N_FFT, _POSTER_HOP)
+        squared, magnitude, crossings, length, valid = _shared(
+            signal, n_samples, _POSTER_N_FFT, _POSTER_HOP
+        )
         mel = melspectrogram(S=squared, sr=_POSTER_RATE_HZ)
         contrast = spectral_contrast(S=magnitude, sr=_POSTER_RATE_HZ)
-        rows = jnp.concatenate([crossings, mfcc(S=power_to_db(mel), n_mfcc=13), mel, contrast])  # [149, frames]
+        rows = jnp.concatenate(
+            [crossings, mfcc(S=power_to_db(mel), n_mfcc=13), mel, contrast]
+        )  # [149, frames]
         means = jnp.where(valid, rows, 0.0).sum(-1, keepdims=True) / length
         return means, jnp.full_like(length, len(means))
 
     bins = ("zcr", *_numbered("mfcc", 13), *_numbered("mel", 128), *_numbered("contrast", 7))
-    return Recipe("poster", _POSTER_RATE_HZ, bins, _POSTER_HOP / _POSTER_RATE_HZ, _each(extract_one))
+    return Recipe(
+        "poster", _POSTER_RATE_HZ, bins, _POSTER_HOP / _POSTER_RATE_HZ, _each(extract_one)
+    )
 
 
 RECIPES: dict[str, Callable[[Any, int], Recipe]] = {
@@ -232,7 +276,9 @@ def _shared(
     crossings = zero_crossing_rate(held, frame_length=n_fft, **frame)
     # Power is zero beyond the end, so that no peak is found there.
     by_frame = jnp.where(valid[:, None], by_frame, 0.0)
-    magnitude = jax.lax.optimization_barrier(safe_sqrt(by_frame))  # or XLA takes the roots anew for each band
+    magnitude = jax.lax.optimization_barrier(
+        safe_sqrt(by_frame)
+    )  # or XLA takes the roots anew for each band
     return by_frame.T, magnitude.T, crossings, length, valid
 
 
@@ -245,7 +291,10 @@ def _filled_log_f0(f0_hz: jax.Array, voiced: jax.Array) -> jax.Array:
     semitones = 12.0 * jnp.log2(f0_hz / _A1_HZ)
     ordered = jnp.sort(jnp.where(voiced, semitones, jnp.inf))  # voiced frames first
     count = voiced.sum()
-    median = (ordered[jnp.maximum(count - 1, 0) // 2] + ordered[jnp.minimum(count // 2, voiced.shape[0] - 1)]) / 2
+    median = (
+        ordered[jnp.maximum(count - 1, 0) // 2]
+        + ordered[jnp.minimum(count // 2, voiced.shape[0] - 1)]
+    ) / 2
     return jnp.where(voiced, semitones, jnp.where(count > 0, median, 0.0))
 
 

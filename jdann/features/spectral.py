@@ -64,7 +64,9 @@ def spectrogram(
         return S, n_fft if n_fft // 2 + 1 == S.shape[-2] else 2 * (S.shape[-2] - 1)
     if y is None:
         raise InputError("no input: give either y, the signal, or S, its spectrogram")
-    spectrum = jnp.swapaxes(stft(y, n_fft=n_fft, hop_length=hop_length, **stft_options), -1, -2)  # where it lies in memory
+    spectrum = jnp.swapaxes(
+        stft(y, n_fft=n_fft, hop_length=hop_length, **stft_options), -1, -2
+    )  # where it lies in memory
     squared = spectrum.real**2 + spectrum.imag**2
     return jnp.swapaxes(squared if power == 2 else safe_sqrt(squared, power / 2), -1, -2), n_fft
 
@@ -109,7 +111,9 @@ def melspectrogram(
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=power, **stft_options)
     # The lower filters, of few bins, and the upper ones each apply to their own bins: half the work.
     parts = []
-    for filters in np.array_split(_mel_filters(sr, n_fft, n_mels, fmin, fmax, htk, norm), min(2, n_mels)):
+    for filters in np.array_split(
+        _mel_filters(sr, n_fft, n_mels, fmin, fmax, htk, norm), min(2, n_mels)
+    ):
         used = np.flatnonzero(filters.any(0))
         low, end = (used[0], used[-1] + 1) if len(used) else (0, 1)
         parts.append(apply_matrix(filters[:, low:end], S[..., low:end, :]))
@@ -224,7 +228,9 @@ def spectral_contrast(
     by_frame = jnp.swapaxes(S, -1, -2)  # [..., frames, bins]
     extremes = [_extremes(by_frame[..., low:high], n) for low, high, n in bands]
     peak, valley = (jnp.stack(rows, -2) for rows in zip(*extremes, strict=True))
-    peak, valley = jax.lax.optimization_barrier((peak, valley))  # or XLA searches anew for each logarithm
+    peak, valley = jax.lax.optimization_barrier(
+        (peak, valley)
+    )  # or XLA searches anew for each logarithm
     return peak - valley if linear else power_to_db(peak) - power_to_db(valley)
 
 
@@ -239,7 +245,9 @@ def sliding_sum(x: jax.Array, width: int, hop_length: int) -> jax.Array:
     """Sums [..., frames] over windows of x [..., samples], those that are whole; window t begins at sample t * hop_length."""
     if width % hop_length:
         lead = (1,) * (x.ndim - 1)
-        return jax.lax.reduce_window(x, 0.0, jax.lax.add, (*lead, width), (*lead, hop_length), "VALID")
+        return jax.lax.reduce_window(
+            x, 0.0, jax.lax.add, (*lead, width), (*lead, hop_length), "VALID"
+        )
     hops, count = blocks(x, width, hop_length)
     sums = hops.sum(-1)
     return sum(sums[..., i : i + count] for i in range(width // hop_length))  # pyright: ignore[reportReturnType]
@@ -277,7 +285,9 @@ def _contrast_bands(
     bands = []
     for k in range(n_bands + 1):
         inside = np.flatnonzero((freq >= edges[k]) & (freq <= edges[k + 1]))
-        low = inside[0] - (k > 0) if inside.size else 0  # librosa's bands begin one bin early, but for the lowest
+        low = (
+            inside[0] - (k > 0) if inside.size else 0
+        )  # librosa's bands begin one bin early, but for the lowest
         high = len(freq) if k == n_bands else low + inside.size + (k > 0)
         stop = high if k == n_bands else high - 1  # and leave their last bin to the next one
         if not inside.size or stop <= low:
@@ -314,7 +324,9 @@ def _fourier(frames: jax.Array, window: str | tuple | float, win_length: int) ->
 
     @double.def_vmap
     def _(_size: int, _batched: list[bool], frames: jax.Array) -> tuple[jax.Array, bool]:
-        return double(frames), True  # traced anew: JAX's own rule would run outside enable_x64, in single precision
+        return double(
+            frames
+        ), True  # traced anew: JAX's own rule would run outside enable_x64, in single precision
 
     def single(frames: jax.Array) -> jax.Array:
         return jnp.fft.rfft(frames * weights.astype(np.float32))
@@ -324,7 +336,10 @@ def _fourier(frames: jax.Array, window: str | tuple | float, win_length: int) ->
 
 @_fourier.defjvp
 def _(
-    window: str | tuple | float, win_length: int, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+    window: str | tuple | float,
+    win_length: int,
+    primals: tuple[jax.Array],
+    tangents: tuple[jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
     weights = _window(window, win_length, primals[0].shape[-1]).astype(np.float32)
     return _fourier(primals[0], window, win_length), jnp.fft.rfft(tangents[0] * weights)
@@ -353,11 +368,15 @@ def _mean_largest(x: jax.Array, n: int) -> jax.Array:
     return (total + jnp.where(left > 0, largest, 0.0)) / n  # one is left, or none
 
 
-def pad_ends(y: jax.Array | np.ndarray, frame_length: int, center: bool, pad_mode: str) -> jax.Array:
+def pad_ends(
+    y: jax.Array | np.ndarray, frame_length: int, center: bool, pad_mode: str
+) -> jax.Array:
     """Pads samples [..., samples] at both ends by half a frame where `center`, as librosa does; float32."""
     y = jnp.asarray(y, jnp.float32)
     if center:
-        return jnp.pad(y, [(0, 0)] * (y.ndim - 1) + [(frame_length // 2, frame_length // 2)], mode=pad_mode)
+        return jnp.pad(
+            y, [(0, 0)] * (y.ndim - 1) + [(frame_length // 2, frame_length // 2)], mode=pad_mode
+        )
     if y.shape[-1] < frame_length:
         raise InputError(
             f"a signal of {y.shape[-1]} samples is shorter than a frame of {frame_length}: "
@@ -386,14 +405,20 @@ def _mel_filters(
 ) -> np.ndarray:
     import librosa
 
-    return librosa.filters.mel(sr=sr, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk, norm=norm)
+    return librosa.filters.mel(
+        sr=sr, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk, norm=norm
+    )
 
 
 @lru_cache(maxsize=32)
-def _cosines(n_mels: int, n_mfcc: int, dct_type: int, norm: str | None, lifter: float) -> np.ndarray:
+def _cosines(
+    n_mels: int, n_mfcc: int, dct_type: int, norm: str | None, lifter: float
+) -> np.ndarray:
     import scipy.fft
 
     cosines = np.asarray(scipy.fft.dct(np.eye(n_mels), type=dct_type, norm=norm, axis=0))[:n_mfcc]
     if lifter > 0:
-        cosines = cosines * (1 + (lifter / 2) * np.sin(np.pi * np.arange(1, 1 + len(cosines)) / lifter)[:, None])
+        cosines = cosines * (
+            1 + (lifter / 2) * np.sin(np.pi * np.arange(1, 1 + len(cosines)) / lifter)[:, None]
+        )
     return cosines.astype(np.float32)

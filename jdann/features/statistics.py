@@ -41,7 +41,9 @@ def masked_percentiles(x: jax.Array, mask: jax.Array, percentiles: tuple[float, 
     low = jnp.where(count > 0, jnp.where(mask, fixed, jnp.inf).min(-1), 0.0)
     high = jnp.where(count > 0, jnp.where(mask, fixed, -jnp.inf).max(-1), 0.0)
     counted = jnp.where(mask, fixed, jnp.inf)  # beyond every threshold
-    rank = np.asarray(percentiles, np.float32) / 100 * jnp.maximum(count - 1.0, 0.0)  # [..., percentiles]
+    rank = (
+        np.asarray(percentiles, np.float32) / 100 * jnp.maximum(count - 1.0, 0.0)
+    )  # [..., percentiles]
     below = jnp.floor(rank)
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -50,9 +52,13 @@ def masked_percentiles(x: jax.Array, mask: jax.Array, percentiles: tuple[float, 
         enough = _count(counted <= middle[..., None]) > below
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
-    _, high = jax.lax.fori_loop(0, _HALVINGS, halve, (jnp.broadcast_to(low, rank.shape), jnp.broadcast_to(high, rank.shape)))
+    _, high = jax.lax.fori_loop(
+        0, _HALVINGS, halve, (jnp.broadcast_to(low, rank.shape), jnp.broadcast_to(high, rank.shape))
+    )
     inside = mask & (fixed <= high[..., None])  # [..., percentiles, frames]
-    first = jnp.where(inside, x, -jnp.inf).max(-1)  # the frame of that rank, or one equal to it but for rounding
+    first = jnp.where(inside, x, -jnp.inf).max(
+        -1
+    )  # the frame of that rank, or one equal to it but for rounding
     next_one = jnp.where(mask & ~inside, x, jnp.inf).min(-1)
     next_one = jnp.where(_count(inside) > below + 1, first, next_one)  # equal frames share a rank
     part = rank - below
@@ -113,7 +119,9 @@ def runs(inside: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array]:
 def latest(marks: jax.Array) -> jax.Array:
     """Index of the last marked frame up to each frame, itself included, -1 where there is none: float32, the shape of marks."""
     frame = jnp.arange(marks.shape[-1], dtype=jnp.float32)
-    before = frame <= frame[:, None]  # [frames, frames]; a cumulative maximum is a program of a hundred operations
+    before = (
+        frame <= frame[:, None]
+    )  # [frames, frames]; a cumulative maximum is a program of a hundred operations
     return jnp.where(before & marks[..., None, :], frame, -1.0).max(-1)
 
 

@@ -27,7 +27,9 @@ from jdann.features.journal import Journal
 from jdann.features.recipe import Recipe, make_recipe
 from jdann.progress import track
 
-Program = Callable[[int], Callable[..., tuple[jax.Array, jax.Array]]]  # of a padded length: (samples, lengths) -> features, frames
+Program = Callable[
+    [int], Callable[..., tuple[jax.Array, jax.Array]]
+]  # of a padded length: (samples, lengths) -> features, frames
 
 _BATCH = 32  # clips in one call of the recipe
 _CALLS = 2  # of the recipe at a time
@@ -56,7 +58,9 @@ class FeatureSet(NamedTuple):
         with self.path.open("rb", buffering=0) as file:
             for row in range(len(self.length)) if rows is None else rows:
                 file.seek(4 * self.bins * int(self.start[row]))
-                yield np.fromfile(file, np.float32, self.bins * int(self.length[row])).reshape(-1, self.bins)
+                yield np.fromfile(file, np.float32, self.bins * int(self.length[row])).reshape(
+                    -1, self.bins
+                )
 
 
 def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path) -> FeatureSet:
@@ -74,9 +78,17 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
     Returns:
       The features of every utterance that could be decoded.
     """
-    recipe, program = _program(FrozenConfigDict(features_config), audio_config.sample_rate_hz, _BATCH)
-    recipe_keys = {name: value for name, value in features_config.items() if name not in ("normalise", "relevance")}
-    key = json.dumps([_VERSION, fingerprint(corpus), recipe_keys, audio_config.to_dict()], sort_keys=True)
+    recipe, program = _program(
+        FrozenConfigDict(features_config), audio_config.sample_rate_hz, _BATCH
+    )
+    recipe_keys = {
+        name: value
+        for name, value in features_config.items()
+        if name not in ("normalise", "relevance")
+    }
+    key = json.dumps(
+        [_VERSION, fingerprint(corpus), recipe_keys, audio_config.to_dict()], sort_keys=True
+    )
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:20]
     if folder.exists():
         try:
@@ -129,14 +141,19 @@ def _locked(file: IO[str]) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _program(features_config: FrozenConfigDict, sample_rate_hz: int, batch: int) -> tuple[Recipe, Program]:
+def _program(
+    features_config: FrozenConfigDict, sample_rate_hz: int, batch: int
+) -> tuple[Recipe, Program]:
     """A recipe, and its compiled program for clips of so many samples: all corpora of a run share what was compiled."""
     recipe = make_recipe(features_config, sample_rate_hz)
     jitted = jax.jit(recipe.extract)
 
     @lru_cache(maxsize=64)
     def program(size: int) -> Callable[..., tuple[jax.Array, jax.Array]]:
-        shapes = jax.ShapeDtypeStruct((batch, size), jnp.float32), jax.ShapeDtypeStruct((batch,), jnp.int32)
+        shapes = (
+            jax.ShapeDtypeStruct((batch, size), jnp.float32),
+            jax.ShapeDtypeStruct((batch,), jnp.int32),
+        )
         return jitted.lower(*shapes).compile()
 
     return recipe, program
@@ -163,17 +180,28 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     if path.stat().st_size != 4 * bins * length.sum(dtype=np.int64):
         raise ValueError(f"{path.name} is not as long as the index says")
     utterances = tuple(corpus.utterances[i] for i in kept)
-    return FeatureSet(utterances, path, bins, start, length, duration_s, cut, (*corpus.skipped, *skipped))
+    return FeatureSet(
+        utterances, path, bins, start, length, duration_s, cut, (*corpus.skipped, *skipped)
+    )
 
 
-def _write(folder: Path, corpus: Corpus, recipe: Recipe, program: Program, audio_config: Any) -> None:
+def _write(
+    folder: Path, corpus: Corpus, recipe: Recipe, program: Program, audio_config: Any
+) -> None:
     with Journal(folder, len(recipe.bins)) as journal:
         if journal.entries:
-            log.info("%s: %d of %d utterances are there already", corpus.name, len(journal.entries), len(corpus.utterances))
+            log.info(
+                "%s: %d of %d utterances are there already",
+                corpus.name,
+                len(journal.entries),
+                len(corpus.utterances),
+            )
         _compute(journal, corpus, recipe, program, audio_config)
         entries = sorted(journal.entries.items())
     kept = [(i, entry) for i, entry in entries if entry.length]
-    (folder / "skipped.json").write_text(json.dumps([(i, entry.reason) for i, entry in entries if not entry.length]))
+    (folder / "skipped.json").write_text(
+        json.dumps([(i, entry.reason) for i, entry in entries if not entry.length])
+    )
     np.savez(
         folder / "index.npz",
         kept=np.array([i for i, _ in kept], np.int64),
@@ -185,7 +213,9 @@ def _write(folder: Path, corpus: Corpus, recipe: Recipe, program: Program, audio
     (folder / "journal.jsonl").unlink()
 
 
-def _compute(journal: Journal, corpus: Corpus, recipe: Recipe, program: Program, audio_config: Any) -> None:
+def _compute(
+    journal: Journal, corpus: Corpus, recipe: Recipe, program: Program, audio_config: Any
+) -> None:
     """Features of the utterances that the journal does not have, a few batches at a time, each in a thread of its own.
 
     One call of a program leaves a core idle now and then; two calls do not, but only from two threads do they run side by side.
@@ -227,12 +257,16 @@ class _Batch(NamedTuple):
     clips: list[audio.Clip]
 
 
-def _buckets(journal: Journal, corpus: Corpus, audio_config: Any, sample_rate_hz: int) -> Iterator[_Batch]:
+def _buckets(
+    journal: Journal, corpus: Corpus, audio_config: Any, sample_rate_hz: int
+) -> Iterator[_Batch]:
     """Decoded clips in batches of one padded length each, a batch as soon as it is full. The journal notes what fails."""
     waiting: dict[int, _Batch] = {}
     bucket = round(_BUCKET_S * sample_rate_hz)
     left = [i for i in range(len(corpus.utterances)) if i not in journal.entries]
-    for i, clip in track(_decoded(corpus, left, audio_config), f"Features of {corpus.name}", len(left), "utterances"):
+    for i, clip in track(
+        _decoded(corpus, left, audio_config), f"Features of {corpus.name}", len(left), "utterances"
+    ):
         if isinstance(clip, str):
             journal.skip(i, clip)
             continue
@@ -245,7 +279,9 @@ def _buckets(journal: Journal, corpus: Corpus, audio_config: Any, sample_rate_hz
     yield from waiting.values()
 
 
-def _decoded(corpus: Corpus, indices: list[int], audio_config: Any) -> Iterator[tuple[int, audio.Clip | str]]:
+def _decoded(
+    corpus: Corpus, indices: list[int], audio_config: Any
+) -> Iterator[tuple[int, audio.Clip | str]]:
     """The clips of these utterances, or the reason why there is none. Threads decode ahead, by a bounded number of clips."""
 
     def decode(utterance: Utterance) -> audio.Clip | str:
@@ -265,7 +301,9 @@ def _decoded(corpus: Corpus, indices: list[int], audio_config: Any) -> Iterator[
         try:
             for position, i in enumerate(indices):
                 while len(ahead) < min(_DECODED, len(indices) - position):
-                    ahead.append(pool.submit(decode, corpus.utterances[indices[position + len(ahead)]]))
+                    ahead.append(
+                        pool.submit(decode, corpus.utterances[indices[position + len(ahead)]])
+                    )
                 yield i, ahead.popleft().result()
         finally:  # an interrupted run does not decode what it will not use
             pool.shutdown(cancel_futures=True)

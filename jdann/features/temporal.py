@@ -10,7 +10,12 @@ import numpy as np
 from jdann.errors import InputError
 from jdann.features.spectral import apply_matrix, blocks, pad_ends, safe_sqrt, sliding_sum
 
-_PADDING = {"nearest": "edge", "mirror": "reflect", "constant": "constant", "wrap": "wrap"}  # SciPy's names -> NumPy's
+_PADDING = {
+    "nearest": "edge",
+    "mirror": "reflect",
+    "constant": "constant",
+    "wrap": "wrap",
+}  # SciPy's names -> NumPy's
 
 
 def zero_crossing_rate(
@@ -40,7 +45,11 @@ def zero_crossing_rate(
     """
     y = jax.lax.stop_gradient(pad_ends(y, frame_length, center, "edge"))
     negative = y < -threshold
-    sign = negative if zero_pos else jnp.where(jnp.abs(y) <= threshold, 0.0, jnp.where(negative, -1.0, 1.0))
+    sign = (
+        negative
+        if zero_pos
+        else jnp.where(jnp.abs(y) <= threshold, 0.0, jnp.where(negative, -1.0, 1.0))
+    )
     if frame_length % hop_length:
         crossings = (sign[..., 1:] != sign[..., :-1]).astype(jnp.float32)
         return sliding_sum(crossings, frame_length - 1, hop_length)[..., None, :] / frame_length
@@ -49,7 +58,9 @@ def zero_crossing_rate(
     within = (hops[..., 1:] != hops[..., :-1]).astype(jnp.float32).sum(-1)
     between = (hops[..., 1:, 0] != hops[..., :-1, -1]).astype(jnp.float32)
     number = frame_length // hop_length
-    parts = [within[..., i : i + count] for i in range(number)] + [between[..., i : i + count] for i in range(number - 1)]
+    parts = [within[..., i : i + count] for i in range(number)] + [
+        between[..., i : i + count] for i in range(number - 1)
+    ]
     return jnp.asarray(sum(parts))[..., None, :] / frame_length
 
 
@@ -80,20 +91,33 @@ def rms(
     """
     if y is not None:
         squares = pad_ends(y, frame_length, center, pad_mode) ** 2
-        return safe_sqrt(sliding_sum(squares, frame_length, hop_length) / frame_length)[..., None, :]
+        return safe_sqrt(sliding_sum(squares, frame_length, hop_length) / frame_length)[
+            ..., None, :
+        ]
     if S is None:
         raise InputError("no input: give either y, the signal, or S, its magnitude spectrogram")
     S = jnp.asarray(S)
     if S.shape[-2] != frame_length // 2 + 1:
-        raise InputError(f"S has {S.shape[-2]} bins, frame_length={frame_length} asks for {frame_length // 2 + 1}")
-    weights = np.full((1, S.shape[-2]), 2.0 / frame_length**2, np.float32)  # each bin stands for its mirror image too
+        raise InputError(
+            f"S has {S.shape[-2]} bins, frame_length={frame_length} asks for {frame_length // 2 + 1}"
+        )
+    weights = np.full(
+        (1, S.shape[-2]), 2.0 / frame_length**2, np.float32
+    )  # each bin stands for its mirror image too
     weights[0, 0] /= 2
     if frame_length % 2 == 0:
         weights[0, -1] /= 2
     return safe_sqrt(apply_matrix(weights, S**2))
 
 
-def delta(data: jax.Array | np.ndarray, *, width: int = 9, order: int = 1, axis: int = -1, mode: str = "interp") -> jax.Array:
+def delta(
+    data: jax.Array | np.ndarray,
+    *,
+    width: int = 9,
+    order: int = 1,
+    axis: int = -1,
+    mode: str = "interp",
+) -> jax.Array:
     """Local derivative by a Savitzky-Golay filter, as `librosa.feature.delta`.
 
     Args:
@@ -115,7 +139,9 @@ def delta(data: jax.Array | np.ndarray, *, width: int = 9, order: int = 1, axis:
     x = jnp.moveaxis(jnp.asarray(data, jnp.float32), axis, -1)  # [..., frames]
     n, half = x.shape[-1], width // 2
     if width < 3 or width % 2 == 0 or (mode == "interp" and width > n):
-        raise InputError(f'delta width={width}: expected an odd number from 3 to {n}, the frames (mode="interp")')
+        raise InputError(
+            f'delta width={width}: expected an odd number from 3 to {n}, the frames (mode="interp")'
+        )
 
     def fitted_at(position: int) -> np.ndarray:
         return savgol_coeffs(width, order, deriv=order, pos=position, use="dot")
@@ -126,7 +152,9 @@ def delta(data: jax.Array | np.ndarray, *, width: int = 9, order: int = 1, axis:
     inner = sum(c * x[..., i : i + n_inner] for i, c in enumerate(fitted_at(half).tolist()))
     if mode != "interp":
         return jnp.moveaxis(jnp.asarray(inner), -1, axis)
-    ends = np.stack([fitted_at(i) for i in range(width)], -1).astype(np.float32)  # [width, position]
+    ends = np.stack([fitted_at(i) for i in range(width)], -1).astype(
+        np.float32
+    )  # [width, position]
     first = jnp.matmul(x[..., :width], ends[:, :half], precision="highest")
     last = jnp.matmul(x[..., n - width :], ends[:, half + 1 :], precision="highest")
     return jnp.moveaxis(jnp.concatenate([first, inner, last], -1), -1, axis)

@@ -52,7 +52,9 @@ def loudness(
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, **stft_options)
     fmax = min(8000.0, sr / 2)
     power = _power(S, 4.0 / n_fft)  # a sine of full scale has power one
-    bands = melspectrogram(S=power, sr=sr, n_fft=n_fft, n_mels=n_bands, fmin=20.0, fmax=fmax, htk=True, norm=None)
+    bands = melspectrogram(
+        S=power, sr=sr, n_fft=n_fft, n_mels=n_bands, fmin=20.0, fmax=fmax, htk=True, norm=None
+    )
     floor = 1e-12
     audible = jnp.maximum(bands * _equal_loudness(n_bands, fmax)[:, None], floor)
     return (safe_sqrt(audible, 0.33) - floor**0.33).sum(-2)
@@ -70,7 +72,12 @@ def alpha_ratio(*, S: jax.Array | np.ndarray, sr: float = 22050) -> jax.Array:
     """
     power = _power(S)
     freq = _frequencies(sr, power.shape[-2])
-    sums = apply_matrix(np.stack([(freq >= 50) & (freq < 1000), (freq >= 1000) & (freq <= 5000)]).astype(np.float32), power)
+    sums = apply_matrix(
+        np.stack([(freq >= 50) & (freq < 1000), (freq >= 1000) & (freq <= 5000)]).astype(
+            np.float32
+        ),
+        power,
+    )
     return _decibels(sums[..., 0, :]) - _decibels(sums[..., 1, :])
 
 
@@ -87,11 +94,17 @@ def hammarberg_index(*, S: jax.Array | np.ndarray, sr: float = 22050) -> jax.Arr
       float32 [..., frames], dB; 0 in silence.
     """
     by_frame = _by_frame(S)
-    middle, end = np.searchsorted(_frequencies(sr, by_frame.shape[-1]), (2000, np.nextafter(5000, 5001)))
-    return _decibels(by_frame[..., :middle].max(-1) ** 2) - _decibels(by_frame[..., middle:end].max(-1) ** 2)
+    middle, end = np.searchsorted(
+        _frequencies(sr, by_frame.shape[-1]), (2000, np.nextafter(5000, 5001))
+    )
+    return _decibels(by_frame[..., :middle].max(-1) ** 2) - _decibels(
+        by_frame[..., middle:end].max(-1) ** 2
+    )
 
 
-def spectral_slope(*, S: jax.Array | np.ndarray, sr: float = 22050, fmin: float = 0.0, fmax: float = 500.0) -> jax.Array:
+def spectral_slope(
+    *, S: jax.Array | np.ndarray, sr: float = 22050, fmin: float = 0.0, fmax: float = 500.0
+) -> jax.Array:
     """Slope of a straight line through the spectrum in decibels, its harmonics blurred.
 
     Args:
@@ -124,13 +137,20 @@ def spectral_flux(*, S: jax.Array | np.ndarray, sr: float = 22050) -> jax.Array:
     """
     by_frame = _by_frame(S)
     n_fft = 2 * (by_frame.shape[-1] - 1)
-    used = by_frame[..., : np.count_nonzero(_frequencies(sr, by_frame.shape[-1]) <= 5000)] * (4.0 / n_fft)
+    used = by_frame[..., : np.count_nonzero(_frequencies(sr, by_frame.shape[-1]) <= 5000)] * (
+        4.0 / n_fft
+    )
     change = jnp.diff(used, axis=-2, prepend=used[..., :1, :])
     return safe_sqrt((change**2).mean(-1))
 
 
 def harmonics_to_noise(
-    *, S: jax.Array | np.ndarray, f0_hz: jax.Array | np.ndarray, sr: float = 22050, fmin: float = 65.0, fmax: float = 600.0
+    *,
+    S: jax.Array | np.ndarray,
+    f0_hz: jax.Array | np.ndarray,
+    sr: float = 22050,
+    fmin: float = 65.0,
+    fmax: float = 600.0,
 ) -> jax.Array:
     """Harmonics-to-noise ratio from the height of the autocorrelation's peak at the period.
 
@@ -152,8 +172,12 @@ def harmonics_to_noise(
     finer = int(np.ceil(16000 / sr))  # lags of at most 1/16000 s
     first, lag_s, window = _lag_window(sr, n_fft, finer, fmin, fmax)
     total = power[..., 1:].sum(-1) * 2
-    power = power * np.concatenate([[0], np.ones(power.shape[-1] - 2), [2]]).astype(np.float32)  # a constant offset is no harmonic
-    products = jnp.fft.irfft(power, n_fft * finer)[..., first : first + len(lag_s)] * (n_fft * finer)
+    power = power * np.concatenate([[0], np.ones(power.shape[-1] - 2), [2]]).astype(
+        np.float32
+    )  # a constant offset is no harmonic
+    products = jnp.fft.irfft(power, n_fft * finer)[..., first : first + len(lag_s)] * (
+        n_fft * finer
+    )
     correlation = products / window / jnp.where(total > _FLOOR, total, 1.0)[..., None]
     near = jnp.abs(lag_s * jnp.asarray(f0_hz)[..., None] - 1.0) < _PERIODS
     r = jnp.where(near, correlation, -1.0).max(-1)
@@ -163,7 +187,11 @@ def harmonics_to_noise(
 
 
 def harmonic_levels(
-    *, S: jax.Array | np.ndarray, f0_hz: jax.Array | np.ndarray, formant_hz: jax.Array | np.ndarray, sr: float = 22050
+    *,
+    S: jax.Array | np.ndarray,
+    f0_hz: jax.Array | np.ndarray,
+    formant_hz: jax.Array | np.ndarray,
+    sr: float = 22050,
 ) -> jax.Array:
     """Levels of the second harmonic and of the strongest harmonic near each formant, relative to the first harmonic.
 
@@ -182,9 +210,13 @@ def harmonic_levels(
     freq = _frequencies(sr, by_frame.shape[-1]).astype(np.float32)
     resonance = jnp.swapaxes(jnp.asarray(formant_hz), -1, -2)  # [..., frames, formants]
     centre = jnp.concatenate([f0_hz, 2 * f0_hz, resonance], -1)  # [..., frames, levels]
-    half_width = jnp.maximum(jnp.concatenate([0.25 * f0_hz, 0.25 * f0_hz, 0.2 * resonance], -1), freq[1])
+    half_width = jnp.maximum(
+        jnp.concatenate([0.25 * f0_hz, 0.25 * f0_hz, 0.2 * resonance], -1), freq[1]
+    )
     near = jnp.abs(freq - centre[..., None]) <= half_width[..., None]  # [..., frames, levels, bins]
-    level = jnp.swapaxes(_decibels(jnp.where(near, by_frame[..., None, :], 0.0).max(-1) ** 2), -1, -2)
+    level = jnp.swapaxes(
+        _decibels(jnp.where(near, by_frame[..., None, :], 0.0).max(-1) ** 2), -1, -2
+    )
     return level[..., 1:, :] - level[..., :1, :]
 
 
@@ -221,7 +253,9 @@ def _slope_filters(sr: float, bins: int, fmin: float, fmax: float) -> tuple[np.n
     freq = _frequencies(sr, bins)
     point = freq[(freq >= fmin) & (freq <= fmax)]
     if len(point) < 2:
-        raise InputError(f"spectral slope of {fmin:g}-{fmax:g} Hz: {bins} bins up to {sr / 2:g} Hz leave fewer than two there")
+        raise InputError(
+            f"spectral slope of {fmin:g}-{fmax:g} Hz: {bins} bins up to {sr / 2:g} Hz leave fewer than two there"
+        )
     blur = np.maximum(1 - np.abs(point[:, None] - freq) / max(_SMOOTH_HZ, 1.5 * freq[1]), 0)
     blur = blur[:, : np.flatnonzero(blur.any(0))[-1] + 1] / blur.sum(1, keepdims=True)
     deviation = (point - point.mean()) / 1000
@@ -229,10 +263,16 @@ def _slope_filters(sr: float, bins: int, fmin: float, fmax: float) -> tuple[np.n
 
 
 @lru_cache(maxsize=32)
-def _lag_window(sr: float, n_fft: int, finer: int, fmin: float, fmax: float) -> tuple[int, np.ndarray, np.ndarray]:
+def _lag_window(
+    sr: float, n_fft: int, finer: int, fmin: float, fmax: float
+) -> tuple[int, np.ndarray, np.ndarray]:
     """First lag that is looked at, these lags [lags] in s, and the window's own autocorrelation there (Boersma 1993, eq. 9)."""
     step_s = 1.0 / (finer * sr)
-    lag = np.arange(np.floor((1 - _PERIODS) / fmax / step_s), np.ceil((1 + _PERIODS) / fmin / step_s) + 1)
+    lag = np.arange(
+        np.floor((1 - _PERIODS) / fmax / step_s), np.ceil((1 + _PERIODS) / fmin / step_s) + 1
+    )
     part = np.minimum(lag / (finer * n_fft), 0.9)
-    window = (1 - part) * (2 + np.cos(2 * np.pi * part)) / 3 + np.sin(2 * np.pi * part) / (2 * np.pi)
+    window = (1 - part) * (2 + np.cos(2 * np.pi * part)) / 3 + np.sin(2 * np.pi * part) / (
+        2 * np.pi
+    )
     return int(lag[0]), (lag * step_s).astype(np.float32), window.astype(np.float32)

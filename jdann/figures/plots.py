@@ -38,8 +38,22 @@ EMOTION_COLOURS = {
     "other": "#444444",
     None: "#DDDDDD",  # unlabelled
 }
-_METHOD_COLOURS = {"source_only": "#555555", "dann": "#CC3311", "supervised": "#DDAA33", "svm": "#0077BB"}
-_OTHER_METHODS = ("#009988", "#AA4499", "#999933", "#33BBEE", "#EE7733", "#332288", "#882255", "#117733")
+_METHOD_COLOURS = {
+    "source_only": "#555555",
+    "dann": "#CC3311",
+    "supervised": "#DDAA33",
+    "svm": "#0077BB",
+}
+_OTHER_METHODS = (
+    "#009988",
+    "#AA4499",
+    "#999933",
+    "#33BBEE",
+    "#EE7733",
+    "#332288",
+    "#882255",
+    "#117733",
+)
 _LONGEST_NAME = 16  # characters of a name that a figure shows
 _WIDEST_INCHES = 14.0
 _NAME_INCHES = 0.2  # of the axis, for one upright name
@@ -105,7 +119,10 @@ def emotion_colour(emotion: str | None) -> str:
 def in_order(emotions: Iterable[str | None]) -> list[str | None]:
     """Each emotion once, in the order of the colours, unlabelled last."""
     order = list(EMOTION_COLOURS)
-    return sorted(set(emotions), key=lambda name: (order.index(name) if name in order[:-1] else len(order), name or ""))
+    return sorted(
+        set(emotions),
+        key=lambda name: (order.index(name) if name in order[:-1] else len(order), name or ""),
+    )
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
@@ -123,12 +140,18 @@ def _name_ticks(axes: "Axes", figure: "Figure", names: Sequence[str]) -> None:
     inches = figure.get_figwidth() * 0.85
     upright = sum(len(short(name)) for name in names) * 0.09 > inches
     every = ceil(len(names) * _NAME_INCHES / inches)
-    axes.set_xticks(range(0, len(names), every), [short(name) for name in names[::every]], rotation=90 if upright else 0)
+    axes.set_xticks(
+        range(0, len(names), every),
+        [short(name) for name in names[::every]],
+        rotation=90 if upright else 0,
+    )
     axes.set_xlim(-0.6, len(names) - 0.4)
 
 
 def class_distribution(
-    source_counts: Mapping[str | None, int], target_counts: Mapping[str | None, int], names: tuple[str, str]
+    source_counts: Mapping[str | None, int],
+    target_counts: Mapping[str | None, int],
+    names: tuple[str, str],
 ) -> "Figure":
     """How many utterances of each emotion the two domains have.
 
@@ -141,7 +164,9 @@ def class_distribution(
       One group of two bars for each emotion, its count above each bar.
     """
     emotions = in_order([*source_counts, *target_counts])
-    figure = empty(min(max(7.5, 1.5 + 1.1 * len(emotions)), _WIDEST_INCHES), 4.2, "Utterances of each emotion")
+    figure = empty(
+        min(max(7.5, 1.5 + 1.1 * len(emotions)), _WIDEST_INCHES), 4.2, "Utterances of each emotion"
+    )
     axes = tidy(figure.subplots())
     for side, (counts, role) in enumerate(((source_counts, "source"), (target_counts, "target"))):
         heights = [counts.get(emotion, 0) for emotion in emotions]
@@ -179,26 +204,44 @@ def speaker_distribution(
 
     counts = (source_counts, target_counts)
     most = max(len(speakers) for speakers in counts)
-    figure = empty(min(max(8.5, 1.5 + 0.3 * most), _WIDEST_INCHES), 6.5, "Utterances of each speaker")
-    emotions = in_order(emotion for speakers in counts for by_emotion in speakers.values() for emotion in by_emotion)
-    for axes, speakers, role, name in zip(figure.subplots(2), counts, ("source", "target"), names, strict=True):
+    figure = empty(
+        min(max(8.5, 1.5 + 0.3 * most), _WIDEST_INCHES), 6.5, "Utterances of each speaker"
+    )
+    emotions = in_order(
+        emotion for speakers in counts for by_emotion in speakers.values() for emotion in by_emotion
+    )
+    for axes, speakers, role, name in zip(
+        figure.subplots(2), counts, ("source", "target"), names, strict=True
+    ):
         tidy(axes, f"{role}: {name}")
         ordered = sorted(speakers, key=lambda speaker: (speaker is None, speaker))
         bottom = np.zeros(len(ordered))
         for emotion in emotions:
             heights = np.array([speakers[speaker].get(emotion, 0) for speaker in ordered])
             # Few speakers would otherwise make bars as wide as a hand.
-            axes.bar(range(len(ordered)), heights, min(0.8, 0.1 * len(ordered)), bottom, color=emotion_colour(emotion))
+            axes.bar(
+                range(len(ordered)),
+                heights,
+                min(0.8, 0.1 * len(ordered)),
+                bottom,
+                color=emotion_colour(emotion),
+            )
             bottom += heights
         _name_ticks(axes, figure, [speaker or "unknown" for speaker in ordered])
         axes.set_ylabel("utterances")
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    handles = [Patch(color=emotion_colour(emotion), label=emotion or "unlabelled") for emotion in emotions]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False)
+    handles = [
+        Patch(color=emotion_colour(emotion), label=emotion or "unlabelled") for emotion in emotions
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False
+    )
     return figure
 
 
-def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, emotions: Sequence[str], title: str) -> "Figure":
+def confusion(
+    matrix: Sequence[Sequence[int]] | np.ndarray, emotions: Sequence[str], title: str
+) -> "Figure":
     """A confusion matrix, each row divided by its sum.
 
     Args:
@@ -217,7 +260,11 @@ def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, emotions: Sequence[s
     axes = figure.subplots()
     image = axes.imshow(part, cmap="Blues", vmin=0, vmax=1)
     for label, prediction in np.ndindex(*counts.shape):
-        text = f"{part[label, prediction]:.2f}\n{counts[label, prediction]}" if total[label, 0] else "–"
+        text = (
+            f"{part[label, prediction]:.2f}\n{counts[label, prediction]}"
+            if total[label, 0]
+            else "–"
+        )
         colour = "white" if part[label, prediction] > 0.65 else "black"
         axes.text(prediction, label, text, ha="center", va="center", color=colour, fontsize=10)
     shown = [short(emotion) for emotion in emotions]
@@ -245,7 +292,9 @@ def per_speaker(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], title: st
     width = min(0.8 / len(scores), 0.25)
     highest = 0.0
     for index, (method, colour) in enumerate(method_colours(scores).items()):
-        values = [scores[method].get(speaker, {"mean": np.nan, "std": None}) for speaker in speakers]
+        values = [
+            scores[method].get(speaker, {"mean": np.nan, "std": None}) for speaker in speakers
+        ]
         means = np.array([value["mean"] for value in values])
         stds = np.array([value["std"] or 0.0 for value in values])
         place = np.arange(len(speakers)) + width * (index - (len(scores) - 1) / 2)

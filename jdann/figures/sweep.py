@@ -38,31 +38,46 @@ def render(results: Mapping[str, Any]) -> "RenderableType":
     criterion = results["config"]["sweep"]["criterion"]
     parts: list[Any] = [Text(results["title"], style="bold")]
     for job, rows, choices in _jobs(results):
-        parts.append(Text(f"\n{job['method']}, {job['encoder']}, {job['source']} → {job['target']}\n", style="bold"))
+        parts.append(
+            Text(
+                f"\n{job['method']}, {job['encoder']}, {job['source']} → {job['target']}\n",
+                style="bold",
+            )
+        )
         parts += [_points(rows, criterion), Text(), _choices(choices)]
         if len(rows) > _MOST_SHOWN:
-            parts.append(Text(f"{len(rows) - _MOST_SHOWN} more points are in sweep.csv", style="dim"))
+            parts.append(
+                Text(f"{len(rows) - _MOST_SHOWN} more points are in sweep.csv", style="dim")
+            )
     parts += [Text(f"\n{line}", style="bold yellow") for line in results["failed"]]
     if results["scored"]:
         parts.append(Text(f"\n{_NOTE}", style="dim"))
     return Group(*parts)
 
 
-def _jobs(results: Mapping[str, Any]) -> list[tuple[dict[str, str], list[Mapping[str, Any]], list[Mapping[str, Any]]]]:
+def _jobs(
+    results: Mapping[str, Any],
+) -> list[tuple[dict[str, str], list[Mapping[str, Any]], list[Mapping[str, Any]]]]:
     """The rows and choices of each method, encoder and direction."""
     jobs = list(dict.fromkeys(tuple(row[key] for key in _JOB) for row in results["rows"]))
 
     def of(job: tuple[str, ...], what: str) -> list[Mapping[str, Any]]:
         return [row for row in results[what] if tuple(row[key] for key in _JOB) == job]
 
-    return [(dict(zip(_JOB, job, strict=True)), of(job, "rows"), of(job, "choices")) for job in jobs]
+    return [
+        (dict(zip(_JOB, job, strict=True)), of(job, "rows"), of(job, "choices")) for job in jobs
+    ]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], bold: set[int], left: int) -> "Table":
+def _table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], bold: set[int], left: int
+) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="")
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style=""
+    )
     for column, name in enumerate(header):
         table.add_column(name, justify="left" if column < left else "right", overflow="fold")
     for index, cells in enumerate(rows):
@@ -72,19 +87,35 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], bold: set[int],
 
 def _points(rows: Sequence[Mapping[str, Any]], criterion: str) -> "Table":
     scored = any(row["analysis"] for row in rows)
-    header = [*(name.replace("_", " ") for name in _POINT), criterion, *["UAR (analysis)"] * scored, "diverged"]
+    header = [
+        *(name.replace("_", " ") for name in _POINT),
+        criterion,
+        *["UAR (analysis)"] * scored,
+        "diverged",
+    ]
     cells = []
     for row in rows[:_MOST_SHOWN]:
         analysis = [_spread(row["analysis"]["uar"] if row["analysis"] else None)] * scored
         diverged = ", ".join(f"seed {seed}: {where}" for seed, where in row["diverged"].items())
-        cells.append([*(_plain(row[name]) for name in _POINT), _spread(row["criteria"].get(criterion)), *analysis, diverged])
+        cells.append(
+            [
+                *(_plain(row[name]) for name in _POINT),
+                _spread(row["criteria"].get(criterion)),
+                *analysis,
+                diverged,
+            ]
+        )
     return _table(header, cells, set(), 0)
 
 
 def _choices(choices: Sequence[Mapping[str, Any]]) -> "Table":
     scored = any(row["analysis"] for row in choices)
     names = [name.replace("_", " ") for name in _POINT]
-    header = ["chosen by", *names, *["UAR (analysis)", "loss to oracle", "rank correlation"] * scored]
+    header = [
+        "chosen by",
+        *names,
+        *["UAR (analysis)", "loss to oracle", "rank correlation"] * scored,
+    ]
     cells = []
     for row in choices:
         name = "oracle (not achievable)" if row["criterion"] == "oracle" else row["criterion"]
@@ -92,8 +123,14 @@ def _choices(choices: Sequence[Mapping[str, Any]]) -> "Table":
         analysis = row["analysis"]
         if scored and analysis:
             correlation = analysis["rank_correlation"]
-            loss = "–" if analysis["loss_to_oracle"] is None else f"{analysis['loss_to_oracle']:.3f}"
-            line += [_spread(analysis["uar"]), loss, "–" if correlation is None else f"{correlation:+.2f}"]
+            loss = (
+                "–" if analysis["loss_to_oracle"] is None else f"{analysis['loss_to_oracle']:.3f}"
+            )
+            line += [
+                _spread(analysis["uar"]),
+                loss,
+                "–" if correlation is None else f"{correlation:+.2f}",
+            ]
         cells.append(line + [""] * (len(header) - len(line)))
     return _table(header, cells, {len(choices) - 2} if scored else set(), 1)
 
@@ -120,7 +157,12 @@ def draw(folder: Path, results: Mapping[str, Any]) -> None:
         plots.save(figure, folder / f"sweep-{job['method']}-{job['encoder']}{suffix}.png")
 
 
-def heat_map(rows: Sequence[Mapping[str, Any]], choices: Sequence[Mapping[str, Any]], criterion: str, title: str) -> "Figure":
+def heat_map(
+    rows: Sequence[Mapping[str, Any]],
+    choices: Sequence[Mapping[str, Any]],
+    criterion: str,
+    title: str,
+) -> "Figure":
     """Strength by learning rate, a line of panels for each weight decay: the mean UAR, and the mean of a criterion.
 
     Args:
@@ -129,10 +171,14 @@ def heat_map(rows: Sequence[Mapping[str, Any]], choices: Sequence[Mapping[str, A
       criterion: the name of a criterion.
       title: of the figure.
     """
-    of: dict[str, list[Any]] = {name: sorted({row[name] for row in rows}, key=lambda v: (v is None, v)) for name in _POINT}
+    of: dict[str, list[Any]] = {
+        name: sorted({row[name] for row in rows}, key=lambda v: (v is None, v)) for name in _POINT
+    }
     scored = any(row["analysis"] for row in rows)
     higher = "higher" if CRITERIA[criterion].higher_is_better else "lower"
-    panels = [("UAR (needs target labels: analysis)", "uar")] * scored + [(f"{criterion} ({higher} is better)", criterion)]
+    panels = [("UAR (needs target labels: analysis)", "uar")] * scored + [
+        (f"{criterion} ({higher} is better)", criterion)
+    ]
     width = max(3.4, 1.6 + 0.85 * len(of["strength"]))
     height = 1.3 + 0.55 * len(of["learning_rate"])
     figure = plots.empty(len(panels) * width, 0.9 + len(of["weight_decay"]) * height, title)
@@ -143,16 +189,26 @@ def heat_map(rows: Sequence[Mapping[str, Any]], choices: Sequence[Mapping[str, A
         limits = (min(means), max(means)) if means else (0.0, 1.0)
         for line, decay in enumerate(of["weight_decay"]):
             grid = [[summaries[x, y, decay] for x in of["strength"]] for y in of["learning_rate"]]
-            lost = [[_lost(rows, (x, y, decay)) for x in of["strength"]] for y in of["learning_rate"]]
+            lost = [
+                [_lost(rows, (x, y, decay)) for x in of["strength"]] for y in of["learning_rate"]
+            ]
             at = axes[line, column]
             image = _panel(at, grid, lost, limits, of)
-            at.set_title(label + (f"\nweight decay {decay:g}" if len(of["weight_decay"]) > 1 else ""), fontsize=10)
+            at.set_title(
+                label + (f"\nweight decay {decay:g}" if len(of["weight_decay"]) > 1 else ""),
+                fontsize=10,
+            )
             figure.colorbar(image, ax=at)
             for choice in choices:
                 if choice["criterion"] in (criterion, "oracle") and choice["weight_decay"] == decay:
-                    place = of["strength"].index(choice["strength"]), of["learning_rate"].index(choice["learning_rate"])
+                    place = (
+                        of["strength"].index(choice["strength"]),
+                        of["learning_rate"].index(choice["learning_rate"]),
+                    )
                     _frame(at, place, choice["criterion"] == "oracle")
-    note = f"frame: the choice of {criterion}" + (", dashed: of the oracle (not achievable)" if scored else "")
+    note = f"frame: the choice of {criterion}" + (
+        ", dashed: of the oracle (not achievable)" if scored else ""
+    )
     figure.supxlabel(f"{note}; ± standard deviation over seeds", fontsize=8, color="#555555")
     return figure
 
@@ -168,9 +224,22 @@ def _lost(rows: Sequence[Mapping[str, Any]], point: tuple[Any, ...]) -> int:
     return next(len(row["diverged"]) for row in rows if tuple(row[key] for key in _POINT) == point)
 
 
-def _panel(at: "Axes", grid: Sequence[Sequence[Any]], lost: Sequence[Sequence[int]], limits: Any, of: Mapping[str, Any]) -> Any:
+def _panel(
+    at: "Axes",
+    grid: Sequence[Sequence[Any]],
+    lost: Sequence[Sequence[int]],
+    limits: Any,
+    of: Mapping[str, Any],
+) -> Any:
     values = np.array([[np.nan if s is None else s["mean"] for s in line] for line in grid])
-    image = at.imshow(np.ma.masked_invalid(values), cmap="viridis", aspect="auto", vmin=limits[0], vmax=limits[1], origin="lower")
+    image = at.imshow(
+        np.ma.masked_invalid(values),
+        cmap="viridis",
+        aspect="auto",
+        vmin=limits[0],
+        vmax=limits[1],
+        origin="lower",
+    )
     at.set_facecolor("#DDDDDD")
     at.set_xticks(range(len(of["strength"])), [_plain(v) for v in of["strength"]])
     at.set_yticks(range(len(of["learning_rate"])), [_plain(v) for v in of["learning_rate"]])
@@ -187,7 +256,15 @@ def _panel(at: "Axes", grid: Sequence[Sequence[Any]], lost: Sequence[Sequence[in
             if lost[y][x]:
                 text += f"\n{lost[y][x]} diverged" if text else "diverged"
             dark = summary is not None and summary["mean"] < middle
-            at.text(x, y, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
+            at.text(
+                x,
+                y,
+                text,
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="white" if dark else "black",
+            )
     return image
 
 
@@ -200,4 +277,15 @@ def _frame(at: "Axes", place: tuple[int, int], oracle: bool) -> None:
     side = 0.96 - 2 * inset
     colour, style = ("#000000", "--") if oracle else ("#CC3311", "-")
     halo = [withStroke(linewidth=4, foreground="white")]
-    at.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=colour, linestyle=style, linewidth=2, path_effects=halo))
+    at.add_patch(
+        Rectangle(
+            corner,
+            side,
+            side,
+            fill=False,
+            edgecolor=colour,
+            linestyle=style,
+            linewidth=2,
+            path_effects=halo,
+        )
+    )

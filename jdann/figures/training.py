@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jdann.figures.plots import DOMAIN_COLOURS, emotion_colour, empty, in_order, method_colours, plain, tidy
+from jdann.figures.plots import (
+    DOMAIN_COLOURS,
+    emotion_colour,
+    empty,
+    in_order,
+    method_colours,
+    plain,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +23,12 @@ if TYPE_CHECKING:
 
 TSNE_POINTS = 1000  # at most, of each call
 _TSNE_ITERATIONS = 500  # a few seconds; the layout hardly changes afterwards
-_LINE_STYLES = ("-", (0, (5, 5)), (0, (1.5, 3.5)), (0, (6, 2, 1, 2)))  # the gaps show a curve that lies below
+_LINE_STYLES = (
+    "-",
+    (0, (5, 5)),
+    (0, (1.5, 3.5)),
+    (0, (6, 2, 1, 2)),
+)  # the gaps show a curve that lies below
 
 # Key of the history, title of its panel.
 _PANELS = (
@@ -67,13 +80,17 @@ def training_curves(history: Sequence[Mapping[str, Any]], title: str = "Training
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     handles = figure.axes[0].get_legend_handles_labels()
     columns = min(max(len(curves), 1), 4)
-    figure.legend(*handles, loc="outside lower center", ncols=columns, handlelength=3, frameon=False)
+    figure.legend(
+        *handles, loc="outside lower center", ncols=columns, handlelength=3, frameon=False
+    )
     return figure
 
 
 def _by_curve(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """The rows of each curve, by its label: the method, and of direction and encoder what differs between rows."""
-    varying = [key for key in ("encoder", "direction") if len({str(row.get(key)) for row in history}) > 1]
+    varying = [
+        key for key in ("encoder", "direction") if len({str(row.get(key)) for row in history}) > 1
+    ]
     curves: dict[str, list[Mapping[str, Any]]] = {}
     for row in history:
         label = ", ".join([row["method"], *(str(row.get(key)) for key in varying)])
@@ -81,21 +98,40 @@ def _by_curve(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[st
     return curves
 
 
-def _draw_curve(axes: "Axes", rows: Sequence[Mapping[str, Any]], key: str, label: str, colour: str, style: Any) -> None:
+def _draw_curve(
+    axes: "Axes", rows: Sequence[Mapping[str, Any]], key: str, label: str, colour: str, style: Any
+) -> None:
     """Mean over runs at each epoch, and the band from the lowest to the highest run."""
     runs: dict[Any, dict[Any, list[float]]] = {}  # by epoch, then by run
     for row in rows:
         value = row.get(key)
         if value is not None and np.isfinite(value):
-            runs.setdefault(row["epoch"], {}).setdefault((row.get("seed"), row.get("fold")), []).append(value)
+            runs.setdefault(row["epoch"], {}).setdefault(
+                (row.get("seed"), row.get("fold")), []
+            ).append(value)
     if not runs:
         return
     epochs = sorted(runs)
     values = [[np.mean(run) for run in runs[epoch].values()] for epoch in epochs]
     marker = "o" if len(epochs) == 1 else None  # a line through one point shows nothing
     means = [np.mean(value) for value in values]
-    axes.plot(epochs, means, linestyle=style, color=colour, marker=marker, linewidth=1.8, label=plain(label))
-    axes.fill_between(epochs, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.2, linewidth=0)
+    axes.plot(
+        epochs,
+        means,
+        linestyle=style,
+        color=colour,
+        marker=marker,
+        linewidth=1.8,
+        label=plain(label),
+    )
+    axes.fill_between(
+        epochs,
+        [min(v) for v in values],
+        [max(v) for v in values],
+        color=colour,
+        alpha=0.2,
+        linewidth=0,
+    )
 
 
 def tsne(representation: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +193,9 @@ def representations(
     for panel_row, (what, labels, colours) in zip(panels, rows, strict=True):
         for axes, points, when in zip(panel_row, (before, after), ("before", "after"), strict=True):
             colour = np.array([colours[label] for label in labels])
-            axes.scatter(*np.asarray(points)[order].T, c=colour[order], s=14, alpha=0.75, linewidths=0)
+            axes.scatter(
+                *np.asarray(points)[order].T, c=colour[order], s=14, alpha=0.75, linewidths=0
+            )
             axes.set_title(f"{when} adaptation, by {what}", fontsize=11, loc="left")
             axes.set_xticks([])
             axes.set_yticks([])
@@ -169,5 +207,8 @@ def _dot_legend(axes: "Axes", colours: Mapping[str, str]) -> None:
     """Dots with their names, to the right of a panel."""
     from matplotlib.lines import Line2D
 
-    dots = [Line2D([], [], marker="o", linestyle="", color=colour, label=plain(fill(name, 22))) for name, colour in colours.items()]
+    dots = [
+        Line2D([], [], marker="o", linestyle="", color=colour, label=plain(fill(name, 22)))
+        for name, colour in colours.items()
+    ]
     axes.legend(handles=dots, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

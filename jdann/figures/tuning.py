@@ -27,7 +27,9 @@ def render(results: Mapping[str, Any]) -> "RenderableType":
     from rich.text import Text
 
     best, importance = results["best"], results["importance"]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="")
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style=""
+    )
     table.add_column("key")
     table.add_column("best", justify="right")
     table.add_column("importance", justify="right")
@@ -39,7 +41,9 @@ def render(results: Mapping[str, Any]) -> "RenderableType":
     return Group(
         Text(results["title"], style="bold"),
         Text(f"{results['study']}: {counts}"),
-        Text(f"trial {best['number']}: {results['criterion']} {best['value']:.4f} ({higher} is better)\n"),
+        Text(
+            f"trial {best['number']}: {results['criterion']} {best['value']:.4f} ({higher} is better)\n"
+        ),
         table,
         Text(
             f"\nimportance: share of the variance of {results['criterion']} over the trials (fANOVA). No target label was looked "
@@ -49,7 +53,9 @@ def render(results: Mapping[str, Any]) -> "RenderableType":
     )
 
 
-def draw(folder: Path, results: Mapping[str, Any], trials: Sequence[tuple[int, str, float | None]]) -> None:
+def draw(
+    folder: Path, results: Mapping[str, Any], trials: Sequence[tuple[int, str, float | None]]
+) -> None:
     """Draws history.png and, where enough trials differ, importance.png.
 
     Args:
@@ -62,11 +68,17 @@ def draw(folder: Path, results: Mapping[str, Any], trials: Sequence[tuple[int, s
         plots.save(importance(results), folder / "importance.png")
 
 
-def history(results: Mapping[str, Any], trials: Sequence[tuple[int, str, float | None]]) -> "Figure":
+def history(
+    results: Mapping[str, Any], trials: Sequence[tuple[int, str, float | None]]
+) -> "Figure":
     """Every trial's value, and the best so far. Arguments as of `draw`."""
     figure = plots.empty(7.0, 3.6, f"{results['criterion']} over the trials")
     axes = figure.subplots()
-    complete = [(number, value) for number, state, value in trials if state == "complete" and value is not None]
+    complete = [
+        (number, value)
+        for number, state, value in trials
+        if state == "complete" and value is not None
+    ]
     number, value = (np.array(x) for x in zip(*complete, strict=True))
     best = (np.maximum if results["higher_is_better"] else np.minimum).accumulate(value)
     axes.plot(number, value, "o", color=_COLOUR, label="trial", markersize=4)
@@ -74,9 +86,18 @@ def history(results: Mapping[str, Any], trials: Sequence[tuple[int, str, float |
     stopped = [n for n, state, _ in trials if state == "pruned"]
     if stopped:
         low = value.min()
-        axes.plot(stopped, [low] * len(stopped), "x", color=_OTHER, label="pruned or diverged, at the trial's number", markersize=5)
+        axes.plot(
+            stopped,
+            [low] * len(stopped),
+            "x",
+            color=_OTHER,
+            label="pruned or diverged, at the trial's number",
+            markersize=5,
+        )
     axes.set_xlabel("trial")
-    axes.set_ylabel(f"{results['criterion']} ({'higher' if results['higher_is_better'] else 'lower'} is better)")
+    axes.set_ylabel(
+        f"{results['criterion']} ({'higher' if results['higher_is_better'] else 'lower'} is better)"
+    )
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     return figure

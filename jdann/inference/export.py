@@ -50,11 +50,18 @@ def write(recogniser: Any, path: Path, *, overwrite: bool = False) -> str:
       InputError: the file exists, or its folder does not.
     """
     if path.exists() and (path.is_dir() or not overwrite):
-        raise InputError(f"{path}: exists; give another name" + ("" if path.is_dir() else ", or --overwrite"))
+        raise InputError(
+            f"{path}: exists; give another name" + ("" if path.is_dir() else ", or --overwrite")
+        )
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder; make it first")
-    batch, samples = jax_export.symbolic_shape("batch, samples", constraints=[f"samples >= {2 * audio.TRIM_FRAME}"])
-    shapes = jax.ShapeDtypeStruct((batch, samples), jnp.float32), jax.ShapeDtypeStruct((batch,), jnp.int32)
+    batch, samples = jax_export.symbolic_shape(
+        "batch, samples", constraints=[f"samples >= {2 * audio.TRIM_FRAME}"]
+    )
+    shapes = (
+        jax.ShapeDtypeStruct((batch, samples), jnp.float32),
+        jax.ShapeDtypeStruct((batch,), jnp.int32),
+    )
     program = jax_export.export(jax.jit(probabilities(recogniser)), platforms=PLATFORMS)(*shapes)
     card = recogniser.card | {
         "schema": SCHEMA,
@@ -71,9 +78,7 @@ def write(recogniser: Any, path: Path, *, overwrite: bool = False) -> str:
         file.writestr(_PROGRAM, bytes(program.serialize()))
     partial.replace(path)
     megabytes = path.stat().st_size / 1e6
-    return (
-        f"{path}: {megabytes:.1f} MB, {', '.join(recogniser.labels)}; mono at {recogniser.sample_rate_hz} Hz in, probabilities out"
-    )
+    return f"{path}: {megabytes:.1f} MB, {', '.join(recogniser.labels)}; mono at {recogniser.sample_rate_hz} Hz in, probabilities out"
 
 
 def probabilities(recogniser: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -96,7 +101,9 @@ def probabilities(recogniser: Any) -> Callable[[jax.Array, jax.Array], jax.Array
     return call
 
 
-def prepare(samples: jax.Array, length: jax.Array, audio_config: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+def prepare(
+    samples: jax.Array, length: jax.Array, audio_config: Any
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`jdann.audio.prepare` of mono samples at the config's own rate, in JAX, for any batch and length.
 
     Args:
@@ -118,7 +125,8 @@ def prepare(samples: jax.Array, length: jax.Array, audio_config: Any) -> tuple[j
             end = jnp.minimum(end, start + longest)
         inside = (position >= start) & (position < end)
         highest, lowest = (
-            reduce(jnp.where(inside, signal, neutral)) for reduce, neutral in ((jnp.max, -jnp.inf), (jnp.min, jnp.inf))
+            reduce(jnp.where(inside, signal, neutral))
+            for reduce, neutral in ((jnp.max, -jnp.inf), (jnp.min, jnp.inf))
         )
         heard = highest - lowest >= 2 * audio.SILENCE
         if audio_config.trim_db:
@@ -131,7 +139,9 @@ def prepare(samples: jax.Array, length: jax.Array, audio_config: Any) -> tuple[j
         if audio_config.level_db:
             with jax.enable_x64(True):
                 power = jnp.square(clip.astype(jnp.float64)).sum() / jnp.maximum(size, 1)
-                gain = (10 ** (audio_config.level_db / 20) / jnp.sqrt(jnp.where(power > 0, power, 1.0))).astype(jnp.float32)
+                gain = (
+                    10 ** (audio_config.level_db / 20) / jnp.sqrt(jnp.where(power > 0, power, 1.0))
+                ).astype(jnp.float32)
             clip *= gain
         usable = heard & (size >= audio.SHORTEST_S * rate_hz)
         return jnp.where(usable, clip, 0.0), jnp.maximum(size, 1).astype(jnp.int32), usable
@@ -142,7 +152,9 @@ def prepare(samples: jax.Array, length: jax.Array, audio_config: Any) -> tuple[j
 def _gathered(signal: jax.Array, start: jax.Array, size: jax.Array) -> jax.Array:
     """[samples]: `size` of them from `start`, at the beginning; zero beyond."""
     position = jnp.arange(signal.shape[0])
-    return jnp.where(position < size, signal[jnp.minimum(start + position, signal.shape[0] - 1)], 0.0)
+    return jnp.where(
+        position < size, signal[jnp.minimum(start + position, signal.shape[0] - 1)], 0.0
+    )
 
 
 def _loud(signal: jax.Array, size: jax.Array, trim_db: float) -> tuple[jax.Array, jax.Array]:
@@ -151,7 +163,9 @@ def _loud(signal: jax.Array, size: jax.Array, trim_db: float) -> tuple[jax.Array
     valid = jnp.arange(signal.shape[0] // hop + 1) < 1 + size // hop  # [frames]
     with jax.enable_x64(True):  # the sums decide which frames are left, as NumPy's do
         padded = jnp.pad(jnp.square(signal.astype(jnp.float64)), frame // 2)  # centred frames
-        power = jax.lax.reduce_window(padded, np.float64(0), jax.lax.add, (frame,), (hop,), "VALID")  # [frames]
+        power = jax.lax.reduce_window(
+            padded, np.float64(0), jax.lax.add, (frame,), (hop,), "VALID"
+        )  # [frames]
         loud = power > jnp.where(valid, power, 0.0).max() * 10 ** (-trim_db / 10)
     loud &= valid
     first = jnp.argmax(loud) * hop
@@ -175,9 +189,13 @@ class Exported:
                 self.card: dict[str, Any] = json.loads(file.read(_CARD))
                 self._program = jax_export.deserialize(bytearray(file.read(_PROGRAM)))
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file; write one by jdann export MODEL {path}") from None
+            raise InputError(
+                f"{path}: no such file; write one by jdann export MODEL {path}"
+            ) from None
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: no export of jdann, or damaged ({error}); write it again by jdann export") from None
+            raise InputError(
+                f"{path}: no export of jdann, or damaged ({error}); write it again by jdann export"
+            ) from None
         self.labels = tuple(self.card["labels"])
 
     def __call__(self, samples: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -193,7 +211,9 @@ class Exported:
             mono = audio.mono(*audio.read(path), rate_hz)
         except audio.AudioError as error:
             raise InputError(f"{path}: {error}; leave it out, or mend it") from error
-        padded = np.pad(mono, (0, -len(mono) % rate_hz))  # whole seconds, so that few shapes are compiled
+        padded = np.pad(
+            mono, (0, -len(mono) % rate_hz)
+        )  # whole seconds, so that few shapes are compiled
         row = self(padded[None], np.array([len(mono)]))[0]
         if np.isnan(row).any():
             raise InputError(f"{path}: silent, or too short; leave it out, or mend it")

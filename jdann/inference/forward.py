@@ -39,13 +39,17 @@ def make_inference(config: Any, encoder_name: str) -> Inference:
     Returns:
       The functions. With normalisation "utterance" what `outputs` is given to normalise by does not matter.
     """
-    recipe = RECIPES[config.features.recipe](config.features, config.audio.sample_rate_hz)  # its sizes did for training
+    recipe = RECIPES[config.features.recipe](
+        config.features, config.audio.sample_rate_hz
+    )  # its sizes did for training
     encoder_config = ConfigDict(config.encoder)
     encoder_config.name = encoder_name
     encoder = make_encoder(encoder_config)
     by = config.features.normalise
 
-    def outputs(variables: Any, normaliser: tuple[jax.Array, ...], samples: jax.Array, length: jax.Array) -> Outputs:
+    def outputs(
+        variables: Any, normaliser: tuple[jax.Array, ...], samples: jax.Array, length: jax.Array
+    ) -> Outputs:
         features, frames = recipe.extract(samples, length)
         mean, std, voice = normaliser
         weight = among(features, frames, voice, recipe.bins)  # [batch, places]
@@ -56,7 +60,10 @@ def make_inference(config: Any, encoder_name: str) -> Inference:
             encoded = encoder.apply(of["encoder"], normalised, frames, False)
             assert isinstance(encoded, dict)
             representation = encoded["representation"]  # [batch, d]
-            return Outputs(representation @ of["classifier"]["kernel"] + of["classifier"]["bias"], representation)
+            return Outputs(
+                representation @ of["classifier"]["kernel"] + of["classifier"]["bias"],
+                representation,
+            )
 
         # On a CPU a batch of small products is slower than the products one after the other.
         if jax.default_backend() == "cpu":
@@ -66,7 +73,9 @@ def make_inference(config: Any, encoder_name: str) -> Inference:
     return Inference(recipe.extract, outputs)
 
 
-def normalised_features(features: jax.Array, frames: jax.Array, mean: jax.Array, std: jax.Array, by: str) -> jax.Array:
+def normalised_features(
+    features: jax.Array, frames: jax.Array, mean: jax.Array, std: jax.Array, by: str
+) -> jax.Array:
     """`jdann.data.normalise.apply` for a batch, in float32.
 
     Args:

@@ -6,7 +6,6 @@ A run writes one folder for each direction, encoder and method, `recogniser/0-co
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jdann.errors import InputError
+from jdann.files import write_bytes, write_text
 
 FOLDER = "recogniser"  # in a work directory
 SCHEMA = 2
@@ -24,7 +24,9 @@ _UNADAPTED = ("source_only", "supervised")
 class Normaliser(NamedTuple):
     """What features are normalised by: by several, one for each place of a voice, or by one."""
 
-    mean: np.ndarray  # [places, values] float32; a value is a bin, or an entry of an utterance's vector
+    mean: (
+        np.ndarray
+    )  # [places, values] float32; a value is a bin, or an entry of an utterance's vector
     std: np.ndarray  # [places, values] float32, positive
     voice: np.ndarray  # [places, 0, 1 or 2] float32, from `jdann.speakers.similar_voices.grid`; of no axis where there is one place
 
@@ -32,9 +34,13 @@ class Normaliser(NamedTuple):
 class Model(NamedTuple):
     """What a recogniser is made of. A member is one seed, or one seed of one fold."""
 
-    variables: dict[str, Any]  # {"encoder": {"params", "batch_stats"}, "classifier"}, each array [members, ...]
+    variables: dict[
+        str, Any
+    ]  # {"encoder": {"params", "batch_stats"}, "classifier"}, each array [members, ...]
     normaliser: Normaliser  # of the target's features
-    card: dict[str, Any]  # labels, config, versions, names of source and target, method, encoder, members, calibration
+    card: dict[
+        str, Any
+    ]  # labels, config, versions, names of source and target, method, encoder, members, calibration
 
 
 def save(folder: Path, model: Model) -> None:
@@ -42,11 +48,13 @@ def save(folder: Path, model: Model) -> None:
     from safetensors.numpy import save as serialise
 
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = _flat(model.variables) | {f"normalisation/{name}": x for name, x in model.normaliser._asdict().items()}
+    arrays = _flat(model.variables) | {
+        f"normalisation/{name}": x for name, x in model.normaliser._asdict().items()
+    }
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    _write(folder / WEIGHTS, serialise(arrays, {"format": "jdann", "schema": str(SCHEMA)}))
+    write_bytes(folder / WEIGHTS, serialise(arrays, {"format": "jdann", "schema": str(SCHEMA)}))
     text = json.dumps({"schema": SCHEMA, **model.card}, indent=1, ensure_ascii=False) + "\n"
-    _write(folder / CARD, text.encode("utf-8", "backslashreplace"))
+    write_text(folder / CARD, text)
 
 
 def load(folder: Path) -> Model:
@@ -64,18 +72,30 @@ def load(folder: Path) -> Model:
             raise ValueError("it holds no labels")
         if card["schema"] != SCHEMA:
             later = card["schema"] > SCHEMA
-            hint = "install the jdann it names" if later else "write it again by --resume of the run"
-            raise InputError(f"{folder / CARD}: has schema {card['schema']}, this jdann reads {SCHEMA}; {hint}")
+            hint = (
+                "install the jdann it names" if later else "write it again by --resume of the run"
+            )
+            raise InputError(
+                f"{folder / CARD}: has schema {card['schema']}, this jdann reads {SCHEMA}; {hint}"
+            )
         arrays = load_file(folder / WEIGHTS)
-        normaliser = Normaliser(*(arrays.pop(f"normalisation/{name}") for name in Normaliser._fields))
+        normaliser = Normaliser(
+            *(arrays.pop(f"normalisation/{name}") for name in Normaliser._fields)
+        )
     except FileNotFoundError as error:
-        raise InputError(f"{error.filename or folder / WEIGHTS}: is missing; write it again by --resume of the run") from None
+        raise InputError(
+            f"{error.filename or folder / WEIGHTS}: is missing; write it again by --resume of the run"
+        ) from None
     except (ValueError, KeyError, SafetensorError) as error:
-        raise InputError(f"{folder}: is damaged ({error}); write it again by --resume of the run") from None
+        raise InputError(
+            f"{folder}: is damaged ({error}); write it again by --resume of the run"
+        ) from None
     return Model(_nested(arrays), normaliser, card)
 
 
-def find(path: Path, method: str | None = None, encoder: str | None = None, direction: int = 0) -> Path:
+def find(
+    path: Path, method: str | None = None, encoder: str | None = None, direction: int = 0
+) -> Path:
     """The folder of one model in a work directory.
 
     Args:
@@ -91,17 +111,34 @@ def find(path: Path, method: str | None = None, encoder: str | None = None, dire
         return path
     if not (path / FOLDER).is_dir():
         what = "no such folder" if not path.exists() else "holds no recogniser"
-        hint = "; continue the run by --resume, which writes one" if (path / "config.json").exists() else ""
-        raise InputError(f"{path}: {what}; expected the work directory of a finished run, or a folder with {CARD}{hint}")
-    found = [(folder.parent, _read_names(folder)) for folder in sorted((path / FOLDER).glob(f"*/{CARD}"))]
+        hint = (
+            "; continue the run by --resume, which writes one"
+            if (path / "config.json").exists()
+            else ""
+        )
+        raise InputError(
+            f"{path}: {what}; expected the work directory of a finished run, or a folder with {CARD}{hint}"
+        )
+    found = [
+        (folder.parent, _read_names(folder)) for folder in sorted((path / FOLDER).glob(f"*/{CARD}"))
+    ]
     wanted = [
         (folder, names)
         for folder, names in found
-        if names["direction"] == direction and method in (None, names["method"]) and encoder in (None, names["encoder"])
+        if names["direction"] == direction
+        and method in (None, names["method"])
+        and encoder in (None, names["encoder"])
     ]
     if not wanted:
-        known = ", ".join(f"{n['method']} with {n['encoder']}, direction {n['direction']}" for _, n in found) or "none"
-        asked = " ".join(str(x) for x in (method, encoder and f"with {encoder}", f"direction {direction}") if x)
+        known = (
+            ", ".join(
+                f"{n['method']} with {n['encoder']}, direction {n['direction']}" for _, n in found
+            )
+            or "none"
+        )
+        asked = " ".join(
+            str(x) for x in (method, encoder and f"with {encoder}", f"direction {direction}") if x
+        )
         raise InputError(f"{path}: holds no recogniser of {asked}; there are: {known}")
 
     def rank(entry: tuple[Path, dict[str, Any]]) -> tuple[bool, int]:
@@ -115,7 +152,9 @@ def _read_names(path: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
         return {name: card[name] for name in ("method", "encoder", "direction", "order")}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is damaged ({error}); write it again by --resume of the run") from None
+        raise InputError(
+            f"{path}: is damaged ({error}); write it again by --resume of the run"
+        ) from None
 
 
 def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, np.ndarray]:
@@ -136,12 +175,3 @@ def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
             inner = inner.setdefault(parent, {})
         inner[name] = value
     return tree
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

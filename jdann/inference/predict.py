@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
+from jdann import files
 from jdann.errors import InputError
-from jdann.experiments import workdir
 from jdann.inference.recogniser import Part, Recogniser, audio_files
 from jdann.progress import track
 
@@ -42,7 +42,11 @@ class Options(NamedTuple):
 
 
 def run(
-    load: Callable[[], Recogniser], names: Sequence[str], options: Options, path: Path | None = None, as_json: bool = False
+    load: Callable[[], Recogniser],
+    names: Sequence[str],
+    options: Options,
+    path: Path | None = None,
+    as_json: bool = False,
 ) -> int:
     """The whole command.
 
@@ -69,7 +73,9 @@ def run(
     rows, bad = predict(load(), items, options)
     if not rows:
         file, reason = bad[0]
-        raise InputError(f"none of {len(bad)} files can be used, the first being {file} ({reason}); expected wav, flac, mp3 or ogg")
+        raise InputError(
+            f"none of {len(bad)} files can be used, the first being {file} ({reason}); expected wav, flac, mp3 or ogg"
+        )
     write(rows, path, as_json)
     return report(rows, bad)
 
@@ -93,14 +99,18 @@ def find_items(names: Sequence[str]) -> list[Item]:
         elif not path.exists() and glob.has_magic(name):
             found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
             if not found:
-                raise InputError(f"{name}: matches no file; check the pattern and the working directory")
+                raise InputError(
+                    f"{name}: matches no file; check the pattern and the working directory"
+                )
             items += [Item({"file": file}, Part(file)) for file in found]
         else:
             items.append(Item({"file": name}, Part(name)))
     return items
 
 
-def predict(recogniser: Recogniser, items: Sequence[Item], options: Options) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+def predict(
+    recogniser: Recogniser, items: Sequence[Item], options: Options
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """Recognises every item.
 
     Returns:
@@ -118,18 +128,28 @@ def predict(recogniser: Recogniser, items: Sequence[Item], options: Options) -> 
     done = track(_all(recogniser, items, speakers, options, bad), "Recognising", _expected(items, options),
                  "windows" if options.timeline else "files")  # fmt: skip
     for i, more, probability in done:
-        rows.setdefault(i, []).append({**items[i].columns, **more, **_answer(recogniser.labels, probability, options.abstain)})
+        rows.setdefault(i, []).append(
+            {**items[i].columns, **more, **_answer(recogniser.labels, probability, options.abstain)}
+        )
     return [row for i in sorted(rows) for row in rows[i]], bad
 
 
 def _all(
-    recogniser: Recogniser, items: Sequence[Item], speakers: dict[str, list[int]], options: Options, bad: list[tuple[str, str]]
+    recogniser: Recogniser,
+    items: Sequence[Item],
+    speakers: dict[str, list[int]],
+    options: Options,
+    bad: list[tuple[str, str]],
 ) -> Iterator[tuple[int, dict[str, Any], np.ndarray]]:
     """(item, further columns, probabilities) of all that can be used; the rest goes to `bad`."""
     for members in speakers.values():
         of_speaker = recogniser
         if options.adapt:
-            usable = [items[i].part for i, row in recogniser.each(items[i].part for i in members) if not isinstance(row, str)]
+            usable = [
+                items[i].part
+                for i, row in recogniser.each(items[i].part for i in members)
+                if not isinstance(row, str)
+            ]
             if usable:
                 of_speaker = recogniser.adapt(usable)
         if options.timeline:
@@ -144,14 +164,22 @@ def _all(
 
 
 def _timelines(
-    recogniser: Recogniser, items: Sequence[Item], members: list[int], options: Options, bad: list[tuple[str, str]]
+    recogniser: Recogniser,
+    items: Sequence[Item],
+    members: list[int],
+    options: Options,
+    bad: list[tuple[str, str]],
 ) -> Iterator[tuple[int, dict[str, Any], np.ndarray]]:
     for i in members:
         item = items[i]
         if item.part.start_s or item.part.end_s is not None:
-            raise InputError(f"{item.columns['file']}: a timeline is of whole files; leave out the columns start and end")
+            raise InputError(
+                f"{item.columns['file']}: a timeline is of whole files; leave out the columns start and end"
+            )
         try:
-            for start_s, end_s, row in recogniser.windows(item.part.path, options.window_s, options.hop_s):
+            for start_s, end_s, row in recogniser.windows(
+                item.part.path, options.window_s, options.hop_s
+            ):
                 yield i, {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}"}, row
         except InputError as error:
             bad.append((item.columns["file"], str(error).removeprefix(f"{item.part.path}: ")))
@@ -159,7 +187,11 @@ def _timelines(
 
 def _answer(labels: tuple[str, ...], probability: np.ndarray, abstain: float) -> dict[str, Any]:
     if np.isnan(probability).any():
-        return {"predicted": "", "confidence": "", **dict.fromkeys((f"p_{label}" for label in labels), "")}
+        return {
+            "predicted": "",
+            "confidence": "",
+            **dict.fromkeys((f"p_{label}" for label in labels), ""),
+        }
     best = int(probability.argmax())
     named = labels[best] if probability[best] >= abstain else ""
     chances = {f"p_{label}": float(p) for label, p in zip(labels, probability, strict=True)}
@@ -172,10 +204,15 @@ def write(rows: Sequence[dict[str, Any]], path: Path | None, as_json: bool) -> N
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        workdir.write_csv(path, columns, cells)
+        files.write_csv(path, columns, cells)
     if as_json:
         for row in rows:
-            print(json.dumps({name: None if value == "" else value for name, value in row.items()}, ensure_ascii=False))
+            print(
+                json.dumps(
+                    {name: None if value == "" else value for name, value in row.items()},
+                    ensure_ascii=False,
+                )
+            )
     elif path is None:
         shown = [[name.removeprefix("p_") for name in columns], *cells]
         width = [max(len(line[i]) for line in shown) for i in range(len(columns))]
@@ -189,10 +226,17 @@ def report(rows: Sequence[dict[str, Any]], bad: Sequence[tuple[str, str]]) -> in
     for file, reason in bad:
         print(f"left out: {file}: {reason}", file=sys.stderr)
     if bad:
-        print(f"{len(bad)} of {len({row['file'] for row in rows}) + len(bad)} files were left out", file=sys.stderr)
+        print(
+            f"{len(bad)} of {len({row['file'] for row in rows}) + len(bad)} files were left out",
+            file=sys.stderr,
+        )
     if rows:
         counts = Counter(str(row["predicted"]) or "none" for row in rows)
-        log.info("%d rows: %s", len(rows), ", ".join(f"{name} {count}" for name, count in counts.most_common()))
+        log.info(
+            "%d rows: %s",
+            len(rows),
+            ", ".join(f"{name} {count}" for name, count in counts.most_common()),
+        )
     return 1 if bad else 0
 
 
@@ -208,7 +252,14 @@ def _expected(items: Sequence[Item], options: Options) -> int | None:
     total = 0
     for item in items:
         try:
-            total += max(1, 1 + math.ceil((soundfile.info(os.fspath(item.part.path)).duration - options.window_s) / options.hop_s))
+            total += max(
+                1,
+                1
+                + math.ceil(
+                    (soundfile.info(os.fspath(item.part.path)).duration - options.window_s)
+                    / options.hop_s
+                ),
+            )
         except (soundfile.SoundFileError, TypeError, OSError):
             continue
     return total
@@ -221,13 +272,20 @@ def _from_csv(path: Path) -> list[Item]:
         raise InputError(f"{path}: cannot be read ({error}); expected a csv in UTF-8") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if "file" not in (reader.fieldnames or ()):
-        raise InputError(f"{path}: has no column file; found {', '.join(reader.fieldnames or ()) or 'none'}")
+        raise InputError(
+            f"{path}: has no column file; found {', '.join(reader.fieldnames or ()) or 'none'}"
+        )
     items = []
     for number, row in enumerate(reader, start=2):
         columns = {name: value or "" for name, value in row.items() if name is not None}
         try:
-            start_s, end_s = float(columns.get("start") or 0), float(columns["end"]) if columns.get("end") else None
+            start_s, end_s = (
+                float(columns.get("start") or 0),
+                float(columns["end"]) if columns.get("end") else None,
+            )
         except ValueError:
-            raise InputError(f"{path}, line {number}: start and end are not numbers; expected seconds") from None
+            raise InputError(
+                f"{path}, line {number}: start and end are not numbers; expected seconds"
+            ) from None
         items.append(Item(columns, Part(path.parent / columns["file"], start_s, end_s)))
     return items

@@ -42,7 +42,9 @@ class Programs:
         self._config, self._encoder_name = config, encoder_name
         self.variables = jax.device_put(variables)
         # A CPU gains little by batches, and each is a shape more to compile.
-        self.batch = 1 if jax.default_backend() == "cpu" else BATCH  # clips in one call where there are many
+        self.batch = (
+            1 if jax.default_backend() == "cpu" else BATCH
+        )  # clips in one call where there are many
         self._lock = threading.Lock()
         self._compiled: dict[tuple[str, tuple[int, ...]], Callable[..., Any]] = {}
 
@@ -53,9 +55,13 @@ class Programs:
 
         return make_inference(self._config, self._encoder_name)
 
-    def outputs(self, normaliser: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def outputs(
+        self, normaliser: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Logits [members, batch, classes] and representation [members, batch, d]."""
-        logits, representation = self._call("outputs", samples.shape, self.variables, normaliser, samples, length)
+        logits, representation = self._call(
+            "outputs", samples.shape, self.variables, normaliser, samples, length
+        )
         return np.asarray(logits), np.asarray(representation)
 
     def features(self, samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +95,10 @@ class Programs:
         leaves, structure = jax.tree.flatten(arguments)
         depends_on = (
             name,
-            *(json.dumps(self._config[key].to_dict(), sort_keys=True) for key in ("audio", "features", "encoder")),
+            *(
+                json.dumps(self._config[key].to_dict(), sort_keys=True)
+                for key in ("audio", "features", "encoder")
+            ),
             self._encoder_name,
             str(structure),
             *(f"{leaf.dtype}{leaf.shape}" for leaf in leaves),

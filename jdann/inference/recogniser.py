@@ -56,7 +56,9 @@ class Recogniser:
     Make one by `Recogniser.load`.
     """
 
-    card: dict[str, Any]  # labels, config, versions, names of source and target, method, encoder, seeds, calibration
+    card: dict[
+        str, Any
+    ]  # labels, config, versions, names of source and target, method, encoder, seeds, calibration
     labels: tuple[str, ...]
     temperature: float  # logits are divided by it
     normaliser: Normaliser  # of features
@@ -65,7 +67,13 @@ class Recogniser:
     programs: Programs
 
     @classmethod
-    def load(cls, path: str | Path, method: str | None = None, encoder: str | None = None, direction: int = 0) -> "Recogniser":
+    def load(
+        cls,
+        path: str | Path,
+        method: str | None = None,
+        encoder: str | None = None,
+        direction: int = 0,
+    ) -> "Recogniser":
         """Reads a recogniser; no corpus and no checkpoint is needed, and nothing that is read is executed.
 
         Args:
@@ -91,14 +99,24 @@ class Recogniser:
         config = FrozenConfigDict(configuration.tuples(card["config"]))
         labels = tuple(card["labels"])
         programs = Programs(config, card["encoder"], loaded.variables)
-        return cls(card, labels, float(card["temperature"]), loaded.normaliser, np.arange(len(labels)), config, programs)
+        return cls(
+            card,
+            labels,
+            float(card["temperature"]),
+            loaded.normaliser,
+            np.arange(len(labels)),
+            config,
+            programs,
+        )
 
     @property
     def sample_rate_hz(self) -> int:
         """What audio is resampled to."""
         return self.config.audio.sample_rate_hz
 
-    def __call__(self, x: Clip | Sequence[Clip], rate: int | None = None) -> dict[str, float] | list[dict[str, float]]:
+    def __call__(
+        self, x: Clip | Sequence[Clip], rate: int | None = None
+    ) -> dict[str, float] | list[dict[str, float]]:
         """The probability of each of `labels`.
 
         Args:
@@ -112,7 +130,9 @@ class Recogniser:
         Raises:
           InputError: a clip cannot be used; the message names it.
         """
-        many = (isinstance(x, (list, tuple)) and not isinstance(x, Part)) or (isinstance(x, (str, Path)) and Path(x).is_dir())
+        many = (isinstance(x, (list, tuple)) and not isinstance(x, Part)) or (
+            isinstance(x, (str, Path)) and Path(x).is_dir()
+        )
         rows = self.probabilities(x if many else [x], rate)  # pyright: ignore[reportArgumentType]
         named = [dict(zip(self.labels, map(float, row), strict=True)) for row in rows]
         return named if many else named[0]
@@ -122,7 +142,9 @@ class Recogniser:
         row = self.probabilities([clip], rate)[0]
         return self.labels[int(row.argmax())] if row.max() >= at_least else None
 
-    def probabilities(self, clips: Sequence[Clip] | str | Path, rate: int | None = None) -> np.ndarray:
+    def probabilities(
+        self, clips: Sequence[Clip] | str | Path, rate: int | None = None
+    ) -> np.ndarray:
         """Probabilities float32 [clips, classes], the mean over members; see `__call__` for what a clip is."""
         rows = np.zeros((len(clips := _listed(clips)), len(self.labels)), np.float32)
         for i, row in self.each(clips, rate):
@@ -131,7 +153,9 @@ class Recogniser:
             rows[i] = row
         return rows
 
-    def each(self, clips: Iterable[Clip], rate: int | None = None) -> Iterator[tuple[int, np.ndarray | str]]:
+    def each(
+        self, clips: Iterable[Clip], rate: int | None = None
+    ) -> Iterator[tuple[int, np.ndarray | str]]:
         """Probabilities [classes] of one clip after the other, or why it cannot be used.
 
         Args:
@@ -144,7 +168,9 @@ class Recogniser:
         for i, found in self._each_outputs(clips, rate):
             yield i, found if isinstance(found, str) else self._probability(found[0])
 
-    def representations(self, clips: Sequence[Clip] | str | Path, rate: int | None = None) -> np.ndarray:
+    def representations(
+        self, clips: Sequence[Clip] | str | Path, rate: int | None = None
+    ) -> np.ndarray:
         """What the encoder makes of each clip, before the classifier: float32 [clips, members, d]."""
         rows: dict[int, np.ndarray] = {}
         for i, found in self._each_outputs(clips := _listed(clips), rate):
@@ -153,7 +179,13 @@ class Recogniser:
             rows[i] = found[1]
         return np.stack([rows[i] for i in range(len(rows))])
 
-    def timeline(self, x: str | Path | np.ndarray, window_s: float = 3.0, hop_s: float = 1.0, rate: int | None = None) -> Timeline:
+    def timeline(
+        self,
+        x: str | Path | np.ndarray,
+        window_s: float = 3.0,
+        hop_s: float = 1.0,
+        rate: int | None = None,
+    ) -> Timeline:
         """Emotions over time, of hours of audio in bounded memory: each window is treated as a clip of its own.
 
         Args:
@@ -173,15 +205,25 @@ class Recogniser:
             starts.append(start_s)
             ends.append(end_s)
             rows.append(row)
-        return Timeline(np.array(starts), np.array(ends), np.array(rows, np.float32).reshape(-1, len(self.labels)))
+        return Timeline(
+            np.array(starts),
+            np.array(ends),
+            np.array(rows, np.float32).reshape(-1, len(self.labels)),
+        )
 
     def windows(
-        self, x: str | Path | np.ndarray, window_s: float = 3.0, hop_s: float = 1.0, rate: int | None = None
+        self,
+        x: str | Path | np.ndarray,
+        window_s: float = 3.0,
+        hop_s: float = 1.0,
+        rate: int | None = None,
     ) -> Iterator[tuple[float, float, np.ndarray]]:
         """`timeline` as it is found: start and end in s, and probabilities [classes]."""
         longest_s = self.config.audio.max_duration_s
         if not audio.SHORTEST_S <= window_s <= longest_s:
-            raise InputError(f"window_s is {window_s}; expected {audio.SHORTEST_S:g} to {longest_s:g} s, as in training")
+            raise InputError(
+                f"window_s is {window_s}; expected {audio.SHORTEST_S:g} to {longest_s:g} s, as in training"
+            )
         if not hop_s > 0:
             raise InputError(f"hop_s is {hop_s}; expected more than 0 s")
         config = self.config.audio.to_dict() | {"offset_s": 0.0}
@@ -209,10 +251,14 @@ class Recogniser:
         """
         unknown = [label for label in labels if label not in self.labels]
         if unknown:
-            raise InputError(f"{unknown[0]}: not an emotion of this recogniser; choose among {', '.join(self.labels)}")
+            raise InputError(
+                f"{unknown[0]}: not an emotion of this recogniser; choose among {', '.join(self.labels)}"
+            )
         if len(set(labels)) != len(labels) or len(labels) < 2:
             given = ", ".join(labels) or "none"
-            raise InputError(f"classes {given}: expected two or more different ones of {', '.join(self.labels)}")
+            raise InputError(
+                f"classes {given}: expected two or more different ones of {', '.join(self.labels)}"
+            )
         columns = self.columns[[self.labels.index(label) for label in labels]]
         return dataclasses.replace(self, labels=tuple(labels), columns=columns)
 
@@ -222,7 +268,9 @@ class Recogniser:
             raise InputError(f"temperature is {temperature}; expected more than 0")
         return dataclasses.replace(self, temperature=float(temperature))
 
-    def adapt(self, clips: Sequence[Clip] | str | Path, rate: int | None = None, relevance: float = 5.0) -> "Recogniser":
+    def adapt(
+        self, clips: Sequence[Clip] | str | Path, rate: int | None = None, relevance: float = 5.0
+    ) -> "Recogniser":
         """A recogniser for one speaker, or one recording condition, whose audio statistics those of `clips` are.
 
         Features are then normalised as the run normalised each speaker of its target. No labels are needed, and the
@@ -241,7 +289,9 @@ class Recogniser:
         """
         by = self.config.features.normalise
         if by not in ("speaker", "voice", "corpus"):
-            raise InputError(f"this recogniser normalises by {by}, which no speaker changes; train with features.normalise=speaker")
+            raise InputError(
+                f"this recogniser normalises by {by}, which no speaker changes; train with features.normalise=speaker"
+            )
         values = []
         for i, clip in enumerate(clips := _listed(clips)):
             try:
@@ -249,8 +299,12 @@ class Recogniser:
             except audio.AudioError as error:
                 raise InputError(f"{_name(clip, i)}: {error}; leave it out, or mend it") from error
             padded = np.pad(samples, (0, self._bucket(len(samples)) - len(samples)))
-            features, frames = self.programs.features(padded[None], np.array([len(samples)], np.int32))
-            values.append(features[0].T if features.shape[2] == 1 else features[0, : frames[0]])  # [frames or 1, values]
+            features, frames = self.programs.features(
+                padded[None], np.array([len(samples)], np.int32)
+            )
+            values.append(
+                features[0].T if features.shape[2] == 1 else features[0, : frames[0]]
+            )  # [frames or 1, values]
         if not values:
             raise InputError("no clips to adapt to; give one or more of one speaker")
         own = normalise.moments(values, ["speaker"] * len(values))
@@ -266,7 +320,9 @@ class Recogniser:
         exponential = np.exp(scaled - scaled.max(-1, keepdims=True))
         return (exponential / exponential.sum(-1, keepdims=True)).mean(0).astype(np.float32)
 
-    def _each_outputs(self, clips: Iterable[Clip], rate: int | None) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray] | str]]:
+    def _each_outputs(
+        self, clips: Iterable[Clip], rate: int | None
+    ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray] | str]]:
         """Logits [members, classes] and representation [members, d] of each clip, or a reason."""
         waiting: dict[int, list[tuple[int, np.ndarray]]] = {}
         for i, clip in enumerate(clips):
@@ -291,7 +347,9 @@ class Recogniser:
         for i, (start_s, end_s, _) in enumerate(waiting):
             yield start_s, end_s, rows.get(i, unheard)
 
-    def _run(self, some: list[tuple[int, np.ndarray]], size: int) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    def _run(
+        self, some: list[tuple[int, np.ndarray]], size: int
+    ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
         """Runs clips: few of them one by one, more in calls that are filled up."""
         step = self.programs.batch if len(some) > self.programs.batch // 4 else 1
         for begin in range(0, len(some), step):
@@ -312,18 +370,28 @@ class Recogniser:
         """[samples] of a clip, decoded and prepared as in training."""
         if isinstance(clip, np.ndarray):
             if rate is None:
-                raise InputError("samples came without their rate; give rate=, e.g. r(samples, rate=16000)")
+                raise InputError(
+                    "samples came without their rate; give rate=, e.g. r(samples, rate=16000)"
+                )
             if clip.ndim not in (1, 2) or not clip.size:
-                raise audio.AudioError(f"samples of shape {clip.shape}; expected [samples] or [samples, channels]")
+                raise audio.AudioError(
+                    f"samples of shape {clip.shape}; expected [samples] or [samples, channels]"
+                )
             return audio.prepare(clip, rate, audio_config=self.config.audio).samples
         if not isinstance(clip, (str, Path, Part)):
-            raise InputError(f"a clip of type {type(clip).__name__}; expected a path or a NumPy array")
+            raise InputError(
+                f"a clip of type {type(clip).__name__}; expected a path or a NumPy array"
+            )
         part = clip if isinstance(clip, Part) else Part(clip)
         samples, rate_hz = audio.read(part.path, part.start_s, part.end_s)
         prepared = audio.prepare(samples, rate_hz, audio_config=self.config.audio)
         if prepared.cut:
             heard_s = self.config.audio.max_duration_s
-            log.warning("%s: longer than %g s, and the rest is not heard; a timeline hears it all", _name(clip, 0), heard_s)
+            log.warning(
+                "%s: longer than %g s, and the rest is not heard; a timeline hears it all",
+                _name(clip, 0),
+                heard_s,
+            )
         return prepared.samples
 
 

@@ -79,7 +79,9 @@ def make_method(name: str, config: Any) -> Method:
     names = name.split("+")
     for one in names:
         if one not in METHODS:
-            raise InputError(f"config.methods names {one!r}; known are {', '.join(METHODS)} and supervised")
+            raise InputError(
+                f"config.methods names {one!r}; known are {', '.join(METHODS)} and supervised"
+            )
     if len(set(names)) != len(names):
         raise InputError(f"config.methods names {name!r}; expected each part once")
     if len(names) == 1:

@@ -30,7 +30,9 @@ def dann(config: Any) -> Method:
     def init(key: jax.Array, dims: Dims) -> Any:
         return discriminator.init(key, jnp.zeros((1, dims.representation)))["params"]
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         both = jnp.concatenate([source.representation, target.representation])
         logits = evaluate(discriminator, params, gradient_reversal(both, context.strength))
         return domain_loss(logits[:, 0], len(source.representation))
@@ -76,22 +78,38 @@ def _conditional(config: Any, weighted: bool) -> Method:
     discriminator = domain_discriminator(config.hidden)
 
     def init(key: jax.Array, dims: Dims) -> Any:
-        nothing = conditioned(jnp.zeros((1, dims.representation)), jnp.zeros((1, dims.classes)), config.direct, config.projection)
+        nothing = conditioned(
+            jnp.zeros((1, dims.representation)),
+            jnp.zeros((1, dims.classes)),
+            config.direct,
+            config.projection,
+        )
         return discriminator.init(key, nothing)["params"]
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         representation = jnp.concatenate([source.representation, target.representation])
         logits = jax.lax.stop_gradient(jnp.concatenate([source.logits, target.logits]))
         probability = jax.nn.softmax(logits)
         entropy = -(probability * jax.nn.log_softmax(logits)).sum(-1)  # [batch]
-        joint = conditioned(gradient_reversal(representation, context.strength), probability, config.direct, config.projection)
+        joint = conditioned(
+            gradient_reversal(representation, context.strength),
+            probability,
+            config.direct,
+            config.projection,
+        )
         weight = 1.0 + jnp.exp(-entropy) if weighted else jnp.ones_like(entropy)
-        return domain_loss(evaluate(discriminator, params, joint)[:, 0], len(source.representation), weight)
+        return domain_loss(
+            evaluate(discriminator, params, joint)[:, 0], len(source.representation), weight
+        )
 
     return term(loss, init)
 
 
-def conditioned(representation: jax.Array, probability: jax.Array, direct: int, projection: int) -> jax.Array:
+def conditioned(
+    representation: jax.Array, probability: jax.Array, direct: int, projection: int
+) -> jax.Array:
     """The outer product of representation and prediction, or a random projection of it where it is large.
 
     Args:
@@ -105,12 +123,19 @@ def conditioned(representation: jax.Array, probability: jax.Array, direct: int, 
     """
     outer = representation.shape[-1] * probability.shape[-1]
     if outer <= direct:
-        product = representation[:, :, None] * probability[:, None, :]  # [batch, representation, classes]
+        product = (
+            representation[:, :, None] * probability[:, None, :]
+        )  # [batch, representation, classes]
         return product.reshape(-1, outer)
     # Always the same signs: a constant of the program, so that there is no state to keep, to decay or to restore.
     random = np.random.default_rng(0)
-    a, b = (random.integers(0, 2, (x.shape[-1], projection), np.int8) * 2 - 1 for x in (representation, probability))
-    both = (representation @ jnp.asarray(a, jnp.float32)) * (probability @ jnp.asarray(b, jnp.float32))
+    a, b = (
+        random.integers(0, 2, (x.shape[-1], projection), np.int8) * 2 - 1
+        for x in (representation, probability)
+    )
+    both = (representation @ jnp.asarray(a, jnp.float32)) * (
+        probability @ jnp.asarray(b, jnp.float32)
+    )
     return both / projection**0.5
 
 
@@ -130,14 +155,24 @@ def speaker_adversary(config: Any) -> Method:
     hidden, reversal = config.speaker_adversary.hidden, config.speaker_adversary.reversal
 
     def init(key: jax.Array, dims: Dims) -> Any:
-        return Perceptron((hidden, hidden), dims.speakers).init(key, jnp.zeros((1, dims.representation)))["params"]
+        return Perceptron((hidden, hidden), dims.speakers).init(
+            key, jnp.zeros((1, dims.representation))
+        )["params"]
 
-    def loss(params: Any, source: Source, target: Target | None, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target | None, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         del target
         classifier = Perceptron((hidden, hidden), params["Dense_2"]["bias"].shape[-1])
-        logits = evaluate(classifier, params, gradient_reversal(source.representation, reversal * context.strength))
+        logits = evaluate(
+            classifier,
+            params,
+            gradient_reversal(source.representation, reversal * context.strength),
+        )
         known = source.speaker >= 0
-        risk = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(source.speaker, 0))
+        risk = optax.softmax_cross_entropy_with_integer_labels(
+            logits, jnp.maximum(source.speaker, 0)
+        )
         count = jnp.maximum(known.sum(), 1)
         value = jnp.where(known, risk, 0.0).sum() / count
         accuracy = (known & (logits.argmax(-1) == source.speaker)).sum() / count
@@ -151,7 +186,9 @@ def domain_discriminator(hidden: int) -> Perceptron:
     return Perceptron((hidden, hidden), 1)
 
 
-def domain_loss(logits: jax.Array, sources: int, weight: jax.Array | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def domain_loss(
+    logits: jax.Array, sources: int, weight: jax.Array | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean binary cross-entropy over both domains of a discriminator's logits [batch], the first `sources` the source's.
 
     Args:
@@ -165,7 +202,10 @@ def domain_loss(logits: jax.Array, sources: int, weight: jax.Array | None = None
     weight = jnp.ones_like(logits) if weight is None else weight
     of_target = jnp.arange(len(logits)) >= sources
     risk = weight * optax.sigmoid_binary_cross_entropy(logits, of_target.astype(logits.dtype))
-    value = 0.5 * (risk[:sources].sum() / weight[:sources].sum() + risk[sources:].sum() / weight[sources:].sum())
+    value = 0.5 * (
+        risk[:sources].sum() / weight[:sources].sum()
+        + risk[sources:].sum() / weight[sources:].sum()
+    )
     right = (logits > 0) == of_target
     accuracy = 0.5 * (right[:sources].mean() + right[sources:].mean())
     return value, {"domain_loss": value, "domain_accuracy": accuracy}

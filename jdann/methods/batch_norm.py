@@ -15,7 +15,9 @@ def adabn(config: Any) -> Method:
     Source: Li et al. 2016, "Revisiting Batch Normalization For Practical Domain Adaptation", algorithm 1.
     """
     del config
-    return term(nothing, domains=("source",), recompute_statistics=True, needs=frozenset({"batch_norm"}))
+    return term(
+        nothing, domains=("source",), recompute_statistics=True, needs=frozenset({"batch_norm"})
+    )
 
 
 def dsbn(config: Any) -> Method:

@@ -48,7 +48,9 @@ def co_training(config: Any) -> Method:
             log_posteriors = balanced(log_posteriors, prior, own.iterations)
         return jnp.exp(log_posteriors)
 
-    def label(key: jax.Array, source: jax.Array, emotion: jax.Array, target: jax.Array) -> jax.Array:
+    def label(
+        key: jax.Array, source: jax.Array, emotion: jax.Array, target: jax.Array
+    ) -> jax.Array:
         known = jax.nn.one_hot(emotion, len(config.emotions))  # a row of zeros where unlabelled
         both = jnp.clip(jnp.concatenate([source, target]), -_LARGEST, _LARGEST)
         first = both[:, : len(PROSODIC)]
@@ -57,7 +59,9 @@ def co_training(config: Any) -> Method:
 
         def posteriors(model: discriminant.Discriminant, features: jax.Array) -> jax.Array:
             logits = discriminant.logits(model, features) / _PLAIN
-            return jax.nn.log_softmax(jnp.where(present, logits, _NEVER))  # what the source lacks cannot be recognised
+            return jax.nn.log_softmax(
+                jnp.where(present, logits, _NEVER)
+            )  # what the source lacks cannot be recognised
 
         def maximise(_: int, pseudo: jax.Array) -> jax.Array:
             model = fit(first, jnp.concatenate([known, pseudo * ratio]))
@@ -80,7 +84,9 @@ def co_training(config: Any) -> Method:
 
         return jax.lax.fori_loop(0, own.rounds, teach, pseudo)
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         value = cross_entropy(target.pseudo, target.logits)
         return context.strength * own.weight * value, {"pseudo_loss": value}
 

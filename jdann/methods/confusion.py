@@ -28,7 +28,9 @@ def mcc(config: Any) -> Method:
     """
     temperature, weight = config.mcc.temperature, config.mcc.weight
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         value = class_confusion(target.logits / temperature)
         return context.strength * weight * value, {"class_confusion": value}
 
@@ -65,7 +67,9 @@ def bnm(config: Any) -> Method:
     """
     weight = config.bnm.weight
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         value = nuclear_norm(jax.nn.softmax(target.logits)) / len(target.logits)
         return -context.strength * weight * value, {"nuclear_norm": value}
 
@@ -80,7 +84,10 @@ def nuclear_norm(matrix: jax.Array) -> jax.Array:
     as zero and carry no gradient, as a root has none there.
     """
     squares = jnp.linalg.eigvalsh(jnp.matmul(matrix.T, matrix, precision=PRECISE))
-    noise = jax.lax.stop_gradient(squares[-1]) * matrix.shape[1] * jnp.finfo(matrix.dtype).eps + jnp.finfo(matrix.dtype).tiny
+    noise = (
+        jax.lax.stop_gradient(squares[-1]) * matrix.shape[1] * jnp.finfo(matrix.dtype).eps
+        + jnp.finfo(matrix.dtype).tiny
+    )
     some = squares > noise
     return jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1.0)), 0.0).sum()
 
@@ -101,8 +108,12 @@ def bsp(config: Any) -> Method:
     """
     values, weight = config.bsp.singular_values, config.bsp.weight
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
-        value = spectral_penalty(source.representation, values) + spectral_penalty(target.representation, values)
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        value = spectral_penalty(source.representation, values) + spectral_penalty(
+            target.representation, values
+        )
         return context.strength * weight * value, {"spectral_penalty": value}
 
     return term(loss)
@@ -132,7 +143,9 @@ def entropy(config: Any) -> Method:
     """
     weight = config.entropy.weight
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         value = entropies(target.logits).mean()
         return context.strength * weight * value, {"target_entropy": value}
 
@@ -154,7 +167,9 @@ def information_maximisation(config: Any) -> Method:
     """
     weight = config.information_maximisation.weight
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         certainty, diversity = entropies(target.logits).mean(), diversity_of(target.logits)
         seen = {"target_entropy": certainty, "target_diversity": diversity}
         return context.strength * weight * (certainty - diversity), seen
@@ -164,7 +179,9 @@ def information_maximisation(config: Any) -> Method:
 
 def entropies(logits: jax.Array) -> jax.Array:
     """Entropy of each row's softmax, [batch], in nats."""
-    log_posteriors = jax.nn.log_softmax(logits)  # finite where the posterior is zero, and so is the gradient
+    log_posteriors = jax.nn.log_softmax(
+        logits
+    )  # finite where the posterior is zero, and so is the gradient
     return -(jnp.exp(log_posteriors) * log_posteriors).sum(-1)
 
 

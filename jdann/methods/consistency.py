@@ -27,12 +27,17 @@ def fixmatch(config: Any) -> Method:
     """
     threshold, weight = config.fixmatch.threshold, config.fixmatch.weight
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         weak = jax.lax.stop_gradient(context.forward(target.features, target.length)[1])
         confident = jax.nn.softmax(weak).max(-1) >= threshold
         labels = confident[:, None] * jax.nn.one_hot(weak.argmax(-1), weak.shape[-1])
         value = cross_entropy(labels, target.logits)
-        return context.strength * weight * value, {"consistency_loss": value, "confident_fraction": confident.mean()}
+        return context.strength * weight * value, {
+            "consistency_loss": value,
+            "confident_fraction": confident.mean(),
+        }
 
     return term(loss)
 
@@ -55,15 +60,25 @@ def adamatch(config: Any) -> Method:
     """
     relative, weight = config.adamatch.threshold, config.adamatch.weight
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         # The running statistics of the source: right also where each domain has its own.
-        of_source = context.classify(context.encode(context.params["encoder"], source.features, source.length))
+        of_source = context.classify(
+            context.encode(context.params["encoder"], source.features, source.length)
+        )
         of_target = context.forward(target.features, target.length)[1]
-        labels, threshold = aligned(jax.lax.stop_gradient(of_source), jax.lax.stop_gradient(of_target))
+        labels, threshold = aligned(
+            jax.lax.stop_gradient(of_source), jax.lax.stop_gradient(of_target)
+        )
         threshold = relative * threshold
         confident = labels.max(-1) >= threshold
         value = cross_entropy(confident[:, None] * labels, target.logits)
-        seen = {"consistency_loss": value, "confident_fraction": confident.mean(), "confidence_threshold": threshold}
+        seen = {
+            "consistency_loss": value,
+            "confident_fraction": confident.mean(),
+            "confidence_threshold": threshold,
+        }
         return context.strength * weight * value, seen
 
     return term(loss)

@@ -42,7 +42,9 @@ class Target(NamedTuple):
     length: jax.Array  # [batch] int32, frames
     representation: jax.Array  # [batch, representation], of the augmented features
     logits: jax.Array  # [batch, classes]
-    pseudo: jax.Array  # [batch, classes]: what the phase's `pseudo_labels` gave these utterances, else zero
+    pseudo: (
+        jax.Array
+    )  # [batch, classes]: what the phase's `pseudo_labels` gave these utterances, else zero
 
 
 class Context(NamedTuple):
@@ -58,7 +60,9 @@ class Context(NamedTuple):
     # and dropout, by the target's running statistics
     encode: Callable[[Any, jax.Array, jax.Array], jax.Array]
     # (encoder parameters, features, length) -> representation by the running statistics of the source
-    classify: Callable[[jax.Array], jax.Array]  # representation -> logits, with the present classifier
+    classify: Callable[
+        [jax.Array], jax.Array
+    ]  # representation -> logits, with the present classifier
     teacher: Callable[[jax.Array, jax.Array], jax.Array]
     # (features, length) -> logits of target utterances with the moving average of the parameters; carries no gradient
 
@@ -129,7 +133,9 @@ def no_parameters(key: jax.Array, dims: Dims) -> dict[str, Any]:
     return {}
 
 
-def term(loss: Loss, init: Callable[[jax.Array, Dims], Any] = no_parameters, **phase: Any) -> Method:
+def term(
+    loss: Loss, init: Callable[[jax.Array, Dims], Any] = no_parameters, **phase: Any
+) -> Method:
     """A method that adds one loss to the source risk and trains everything by it, in one phase.
 
     Args:
@@ -137,7 +143,11 @@ def term(loss: Loss, init: Callable[[jax.Array, Dims], Any] = no_parameters, **p
       init: makes its parameters.
       **phase: other fields of `Phase`, or `needs`, `label` and `recompute_statistics` of `Method`.
     """
-    of_method = {name: phase.pop(name) for name in ("needs", "label", "recompute_statistics") if name in phase}
+    of_method = {
+        name: phase.pop(name)
+        for name in ("needs", "label", "recompute_statistics")
+        if name in phase
+    }
     return Method(init, (Phase("all", (Update(loss),), **phase),), **of_method)
 
 
@@ -151,26 +161,44 @@ def add(methods: dict[str, Method]) -> Method:
       InputError: one of them trains in its own order, or two of them make pseudo-labels or treat batch norm differently.
     """
     for name, method in methods.items():
-        plain = len(method.phases) == 1 and method.phases[0].updates == (Update(method.phases[0].updates[0].loss),)
+        plain = len(method.phases) == 1 and method.phases[0].updates == (
+            Update(method.phases[0].updates[0].loss),
+        )
         if not plain:
-            raise InputError(f"config.methods names {'+'.join(methods)}, but {name} trains in an order of its own; name it alone")
+            raise InputError(
+                f"config.methods names {'+'.join(methods)}, but {name} trains in an order of its own; name it alone"
+            )
     phases = {name: method.phases[0] for name, method in methods.items()}
     labellers = [method.label for method in methods.values() if method.label is not None]
-    pseudo = [name for name, phase in phases.items() if phase.pseudo_labels is not None or methods[name].label is not None]
+    pseudo = [
+        name
+        for name, phase in phases.items()
+        if phase.pseudo_labels is not None or methods[name].label is not None
+    ]
     if len(pseudo) > 1:
-        raise InputError(f"config.methods names {'+'.join(methods)}, but {' and '.join(pseudo)} both make pseudo-labels; keep one")
+        raise InputError(
+            f"config.methods names {'+'.join(methods)}, but {' and '.join(pseudo)} both make pseudo-labels; keep one"
+        )
     norms = {phase.batch_norm for phase in phases.values()} - {JOINT}
     if len(norms) > 1:
-        raise InputError(f"config.methods names {'+'.join(methods)}, whose members treat batch norm differently; drop one")
+        raise InputError(
+            f"config.methods names {'+'.join(methods)}, whose members treat batch norm differently; drop one"
+        )
 
     def init(key: jax.Array, dims: Dims) -> dict[str, Any]:
-        return {name: method.init(jax.random.fold_in(key, i), dims) for i, (name, method) in enumerate(methods.items())}
+        return {
+            name: method.init(jax.random.fold_in(key, i), dims)
+            for i, (name, method) in enumerate(methods.items())
+        }
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         total, diagnostics = 0.0, {}
         for i, (name, phase) in enumerate(phases.items()):
             own = context._replace(
-                key=jax.random.fold_in(context.key, i), params={**context.params, "method": context.params["method"][name]}
+                key=jax.random.fold_in(context.key, i),
+                params={**context.params, "method": context.params["method"][name]},
             )
             value, seen = phase.updates[0].loss(params[name], source, target, own)
             total, diagnostics = total + value, {**diagnostics, **seen}

@@ -25,10 +25,17 @@ def sup_con(config: Any) -> Method:
     """
     temperature, weight = config.sup_con.temperature, config.sup_con.weight
 
-    def loss(params: Any, source: Source, target: Target | None, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
-        representation, labels = source.representation, jax.nn.one_hot(source.emotion, source.logits.shape[-1])
+    def loss(
+        params: Any, source: Source, target: Target | None, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        representation, labels = (
+            source.representation,
+            jax.nn.one_hot(source.emotion, source.logits.shape[-1]),
+        )
         if target is not None:
-            chosen = jax.nn.one_hot(target.pseudo.argmax(-1), labels.shape[-1]) * (target.pseudo.sum(-1, keepdims=True) > 0)
+            chosen = jax.nn.one_hot(target.pseudo.argmax(-1), labels.shape[-1]) * (
+                target.pseudo.sum(-1, keepdims=True) > 0
+            )
             representation = jnp.concatenate([representation, target.representation])
             labels = jnp.concatenate([labels, chosen])
         value = supervised_contrast(representation, jax.lax.stop_gradient(labels), temperature)
@@ -37,7 +44,9 @@ def sup_con(config: Any) -> Method:
     return term(loss, domains=("source",))
 
 
-def supervised_contrast(representation: jax.Array, labels: jax.Array, temperature: float) -> jax.Array:
+def supervised_contrast(
+    representation: jax.Array, labels: jax.Array, temperature: float
+) -> jax.Array:
     """The loss of `sup_con`, over the utterances that share their label with another one; 0 where there is none.
 
     Args:
@@ -47,9 +56,13 @@ def supervised_contrast(representation: jax.Array, labels: jax.Array, temperatur
     """
     # The norm of a zero row has no gradient; 1e-6 keeps the quotient's finite there.
     unit = representation * jax.lax.rsqrt(jnp.square(representation).sum(1, keepdims=True) + 1e-6)
-    others = (labels.sum(1) > 0) & ~jnp.eye(len(labels), dtype=bool)  # [n, n]: whom an anchor is compared with
+    others = (labels.sum(1) > 0) & ~jnp.eye(
+        len(labels), dtype=bool
+    )  # [n, n]: whom an anchor is compared with
     similarity = unit @ unit.T / temperature
-    log_share = similarity - jax.nn.logsumexp(jnp.where(others, similarity, -1e9), axis=1, keepdims=True)
+    log_share = similarity - jax.nn.logsumexp(
+        jnp.where(others, similarity, -1e9), axis=1, keepdims=True
+    )
     positive = (labels @ labels.T) * others
     count = positive.sum(1)
     of_anchor = -jnp.where(positive > 0, log_share, 0.0).sum(1) / jnp.maximum(count, 1)

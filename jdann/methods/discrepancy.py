@@ -25,7 +25,9 @@ def deep_coral(config: Any) -> Method:
     """
     weight = config.deep_coral.weight
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         value = coral(source.representation, target.representation)
         return context.strength * weight * value, {"coral_loss": value}
 
@@ -60,8 +62,12 @@ def dan(config: Any) -> Method:
     """
     kernels, weight = config.dan.kernels, config.dan.weight
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
-        distances = squared_distances(jnp.concatenate([source.representation, target.representation]))
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        distances = squared_distances(
+            jnp.concatenate([source.representation, target.representation])
+        )
         value = unbiased_mmd(gaussian_kernels(distances, kernels), len(source.representation))
         return context.strength * weight * value, {"mmd": value}
 
@@ -84,9 +90,15 @@ def jan(config: Any) -> Method:
     """
     kernels, bandwidth, weight = config.jan.kernels, config.jan.softmax_bandwidth, config.jan.weight
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
-        of_representation = squared_distances(jnp.concatenate([source.representation, target.representation]))
-        of_softmax = squared_distances(jax.nn.softmax(jnp.concatenate([source.logits, target.logits])))
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        of_representation = squared_distances(
+            jnp.concatenate([source.representation, target.representation])
+        )
+        of_softmax = squared_distances(
+            jax.nn.softmax(jnp.concatenate([source.logits, target.logits]))
+        )
         kernel = gaussian_kernels(of_representation, kernels) * jnp.exp(-of_softmax / bandwidth)
         value = unbiased_mmd(kernel, len(source.representation))
         return context.strength * weight * value, {"joint_mmd": value}
@@ -116,7 +128,12 @@ def gaussian_kernels(distances: jax.Array, kernels: int) -> jax.Array:
     n = len(distances)
     mean = jax.lax.stop_gradient(distances).sum() / (n * (n - 1))
     mean = jnp.maximum(mean, 1e-6)  # all rows equal
-    return jnp.stack([jnp.exp(-distances / (mean * 2.0**k)) for k in range(-(kernels // 2), kernels - kernels // 2)]).mean(0)
+    return jnp.stack(
+        [
+            jnp.exp(-distances / (mean * 2.0**k))
+            for k in range(-(kernels // 2), kernels - kernels // 2)
+        ]
+    ).mean(0)
 
 
 def unbiased_mmd(kernel: jax.Array, sources: int) -> jax.Array:
@@ -158,14 +175,26 @@ def deep_jdot(config: Any) -> Method:
     alpha, beta, epsilon, weight = own.alpha, own.beta, own.epsilon, own.weight
     pull = own.tau / (own.tau + epsilon)  # ott's parameter of the same name
     # As many iterations at least as at most: nothing then depends on the data, and `vmap` costs no more.
-    solver = sinkhorn.Sinkhorn(min_iterations=own.iterations, max_iterations=own.iterations, recenter_potentials=True)
+    solver = sinkhorn.Sinkhorn(
+        min_iterations=own.iterations, max_iterations=own.iterations, recenter_potentials=True
+    )
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         log_posteriors = jax.nn.log_softmax(target.logits)  # [target batch, classes]
-        cost = alpha * squared_distances(source.representation, target.representation) - beta * log_posteriors.T[source.emotion]
+        cost = (
+            alpha * squared_distances(source.representation, target.representation)
+            - beta * log_posteriors.T[source.emotion]
+        )
         fixed = geometry.Geometry(cost_matrix=jax.lax.stop_gradient(cost), epsilon=epsilon)
-        plan = jax.lax.stop_gradient(solver(linear_problem.LinearProblem(fixed, tau_a=pull, tau_b=pull)).matrix)
+        plan = jax.lax.stop_gradient(
+            solver(linear_problem.LinearProblem(fixed, tau_a=pull, tau_b=pull)).matrix
+        )
         value = (plan * cost).sum()
-        return context.strength * weight * value, {"transport_cost": value, "transported_mass": plan.sum()}
+        return context.strength * weight * value, {
+            "transport_cost": value,
+            "transported_mass": plan.sum(),
+        }
 
     return term(loss)

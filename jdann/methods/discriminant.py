@@ -28,7 +28,9 @@ def fit(features: jax.Array, labels: jax.Array, shrinkage: float) -> Discriminan
     """
     classes = labels.shape[1]
     count = labels.sum(0) + 1e-6
-    means = jnp.matmul(labels.T, features, precision="highest") / count[:, None]  # [classes, values]
+    means = (
+        jnp.matmul(labels.T, features, precision="highest") / count[:, None]
+    )  # [classes, values]
     weight = (labels / count).sum(1) / classes
     covariance = jnp.matmul((features * weight[:, None]).T, features, precision="highest")
     covariance -= jnp.matmul(means.T, means, precision="highest") / classes

@@ -31,15 +31,21 @@ def mdd(config: Any) -> Method:
     hidden, gamma, reversal = config.mdd.hidden, config.mdd.gamma, config.mdd.reversal
 
     def init(key: jax.Array, dims: Dims) -> Any:
-        return Perceptron((hidden,), dims.classes).init(key, jnp.zeros((1, dims.representation)))["params"]
+        return Perceptron((hidden,), dims.classes).init(key, jnp.zeros((1, dims.representation)))[
+            "params"
+        ]
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         head = Perceptron((hidden,), source.logits.shape[-1])
         strength = reversal * jnp.minimum(context.strength, 1.0)
         both = jnp.concatenate([source.representation, target.representation])
         logits = evaluate(head, params, gradient_reversal(both, strength))
         of_source, of_target = logits[: len(source.logits)], logits[len(source.logits) :]
-        said_of_source, said_of_target = (jax.lax.stop_gradient(x.logits).argmax(-1) for x in (source, target))
+        said_of_source, said_of_target = (
+            jax.lax.stop_gradient(x.logits).argmax(-1) for x in (source, target)
+        )
         agrees = optax.softmax_cross_entropy_with_integer_labels(of_source, said_of_source).mean()
         differs = -log_of_others(of_target, said_of_target).mean()
         value = gamma * agrees + differs
@@ -97,21 +103,33 @@ def mcd(config: Any) -> Method:
     def risk(params: Any, source: Source, strength: jax.Array) -> jax.Array:
         classes = source.logits.shape[-1]
         logits = second(params, scale_gradient(source.representation, strength), classes)
-        labels = optax.smooth_labels(jax.nn.one_hot(source.emotion, classes), config.label_smoothing)
+        labels = optax.smooth_labels(
+            jax.nn.one_hot(source.emotion, classes), config.label_smoothing
+        )
         return optax.softmax_cross_entropy(logits, labels).mean()
 
-    def learn(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def learn(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         del target
         value = risk(params, source, context.strength)
         return value, {"second_risk": value}
 
-    def disagree(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def disagree(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits = second(params, target.representation, target.logits.shape[-1])
-        return risk(params, source, context.strength) - discrepancy(scale_gradient(target.logits, context.strength), logits), {}
+        return risk(params, source, context.strength) - discrepancy(
+            scale_gradient(target.logits, context.strength), logits
+        ), {}
 
-    def reconcile(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def reconcile(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         del source
-        value = discrepancy(target.logits, second(params, target.representation, target.logits.shape[-1]))
+        value = discrepancy(
+            target.logits, second(params, target.representation, target.logits.shape[-1])
+        )
         return context.strength * value, {"discrepancy": value}
 
     updates = (

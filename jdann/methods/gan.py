@@ -34,13 +34,17 @@ def adda(config: Any) -> Method:
     def init(key: jax.Array, dims: Dims) -> Any:
         return discriminator.init(key, jnp.zeros((1, dims.representation)))["params"]
 
-    def discriminate(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def discriminate(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         of_source = context.encode(context.memory["encoder"], source.features, source.length)
         of_target, _ = context.forward(target.features, target.length)
         both = jax.lax.stop_gradient(jnp.concatenate([of_source, of_target]))
         return domain_loss(evaluate(discriminator, params, both)[:, 0], len(of_source))
 
-    def encode(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def encode(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         del source
         representation, _ = context.forward(target.features, target.length)
         logits = evaluate(discriminator, params, representation)[:, 0]
@@ -84,15 +88,25 @@ def wdgrl(config: Any) -> Method:
         value = evaluate(critic, params, jnp.concatenate([of_source, of_target]))[:, 0]
         return value[: len(of_source)].mean() - value[len(of_source) :].mean()
 
-    def criticise(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def criticise(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         of_source, of_target = jax.lax.stop_gradient((source.representation, target.representation))
         part = jax.random.uniform(context.key, (len(of_source), 1))
-        points = jnp.concatenate([of_source, of_target, part * of_source + (1.0 - part) * of_target])
-        slope = jax.vmap(jax.grad(lambda x: evaluate(critic, params, x)[0]))(points)  # [3 batch, representation]
+        points = jnp.concatenate(
+            [of_source, of_target, part * of_source + (1.0 - part) * of_target]
+        )
+        slope = jax.vmap(jax.grad(lambda x: evaluate(critic, params, x)[0]))(
+            points
+        )  # [3 batch, representation]
         penalty = jnp.square(safe_norm(slope) - 1.0).mean()
-        return config.wdgrl.gamma * penalty - distance(params, of_source, of_target), {"gradient_penalty": penalty}
+        return config.wdgrl.gamma * penalty - distance(params, of_source, of_target), {
+            "gradient_penalty": penalty
+        }
 
-    def approach(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def approach(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         value = distance(params, source.representation, target.representation)
         return context.strength * config.wdgrl.weight * value, {"wasserstein_distance": value}
 

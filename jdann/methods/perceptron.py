@@ -23,7 +23,9 @@ class Perceptron(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., inputs] to [..., outputs]."""
-        uniform = nn.initializers.lecun_uniform()  # a normal draw's inverse error function takes seconds to compile
+        uniform = (
+            nn.initializers.lecun_uniform()
+        )  # a normal draw's inverse error function takes seconds to compile
         for units in self.hidden:
             x = nn.relu(nn.Dense(units, kernel_init=uniform)(x))
         return nn.Dense(self.outputs, kernel_init=uniform)(x)

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 
 from jdann.errors import InputError
 from jdann.methods.confusion import diversity_of, entropies
-from jdann.methods.contract import Context, Method, Phase, Source, Target, Update, no_parameters, term
+from jdann.methods.contract import (
+    Context,
+    Method,
+    Phase,
+    Source,
+    Target,
+    Update,
+    no_parameters,
+    term,
+)
 from jdann.methods.source_only import nothing
 
 LABELS = ("hard", "soft")
@@ -42,23 +51,41 @@ def self_training(config: Any) -> Method:
     """
     own = config.self_training
     if own.labels not in LABELS:
-        raise InputError(f"config.self_training.labels is {own.labels!r}; choose one of {', '.join(LABELS)}")
+        raise InputError(
+            f"config.self_training.labels is {own.labels!r}; choose one of {', '.join(LABELS)}"
+        )
     prior = prior_of("self_training", own.prior, len(config.emotions))
-    start, first, last, hard = own.start, own.first_fraction, own.last_fraction, own.labels == "hard"
+    start, first, last, hard = (
+        own.start,
+        own.first_fraction,
+        own.last_fraction,
+        own.labels == "hard",
+    )
 
-    def pseudo_labels(representation: jax.Array, logits: jax.Array, progress: jax.Array) -> jax.Array:
+    def pseudo_labels(
+        representation: jax.Array, logits: jax.Array, progress: jax.Array
+    ) -> jax.Array:
         del representation
         log_posteriors = jax.nn.log_softmax(logits)
         if prior is not None:
             log_posteriors = balanced(log_posteriors, prior, own.iterations)
         done = jnp.clip((progress - start) / (1 - start), 0.0, 1.0)
         kept = most_confident(log_posteriors, first + (last - first) * done) & (progress >= start)
-        labels = jax.nn.one_hot(log_posteriors.argmax(-1), logits.shape[-1]) if hard else jnp.exp(log_posteriors)
+        labels = (
+            jax.nn.one_hot(log_posteriors.argmax(-1), logits.shape[-1])
+            if hard
+            else jnp.exp(log_posteriors)
+        )
         return jnp.where(kept[:, None], labels, 0.0)
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         value = cross_entropy(target.pseudo, target.logits)
-        return context.strength * own.weight * value, {"pseudo_loss": value, "pseudo_fraction": _labelled(target.pseudo)}
+        return context.strength * own.weight * value, {
+            "pseudo_loss": value,
+            "pseudo_fraction": _labelled(target.pseudo),
+        }
 
     return term(loss, pseudo_labels=pseudo_labels)
 
@@ -116,7 +143,9 @@ def balanced(log_posteriors: jax.Array, prior: Any, iterations: int) -> jax.Arra
       Log of the scaled posteriors [n, classes]; each row's sum to 1.
     """
     # What each class should sum to; a share of zero stays a finite logarithm.
-    column = jnp.log(jnp.maximum(jnp.asarray(prior), _SMALLEST_SHARE)) + jnp.log(len(log_posteriors))
+    column = jnp.log(jnp.maximum(jnp.asarray(prior), _SMALLEST_SHARE)) + jnp.log(
+        len(log_posteriors)
+    )
 
     def iterate(_: Any, scaled: jax.Array) -> jax.Array:
         scaled = scaled + column - jax.nn.logsumexp(scaled, axis=0)
@@ -138,7 +167,9 @@ def most_confident(log_posteriors: jax.Array, fraction: jax.Array) -> jax.Array:
     n, classes = log_posteriors.shape
     label = log_posteriors.argmax(-1)
     mine = jax.nn.one_hot(label, classes, dtype=bool)  # [n, classes]
-    order = jnp.argsort(jnp.where(mine, -log_posteriors, jnp.inf), axis=0)  # of each class, its own first
+    order = jnp.argsort(
+        jnp.where(mine, -log_posteriors, jnp.inf), axis=0
+    )  # of each class, its own first
     rank = jnp.zeros_like(order).at[order, jnp.arange(classes)].set(jnp.arange(n)[:, None])
     rank = jnp.take_along_axis(rank, label[:, None], 1)[:, 0]
     return rank < jnp.ceil(fraction * mine.sum(0) - 1e-4)[label]
@@ -173,19 +204,32 @@ def shot(config: Any) -> Method:
     """
     own = config.shot
 
-    def pseudo_labels(representation: jax.Array, logits: jax.Array, progress: jax.Array) -> jax.Array:
+    def pseudo_labels(
+        representation: jax.Array, logits: jax.Array, progress: jax.Array
+    ) -> jax.Array:
         del progress
         return centroid_labels(representation, logits)
 
-    def loss(params: Any, source: None, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: None, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         certainty, diversity = entropies(target.logits).mean(), diversity_of(target.logits)
         pseudo = cross_entropy(target.pseudo, target.logits)
         seen = {"target_entropy": certainty, "target_diversity": diversity, "pseudo_loss": pseudo}
-        return context.strength * own.weight * (certainty - diversity + own.pseudo_weight * pseudo), seen
+        return context.strength * own.weight * (
+            certainty - diversity + own.pseudo_weight * pseudo
+        ), seen
 
     first = Phase("source", (Update(nothing),), own.source_fraction, ("source",))
     update = Update(loss, trains=("encoder",), source_risk=False)
-    second = Phase("target", (update,), 1 - own.source_fraction, ("target",), rate=own.rate, pseudo_labels=pseudo_labels)
+    second = Phase(
+        "target",
+        (update,),
+        1 - own.source_fraction,
+        ("target",),
+        rate=own.rate,
+        pseudo_labels=pseudo_labels,
+    )
     return Method(no_parameters, (first, second))
 
 
@@ -203,7 +247,9 @@ def centroid_labels(representation: jax.Array, logits: jax.Array) -> jax.Array:
     """
     # A constant entry, as in the authors' code: it keeps an all-zero representation off the origin.
     points = _unit(jnp.concatenate([representation, jnp.ones((len(representation), 1))], axis=1))
-    weights = jax.nn.softmax(jax.nn.log_softmax(logits), axis=0)  # each class's sum to 1, however unlikely the class
+    weights = jax.nn.softmax(
+        jax.nn.log_softmax(logits), axis=0
+    )  # each class's sum to 1, however unlikely the class
     centroids = weights.T @ points  # [classes, d + 1]
     labels = _nearest(points, centroids)
     members = labels.sum(0)[:, None]

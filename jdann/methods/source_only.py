@@ -14,7 +14,9 @@ def source_only(config: Any) -> Method:
     return term(nothing, domains=("source",))
 
 
-def nothing(params: Any, source: Source, target: None, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+def nothing(
+    params: Any, source: Source, target: None, context: Context
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """A loss of zero."""
     del params, source, target, context
     return jnp.zeros(()), {}

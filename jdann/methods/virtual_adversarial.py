@@ -33,16 +33,24 @@ def vada(config: Any) -> Method:
     def init(key: jax.Array, dims: Dims) -> Any:
         return discriminator.init(key, jnp.zeros((1, dims.representation)))["params"]
 
-    def loss(params: Any, source: Source, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        params: Any, source: Source, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         both = jnp.concatenate([source.representation, target.representation])
-        logits = evaluate(discriminator, params, gradient_reversal(both, config.vada.reversal * context.strength))
+        logits = evaluate(
+            discriminator, params, gradient_reversal(both, config.vada.reversal * context.strength)
+        )
         domain, seen = domain_loss(logits[:, 0], len(source.representation))
         vat_source, vat_target = (
-            virtual_adversarial(x.features, x.length, of_domain, config.vada.radius, config.vada.probe).mean()
+            virtual_adversarial(
+                x.features, x.length, of_domain, config.vada.radius, config.vada.probe
+            ).mean()
             for x, of_domain in zip((source, target), _contexts(context), strict=True)
         )
         entropy = conditional_entropy(target.logits)
-        of_both = config.vada.source_weight * vat_source + config.vada.target_weight * (vat_target + entropy)
+        of_both = config.vada.source_weight * vat_source + config.vada.target_weight * (
+            vat_target + entropy
+        )
         return domain + context.strength * of_both, {
             **seen, "entropy": entropy, "vat_source": vat_source, "vat_target": vat_target,
         }  # fmt: skip
@@ -57,7 +65,9 @@ def _contexts(context: Context) -> tuple[Context, Context]:
         representation = context.encode(context.params["encoder"], features, length)
         return representation, context.classify(representation)
 
-    of_source, of_target = (context._replace(key=jax.random.fold_in(context.key, i)) for i in range(2))
+    of_source, of_target = (
+        context._replace(key=jax.random.fold_in(context.key, i)) for i in range(2)
+    )
     return of_source._replace(forward=forward), of_target
 
 
@@ -77,9 +87,13 @@ def dirt_t(config: Any) -> Method:
     """
     first = vada(config)
 
-    def refine(params: Any, source: None, target: Target, context: Context) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def refine(
+        params: Any, source: None, target: Target, context: Context
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         del params, source
-        vat = virtual_adversarial(target.features, target.length, context, config.vada.radius, config.vada.probe).mean()
+        vat = virtual_adversarial(
+            target.features, target.length, context, config.vada.radius, config.vada.probe
+        ).mean()
         entropy = conditional_entropy(target.logits)
         teacher = jax.lax.stop_gradient(context.teacher(target.features, target.length))
         divergence = kl_divergence(teacher, target.logits).mean()
@@ -94,7 +108,9 @@ def dirt_t(config: Any) -> Method:
     return first._replace(phases=phases)
 
 
-def virtual_adversarial(features: jax.Array, length: jax.Array, context: Context, radius: float, probe: float) -> jax.Array:
+def virtual_adversarial(
+    features: jax.Array, length: jax.Array, context: Context, radius: float, probe: float
+) -> jax.Array:
     """How far the prediction turns under the change of the features, of a given size, that turns it most.
 
     KL(sg p(x) || p(x + r)) with r = radius |x| u, u the unit vector along the gradient of KL(p(x) || p(x + probe |x| v))
@@ -113,14 +129,20 @@ def virtual_adversarial(features: jax.Array, length: jax.Array, context: Context
     """
     features = jax.lax.stop_gradient(features.astype(jnp.float32))
     valid = (jnp.arange(features.shape[1]) < length[:, None])[:, :, None]  # [batch, frames, 1]
-    size = jnp.sqrt(jnp.where(valid, jnp.square(features), 0.0).sum((1, 2), keepdims=True))  # [batch, 1, 1]
+    size = jnp.sqrt(
+        jnp.where(valid, jnp.square(features), 0.0).sum((1, 2), keepdims=True)
+    )  # [batch, 1, 1]
     clean = jax.lax.stop_gradient(context.forward(features, length)[1])
 
     def divergence(change: jax.Array) -> jax.Array:
         return kl_divergence(clean, context.forward(features + change, length)[1])  # [batch]
 
-    direction = unit(jnp.where(valid, jax.random.uniform(context.key, features.shape, minval=-1.0), 0.0))
-    steepest = jax.lax.stop_gradient(jax.grad(lambda change: divergence(change).sum())(probe * size * direction))
+    direction = unit(
+        jnp.where(valid, jax.random.uniform(context.key, features.shape, minval=-1.0), 0.0)
+    )
+    steepest = jax.lax.stop_gradient(
+        jax.grad(lambda change: divergence(change).sum())(probe * size * direction)
+    )
     return divergence(radius * size * unit(jnp.where(valid, steepest, 0.0)))
 
 

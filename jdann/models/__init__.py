@@ -29,6 +29,8 @@ def make_encoder(config: Any, precision: str = "float32") -> nn.Module:
       InputError: there is no such encoder or precision, or its keys do not fit together.
     """
     if config.name not in ENCODERS:
-        raise InputError(f"encoder.name {config.name!r} is unknown; choose one of {', '.join(ENCODERS)}")
+        raise InputError(
+            f"encoder.name {config.name!r} is unknown; choose one of {', '.join(ENCODERS)}"
+        )
     check_precision(precision)
     return ENCODERS[config.name](config, precision)

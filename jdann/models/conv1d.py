@@ -49,7 +49,9 @@ class Conv1d(nn.Module):
         """
         x, length = checked(features, length)
         outputs = {}
-        for layer, (channels, stride) in enumerate(zip(self.channels, self.strides, strict=True), start=1):
+        for layer, (channels, stride) in enumerate(
+            zip(self.channels, self.strides, strict=True), start=1
+        ):
             x = Convolution(channels, (self.kernel_size,), (stride,), self.precision)(x)
             length = strided(length, stride)
             x = nn.relu(MaskedBatchNorm()(x, length, train))

@@ -20,7 +20,10 @@ from jax import lax
 from jdann.errors import InputError
 from jdann.models.cpu.convolution import centred, shifted, strided
 
-MOMENTUM, EPSILON = 0.9, 1e-5  # of batch norm: kept of the running statistics in a step; added to the variance
+MOMENTUM, EPSILON = (
+    0.9,
+    1e-5,
+)  # of batch norm: kept of the running statistics in a step; added to the variance
 
 
 def checked(features: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -61,7 +64,9 @@ def frame_mask(length: jax.Array, x: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def _normalised(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _normalised(
+    x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Batch norm by the batch's own statistics, zero where the mask is False: the result, the mean and the biased variance."""
     return _normalised_forward(x, mask, scale, bias)[0]
 
@@ -86,7 +91,9 @@ def _normalised_backward(saved: Any, gradients: Any) -> Any:
     of_bias = gradient.sum(axes)
     of_scale = (gradient * (x - mean)).sum(axes) * inverse
     along = of_scale * inverse / count
-    of_x = jnp.where(mask, (gradient - of_bias / count - (x - mean) * along) * (inverse * scale), 0.0)
+    of_x = jnp.where(
+        mask, (gradient - of_bias / count - (x - mean) * along) * (inverse * scale), 0.0
+    )
     return of_x, None, of_scale, of_bias
 
 
@@ -105,15 +112,22 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         shape = x.shape[-1:]
-        scale, bias = self.param("scale", self.scale_init, shape), self.param("bias", nn.initializers.zeros, shape)
+        scale, bias = (
+            self.param("scale", self.scale_init, shape),
+            self.param("bias", nn.initializers.zeros, shape),
+        )
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
-            return jnp.where(mask, (x - mean.value) * (lax.rsqrt(variance.value + EPSILON) * scale) + bias, 0.0)
+            return jnp.where(
+                mask, (x - mean.value) * (lax.rsqrt(variance.value + EPSILON) * scale) + bias, 0.0
+            )
         y, *found = _normalised(x, mask, scale, bias)
         if not self.is_initializing():
             for running, of_batch in zip((mean, variance), found, strict=True):
-                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * lax.stop_gradient(of_batch)
+                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * lax.stop_gradient(
+                    of_batch
+                )
         return y
 
 
@@ -152,7 +166,9 @@ def max_pool(x: jax.Array, length: jax.Array) -> jax.Array:
 
 
 def _largest(x: jax.Array, window: tuple[int, ...], strides: tuple[int, ...]) -> jax.Array:
-    return functools.reduce(jnp.maximum, shifted(x, window, strides, *centred(x.shape[1:-1], window, strides)))
+    return functools.reduce(
+        jnp.maximum, shifted(x, window, strides, *centred(x.shape[1:-1], window, strides))
+    )
 
 
 def mean_pool(x: jax.Array, length: jax.Array) -> jax.Array:

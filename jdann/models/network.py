@@ -21,8 +21,12 @@ class Network(NamedTuple):
     them apart.
     """
 
-    init: Callable[..., tuple[dict[str, Any], dict[str, Any]]]  # (key, features, length) -> (params, batch_stats)
-    encode: Callable[..., jax.Array]  # (encoder params, one domain's statistics, features, length) -> representation
+    init: Callable[
+        ..., tuple[dict[str, Any], dict[str, Any]]
+    ]  # (key, features, length) -> (params, batch_stats)
+    encode: Callable[
+        ..., jax.Array
+    ]  # (encoder params, one domain's statistics, features, length) -> representation
     encode_training: Callable[..., tuple[dict[str, jax.Array], dict[str, Any]]]
     # (encoder params, batch_stats, {domain: (features, length)}, key, batch_norm) -> ({domain: representation}, batch_stats)
     classify: Callable[[Any, jax.Array], jax.Array]  # (classifier params, representation) -> logits
@@ -41,40 +45,61 @@ def make_network(encoder: nn.Module, classes: int) -> Network:
     # Uniform: a normal draw's inverse error function takes seconds to compile.
     classifier = nn.Dense(classes, kernel_init=nn.initializers.lecun_uniform())
 
-    def init(key: jax.Array, features: jax.Array, length: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
+    def init(
+        key: jax.Array, features: jax.Array, length: jax.Array
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         encoder_key, classifier_key = jax.random.split(key)
         variables = encoder.init(encoder_key, features, length, False)
         statistics = variables.get("batch_stats", {})
         representation = encode(variables["params"], statistics, features, length)
-        params = {"encoder": variables["params"], "classifier": classifier.init(classifier_key, representation)["params"]}
+        params = {
+            "encoder": variables["params"],
+            "classifier": classifier.init(classifier_key, representation)["params"],
+        }
         return params, dict.fromkeys(DOMAINS, statistics)
 
     def encode(params: Any, statistics: Any, features: jax.Array, length: jax.Array) -> jax.Array:
-        encoded = encoder.apply({"params": params, "batch_stats": statistics}, features, length, False)
+        encoded = encoder.apply(
+            {"params": params, "batch_stats": statistics}, features, length, False
+        )
         assert isinstance(encoded, dict)
         return encoded["representation"]
 
-    def trained(params: Any, statistics: Any, features: jax.Array, length: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+    def trained(
+        params: Any, statistics: Any, features: jax.Array, length: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, Any]:
         variables = {"params": params, "batch_stats": statistics}
-        encoded, changed = encoder.apply(variables, features, length, True, rngs={"dropout": key}, mutable=["batch_stats"])
+        encoded, changed = encoder.apply(
+            variables, features, length, True, rngs={"dropout": key}, mutable=["batch_stats"]
+        )
         assert isinstance(encoded, dict)
         return encoded["representation"], changed.get("batch_stats", {})
 
     def encode_training(
-        params: Any, batch_stats: dict[str, Any], inputs: dict[str, tuple[jax.Array, jax.Array]], key: jax.Array, batch_norm: str
+        params: Any,
+        batch_stats: dict[str, Any],
+        inputs: dict[str, tuple[jax.Array, jax.Array]],
+        key: jax.Array,
+        batch_norm: str,
     ) -> tuple[dict[str, jax.Array], dict[str, Any]]:
         if batch_norm == FROZEN:
             return {d: encode(params, batch_stats[d], *x) for d, x in inputs.items()}, batch_stats
         if batch_norm == JOINT:  # one pass: all domains share the batch's statistics
-            features, length = (jnp.concatenate(parts) for parts in zip(*inputs.values(), strict=True))
-            representation, statistics = trained(params, batch_stats["source"], features, length, key)
+            features, length = (
+                jnp.concatenate(parts) for parts in zip(*inputs.values(), strict=True)
+            )
+            representation, statistics = trained(
+                params, batch_stats["source"], features, length, key
+            )
             sizes = [len(x[1]) for x in inputs.values()]
             ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
             parts = jnp.split(representation, ends[:-1])
             return dict(zip(inputs, parts, strict=True)), dict.fromkeys(DOMAINS, statistics)
         representations, batch_stats = {}, dict(batch_stats)
         for i, (domain, x) in enumerate(inputs.items()):
-            representations[domain], batch_stats[domain] = trained(params, batch_stats[domain], *x, jax.random.fold_in(key, i))
+            representations[domain], batch_stats[domain] = trained(
+                params, batch_stats[domain], *x, jax.random.fold_in(key, i)
+            )
         return representations, batch_stats
 
     def classify(params: Any, representation: jax.Array) -> jax.Array:
@@ -82,7 +107,9 @@ def make_network(encoder: nn.Module, classes: int) -> Network:
         assert isinstance(logits, jax.Array)
         return logits
 
-    def batch_statistics(params: Any, initial: Any, frames: Frames, index: jax.Array, window: int) -> dict[Any, jax.Array]:
+    def batch_statistics(
+        params: Any, initial: Any, frames: Frames, index: jax.Array, window: int
+    ) -> dict[Any, jax.Array]:
         nothing = jax.tree.map(jnp.zeros_like, initial)
 
         def of_batch(rows: jax.Array) -> Any:
@@ -95,7 +122,9 @@ def make_network(encoder: nn.Module, classes: int) -> Network:
     def statistics(each: dict[Any, jax.Array]) -> Any:
         whole = {}
         for path, values in each.items():
-            between = each[(*path[:-1], "mean")].var(0) if path[-1] == "var" else 0.0  # the law of total variance
+            between = (
+                each[(*path[:-1], "mean")].var(0) if path[-1] == "var" else 0.0
+            )  # the law of total variance
             whole[path] = values.mean(0) + between
         return unflatten_dict(whole)
 

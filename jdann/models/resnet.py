@@ -29,8 +29,16 @@ class Bottleneck(nn.Module):
     def __call__(self, x: jax.Array, length: jax.Array, train: bool) -> jax.Array:
         """Maps [batch, frames, bins, in] to [batch, ceil(frames / stride), ceil(bins / stride), 4 * channels]."""
         strides, shorter = (self.stride, self.stride), strided(length, self.stride)
-        y = nn.relu(MaskedBatchNorm()(Convolution(self.channels, (1, 1), (1, 1), self.precision)(x), length, train))
-        y = nn.relu(MaskedBatchNorm()(Convolution(self.channels, (3, 3), strides, self.precision)(y), shorter, train))
+        y = nn.relu(
+            MaskedBatchNorm()(
+                Convolution(self.channels, (1, 1), (1, 1), self.precision)(x), length, train
+            )
+        )
+        y = nn.relu(
+            MaskedBatchNorm()(
+                Convolution(self.channels, (3, 3), strides, self.precision)(y), shorter, train
+            )
+        )
         y = Convolution(4 * self.channels, (1, 1), (1, 1), self.precision)(y)
         y = MaskedBatchNorm(scale_init=nn.initializers.zeros)(y, shorter, train)
         if x.shape[-1] != 4 * self.channels:

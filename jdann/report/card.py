@@ -64,7 +64,9 @@ def make(results: Mapping[str, Any], corpora: Sequence[str] = ()) -> list[Sectio
     return [_model(results), _data(results, corpora), _USE, _limits(results), LAW]
 
 
-def of_recogniser(model: Mapping[str, Any], results: Mapping[str, Any] | None = None) -> list[Section]:
+def of_recogniser(
+    model: Mapping[str, Any], results: Mapping[str, Any] | None = None
+) -> list[Section]:
     """The model card of one recogniser in use.
 
     Args:
@@ -96,19 +98,32 @@ def of_recogniser(model: Mapping[str, Any], results: Mapping[str, Any] | None = 
     synthetic = model["source"].get("synthetic") or model["target"].get("synthetic")
     limits = [_PORTRAYED, "How good it is has not come with it: see results.json of its run."]
     limits += [_SYNTHETIC] if synthetic else []
-    return [used, Section("Data and its licences", tuple(dict.fromkeys(lines))), _USE, Section("Limits", (*limits, _CLOSED)), LAW]
+    return [
+        used,
+        Section("Data and its licences", tuple(dict.fromkeys(lines))),
+        _USE,
+        Section("Limits", (*limits, _CLOSED)),
+        LAW,
+    ]
 
 
 def _own_score(model: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
     """How the run scored this very recogniser, where it could."""
     of = (model["method"], model["encoder"], model["source"]["name"], model["target"]["name"])
-    rows = [r for r in results["rows"] if (r["method"], r["encoder"], r["source"], r["target"]) == of]
-    row = next((r for by in (model["config"]["selection"], "last") for r in rows if r["selection"] == by), None)
+    rows = [
+        r for r in results["rows"] if (r["method"], r["encoder"], r["source"], r["target"]) == of
+    ]
+    row = next(
+        (r for by in (model["config"]["selection"], "last") for r in rows if r["selection"] == by),
+        None,
+    )
     if row is None:
         return []
     score = f"Its run gave it UAR {number(row['uar'])} on {row['n']:,} utterances of {row['target']}, {row['protocol']}"
     if results["normalise"] == "speaker":
-        return [f"{score}, each speaker normalised by all of that speaker's audio. Expect less of a clip of an unknown speaker."]
+        return [
+            f"{score}, each speaker normalised by all of that speaker's audio. Expect less of a clip of an unknown speaker."
+        ]
     return [f"{score}."]
 
 
@@ -153,7 +168,11 @@ def licences(names: Sequence[str], corpora: Sequence[str] = ()) -> list[str]:
         return [_LICENCES["demo"]]
     known = [sentence for word, sentence in _LICENCES.items() if word in text]
     if not known:
-        known = [sentence for word, sentence in _LICENCES.items() if word in {c.casefold() for c in corpora}]
+        known = [
+            sentence
+            for word, sentence in _LICENCES.items()
+            if word in {c.casefold() for c in corpora}
+        ]
     return known or [_UNKNOWN.format(names[0])]
 
 
@@ -161,27 +180,43 @@ def _limits(results: Mapping[str, Any]) -> Section:
     lines = [_PORTRAYED]
     chance = number({"mean": 1 / len(results["emotions"]), "std": None})
     for direction in results["directions"]:
-        of = [r for r in results["rows"] if r["achievable"] and r["selection"] == "last" and _same(r, direction)]
+        of = [
+            r
+            for r in results["rows"]
+            if r["achievable"] and r["selection"] == "last" and _same(r, direction)
+        ]
         if of:
             lines.append(_measured(max(of, key=lambda r: r["uar"]["mean"]), chance))
         else:
-            lines.append(f"How good it is on {direction['target']['description']} is not known: nothing there is labelled.")
+            lines.append(
+                f"How good it is on {direction['target']['description']} is not known: nothing there is labelled."
+            )
     if results["synthetic"]:
         lines.append(_SYNTHETIC)
-    if any(d["source"]["name"].split(":")[0] != d["target"]["name"].split(":")[0] for d in results["directions"]):
-        lines.append("Source and target are different corpora, so that language and recording conditions are confounded.")
+    if any(
+        d["source"]["name"].split(":")[0] != d["target"]["name"].split(":")[0]
+        for d in results["directions"]
+    ):
+        lines.append(
+            "Source and target are different corpora, so that language and recording conditions are confounded."
+        )
     return Section("Limits", (*lines, _CLOSED))
 
 
 def _same(row: Mapping[str, Any], direction: Mapping[str, Any]) -> bool:
-    return (row["source"], row["target"]) == (direction["source"]["name"], direction["target"]["name"])
+    return (row["source"], row["target"]) == (
+        direction["source"]["name"],
+        direction["target"]["name"],
+    )
 
 
 def _measured(row: Mapping[str, Any], chance: str) -> str:
     """The best achievable row in a sentence: its score, its weakest emotion, its weakest and strongest speaker."""
     score = f"UAR {number(row['uar'])} ({row['protocol']}; chance {chance})"
     text = f"Best without target labels on {row['target']}: {row['method']}, {score}"
-    recall = {name: value["mean"] for name, value in row["recall"].items() if value["mean"] is not None}
+    recall = {
+        name: value["mean"] for name, value in row["recall"].items() if value["mean"] is not None
+    }
     weakest = min(recall, key=lambda name: recall[name])
     text += f"; weakest on {weakest}, of which it finds {recall[weakest]:.0%}"
     accuracy = [value["mean"] for value in row["per_speaker"].values() if value["mean"] is not None]

@@ -36,7 +36,9 @@ class Predictions(NamedTuple):
     encoder: str
     emotion: np.ndarray  # [n] int, -1 where unlabelled
     probability: np.ndarray  # [n, classes] float, the mean over seeds
-    key: tuple[tuple[str, str, float, float | None], ...]  # speaker, file, start_s and end_s of the n utterances
+    key: tuple[
+        tuple[str, str, float, float | None], ...
+    ]  # speaker, file, start_s and end_s of the n utterances
     reliability: calibration.Reliability  # in `BINS` bins
     ece: float | None  # expected calibration error; None where nothing is labelled
 
@@ -90,26 +92,53 @@ def read(path: Path, data_dir: Path) -> Run:
     if (path / "results.json").exists():
         results = workdir.read_json(path / "results.json")
         if not isinstance(results, dict) or not {"rows", "kind"} & set(results):
-            raise InputError(f"{path / 'results.json'}: is not the outcome of a run; run the training again by --overwrite")
+            raise InputError(
+                f"{path / 'results.json'}: is not the outcome of a run; run the training again by --overwrite"
+            )
         workdir.check_kind(path, results)
-        elsewhere = tuple(workdir.read_json(p) for p in sorted(path.glob("evaluation/*/results.json")))
+        elsewhere = tuple(
+            workdir.read_json(p) for p in sorted(path.glob("evaluation/*/results.json"))
+        )
     else:
-        trained = len(list((path / "checkpoints").glob("*"))) if (path / "checkpoints").exists() else 0
+        trained = (
+            len(list((path / "checkpoints").glob("*"))) if (path / "checkpoints").exists() else 0
+        )
         begun = f"{trained} of its trainings begun" if trained else "no training begun"
         unfinished = f"{path}: this run is not finished ({begun}, no results.json); continue it by jdann train --resume"
     figures = tuple(_figures(path / "figures"))
-    missing = tuple(stem for stem in _EXPECTED if not any(f.stem.startswith(stem) for f in figures)) if results else ()
-    predictions = tuple(_predictions(path / "predictions.csv", results["emotions"])) if results else ()
+    missing = (
+        tuple(stem for stem in _EXPECTED if not any(f.stem.startswith(stem) for f in figures))
+        if results
+        else ()
+    )
+    predictions = (
+        tuple(_predictions(path / "predictions.csv", results["emotions"])) if results else ()
+    )
     described = describe(config, results, data_dir) if results else Described({}, {}, {}, {})
-    models = tuple(workdir.read_json(p) for p in sorted((path / model.FOLDER).glob(f"*/{model.CARD}")))
-    return Run(path, config, results, unfinished, figures, missing, predictions, elsewhere, described, models)
+    models = tuple(
+        workdir.read_json(p) for p in sorted((path / model.FOLDER).glob(f"*/{model.CARD}"))
+    )
+    return Run(
+        path,
+        config,
+        results,
+        unfinished,
+        figures,
+        missing,
+        predictions,
+        elsewhere,
+        described,
+        models,
+    )
 
 
 def _figures(folder: Path) -> Iterator[Figure]:
     order = ("classes", "speakers", "training", "confusion", "per-speaker", "tsne")
 
     def place(path: Path) -> tuple[int, str]:
-        return next((i for i, name in enumerate(order) if path.stem.startswith(name)), len(order)), path.stem
+        return next(
+            (i for i, name in enumerate(order) if path.stem.startswith(name)), len(order)
+        ), path.stem
 
     for path in sorted(folder.glob("*.png"), key=place):
         try:
@@ -118,7 +147,9 @@ def _figures(folder: Path) -> Iterator[Figure]:
             log.warning("%s: is left out of the report (%s)", path, error.strerror)
             continue
         if data.startswith(b"\x89PNG"):
-            yield Figure(path.stem, f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}")
+            yield Figure(
+                path.stem, f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
+            )
         else:
             log.warning("%s: is left out of the report, being no PNG", path)
 
@@ -131,17 +162,34 @@ def _predictions(path: Path, emotions: Sequence[str]) -> Iterator[Predictions]:
     try:
         with path.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
             for row in csv.DictReader(file):
-                key = (row["speaker"], row["file"], float(row["start"] or 0), float(row["end"]) if row["end"] else None)
+                key = (
+                    row["speaker"],
+                    row["file"],
+                    float(row["start"] or 0),
+                    float(row["end"]) if row["end"] else None,
+                )
                 values = [float(row[f"p_{name}"]) for name in emotions]
                 of = (row["source"], row["target"], row["method"], row["encoder"])
                 rows.setdefault(of, []).append((number.get(row["emotion"], -1), values, key))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is damaged ({error!r}); write it anew by jdann evaluate {path.parent}") from error
+        raise InputError(
+            f"{path}: is damaged ({error!r}); write it anew by jdann evaluate {path.parent}"
+        ) from error
     for of, found in rows.items():
-        emotion, probability = np.array([e for e, _, _ in found]), np.array([p for _, p, _ in found])
+        emotion, probability = (
+            np.array([e for e, _, _ in found]),
+            np.array([p for _, p, _ in found]),
+        )
         keys = tuple(k for _, _, k in found)
         bins = calibration.reliability(probability, emotion, BINS)
-        yield Predictions(*of, emotion, probability, keys, bins, calibration.expected_calibration_error(probability, emotion, BINS))
+        yield Predictions(
+            *of,
+            emotion,
+            probability,
+            keys,
+            bins,
+            calibration.expected_calibration_error(probability, emotion, BINS),
+        )
 
 
 def describe(config: Mapping[str, Any], results: Mapping[str, Any], data_dir: Path) -> Described:
@@ -168,7 +216,11 @@ def describe(config: Mapping[str, Any], results: Mapping[str, Any], data_dir: Pa
         languages = Counter(u.language for u in corpus.utterances if u.language)
         described.languages[name] = ", ".join(sorted(languages)) or "unknown"
         described.parts[name] = tuple(sorted({u.corpus for u in corpus.utterances if u.corpus}))
-        described.genders[name] = {(u.speaker or "", u.file, u.start_s, u.end_s): u.gender for u in corpus.utterances if u.gender}
+        described.genders[name] = {
+            (u.speaker or "", u.file, u.start_s, u.end_s): u.gender
+            for u in corpus.utterances
+            if u.gender
+        }
     return described
 
 
@@ -176,5 +228,8 @@ def _check_at_hand(spec: str, data_dir: Path) -> None:
     """Raises InputError where loading would synthesise the demo corpus first."""
     from jdann.corpora import demo
 
-    if any(part.strip().startswith(("demo:", "auto:")) for part in spec.split(",")) and not demo.folder(data_dir).exists():
+    if (
+        any(part.strip().startswith(("demo:", "auto:")) for part in spec.split(","))
+        and not demo.folder(data_dir).exists()
+    ):
         raise InputError(f"the demo corpus is not in {data_dir}")

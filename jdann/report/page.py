@@ -3,12 +3,12 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from jdann import files
 from jdann.errors import InputError
-from jdann.experiments import workdir
 from jdann.report import card, gather, page_reliability, page_tables, table
 from jdann.report.gather import Figure, Run
 
@@ -23,7 +23,9 @@ _TITLES = {
 }
 
 
-def write(paths: Sequence[Path], data_dir: Path, output: Path | None = None) -> tuple[Path, list[str]]:
+def write(
+    paths: Sequence[Path], data_dir: Path, output: Path | None = None
+) -> tuple[Path, list[str]]:
     """Writes the page.
 
     Args:
@@ -48,16 +50,20 @@ def write(paths: Sequence[Path], data_dir: Path, output: Path | None = None) -> 
             if path.is_dir():
                 said.append(f"left out: {error}")
     if not runs:
-        raise InputError(f"{paths[0]} and others: no run of jdann among them; expected work directories with a config.json")
+        raise InputError(
+            f"{paths[0]} and others: no run of jdann among them; expected work directories with a config.json"
+        )
     said += [run.unfinished for run in runs if run.unfinished]
     if output is None:
         parents = {run.path.resolve().parent for run in runs}
         folder = runs[0].path if len(paths) == 1 else parents.pop() if len(parents) == 1 else Path()
         output = folder / "report.html"
     if output.is_dir():
-        raise InputError(f"{output}: is a folder; --output expects a file, as in --output {output / 'report.html'}")
+        raise InputError(
+            f"{output}: is a folder; --output expects a file, as in --output {output / 'report.html'}"
+        )
     output.parent.mkdir(parents=True, exist_ok=True)
-    workdir.write_text(output, render(runs))
+    files.write_text(output, render(runs))
     return output, said
 
 
@@ -82,7 +88,11 @@ def environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader("jdann.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("jdann.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
@@ -90,12 +100,16 @@ def base_css() -> Any:
     """The style that the report and the web page share, safe to stand in a page as it is."""
     from markupsafe import Markup
 
-    return Markup((files("jdann") / "web" / "base.css").read_text(encoding="utf-8"))
+    return Markup((resources.files("jdann") / "web" / "base.css").read_text(encoding="utf-8"))
 
 
 def _view(run: Run, index: int) -> dict[str, Any]:
     """What the template shows of one run."""
-    shown: dict[str, Any] = {"name": run.name, "id": f"run-{index + 1}", "unfinished": run.unfinished}
+    shown: dict[str, Any] = {
+        "name": run.name,
+        "id": f"run-{index + 1}",
+        "unfinished": run.unfinished,
+    }
     shown["settings"] = page_tables.settings(run.config)
     shown["missing"] = [_TITLES[stem].lower() for stem in run.missing]
     shown["figures"] = [_figure(figure, run) for figure in run.figures]
@@ -127,7 +141,11 @@ def _view(run: Run, index: int) -> dict[str, Any]:
         "diagnostics": page_tables.diagnostics(results),
         "elsewhere": [page_tables.elsewhere(of) for of in run.elsewhere],
         "card": card.make(results, parts),
-        "versions": [*results["versions"].items(), ("machine", results["machine"]), ("date", results["date"])],
+        "versions": [
+            *results["versions"].items(),
+            ("machine", results["machine"]),
+            ("date", results["date"]),
+        ],
     }
 
 
@@ -137,8 +155,15 @@ def _data_notes(results: Mapping[str, Any]) -> list[str]:
     for side in ("source", "target"):
         domain = results["directions"][0][side]
         outside = ", ".join(f"{name} {count}" for name, count in domain["outside"].items())
-        found = [*domain["notes"], *([f"left out, being outside the chosen emotions: {outside}"] if outside else [])]
-        found += [f"{domain['skipped']} files could not be used; skipped.csv says why"] if domain["skipped"] else []
+        found = [
+            *domain["notes"],
+            *([f"left out, being outside the chosen emotions: {outside}"] if outside else []),
+        ]
+        found += (
+            [f"{domain['skipped']} files could not be used; skipped.csv says why"]
+            if domain["skipped"]
+            else []
+        )
         notes += [f"{domain['name']}: {note}" for note in found]
     return notes
 
@@ -154,8 +179,16 @@ def _figure(figure: Figure, run: Run) -> dict[str, str]:
         detail = detail[:-1].strip("-")
     else:
         way = ""
-    title = f"{_TITLES.get(kind, figure.stem)}{f' of {detail}' if detail else ''}{way}" if kind else figure.stem
-    return {"title": title, "alt": f"{title}. {_alternative(kind, detail, run)}".strip(), "uri": figure.uri}
+    title = (
+        f"{_TITLES.get(kind, figure.stem)}{f' of {detail}' if detail else ''}{way}"
+        if kind
+        else figure.stem
+    )
+    return {
+        "title": title,
+        "alt": f"{title}. {_alternative(kind, detail, run)}".strip(),
+        "uri": figure.uri,
+    }
 
 
 def _alternative(kind: str, detail: str, run: Run) -> str:
@@ -164,12 +197,13 @@ def _alternative(kind: str, detail: str, run: Run) -> str:
         return ""
     first = run.results["directions"][0]
     if kind == "classes":
-        sides = (f"{side}: {', '.join(f'{n} {c}' for n, c in first[side]['per_emotion'].items())}" for side in ("source", "target"))
+        sides = (
+            f"{side}: {', '.join(f'{n} {c}' for n, c in first[side]['per_emotion'].items())}"
+            for side in ("source", "target")
+        )
         return f"Bars; {'; '.join(sides)}."
     if kind == "speakers":
-        return (
-            f"Stacked bars: {len(first['source']['per_speaker'])} source and {len(first['target']['per_speaker'])} target speakers."
-        )
+        return f"Stacked bars: {len(first['source']['per_speaker'])} source and {len(first['target']['per_speaker'])} target speakers."
     if kind == "training":
         return "Learning rate, lambda, losses and accuracies over the epochs, the mean over seeds within their range."
     if kind == "per-speaker":
@@ -181,7 +215,11 @@ def _alternative(kind: str, detail: str, run: Run) -> str:
         for row in rows:
             label = row["method"] if row["encoder"] == "-" else f"{row['method']}, {row['encoder']}"
             if label.replace(", ", "-").replace(" ", "-") == detail:
-                found = ", ".join(f"{n} {v['mean']:.2f}" for n, v in row["recall"].items() if v["mean"] is not None)
+                found = ", ".join(
+                    f"{n} {v['mean']:.2f}"
+                    for n, v in row["recall"].items()
+                    if v["mean"] is not None
+                )
                 return f"Rows: labels, columns: predictions; part found of each: {found}."
     return ""
 

@@ -56,7 +56,9 @@ def _drawn(table: ScoreTable, direction: str) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="")
+    drawn = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style=""
+    )
     columns = [column for column in range(len(table.header)) if column != DIRECTION]
     for column in columns:
         justify = "right" if column > DIRECTION else "left"
@@ -65,7 +67,10 @@ def _drawn(table: ScoreTable, direction: str) -> "Table":
         drawn.add_column(Text(table.header[column]), justify=justify, overflow="fold", no_wrap=name)
     for index, cells in enumerate(table.rows):
         if cells[DIRECTION] == direction:
-            texts = [Text(cell.replace(", ", ",\n"), "bold" if (index, c) in table.best else "") for c, cell in enumerate(cells)]
+            texts = [
+                Text(cell.replace(", ", ",\n"), "bold" if (index, c) in table.best else "")
+                for c, cell in enumerate(cells)
+            ]
             drawn.add_row(*(texts[column] for column in columns))
     return drawn
 
@@ -88,7 +93,10 @@ def markdown(results: Mapping[str, Any]) -> str:
     for table in tables(results):
         rule = ["---:" if column > DIRECTION else "---" for column in range(len(table.header))]
         rows = [
-            [f"**{cell}**" if (index, column) in table.best else cell.replace("|", r"\|") for column, cell in enumerate(cells)]
+            [
+                f"**{cell}**" if (index, column) in table.best else cell.replace("|", r"\|")
+                for column, cell in enumerate(cells)
+            ]
             for index, cells in enumerate(table.rows)
         ]
         parts.append("\n".join(joined(cells) for cells in (table.header, rule, *rows)))
@@ -114,14 +122,19 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     if rows:
         spread = "; ± standard deviation over seeds" if len(results["seeds"]) > 1 else ""
         chance = number({"mean": 1 / len(results["emotions"]), "std": None})
-        found.append(f"n: scored utterances{spread}; chance: UAR {chance}; bold: the best without target labels.")
+        found.append(
+            f"n: scored utterances{spread}; chance: UAR {chance}; bold: the best without target labels."
+        )
     if any(row["method"].startswith("supervised") for row in rows):
         found.append(_CEILING)
     unscored = list(dict.fromkeys(share["target"] for share in _unscored(results)))
     if unscored:
         found.append(_UNSCORED.format(", ".join(unscored)))
     # "esd:en" and "esd:zh" are one corpus; two folders or manifests are two.
-    corpora = [{d[side]["name"].split(":")[0] for side in ("source", "target")} for d in results["directions"]]
+    corpora = [
+        {d[side]["name"].split(":")[0] for side in ("source", "target")}
+        for d in results["directions"]
+    ]
     if any(len(names) > 1 for names in corpora):
         found.append(_CONFOUNDED)
     return found
@@ -152,11 +165,16 @@ def _score_table(results: Mapping[str, Any]) -> ScoreTable:
     """One row for each method, encoder and direction; the UAR of each way of selecting side by side."""
     groups: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
     for row in results["rows"]:
-        groups.setdefault((_direction(row), row["encoder"], row["method"]), {})[row["selection"]] = row
+        groups.setdefault((_direction(row), row["encoder"], row["method"]), {})[
+            row["selection"]
+        ] = row
     found = {row["selection"]: None for row in results["rows"]}
     selections = sorted(found, key=lambda name: {"last": 0, "oracle": 2}.get(name, 1))
     gains = any("uar_gain" in row for row in results["rows"])
-    titles = ["oracle (not achievable)" if name == "oracle" else name.replace("_", " ") for name in selections]
+    titles = [
+        "oracle (not achievable)" if name == "oracle" else name.replace("_", " ")
+        for name in selections
+    ]
     header = ["method", "encoder", "direction", "n", *(f"UAR, {title}" for title in titles)]
     header += ["gain over source only"] * gains + ["accuracy", "macro-F1"]
     order = list(dict.fromkeys(direction for direction, _, _ in groups))
@@ -166,11 +184,18 @@ def _score_table(results: Mapping[str, Any]) -> ScoreTable:
         by_selection = groups[direction, encoder, method]
         first = by_selection.get("last") or next(iter(by_selection.values()))
         usual = first["protocol"] == results["protocol"] or method.startswith("supervised")
-        cells = [method if usual else f"{method} ({first['protocol']})", encoder, direction, str(first["n"])]
+        cells = [
+            method if usual else f"{method} ({first['protocol']})",
+            encoder,
+            direction,
+            str(first["n"]),
+        ]
         for selection in selections:
             row = by_selection.get(selection)
             if row is not None and row["achievable"]:
-                best[direction] = max(best.get(direction, (-1.0, 0, 0)), (row["uar"]["mean"], -len(rows), -len(cells)))
+                best[direction] = max(
+                    best.get(direction, (-1.0, 0, 0)), (row["uar"]["mean"], -len(rows), -len(cells))
+                )
             cells.append(number(row["uar"]) if row is not None else "–")
         cells += [number(first["uar_gain"], sign=True) if "uar_gain" in first else "–"] * gains
         cells += [number(first["accuracy"]), number(first["macro_f1"])]
@@ -194,7 +219,12 @@ def _share_table(shares: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -
     """What part of the target each method takes for each emotion."""
     header = ["method", "encoder", "direction", *(f"predicted {emotion}" for emotion in emotions)]
     rows = [
-        [row["method"], row["encoder"], _direction(row), *(f"{row['share'][emotion]:.1%}" for emotion in emotions)]
+        [
+            row["method"],
+            row["encoder"],
+            _direction(row),
+            *(f"{row['share'][emotion]:.1%}" for emotion in emotions),
+        ]
         for row in shares
     ]
     return ScoreTable(header, rows, set())

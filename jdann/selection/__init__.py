@@ -23,17 +23,42 @@ _RATIO = ("source_representation", "train_representation", "target_representatio
 CRITERIA: dict[str, Criterion] = {
     "source_risk": Criterion(predictions.source_risk, False, _SOURCE, "source validation"),
     "entropy": Criterion(predictions.entropy, False, _LOGITS, "Morerio et al. 2018"),
-    "information_maximisation": Criterion(predictions.information_maximisation, False, _LOGITS, "Musgrave et al. 2022"),
+    "information_maximisation": Criterion(
+        predictions.information_maximisation, False, _LOGITS, "Musgrave et al. 2022"
+    ),
     "bnm": Criterion(predictions.bnm, True, _LOGITS, "Cui et al. 2020"),
-    "softmax_correlation": Criterion(predictions.softmax_correlation, True, _LOGITS, "Tu et al. 2023"),
+    "softmax_correlation": Criterion(
+        predictions.softmax_correlation, True, _LOGITS, "Tu et al. 2023"
+    ),
     "mcc": Criterion(predictions.mcc, False, _LOGITS, "Jin et al. 2020"),
     "snd": Criterion(predictions.snd, True, _LOGITS, "Saito et al. 2021"),
-    "dev": Criterion(density_ratio.dev, False, (*_SOURCE, *_RATIO), "You et al. 2019", density_ratio.domain_classifier),
-    "iwv": Criterion(density_ratio.iwv, False, (*_SOURCE, *_RATIO), "Sugiyama et al. 2007", density_ratio.domain_classifier),
-    "class_ami": Criterion(
-        geometry.class_ami, True, ("target_logits", "target_representation"), "Musgrave et al. 2022", on_host=True
+    "dev": Criterion(
+        density_ratio.dev,
+        False,
+        (*_SOURCE, *_RATIO),
+        "You et al. 2019",
+        density_ratio.domain_classifier,
     ),
-    "mmd": Criterion(geometry.mmd, False, ("source_representation", "target_representation"), "Gretton et al. 2012"),
+    "iwv": Criterion(
+        density_ratio.iwv,
+        False,
+        (*_SOURCE, *_RATIO),
+        "Sugiyama et al. 2007",
+        density_ratio.domain_classifier,
+    ),
+    "class_ami": Criterion(
+        geometry.class_ami,
+        True,
+        ("target_logits", "target_representation"),
+        "Musgrave et al. 2022",
+        on_host=True,
+    ),
+    "mmd": Criterion(
+        geometry.mmd,
+        False,
+        ("source_representation", "target_representation"),
+        "Gretton et al. 2012",
+    ),
     "a_distance": Criterion(
         density_ratio.a_distance,
         False,
@@ -62,14 +87,23 @@ def evaluate(evidence: Evidence, names: Sequence[str] = tuple(CRITERIA)) -> dict
     criteria = {name: _named(name) for name in names}
     members = len(evidence.target_logits)
     emotion = np.asarray(evidence.source_emotion)
-    evidence = evidence._replace(source_emotion=np.broadcast_to(emotion, (members, emotion.shape[-1])))
+    evidence = evidence._replace(
+        source_emotion=np.broadcast_to(emotion, (members, emotion.shape[-1]))
+    )
     rows = {field: value.shape[1] for field, value in evidence._asdict().items()}
-    possible = {name: criterion for name, criterion in criteria.items() if all(rows[field] for field in criterion.needs)}
+    possible = {
+        name: criterion
+        for name, criterion in criteria.items()
+        if all(rows[field] for field in criterion.needs)
+    }
 
     values = {name: np.full(members, np.nan, np.float32) for name in names}
     on_device = tuple(name for name, criterion in possible.items() if not criterion.on_host)
     if on_device:
-        values |= {name: np.array(value) for name, value in _on_device(_needed(evidence, on_device), on_device).items()}
+        values |= {
+            name: np.array(value)
+            for name, value in _on_device(_needed(evidence, on_device), on_device).items()
+        }
     for name, criterion in possible.items():
         if criterion.on_host:
             values[name][:] = _on_host(evidence, criterion)
@@ -108,7 +142,9 @@ def _on_device(evidence: Evidence, names: tuple[str, ...]) -> dict[str, jax.Arra
 
         return {name: value(CRITERIA[name]) for name in names}
 
-    return jax.lax.map(one, evidence)  # one after the other: quadratic criteria side by side would fill the memory
+    return jax.lax.map(
+        one, evidence
+    )  # one after the other: quadratic criteria side by side would fill the memory
 
 
 def choose(values: np.ndarray, criterion: str) -> np.ndarray:
@@ -149,7 +185,9 @@ def rank_correlation(values: np.ndarray, uar: np.ndarray, criterion: str) -> flo
     sign = 1 if _named(criterion).higher_is_better else -1
     values, uar = np.asarray(values, np.float64), np.asarray(uar, np.float64)
     if values.shape != uar.shape:
-        raise ValueError(f"values of shape {values.shape} and scores of shape {uar.shape}; expected one shape")
+        raise ValueError(
+            f"values of shape {values.shape} and scores of shape {uar.shape}; expected one shape"
+        )
     both = np.isfinite(values) & np.isfinite(uar)
     values, uar = values[both], uar[both]
     if len(values) < 2 or np.ptp(values) == 0 or np.ptp(uar) == 0:

@@ -48,7 +48,9 @@ def reliability(probabilities: np.ndarray, emotion: np.ndarray, bins: int = BINS
     return Reliability(edges, count, mean(confidence), mean(right.astype(float)))
 
 
-def expected_calibration_error(probabilities: np.ndarray, emotion: np.ndarray, bins: int = BINS) -> float | None:
+def expected_calibration_error(
+    probabilities: np.ndarray, emotion: np.ndarray, bins: int = BINS
+) -> float | None:
     """Mean distance of confidence and accuracy over the bins, each weighted by its count.
 
     Guo et al. 2017, "On calibration of modern neural networks", ICML, equation 3.
@@ -64,7 +66,9 @@ def expected_calibration_error(probabilities: np.ndarray, emotion: np.ndarray, b
     found = reliability(probabilities, emotion, bins)
     if not found.count.sum():
         return None
-    return float(np.nansum(found.count * np.abs(found.confidence - found.accuracy)) / found.count.sum())
+    return float(
+        np.nansum(found.count * np.abs(found.confidence - found.accuracy)) / found.count.sum()
+    )
 
 
 def ensemble_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -74,7 +78,9 @@ def ensemble_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
     return (exponential / exponential.sum(-1, keepdims=True)).mean(0)
 
 
-def fit_temperature(logits: np.ndarray, emotion: np.ndarray, weight: np.ndarray | None = None) -> float:
+def fit_temperature(
+    logits: np.ndarray, emotion: np.ndarray, weight: np.ndarray | None = None
+) -> float:
     """The temperature of the least weighted negative log-likelihood of an ensemble.
 
     argmin_T sum_i w_i -log p_i(T), p = `ensemble_probability`. Without weights and with one member it is the temperature
@@ -97,7 +103,9 @@ def fit_temperature(logits: np.ndarray, emotion: np.ndarray, weight: np.ndarray 
 
     def risk(log_temperature: float) -> float:
         chances = ensemble_probability(logits, np.exp(log_temperature))
-        return float(-(weight * np.log(np.maximum(chances[np.arange(len(emotion)), emotion], 1e-300))).sum())
+        return float(
+            -(weight * np.log(np.maximum(chances[np.arange(len(emotion)), emotion], 1e-300))).sum()
+        )
 
     return float(np.exp(_least(risk, *np.log(RANGE))))
 
@@ -133,7 +141,9 @@ def match_confidence(logits: np.ndarray, accuracy: float) -> float:
     """
 
     def distance(log_temperature: float) -> float:
-        return abs(float(ensemble_probability(logits, np.exp(log_temperature)).max(-1).mean()) - accuracy)
+        return abs(
+            float(ensemble_probability(logits, np.exp(log_temperature)).max(-1).mean()) - accuracy
+        )
 
     return float(np.exp(_least(distance, *np.log(RANGE))))
 
@@ -155,7 +165,9 @@ def temperatures(evidence: Evidence) -> dict[str, float]:
       "thresholded_confidence" matches the target's mean confidence with its `estimated_accuracy`, and is at least 1: what
       was learnt elsewhere gives no reason to be surer than training made it.
     """
-    source, target = (ensemble_probability(logits, 1.0) for logits in (evidence.source, evidence.target))
+    source, target = (
+        ensemble_probability(logits, 1.0) for logits in (evidence.source, evidence.target)
+    )
     accuracy = estimated_accuracy(source, evidence.emotion, target)
     return {
         "none": 1.0,

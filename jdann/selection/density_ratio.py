@@ -22,7 +22,9 @@ class DomainClassifier(NamedTuple):
     weight: jax.Array  # [d + 1] on standardised dimensions; the last one is the intercept
     mean: jax.Array  # [d]
     scale: jax.Array  # [d], one over the standard deviation
-    train: jax.Array  # [k] f of train_representation, each by a regression fitted without that row; at most ROWS
+    train: (
+        jax.Array
+    )  # [k] f of train_representation, each by a regression fitted without that row; at most ROWS
     target: jax.Array  # [m] f of target_representation, likewise
 
 
@@ -35,16 +37,26 @@ def domain_classifier(evidence: Evidence) -> DomainClassifier:
     a_i = x_i^T H^-1 x_i (Rad and Maleki 2020, "A scalable estimate of the out-of-sample prediction error via approximate
     leave-one-out cross-validation", JRSS B). That needs no split, and the order of rows does not matter.
     """
-    train, target = evenly(evidence.train_representation, ROWS), evenly(evidence.target_representation, ROWS)
+    train, target = (
+        evenly(evidence.train_representation, ROWS),
+        evenly(evidence.target_representation, ROWS),
+    )
     rows = jnp.concatenate([train, target])
-    mass = jnp.asarray(np.repeat([0.5 / len(train), 0.5 / len(target)], [len(train), len(target)]), jnp.float32)
+    mass = jnp.asarray(
+        np.repeat([0.5 / len(train), 0.5 / len(target)], [len(train), len(target)]), jnp.float32
+    )
     is_target = jnp.asarray(np.repeat([0.0, 1.0], [len(train), len(target)]), jnp.float32)
 
-    largest = jnp.maximum(jnp.abs(rows).max(0), 1e-30)  # divided by it first, so that no square overflows
+    largest = jnp.maximum(
+        jnp.abs(rows).max(0), 1e-30
+    )  # divided by it first, so that no square overflows
     unit = rows / largest
     deviation = jnp.sqrt(mass @ jnp.square(unit - mass @ unit))
     varies = deviation > 1e-6  # what is below that is rounding
-    mean, scale = mass @ unit * largest, jnp.where(varies, 1 / jnp.where(varies, deviation * largest, 1), 0)
+    mean, scale = (
+        mass @ unit * largest,
+        jnp.where(varies, 1 / jnp.where(varies, deviation * largest, 1), 0),
+    )
 
     x = _design(rows, mean, scale)
     # Hardly any ridge on b: just enough that the Hessian can be inverted where all rows are certain.
@@ -54,7 +66,9 @@ def domain_classifier(evidence: Evidence) -> DomainClassifier:
     p = jax.nn.sigmoid(f)
     curvature = mass * p * (1 - p)
     factor = jnp.linalg.cholesky(_hessian(x, curvature, ridge))
-    leverage = jnp.square(jax.scipy.linalg.solve_triangular(factor, x.T, lower=True)).sum(0)  # [rows], x_i^T H^-1 x_i
+    leverage = jnp.square(jax.scipy.linalg.solve_triangular(factor, x.T, lower=True)).sum(
+        0
+    )  # [rows], x_i^T H^-1 x_i
     without = f + mass * (p - is_target) * leverage / jnp.maximum(1 - curvature * leverage, 1e-3)
     return DomainClassifier(weight, mean, scale, without[: len(train)], without[len(train) :])
 
@@ -74,7 +88,9 @@ def _hessian(x: jax.Array, weight: jax.Array, ridge: jax.Array) -> jax.Array:
     return jnp.matmul((x * weight[:, None]).T, x, precision="highest") + jnp.diag(ridge)
 
 
-def _newton(x: jax.Array, label: jax.Array, mass: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _newton(
+    x: jax.Array, label: jax.Array, mass: jax.Array, ridge: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """The minimum w [d] of sum_i mass_i (softplus(f_i) - label_i f_i) + 1/2 ridge w^2, and f = x w [rows]."""
     lengths = jnp.asarray([0.0, 1 / 16, 1 / 4, 1 / 2, 1.0])
 
@@ -100,7 +116,9 @@ def importance_weights(evidence: Evidence, classifier: DomainClassifier | None =
     exp f(x) of the `domain_classifier`, f clipped to +-LARGEST_LOGIT.
     """
     weight, mean, scale, *_ = domain_classifier(evidence) if classifier is None else classifier
-    logit = jnp.matmul(_design(evidence.source_representation, mean, scale), weight, precision="highest")
+    logit = jnp.matmul(
+        _design(evidence.source_representation, mean, scale), weight, precision="highest"
+    )
     return jnp.exp(jnp.clip(logit, -LARGEST_LOGIT, LARGEST_LOGIT))
 
 
@@ -140,9 +158,13 @@ def dev(evidence: Evidence, classifier: DomainClassifier | None = None) -> jax.A
     mean, mean_weighted = jnp.mean(weight, where=labelled), jnp.mean(weighted, where=labelled)
     relative = weight / mean - 1
     variance = jnp.mean(jnp.square(relative), where=labelled)
-    covariance = jnp.mean((weighted - mean_weighted) * relative, where=labelled)  # both in units of the mean weight
+    covariance = jnp.mean(
+        (weighted - mean_weighted) * relative, where=labelled
+    )  # both in units of the mean weight
     varies = variance > 1e-10
-    slope = jnp.where(varies, covariance / jnp.where(varies, variance, 1), 0)  # -eta times the mean weight
+    slope = jnp.where(
+        varies, covariance / jnp.where(varies, variance, 1), 0
+    )  # -eta times the mean weight
     return mean_weighted - slope * (1 - 1 / mean)
 
 

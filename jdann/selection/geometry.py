@@ -22,7 +22,10 @@ def mmd(evidence: Evidence) -> jax.Array:
     Source: Gretton et al. 2012, "A Kernel Two-Sample Test", JMLR 13, equation 5; Long et al. 2015, "Learning Transferable
     Features with Deep Adaptation Networks", ICML, for the kernels.
     """
-    source, target = evenly(evidence.source_representation, MMD_ROWS), evenly(evidence.target_representation, MMD_ROWS)
+    source, target = (
+        evenly(evidence.source_representation, MMD_ROWS),
+        evenly(evidence.target_representation, MMD_ROWS),
+    )
     x, n = jnp.concatenate([source, target]), len(source)
     x = x / jnp.maximum(jnp.abs(x).max(), 1e-30)  # so that no square overflows
     x = x - x.mean(0)  # so that little cancels below
@@ -69,7 +72,9 @@ def class_ami(evidence: Evidence) -> float:
     from sklearn.metrics import adjusted_mutual_info_score
 
     logits = evenly(np.asarray(evidence.target_logits), CLUSTER_ROWS)
-    rows = np.ascontiguousarray(evenly(np.asarray(evidence.target_representation), CLUSTER_ROWS), np.float32)
+    rows = np.ascontiguousarray(
+        evenly(np.asarray(evidence.target_representation), CLUSTER_ROWS), np.float32
+    )
     if not rows.any():
         return 0.0
     rows = rows / np.abs(rows).max() + 0.0  # no -0: it would sort apart from 0

@@ -21,7 +21,9 @@ def losses(logits: jax.Array, emotion: jax.Array) -> jax.Array:
     Returns:
       [n] nats, from 0 to LARGEST_LOSS.
     """
-    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.maximum(emotion, 0)[:, None], 1)[:, 0]
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.maximum(emotion, 0)[:, None], 1)[
+        :, 0
+    ]
     return jnp.minimum(-chosen, LARGEST_LOSS)
 
 
@@ -68,7 +70,9 @@ def bnm(evidence: Evidence) -> jax.Array:
     Insufficient Situations", CVPR; as a criterion Musgrave et al. 2022, arXiv 2208.07360.
     """
     p = jax.nn.softmax(evidence.target_logits)
-    gram = jnp.matmul(p.T, p, precision="highest") / len(p)  # [c, c]: its eigenvalues are the squares of singular values
+    gram = jnp.matmul(p.T, p, precision="highest") / len(
+        p
+    )  # [c, c]: its eigenvalues are the squares of singular values
     return jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram), 0)).sum() / p.shape[1] ** 0.5
 
 

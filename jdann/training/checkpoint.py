@@ -43,7 +43,9 @@ class Checkpoints:
 
         for epochs_done in sorted(self._manager.all_steps(), reverse=True):
             try:
-                wanted = ocp.args.Composite(**{name: ocp.args.StandardRestore(tree) for name, tree in template.items()})
+                wanted = ocp.args.Composite(
+                    **{name: ocp.args.StandardRestore(tree) for name, tree in template.items()}
+                )
                 restored = self._manager.restore(epochs_done, args=wanted)
                 return epochs_done, {name: restored[name] for name in template}
             except MemoryError:
@@ -67,6 +69,8 @@ def open_checkpoints(folder: Path) -> Iterator[Checkpoints]:
     logging.getLogger("absl").setLevel(logging.ERROR)
     import orbax.checkpoint as ocp
 
-    options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, create=True, enable_async_checkpointing=False)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=_KEPT, create=True, enable_async_checkpointing=False
+    )
     with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
         yield Checkpoints(manager)

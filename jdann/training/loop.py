@@ -32,10 +32,16 @@ class Task(NamedTuple):
     name: str  # for the log and the folder of its checkpoints
     split: Split
     data: Data | StoredData
-    group: np.ndarray  # [source utterances] int, the corpus and language of each: batches are balanced over them
+    group: (
+        np.ndarray
+    )  # [source utterances] int, the corpus and language of each: batches are balanced over them
     test_size: int  # rows of the largest test split, so that every fold has the same shapes
-    evidence_sizes: tuple[int, int, int]  # rows of held-out source, other source and target that the selection criteria see
-    identity: bytes  # digest of all that the rows above mean; a checkpoint of another one is refused
+    evidence_sizes: tuple[
+        int, int, int
+    ]  # rows of held-out source, other source and target that the selection criteria see
+    identity: (
+        bytes  # digest of all that the rows above mean; a checkpoint of another one is refused
+    )
 
 
 class Budget(NamedTuple):
@@ -45,7 +51,9 @@ class Budget(NamedTuple):
     phases: tuple[int, ...]  # epochs of each phase
     steps: int  # in an epoch
     batch_size: int
-    record_at: tuple[int, ...]  # epochs done at which outputs are recorded, ascending; the last one is `epochs`
+    record_at: tuple[
+        int, ...
+    ]  # epochs done at which outputs are recorded, ascending; the last one is `epochs`
     checkpoint_every_s: float
 
 
@@ -56,7 +64,9 @@ class Fitted(NamedTuple):
     chosen_state: State
     history: dict[str, np.ndarray]  # [epochs, members] means over each epoch's steps
     test_logits: np.ndarray  # [records, members, test, classes] float32, for scoring afterwards
-    criteria: dict[str, np.ndarray]  # [records, members] of each criterion of `jdann.selection`, NaN where it has no value
+    criteria: dict[
+        str, np.ndarray
+    ]  # [records, members] of each criterion of `jdann.selection`, NaN where it has no value
     record_at: tuple[int, ...]
     diverged: tuple[str | None, ...]  # of each member, where its numbers ceased to be finite
 
@@ -70,7 +80,14 @@ def budget(config: Any, splits: list[Split], method: Method) -> Budget:
     steps = max(-(-len(split.source) // config.batch_size) for split in splits)
     every = config.evaluate_every
     record_at = tuple(range(config.epochs, 0, -every))[::-1]
-    return Budget(config.epochs, _phases(config.epochs, method), steps, config.batch_size, record_at, config.checkpoint_every_s)
+    return Budget(
+        config.epochs,
+        _phases(config.epochs, method),
+        steps,
+        config.batch_size,
+        record_at,
+        config.checkpoint_every_s,
+    )
 
 
 def _phases(epochs: int, method: Method) -> tuple[int, ...]:
@@ -78,8 +95,12 @@ def _phases(epochs: int, method: Method) -> tuple[int, ...]:
     count = len(method.phases)
     if epochs < count:
         names = ", ".join(phase.name for phase in method.phases)
-        raise InputError(f"config.epochs is {epochs}, but a method of config.methods has {count} phases ({names}); allow one each")
-    part = np.cumsum([phase.fraction for phase in method.phases]) / sum(phase.fraction for phase in method.phases)
+        raise InputError(
+            f"config.epochs is {epochs}, but a method of config.methods has {count} phases ({names}); allow one each"
+        )
+    part = np.cumsum([phase.fraction for phase in method.phases]) / sum(
+        phase.fraction for phase in method.phases
+    )
     ends = [0]
     for i, end in enumerate(part):
         ends.append(min(max(round(float(end) * epochs), ends[-1] + 1), epochs - (count - 1 - i)))
@@ -135,14 +156,22 @@ def fit(
             _tell(plan, tree, epoch, on_epoch, on_record)
             begun = time.monotonic()
             # A large model's checkpoint takes seconds: at most a tenth of the time goes into them.
-            if epoch + 1 == plan.epochs or begun - saved >= max(plan.checkpoint_every_s, 10 * cost_s):
+            if epoch + 1 == plan.epochs or begun - saved >= max(
+                plan.checkpoint_every_s, 10 * cost_s
+            ):
                 checkpoints.save(epoch + 1, tree)
                 saved = time.monotonic()
                 cost_s = saved - begun
     return _fitted(tree, plan, seeds)
 
 
-def _tell(plan: Budget, tree: Any, epoch: int, on_epoch: Callable[..., None], on_record: Callable[..., None]) -> None:
+def _tell(
+    plan: Budget,
+    tree: Any,
+    epoch: int,
+    on_epoch: Callable[..., None],
+    on_record: Callable[..., None],
+) -> None:
     """Calls back with what is known of an epoch."""
     if epoch + 1 in plan.record_at:
         which = plan.record_at.index(epoch + 1)
@@ -150,7 +179,9 @@ def _tell(plan: Budget, tree: Any, epoch: int, on_epoch: Callable[..., None], on
     on_epoch(epoch + 1, {name: values[epoch] for name, values in tree["history"].items()})
 
 
-def restore(train: Train, task: Task, plan: Budget, seeds: tuple[int, ...], hyper: Hyper, folder: Path) -> Fitted | None:
+def restore(
+    train: Train, task: Task, plan: Budget, seeds: tuple[int, ...], hyper: Hyper, folder: Path
+) -> Fitted | None:
     """The finished training in `folder`, or None where there is none."""
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
     template = _empty(train, task, plan, keys, hyper, train.init(keys, hyper))
@@ -161,7 +192,9 @@ def restore(train: Train, task: Task, plan: Budget, seeds: tuple[int, ...], hype
     return _fitted(tree, plan, seeds) if done == plan.epochs else None
 
 
-def restore_states(train: Train, seeds: tuple[int, ...], hyper: Hyper, folder: Path) -> tuple[State, State] | None:
+def restore_states(
+    train: Train, seeds: tuple[int, ...], hyper: Hyper, folder: Path
+) -> tuple[State, State] | None:
     """The chosen and the last state in `folder`, or None. Neither corpus is needed."""
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
     state = train.init(keys, hyper)
@@ -189,14 +222,18 @@ def _restored(checkpoints: Checkpoints, task: Task, tree: Any) -> tuple[int, Any
     return checkpoints.restore(tree) or (0, tree)
 
 
-def outputs(train: Train, state: State, frames: Frames | Stored, rows: np.ndarray, domain: str) -> tuple[np.ndarray, np.ndarray]:
+def outputs(
+    train: Train, state: State, frames: Frames | Stored, rows: np.ndarray, domain: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Logits [members, rows, classes] and representation [members, rows, representation] of utterances of a domain."""
     if not len(rows):
         members = len(state.step)
         return np.zeros((members, 0, 1), np.float32), np.zeros((members, 0, 1), np.float32)
     pieces = streaming.batches(frames, rows, EVALUATION_BATCH)
     found = [jax.device_get(train.outputs(state, *piece, domain=domain)) for piece in pieces]
-    logits, representation = (np.concatenate(of, 1)[:, : len(rows)] for of in zip(*found, strict=True))
+    logits, representation = (
+        np.concatenate(of, 1)[:, : len(rows)] for of in zip(*found, strict=True)
+    )
     return logits, representation
 
 
@@ -205,23 +242,34 @@ def _epoch(
     labelled: jax.Array | None, names: Sequence[str],
 ) -> Any:  # fmt: skip
     def order(rows: np.ndarray, group: np.ndarray, domain: int) -> jax.Array:
-        orders = [batches(rows, group, plan.steps, plan.batch_size, (seed, domain, epoch)) for seed in seeds]
+        orders = [
+            batches(rows, group, plan.steps, plan.batch_size, (seed, domain, epoch))
+            for seed in seeds
+        ]
         return jnp.asarray(np.stack(orders))  # [members, steps, batch]
 
     ends = np.cumsum(plan.phases)
     phase = int(np.searchsorted(ends, epoch, side="right"))
     first = int(ends[phase]) - plan.phases[phase]
     state = train.enter(tree["state"]) if epoch == first and phase else tree["state"]
-    pseudo = _pseudo_labels(train, task, state, phase, (epoch - first) / plan.phases[phase], labelled)
+    pseudo = _pseudo_labels(
+        train, task, state, phase, (epoch - first) / plan.phases[phase], labelled
+    )
     source, target = task.split.source, task.split.target
-    plan_of_epoch = Batches(order(source, task.group[source], 0), order(target, np.zeros(len(target), int), 1))
-    state, metrics = streaming.epoch(train.epochs[phase], state, keys, hyper, task.data, plan_of_epoch, pseudo)
+    plan_of_epoch = Batches(
+        order(source, task.group[source], 0), order(target, np.zeros(len(target), int), 1)
+    )
+    state, metrics = streaming.epoch(
+        train.epochs[phase], state, keys, hyper, task.data, plan_of_epoch, pseudo
+    )
     metrics = {name: np.asarray(values) for name, values in metrics.items()}  # [members, steps]
     diverged = _diverged(task.name, metrics, names, epoch * plan.steps, tree["diverged_at"]["step"])
     history = dict(tree["history"])
     for name, values in metrics.items():
         history[name] = history[name].copy()
-        history[name][epoch] = values.mean(1) if name not in ("learning_rate", "strength") else values[:, -1]
+        history[name][epoch] = (
+            values.mean(1) if name not in ("learning_rate", "strength") else values[:, -1]
+        )
     return {**tree, "state": state, "history": history, "diverged_at": {"step": diverged}}
 
 
@@ -231,8 +279,13 @@ def _labelled(train: Train, task: Task, keys: jax.Array) -> jax.Array | None:
     if label is None:
         return None
     assert isinstance(task.data, Data)  # vectors are few: they always fit
-    source, target = vectors(task.data.source, task.split.source), vectors(task.data.target, task.split.target)
-    return _labelling_once(label)(keys, source, jnp.asarray(task.data.emotion)[task.split.source], target)
+    source, target = (
+        vectors(task.data.source, task.split.source),
+        vectors(task.data.target, task.split.target),
+    )
+    return _labelling_once(label)(
+        keys, source, jnp.asarray(task.data.emotion)[task.split.source], target
+    )
 
 
 @lru_cache(maxsize=8)
@@ -241,7 +294,9 @@ def _labelling_once(label: Callable[..., jax.Array]) -> Callable[..., jax.Array]
     return jax.jit(lambda keys, *domains: jax.lax.map(lambda key: label(key, *domains), keys))
 
 
-def _pseudo_labels(train: Train, task: Task, state: State, phase: int, progress: float, labelled: jax.Array | None) -> jax.Array:
+def _pseudo_labels(
+    train: Train, task: Task, state: State, phase: int, progress: float, labelled: jax.Array | None
+) -> jax.Array:
     """[members, target utterances, classes], zero where there are none."""
     members, classes = state.average["classifier"]["bias"].shape
     pseudo = jnp.zeros((members, len(task.data.target.length), classes))
@@ -269,7 +324,11 @@ def _record(train: Train, task: Task, plan: Budget, tree: Any, epoch: int, chose
         state = _recomputed(train, state, data.target, split.target)
     rows = np.resize(split.test, task.test_size)  # every fold gets the shapes of the largest
     test = outputs(train, state, data.target, rows, "target")
-    target = test if np.array_equal(split.target, rows) else outputs(train, state, data.target, split.target, "target")
+    target = (
+        test
+        if np.array_equal(split.target, rows)
+        else outputs(train, state, data.target, split.target, "target")
+    )
     validation = outputs(train, state, data.source, split.validation, "source")
     history = dict(tree["history"])
     if len(split.validation):
@@ -283,7 +342,13 @@ def _record(train: Train, task: Task, plan: Budget, tree: Any, epoch: int, chose
         criteria[name][which] = value
     test_logits = tree["record"]["test_logits"].copy()
     test_logits[which] = test[0]
-    tree = {**tree, "state": state, "criteria": criteria, "history": history, "record": {"test_logits": test_logits}}
+    tree = {
+        **tree,
+        "state": state,
+        "criteria": criteria,
+        "history": history,
+        "record": {"test_logits": test_logits},
+    }
     if chosen_by == "last":
         better = np.ones(len(state.step), bool)
     else:
@@ -299,22 +364,32 @@ def _recomputed(train: Train, state: State, frames: Frames | Stored, rows: np.nd
     """With batch norm's statistics of these utterances of the target."""
     pieces = streaming.batches(frames, rows, EVALUATION_BATCH)
     each = [train.batch_statistics(state, *piece) for piece in pieces]
-    count = -(-len(rows) // EVALUATION_BATCH)  # a last piece from disk is filled up by whole batches
-    return train.recompute(state, jax.tree.map(lambda *of: jnp.concatenate(of, 1)[:, :count], *each))
+    count = -(
+        -len(rows) // EVALUATION_BATCH
+    )  # a last piece from disk is filled up by whole batches
+    return train.recompute(
+        state, jax.tree.map(lambda *of: jnp.concatenate(of, 1)[:, :count], *each)
+    )
 
 
-def _criteria(train: Train, task: Task, state: State, validation: Any, target: Any) -> dict[str, np.ndarray]:
+def _criteria(
+    train: Train, task: Task, state: State, validation: Any, target: Any
+) -> dict[str, np.ndarray]:
     """Every criterion's value [members], of evenly spaced rows: as many in every fold, so that shapes are the same."""
     split = task.split
     held, other, aimed = (
         _spaced(len(rows), size)
-        for rows, size in zip((split.validation, split.source, split.target), task.evidence_sizes, strict=True)
+        for rows, size in zip(
+            (split.validation, split.source, split.target), task.evidence_sizes, strict=True
+        )
     )
     learnt = outputs(train, state, task.data.source, split.source[other], "source")
     emotion = np.asarray(task.data.emotion)[split.validation[held]]
     logits, representation = (x[:, held] for x in validation)
     return selection.evaluate(
-        selection.Evidence(logits, emotion, representation, learnt[1], target[0][:, aimed], target[1][:, aimed])  # pyright: ignore
+        selection.Evidence(
+            logits, emotion, representation, learnt[1], target[0][:, aimed], target[1][:, aimed]
+        )  # pyright: ignore
     )
 
 
@@ -333,15 +408,23 @@ def _validation(logits: np.ndarray, emotion: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _diverged(
-    name: str, metrics: dict[str, np.ndarray], members: Sequence[str], steps_before: int, before: np.ndarray
+    name: str,
+    metrics: dict[str, np.ndarray],
+    members: Sequence[str],
+    steps_before: int,
+    before: np.ndarray,
 ) -> np.ndarray:
     """The step [members] at which each member's numbers ceased to be finite, -1 where they have not.
 
     Raises:
       DivergenceError: none is left.
     """
-    bad = ~(np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"]))  # [members, steps]
-    step = np.where((before < 0) & bad.any(1), steps_before + bad.argmax(1) + 1, before).astype(np.int32)
+    bad = ~(
+        np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"])
+    )  # [members, steps]
+    step = np.where((before < 0) & bad.any(1), steps_before + bad.argmax(1) + 1, before).astype(
+        np.int32
+    )
     for member in np.flatnonzero((step >= 0) & (before < 0)):
         log.warning("%s: %s diverged at step %d", name, members[int(member)], step[member])
     if (step >= 0).all():
@@ -353,7 +436,9 @@ def _diverged(
     return step
 
 
-def _empty(train: Train, task: Task, plan: Budget, keys: jax.Array, hyper: Hyper, state: State) -> Any:
+def _empty(
+    train: Train, task: Task, plan: Budget, keys: jax.Array, hyper: Hyper, state: State
+) -> Any:
     """What a checkpoint holds, before the first epoch: its shapes never change."""
     members, classes = state.average["classifier"]["bias"].shape
     index = jax.ShapeDtypeStruct((members, plan.steps, plan.batch_size), jnp.int32)
@@ -374,10 +459,15 @@ def _empty(train: Train, task: Task, plan: Budget, keys: jax.Array, hyper: Hyper
         "state": state,
         "identity": {"digest": np.frombuffer(task.identity, np.uint8)},
         "chosen": jax.tree.map(jnp.copy, state.average),
-        "history": {name: unknown(plan.epochs, members) for name in (*names, "validation_risk", "validation_uar")},
+        "history": {
+            name: unknown(plan.epochs, members)
+            for name in (*names, "validation_risk", "validation_uar")
+        },
         "criteria": {name: unknown(records, members) for name in selection.CRITERIA},
         "diverged_at": {"step": np.full(members, -1, np.int32)},
-        "record": {"test_logits": np.zeros((records, members, task.test_size, classes), np.float32)},
+        "record": {
+            "test_logits": np.zeros((records, members, task.test_size, classes), np.float32)
+        },
     }
 
 

@@ -25,14 +25,18 @@ def make_optimiser(config: Any, weight_decay: jax.typing.ArrayLike) -> optax.Gra
     Raises:
       InputError: the optimiser has no such name.
     """
-    decay = optax.add_decayed_weights(jnp.asarray(weight_decay), mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p))
+    decay = optax.add_decayed_weights(
+        jnp.asarray(weight_decay), mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
+    )
     if config.name == "adamw":
         return optax.chain(optax.scale_by_adam(), decay)
     if config.name == "adam":
         return optax.chain(decay, optax.scale_by_adam())
     if config.name == "sgd":
         return optax.chain(decay, optax.trace(config.momentum))
-    raise InputError(f"config.optimiser.name is {config.name!r}; choose one of {', '.join(OPTIMISERS)}")
+    raise InputError(
+        f"config.optimiser.name is {config.name!r}; choose one of {', '.join(OPTIMISERS)}"
+    )
 
 
 def begin(config: Any, params: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +45,12 @@ def begin(config: Any, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def descend(
-    config: Any, weight_decay: jax.Array, rate: jax.Array, gradient: dict[str, Any], params: Any, opt_state: Any
+    config: Any,
+    weight_decay: jax.Array,
+    rate: jax.Array,
+    gradient: dict[str, Any],
+    params: Any,
+    opt_state: Any,
 ) -> tuple[Any, Any, jax.Array]:
     """Takes one step down a gradient, clipped by its norm over all groups that it has.
 
@@ -62,7 +71,9 @@ def descend(
         gradient = jax.tree.map(lambda g: g * factor, gradient)
     params, opt_state = dict(params), dict(opt_state)
     for group, of_group in gradient.items():
-        updates, opt_state[group] = make_optimiser(config, weight_decay).update(of_group, opt_state[group], params[group])
+        updates, opt_state[group] = make_optimiser(config, weight_decay).update(
+            of_group, opt_state[group], params[group]
+        )
         params[group] = jax.tree.map(lambda p, u: p - rate * u, params[group], updates)
     return params, opt_state, norm
 

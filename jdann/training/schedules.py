@@ -43,7 +43,9 @@ def strength_schedule(config: Any, total_steps: int) -> optax.Schedule:
         return lambda step: ganin(step / total_steps, gamma)
     if config.schedule == "constant":
         return lambda step: jnp.ones((), jnp.float32)
-    raise InputError(f"config.strength.schedule is {config.schedule!r}; choose one of {', '.join(STRENGTHS)}")
+    raise InputError(
+        f"config.strength.schedule is {config.schedule!r}; choose one of {', '.join(STRENGTHS)}"
+    )
 
 
 def learning_rate_schedule(config: Any, total_steps: int) -> optax.Schedule:
@@ -59,9 +61,13 @@ def learning_rate_schedule(config: Any, total_steps: int) -> optax.Schedule:
     total_steps = max(2, total_steps)
     warmup_steps = min(round(config.warmup_fraction * total_steps), total_steps - 1)
     if config.schedule == "warmup_cosine":
-        return optax.warmup_cosine_decay_schedule(0.0 if warmup_steps else 1.0, 1.0, warmup_steps, total_steps)
+        return optax.warmup_cosine_decay_schedule(
+            0.0 if warmup_steps else 1.0, 1.0, warmup_steps, total_steps
+        )
     if config.schedule == "constant":
         return optax.constant_schedule(1.0)
     if config.schedule == "one_cycle":
         return optax.cosine_onecycle_schedule(total_steps, 1.0)
-    raise InputError(f"config.optimiser.schedule is {config.schedule!r}; choose one of {', '.join(LEARNING_RATES)}")
+    raise InputError(
+        f"config.optimiser.schedule is {config.schedule!r}; choose one of {', '.join(LEARNING_RATES)}"
+    )

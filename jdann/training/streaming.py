@@ -20,7 +20,9 @@ class Stored(NamedTuple):
     length: np.ndarray  # [utterances] int32, in frames
     window: int  # frames of the longest, or more
     bins: int
-    read: Callable[[Iterable[int]], Iterator[np.ndarray]]  # of these utterances, [frames, bins] float16 each
+    read: Callable[
+        [Iterable[int]], Iterator[np.ndarray]
+    ]  # of these utterances, [frames, bins] float16 each
 
 
 class StoredData(NamedTuple):
@@ -41,7 +43,9 @@ def gather(stored: Stored, rows: np.ndarray) -> Frames:
     return Frames(jnp.asarray(values.reshape(-1, stored.bins)), start, stored.length[rows])
 
 
-def batches(frames: Frames | Stored, rows: np.ndarray, size: int) -> Iterator[tuple[Frames, jax.Array]]:
+def batches(
+    frames: Frames | Stored, rows: np.ndarray, size: int
+) -> Iterator[tuple[Frames, jax.Array]]:
     """What evaluating utterances needs: their features, and an index [batches, size] into these.
 
     Args:
@@ -62,16 +66,26 @@ def batches(frames: Frames | Stored, rows: np.ndarray, size: int) -> Iterator[tu
 
 
 def epoch(
-    run: Callable[..., Any], state: State, keys: jax.Array, hyper: Hyper, data: Data | StoredData, plan: Batches, pseudo: jax.Array
+    run: Callable[..., Any],
+    state: State,
+    keys: jax.Array,
+    hyper: Hyper,
+    data: Data | StoredData,
+    plan: Batches,
+    pseudo: jax.Array,
 ) -> tuple[State, dict[str, Any]]:
     """Runs an epoch of `jdann.training.step.Train.epochs`, whose arguments these are; step by step where `data` is on disk."""
     if isinstance(data, Data):
         return run(state, keys, hyper, data, plan, pseudo)
-    steps = (Batches(*(np.asarray(rows)[:, [i]] for rows in plan)) for i in range(plan.source.shape[1]))  # pyright: ignore
+    steps = (
+        Batches(*(np.asarray(rows)[:, [i]] for rows in plan)) for i in range(plan.source.shape[1])
+    )  # pyright: ignore
     seen = []
     for some in _ahead(lambda step: one_step(data, step, pseudo), steps):
         state, metrics = run(state, keys, hyper, *some)
-        seen.append(jax.device_get(metrics))  # waits: no more than the next step's features are held beside this one's
+        seen.append(
+            jax.device_get(metrics)
+        )  # waits: no more than the next step's features are held beside this one's
     return state, {name: np.concatenate([of[name] for of in seen], 1) for name in seen[0]}
 
 

@@ -45,9 +45,16 @@ class Pages(NamedTuple):
             "synthetic": bool(model["source"].get("synthetic") or model["target"].get("synthetic")),
         }
         environment = Environment(
-            loader=PackageLoader("jdann.web", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=PackageLoader("jdann.web", "."),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
-        index, about, api = (environment.get_template(f"{name}.html.jinja").render(facts) for name in ("index", "card", "api"))
+        index, about, api = (
+            environment.get_template(f"{name}.html.jinja").render(facts)
+            for name in ("index", "card", "api")
+        )
         info = {
             "labels": list(recogniser.labels),
             "colours": [emotion_colour(label) for label in recogniser.labels],
@@ -74,7 +81,10 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         "properties": {
             "start_s": {"type": "number"},
             "end_s": {"type": "number"},
-            "probabilities": {"oneOf": [probabilities, {"type": "null"}], "description": "null where nothing is heard"},
+            "probabilities": {
+                "oneOf": [probabilities, {"type": "null"}],
+                "description": "null where nothing is heard",
+            },
         },
     }
     answer = {
@@ -87,14 +97,29 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
             "duration_s": {"type": "number"},
             "heard_s": {"type": "number", "description": "how much of the clip decides"},
             "timeline": {"type": "array", "items": window},
-            "picture": {"type": "object", "description": "waveform and mel spectrogram, for the page"},
+            "picture": {
+                "type": "object",
+                "description": "waveform and mel spectrogram, for the page",
+            },
         },
     }
-    error = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string", "description": "one sentence"}}}
+    error = {
+        "type": "object",
+        "required": ["error"],
+        "properties": {"error": {"type": "string", "description": "one sentence"}},
+    }
     options = [
         ("timeline", {"type": "boolean", "default": False}, "also the emotions over time"),
-        ("window_s", {"type": "number", "default": 2}, "length of a window of the timeline, seconds"),
-        ("hop_s", {"type": "number", "default": 0.5}, "from one window's beginning to the next one's, seconds"),
+        (
+            "window_s",
+            {"type": "number", "default": 2},
+            "length of a window of the timeline, seconds",
+        ),
+        (
+            "hop_s",
+            {"type": "number", "default": 0.5},
+            "from one window's beginning to the next one's, seconds",
+        ),
         ("picture", {"type": "boolean", "default": False}, "also what the page draws"),
     ]
     reasons = {
@@ -106,15 +131,35 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
     }
     binary = {"type": "string", "format": "binary"}
     form = {"type": "object", "required": ["file"], "properties": {"file": binary}}
-    body = {"application/octet-stream": {"schema": binary}, "audio/*": {"schema": binary}, "multipart/form-data": {"schema": form}}
+    body = {
+        "application/octet-stream": {"schema": binary},
+        "audio/*": {"schema": binary},
+        "multipart/form-data": {"schema": form},
+    }
     responses = {
-        "200": {"description": "what was recognised", "content": {"application/json": {"schema": answer}}},
-        **{code: {"description": why, "content": {"application/json": {"schema": error}}} for code, why in reasons.items()},
+        "200": {
+            "description": "what was recognised",
+            "content": {"application/json": {"schema": answer}},
+        },
+        **{
+            code: {"description": why, "content": {"application/json": {"schema": error}}}
+            for code, why in reasons.items()
+        },
     }
     operation = {
         "summary": "Recognise the emotion of one clip",
-        "parameters": [{"name": n, "in": "query", "schema": s, "description": d} for n, s, d in options],
-        "requestBody": {"required": True, "description": "a wav, flac, mp3 or ogg file", "content": body},
+        "parameters": [
+            {"name": n, "in": "query", "schema": s, "description": d} for n, s, d in options
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "a wav, flac, mp3 or ogg file",
+            "content": body,
+        },
         "responses": responses,
     }
-    return {"openapi": "3.1.0", "info": {"title": "jdann serve", "version": "1"}, "paths": {"/api/predict": {"post": operation}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "jdann serve", "version": "1"},
+        "paths": {"/api/predict": {"post": operation}},
+    }

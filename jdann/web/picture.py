@@ -34,7 +34,9 @@ def picture(samples: np.ndarray, sample_rate_hz: int) -> dict[str, Any]:
     low, high = ([round(float(f(part)), 3) for part in parts] for f in (np.min, np.max))
     hop = max(_SHORTEST_HOP, -(-len(mono) // _COLUMNS))
     padded = np.pad(mono, (0, max(0, _N_FFT - len(mono))))
-    power = librosa.feature.melspectrogram(y=padded, sr=RATE_HZ, n_fft=max(_N_FFT, _power_of_two(hop)), hop_length=hop, n_mels=MELS)
+    power = librosa.feature.melspectrogram(
+        y=padded, sr=RATE_HZ, n_fft=max(_N_FFT, _power_of_two(hop)), hop_length=hop, n_mels=MELS
+    )
     decibels = librosa.power_to_db(power, ref=np.max, top_db=_RANGE_DB)  # [bins, columns], -80 to 0
     values = np.round((decibels / _RANGE_DB + 1) * 255).astype(np.uint8)
     mel = {

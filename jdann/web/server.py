@@ -32,7 +32,9 @@ from jdann.web.picture import picture
 from jdann.web.uploads import Gate, Limits, Refused, read
 
 log = logging.getLogger("jdann")
-_MOST_VALUES = 2**25  # samples times channels of one clip, 128 MB decoded: 300 s of stereo at 48 kHz and a little more
+_MOST_VALUES = (
+    2**25
+)  # samples times channels of one clip, 128 MB decoded: 300 s of stereo at 48 kHz and a little more
 _WINDOWS = 400  # of a timeline at most; longer clips get a longer hop
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 UVICORN: dict[str, Any] = {
@@ -54,7 +56,9 @@ _HEADERS = {
 }
 
 
-def make_app(recogniser: Recogniser, pages: Pages, limits: Limits, hosts: tuple[str, ...] = ("*",)) -> Starlette:
+def make_app(
+    recogniser: Recogniser, pages: Pages, limits: Limits, hosts: tuple[str, ...] = ("*",)
+) -> Starlette:
     """The web application.
 
     Args:
@@ -63,7 +67,9 @@ def make_app(recogniser: Recogniser, pages: Pages, limits: Limits, hosts: tuple[
       limits: what is accepted.
       hosts: names under which it may be asked, so that no other site's name can be made to point here; "*": any.
     """
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a damaged form is answered, not logged
+    logging.getLogger("python_multipart").setLevel(
+        logging.ERROR
+    )  # a damaged form is answered, not logged
     service = _Service(recogniser, limits)
     static = {name: (files("jdann") / "web" / name).read_bytes() for name in _STATIC}
 
@@ -89,7 +95,10 @@ def make_app(recogniser: Recogniser, pages: Pages, limits: Limits, hosts: tuple[
         Route("/static/{name}", asset),
     ]
     handlers = {Refused: _refused, HTTPException: _http_error, Exception: _unexpected}
-    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False), Middleware(_SecurityHeaders)]
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
+        Middleware(_SecurityHeaders),
+    ]
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)  # pyright: ignore[reportArgumentType]
 
 
@@ -121,20 +130,32 @@ def _options(request: Request, longest_s: float) -> dict[str, Any]:
         if value not in ("true", "false", "1", "0", ""):
             raise Refused(400, f"{name} is {value[:40]!r}; expected true or false.")
         given[name] = value in ("true", "1")
-    for name, default, low, high in (("window_s", min(2.0, longest_s), audio.SHORTEST_S, longest_s), ("hop_s", 0.5, 0.05, 3600.0)):
+    for name, default, low, high in (
+        ("window_s", min(2.0, longest_s), audio.SHORTEST_S, longest_s),
+        ("hop_s", 0.5, 0.05, 3600.0),
+    ):
         text = request.query_params.get(name)
         try:
             value = default if text is None else float(text)
         except ValueError:
             value = np.nan
         if not low <= value <= high:
-            raise Refused(400, f"{name} is {str(text)[:40]!r}; expected seconds from {low:g} to {high:g}.")
+            raise Refused(
+                400, f"{name} is {str(text)[:40]!r}; expected seconds from {low:g} to {high:g}."
+            )
         given[name] = value
     return given
 
 
 def recognise(
-    recogniser: Recogniser, data: bytes, limits: Limits, *, timeline: bool, picture: bool, window_s: float, hop_s: float
+    recogniser: Recogniser,
+    data: bytes,
+    limits: Limits,
+    *,
+    timeline: bool,
+    picture: bool,
+    window_s: float,
+    hop_s: float,
 ) -> dict[str, Any]:
     """The answer to one upload.
 
@@ -163,12 +184,20 @@ def recognise(
             "emotion": recogniser.labels[int(np.argmax(row))],
             "probabilities": _named(recogniser, row),
             "duration_s": round(duration_s, 3),
-            "heard_s": round(min(duration_s, recogniser.card["config"]["audio"]["max_duration_s"]), 3),
+            "heard_s": round(
+                min(duration_s, recogniser.card["config"]["audio"]["max_duration_s"]), 3
+            ),
         }
         if timeline:
-            found = recogniser.windows(samples, window_s, max(hop_s, (duration_s - window_s) / _WINDOWS), rate_hz)
+            found = recogniser.windows(
+                samples, window_s, max(hop_s, (duration_s - window_s) / _WINDOWS), rate_hz
+            )
             answer["timeline"] = [
-                {"start_s": round(start_s, 3), "end_s": round(end_s, 3), "probabilities": _named(recogniser, row)}
+                {
+                    "start_s": round(start_s, 3),
+                    "end_s": round(end_s, 3),
+                    "probabilities": _named(recogniser, row),
+                }
                 for start_s, end_s, row in found
             ]
         if picture:
@@ -180,7 +209,9 @@ def recognise(
     except InputError as error:
         raise Refused(422, f"This cannot be used: {error}.") from error
     except MemoryError as error:
-        raise Refused(413, "This is too much audio for the memory at hand; send a shorter clip.") from error
+        raise Refused(
+            413, "This is too much audio for the memory at hand; send a shorter clip."
+        ) from error
 
 
 _picture = picture  # which is also the name of an option
@@ -188,7 +219,9 @@ _picture = picture  # which is also the name of an option
 
 def _named(recogniser: Recogniser, row: np.ndarray) -> dict[str, float] | None:
     """Probabilities by name; None where nothing was heard."""
-    return None if np.isnan(row).any() else dict(zip(recogniser.labels, map(float, row), strict=True))
+    return (
+        None if np.isnan(row).any() else dict(zip(recogniser.labels, map(float, row), strict=True))
+    )
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -198,8 +231,13 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    said = {404: "There is nothing here; /api explains what there is.", 405: "This address takes another method; /api says which."}
-    return JSONResponse({"error": said.get(error.status_code, error.detail)}, error.status_code, error.headers)
+    said = {
+        404: "There is nothing here; /api explains what there is.",
+        405: "This address takes another method; /api says which.",
+    }
+    return JSONResponse(
+        {"error": said.get(error.status_code, error.detail)}, error.status_code, error.headers
+    )
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
@@ -215,7 +253,10 @@ class _SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *((k.lower().encode(), v.encode()) for k, v in _HEADERS.items())]
+                message["headers"] = [
+                    *message["headers"],
+                    *((k.lower().encode(), v.encode()) for k, v in _HEADERS.items()),
+                ]
             await send(message)
 
         await self.app(scope, receive, with_headers)
@@ -261,7 +302,9 @@ def main(recogniser: Recogniser, path: Path, host: str, port: int, limits: Limit
         try:
             listener.bind((host, port))
         except OSError as error:
-            raise InputError(f"{host}:{port}: cannot be listened on ({error.strerror}); choose another --port or --host") from error
+            raise InputError(
+                f"{host}:{port}: cannot be listened on ({error.strerror}); choose another --port or --host"
+            ) from error
         port = listener.getsockname()[1]
         loopback = host in LOOPBACK
         hosts = LOOPBACK if loopback else ("*",)
@@ -269,9 +312,15 @@ def main(recogniser: Recogniser, path: Path, host: str, port: int, limits: Limit
         warm_up(recogniser)
         app = make_app(recogniser, Pages.of(recogniser, path, limits), limits, hosts)
         shown = f"[{host}]" if ":" in host else host
-        print(f"http://{shown}:{port} (Ctrl-C ends it; audio stays in memory and is forgotten after the answer)", flush=True)
+        print(
+            f"http://{shown}:{port} (Ctrl-C ends it; audio stays in memory and is forgotten after the answer)",
+            flush=True,
+        )
         if not loopback:
-            log.warning("%s is not loopback: whoever reaches it may send audio, unencrypted; browsers give it no microphone", host)
+            log.warning(
+                "%s is not loopback: whoever reaches it may send audio, unencrypted; browsers give it no microphone",
+                host,
+            )
         uvicorn.Server(uvicorn.Config(app, **UVICORN)).run(sockets=[listener])
 
 

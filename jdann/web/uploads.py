@@ -48,7 +48,9 @@ class Gate:
     async def entered(self) -> AsyncIterator["Held"]:
         """A request's stay, from its first byte to its answer."""
         if self.requests >= self.limits.waiting:
-            raise Refused(503, "Too many requests at once; try again in a few seconds.", {"Retry-After": "5"})
+            raise Refused(
+                503, "Too many requests at once; try again in a few seconds.", {"Retry-After": "5"}
+            )
         self.requests += 1
         held = Held(self)
         try:
@@ -67,7 +69,9 @@ class Held:
     def add(self, count: int) -> None:
         """Raises Refused where all requests together would hold too much."""
         if self.gate.bytes + count > self.gate.limits.in_flight_bytes:
-            raise Refused(503, "Too much audio at once; try again in a few seconds.", {"Retry-After": "5"})
+            raise Refused(
+                503, "Too much audio at once; try again in a few seconds.", {"Retry-After": "5"}
+            )
         self.gate.bytes += count
         self.bytes += count
 
@@ -83,7 +87,9 @@ async def read(request: Request, held: Held) -> Upload:
     form = kind == MULTIPART
     try:
         async with asyncio.timeout(limits.seconds):
-            body = await _body(request, held, limits.bytes + (_OVERHEAD if form else 0), limits.bytes)
+            body = await _body(
+                request, held, limits.bytes + (_OVERHEAD if form else 0), limits.bytes
+            )
     except TimeoutError:
         sentence = f"The upload took longer than {limits.seconds:g} s; send it again."
         raise Refused(408, sentence, {"Connection": "close"}) from None
@@ -91,7 +97,10 @@ async def read(request: Request, held: Held) -> Upload:
         raise Refused(400, "The upload ended before its end.") from None
     upload = await _of_form(request, body) if form else Upload(None, body)
     if not upload.data:
-        raise Refused(400, "No audio came with the request; send a wav, flac, mp3 or ogg file as its body, or as the field file.")
+        raise Refused(
+            400,
+            "No audio came with the request; send a wav, flac, mp3 or ogg file as its body, or as the field file.",
+        )
     if len(upload.data) > limits.bytes:
         raise _too_large(limits.bytes)
     return upload
@@ -135,8 +144,12 @@ async def _of_form(request: Request, body: bytes) -> Upload:
         form = await _InMemory(request.headers, stream(), max_files=1, max_fields=8).parse()
     except (MultiPartException, ValueError, KeyError) as error:
         message = getattr(error, "message", "it cannot be read")
-        raise Refused(400, f"The form is damaged ({message}); send one file, as in curl -F file=@clip.wav.") from error
+        raise Refused(
+            400, f"The form is damaged ({message}); send one file, as in curl -F file=@clip.wav."
+        ) from error
     files = [value for value in form.values() if not isinstance(value, str)]
     if not files:
-        raise Refused(400, "The form holds no file; send one in the field file, as in curl -F file=@clip.wav.")
+        raise Refused(
+            400, "The form holds no file; send one in the field file, as in curl -F file=@clip.wav."
+        )
     return Upload(files[0].filename, await files[0].read())

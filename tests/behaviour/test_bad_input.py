@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from jdann.cli import main
-from tests.behaviour.test_run import arguments, read
-from tests.conftest import EMOTIONS, write_manifest, write_tones
+from tests.support.corpora import EMOTIONS, write_manifest, write_tones
+from tests.support.runs import arguments, read
 
 
 @pytest.fixture
@@ -67,13 +67,21 @@ def test_corpora_that_cannot_be_trained_on(refused, tones, data_dir, tmp_path):
     source, target = tones
     happy = write_manifest(tmp_path / "happy.csv", [r for r in rows_of(source) if r[1] == "happy"])
     assert "at least two of" in refused(*arguments(happy, target, tmp_path / "a", data_dir))
-    assert "are the same in source and target" in refused(*arguments(source, source, tmp_path / "b", data_dir))
+    assert "are the same in source and target" in refused(
+        *arguments(source, source, tmp_path / "b", data_dir)
+    )
     both = write_manifest(tmp_path / "both.csv", rows_of(source) + rows_of(target)[:1])
-    assert "1 utterances are the same" in refused(*arguments(both, target, tmp_path / "b2", data_dir))
+    assert "1 utterances are the same" in refused(
+        *arguments(both, target, tmp_path / "b2", data_dir)
+    )
     one = write_manifest(tmp_path / "one.csv", [(*r[:2], "anna", "en") for r in rows_of(target)])
-    assert "one speaker" in refused(*arguments(source, one, tmp_path / "c", data_dir, "--config.protocol=inductive"))
+    assert "one speaker" in refused(
+        *arguments(source, one, tmp_path / "c", data_dir, "--config.protocol=inductive")
+    )
     blank = write_manifest(tmp_path / "blank.csv", [(r[0],) for r in rows_of(target)], ("file",))
-    line = refused(*arguments(source, blank, tmp_path / "d", data_dir, "--config.methods=supervised"))
+    line = refused(
+        *arguments(source, blank, tmp_path / "d", data_dir, "--config.methods=supervised")
+    )
     assert "0 labelled utterances" in line
     assert "at least two of" in refused(*arguments(blank, target, tmp_path / "e", data_dir))
 
@@ -91,7 +99,9 @@ def test_another_config_in_the_work_directory_is_left_alone(refused, tones, data
     assert "is damaged" in refused(*arguments(*tones, workdir, data_dir, "--resume"))
     (workdir / "results.json").write_text("precious")
     refused(*arguments(*tones, workdir, data_dir, "--overwrite", "--config.methods=danm"))
-    assert (workdir / "results.json").read_text() == "precious"  # only a run that can begin replaces another
+    assert (
+        workdir / "results.json"
+    ).read_text() == "precious"  # only a run that can begin replaces another
     assert "is a file" in refused(*arguments(*tones, workdir / "diary.txt", data_dir))
 
 
@@ -129,7 +139,12 @@ def test_broken_files_are_listed_and_the_run_goes_on(refused, tones, data_dir, t
     line = refused(*arguments(tones[0], manifest, tmp_path / "strict", data_dir, *quick))
     assert "7 of 67 files cannot be used" in line
     workdir = tmp_path / "lenient"
-    main([*arguments(tones[0], manifest, workdir, data_dir, *quick), "--config.max_failed_fraction=0.2"])
+    main(
+        [
+            *arguments(tones[0], manifest, workdir, data_dir, *quick),
+            "--config.max_failed_fraction=0.2",
+        ]
+    )
     for folder in (workdir, tmp_path / "strict"):
         reasons = {r["file"]: r["reason"] for r in read(folder / "skipped.csv")}
         assert set(reasons) == set(broken)
@@ -143,7 +158,9 @@ def test_a_plain_folder_smaller_than_a_batch_is_predicted(tones, data_dir, tmp_p
     folder.mkdir()
     t = np.arange(12000) / 16000
     for k in range(3):
-        soundfile.write(folder / f"clip{k}.flac", 0.2 * np.sin(2 * np.pi * (150 + 40 * k) * t), 16000)
+        soundfile.write(
+            folder / f"clip{k}.flac", 0.2 * np.sin(2 * np.pi * (150 + 40 * k) * t), 16000
+        )
     main(arguments(tones[0], folder, tmp_path / "run", data_dir, "--config.epochs=1"))
     captured = capsys.readouterr()
     assert "no speaker id" in captured.err

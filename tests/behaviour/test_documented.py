@@ -18,13 +18,29 @@ from jdann import Recogniser, gradient_reversal
 from jdann.cli import main
 from jdann.configuration import base_config
 from jdann.corpora import demo
-from tests.behaviour.test_run import SMALL, read
-from tests.conftest import write_manifest
-from tests.documented import ROOT, Block, Command, blocks, commands, expanded, optional, skeleton, written_as
+from tests.support.corpora import write_manifest
+from tests.support.documented import (
+    ROOT,
+    Block,
+    Command,
+    blocks,
+    commands,
+    expanded,
+    optional,
+    skeleton,
+    written_as,
+)
+from tests.support.runs import SMALL, read
 
 pytest_plugins = ["tests.serving"]
 
-TINY = (*(s for s in SMALL if not s.startswith("epochs")), "epochs=1", "encoder.hidden=8", "co_training.rounds=1", "tune.trials=2")
+TINY = (
+    *(s for s in SMALL if not s.startswith("epochs")),
+    "epochs=1",
+    "encoder.hidden=8",
+    "co_training.rounds=1",
+    "tune.trials=2",
+)
 TRAININGS = ("train", "sweep", "tune")
 NOT_RUN = {  # what begins so is checked by tests/test_docs.py alone
     "jdann prepare esd": "ESD is had on request only",
@@ -58,7 +74,9 @@ class Session:
         printed = {skeleton(line) for line in f"{out}\n{err}".splitlines()}
         for line in command.shown:
             if line.strip() not in ("", "..."):
-                assert skeleton(line) in printed, f"{command.name}: {line!r} is not printed; printed was\n{out}\n{err}"
+                assert skeleton(line) in printed, (
+                    f"{command.name}: {line!r} is not printed; printed was\n{out}\n{err}"
+                )
         self.command, self.said = command, err
 
     def _jdann(self, words: list[str]) -> None:
@@ -89,16 +107,33 @@ class Session:
         print("".join(Path(word).read_text() for word in words))
 
     def _head(self, words: list[str]) -> None:
-        print("\n".join(Path(words[-1]).read_text().splitlines()[: int(words[0].removeprefix("-")) if len(words) > 1 else 10]))
+        print(
+            "\n".join(
+                Path(words[-1])
+                .read_text()
+                .splitlines()[: int(words[0].removeprefix("-")) if len(words) > 1 else 10]
+            )
+        )
 
     def _ls(self, words: list[str]) -> None:
-        print("  ".join(sorted(path.name for word in words for path in Path(word).iterdir() if not path.name.startswith("."))))
+        print(
+            "  ".join(
+                sorted(
+                    path.name
+                    for word in words
+                    for path in Path(word).iterdir()
+                    if not path.name.startswith(".")
+                )
+            )
+        )
 
     def _curl(self, words: list[str]) -> None:
         if self.port is None or shutil.which("curl") is None:
             pytest.skip("needs curl and the extra `serve`")
         url = [word.replace(":8000", f":{self.port}") for word in words]
-        print(subprocess.run(["curl", "-s", *url], capture_output=True, text=True, check=True).stdout)
+        print(
+            subprocess.run(["curl", "-s", *url], capture_output=True, text=True, check=True).stdout
+        )
 
 
 def follow(page: Path, session: Session, **namespace) -> None:
@@ -111,7 +146,9 @@ def follow(page: Path, session: Session, **namespace) -> None:
         for command, after in itertools.zip_longest(typed, typed[1:]):
             session.run(command)
             if after is None or not after.text.startswith("echo"):
-                assert session.status == 0, f"{command.name}: {command.text}: exit status {session.status}"
+                assert session.status == 0, (
+                    f"{command.name}: {command.text}: exit status {session.status}"
+                )
 
 
 def execute(block: Block, namespace: dict) -> None:
@@ -141,7 +178,10 @@ def session(tmp_path, monkeypatch, data_dir, capfd) -> Session:
 def write_corpora(names: tuple[str, ...], tones: tuple[Path, Path]) -> None:
     """Manifests here by the names that a page gives them: source and target in turn."""
     for name, manifest in zip(names, tones * len(names), strict=False):
-        rows = [(manifest.parent / r["file"], r["emotion"], r["speaker"], r["language"]) for r in read(manifest)]
+        rows = [
+            (manifest.parent / r["file"], r["emotion"], r["speaker"], r["language"])
+            for r in read(manifest)
+        ]
         write_manifest(Path(name), rows)
 
 
@@ -183,14 +223,21 @@ def test_serve(session, server):
 def readme_names() -> dict:
     """What the README's snippet takes for granted."""
     audio = np.random.default_rng(0).normal(size=16000).astype(np.float32)
-    return {"audio": audio, "representation": audio[:8], "strength": 0.3, "discriminator_loss": lambda x: (x**2).sum()}
+    return {
+        "audio": audio,
+        "representation": audio[:8],
+        "strength": 0.3,
+        "discriminator_loss": lambda x: (x**2).sum(),
+    }
 
 
 def test_python_of_the_readme(session):
     namespace = readme_names()
     for block in snippets(ROOT / "README.md"):
         execute(block, namespace)
-    assert namespace["mel"].shape == (128, 63) and namespace["gradient_reversal"] is gradient_reversal
+    assert (
+        namespace["mel"].shape == (128, 63) and namespace["gradient_reversal"] is gradient_reversal
+    )
 
 
 def test_python_of_predict(session, served_run):
@@ -240,7 +287,9 @@ def test_tutorial(session):
 
 @pytest.mark.slow
 def test_readme(session, tones):
-    write_corpora(("english.csv", "other.csv", "a.csv", "b.csv", "ravdess.csv", "casia.csv", "my.csv"), tones)
+    write_corpora(
+        ("english.csv", "other.csv", "a.csv", "b.csv", "ravdess.csv", "casia.csv", "my.csv"), tones
+    )
     shutil.copytree(tones[1].parent, "calls")
     write_what_predict_names()
     page = ROOT / "README.md"
@@ -249,7 +298,9 @@ def test_readme(session, tones):
     found = [Command(page, 0, text) for text in spans if len(text.split()) > 2]
     assert len(found) >= 10
     for command in found:
-        if not command.text.startswith(("jdann corpora esd", "jdann predict runs/mine clip.wav --")):
+        if not command.text.startswith(
+            ("jdann corpora esd", "jdann predict runs/mine clip.wav --")
+        ):
             again = " --overwrite" if "run.py" in command.text else ""
             session.run(command._replace(text=command.text + again))
             assert session.status == 0, f"{command.text}: {session.said}"

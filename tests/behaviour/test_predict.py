@@ -14,14 +14,20 @@ import soundfile
 from jdann import Recogniser
 from jdann.cli import main
 from jdann.inference import export
-from tests.behaviour.test_run import arguments, read
-from tests.conftest import EMOTIONS, write_manifest
+from tests.support.corpora import EMOTIONS, write_manifest
+from tests.support.runs import arguments, read
 
 
 @pytest.fixture(scope="module")
 def finished(tones, data_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("predict") / "run"
-    main([*arguments(*tones, workdir, data_dir), "--config.baseline=false", "--config.features.relevance=0"])
+    main(
+        [
+            *arguments(*tones, workdir, data_dir),
+            "--config.baseline=false",
+            "--config.features.relevance=0",
+        ]
+    )
     return workdir
 
 
@@ -48,7 +54,10 @@ def run(capsys, *given) -> tuple[int, str, str]:
 
 
 def test_a_run_leaves_a_recogniser_of_each_method(finished):
-    assert {p.name for p in (finished / "recogniser").iterdir()} == {"0-conv1d-source_only", "0-conv1d-dann"}
+    assert {p.name for p in (finished / "recogniser").iterdir()} == {
+        "0-conv1d-source_only",
+        "0-conv1d-dann",
+    }
     card = Recogniser.load(finished).card
     assert card["method"] == "dann" and card["seeds"] == [0, 1] and card["labels"] == list(EMOTIONS)
     errors = card["calibration"]["expected_calibration_error"]
@@ -93,12 +102,39 @@ def test_folders_patterns_and_csv_files(finished, folder, tmp_path, capsys):
     assert run(capsys, "predict", finished, folder / "0-*.wav", "--csv", out_csv)[0] == 0
     assert [r["file"] for r in read(out_csv)] == sorted(f for f in everything if "/0-" in f)
     given = write_manifest(
-        folder / "some.csv", [("1-1-1.wav", "ärgerlich, sehr", "x"), ("0-0-0.wav", "", "y")], ("file", "note", "speaker")
+        folder / "some.csv",
+        [("1-1-1.wav", "ärgerlich, sehr", "x"), ("0-0-0.wav", "", "y")],
+        ("file", "note", "speaker"),
     )
-    assert run(capsys, "predict", finished, given, "--csv", out_csv, "--classes", "happy,sad", "--abstain", "1")[0] == 0
+    assert (
+        run(
+            capsys,
+            "predict",
+            finished,
+            given,
+            "--csv",
+            out_csv,
+            "--classes",
+            "happy,sad",
+            "--abstain",
+            "1",
+        )[0]
+        == 0
+    )
     rows = read(out_csv)
-    assert list(rows[0]) == ["file", "note", "speaker", "predicted", "confidence", "p_happy", "p_sad"]
-    assert [(r["file"], r["note"], r["predicted"]) for r in rows] == [("1-1-1.wav", "ärgerlich, sehr", ""), ("0-0-0.wav", "", "")]
+    assert list(rows[0]) == [
+        "file",
+        "note",
+        "speaker",
+        "predicted",
+        "confidence",
+        "p_happy",
+        "p_sad",
+    ]
+    assert [(r["file"], r["note"], r["predicted"]) for r in rows] == [
+        ("1-1-1.wav", "ärgerlich, sehr", ""),
+        ("0-0-0.wav", "", ""),
+    ]
     full = everything[str(folder / "1-1-1.wav")]
     assert float(rows[0]["p_happy"]) + float(rows[0]["p_sad"]) == pytest.approx(1, abs=1e-5)
     assert (float(rows[0]["p_happy"]) > 0.5) == (float(full["p_happy"]) > float(full["p_sad"]))
@@ -108,10 +144,21 @@ def test_folders_patterns_and_csv_files(finished, folder, tmp_path, capsys):
 
 def test_bad_files_are_listed_and_the_exit_status_is_honest(finished, folder, tmp_path, capsys):
     (tmp_path / "text.wav").write_text("no audio " * 99)
-    status, out, err = run(capsys, "predict", finished, folder / "0-0-0.wav", tmp_path / "text.wav", tmp_path / "absent.wav")
+    status, out, err = run(
+        capsys,
+        "predict",
+        finished,
+        folder / "0-0-0.wav",
+        tmp_path / "text.wav",
+        tmp_path / "absent.wav",
+    )
     assert status == 1
     assert "0-0-0.wav" in out and "text.wav" not in out
-    assert "text.wav: not audio" in err and "absent.wav: file not found" in err and "2 of 3 files" in err
+    assert (
+        "text.wav: not audio" in err
+        and "absent.wav: file not found" in err
+        and "2 of 3 files" in err
+    )
     status, out, err = run(capsys, "predict", finished, tmp_path / "text.wav")
     assert status == 2 and out == "" and "none of 1 files" in err.splitlines()[-1]
 
@@ -138,11 +185,15 @@ def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):
 def test_timeline_rows(finished, folder, tmp_path, capsys):
     samples, rate = soundfile.read(folder / "0-1-0.wav")
     soundfile.write(tmp_path / "long.wav", np.tile(samples, 12), rate)
-    status, out, _ = run(capsys, "predict", finished, tmp_path / "long.wav", "--timeline", "--json", "--hop-s", "1.5")
+    status, out, _ = run(
+        capsys, "predict", finished, tmp_path / "long.wav", "--timeline", "--json", "--hop-s", "1.5"
+    )
     rows = [json.loads(line) for line in out.splitlines()]
     assert status == 0 and [float(r["start"]) for r in rows[:3]] == [0, 1.5, 3]
     found = Recogniser.load(finished).timeline(tmp_path / "long.wav", 3, 1.5)
-    np.testing.assert_allclose([[r[f"p_{name}"] for name in EMOTIONS] for r in rows], found.probabilities, atol=1e-5)
+    np.testing.assert_allclose(
+        [[r[f"p_{name}"] for name in EMOTIONS] for r in rows], found.probabilities, atol=1e-5
+    )
 
 
 def test_a_corpus_is_not_needed(finished, folder, tmp_path):

@@ -1,6 +1,5 @@
 """The main job from end to end: what it leaves, what it never looks at, how it survives being killed."""
 
-import csv
 import itertools
 import json
 import re
@@ -16,29 +15,8 @@ import pytest
 
 from jdann.cli import main
 from jdann.inference import model
-from tests.conftest import EMOTIONS, write_manifest
-
-SMALL = ("epochs=3", "seeds=2", "batch_size=8", "encoder.channels=8", "encoder.strides=1", "encoder.kernel_size=3",
-         "evaluate_every=1", "checkpoint_every_s=0", "tsne=false")  # fmt: skip
-
-
-def arguments(source, target, workdir, data_dir, *more):
-    return ["--config", "en2zh", f"--config.source={source}", f"--config.target={target}", "--workdir", str(workdir),
-            "--data-dir", str(data_dir), *(f"--config.{s}" for s in SMALL), *more]  # fmt: skip
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def relabelled(manifest: Path, name: str, change) -> Path:
-    """A manifest beside `manifest` with the same audio and other labels; None drops the column."""
-    rows = read(manifest)
-    if change is None:
-        return write_manifest(manifest.with_name(name), [(r["file"], r["speaker"]) for r in rows], ("file", "speaker"))
-    changed = [(r["file"], change(r["emotion"]), r["speaker"], "en") for r in rows]
-    return write_manifest(manifest.with_name(name), changed)
+from tests.support.corpora import EMOTIONS, write_manifest
+from tests.support.runs import arguments, read, relabelled
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +36,9 @@ def test_leaves_everything_promised(finished):
         assert 0 <= row["uar"]["mean"] <= 1
         assert len(row["uar"]["values"]) == (1 if row["method"] == "svm" else 2)
     last, oracle = (
-        next(r for r in results["rows"] if (r["method"], r["selection"]) == ("dann", s))["uar"]["values"]
+        next(r for r in results["rows"] if (r["method"], r["selection"]) == ("dann", s))["uar"][
+            "values"
+        ]
         for s in ("last", "oracle")
     )
     assert all(o >= l for o, l in zip(oracle, last, strict=True))
@@ -86,38 +66,66 @@ def documented_keys(page: str, section: str) -> set[str]:
     """The names in the first column of the table under a heading of a page in docs/."""
     text = (Path(__file__).parents[2] / "docs" / page).read_text().split(f"{section}\n", 1)[1]
     rows = itertools.takewhile(lambda line: not line.startswith("#"), text.splitlines())
-    return {name for row in rows if row.startswith("| `") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    return {
+        name
+        for row in rows
+        if row.startswith("| `")
+        for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])
+    }
 
 
 def test_results_json_is_as_documented(finished):
     results = json.loads((finished / "results.json").read_text())
     assert documented_keys("results.md", "## results.json, schema 1") == set(results)
     for key in ("rows", "selection", "predicted_share", "diagnostics"):
-        assert documented_keys("results.md", f"### Each of `{key}`") == {name for row in results[key] for name in row}, key
+        assert documented_keys("results.md", f"### Each of `{key}`") == {
+            name for row in results[key] for name in row
+        }, key
     (direction,) = results["directions"]
     assert set(direction) == {"source", "target"}
     for side in direction.values():
         assert documented_keys("results.md", "### Each of `directions`") == set(side)
-    promised = documented_keys("results.md", "# What a run leaves") - {"normalisation-<direction>.npz"}
-    assert {name.rstrip("/") for name in promised} | {"normalisation-0.npz"} == {path.name for path in finished.iterdir()}
+    promised = documented_keys("results.md", "# What a run leaves") - {
+        "normalisation-<direction>.npz"
+    }
+    assert {name.rstrip("/") for name in promised} | {"normalisation-0.npz"} == {
+        path.name for path in finished.iterdir()
+    }
 
 
 def test_learns_the_source(finished):
-    accuracy = [float(r["source_accuracy"]) for r in read(finished / "history.csv") if r["method"] == "source_only"]
+    accuracy = [
+        float(r["source_accuracy"])
+        for r in read(finished / "history.csv")
+        if r["method"] == "source_only"
+    ]
     assert max(accuracy) > 0.3
 
 
 def probabilities(workdir):
-    return [[row["file"], row["method"], *(row[f"p_{name}"] for name in EMOTIONS)] for row in read(workdir / "predictions.csv")]
+    return [
+        [row["file"], row["method"], *(row[f"p_{name}"] for name in EMOTIONS)]
+        for row in read(workdir / "predictions.csv")
+    ]
 
 
-def test_without_speaker_ids_both_domains_are_normalised_by_voice_and_so_is_a_clip(tones, data_dir, tmp_path):
+def test_without_speaker_ids_both_domains_are_normalised_by_voice_and_so_is_a_clip(
+    tones, data_dir, tmp_path
+):
     rows = read(tones[1])
-    target = write_manifest(tones[1].with_name("nobody.csv"), [(r["file"],) for r in rows], ("file",))
+    target = write_manifest(
+        tones[1].with_name("nobody.csv"), [(r["file"],) for r in rows], ("file",)
+    )
     main(arguments(tones[0], target, tmp_path / "run", data_dir, "--config.epochs=1"))
     (direction,) = json.loads((tmp_path / "run" / "results.json").read_text())["directions"]
-    assert "60 of 60 utterances have no speaker id: each is normalised among voices like its own" in direction["target"]["notes"]
-    assert any(note.startswith("normalised by voice, as nobody.csv is") for note in direction["source"]["notes"])
+    assert (
+        "60 of 60 utterances have no speaker id: each is normalised among voices like its own"
+        in direction["target"]["notes"]
+    )
+    assert any(
+        note.startswith("normalised by voice, as nobody.csv is")
+        for note in direction["source"]["notes"]
+    )
     groups = np.load(tmp_path / "run" / "normalisation-0.npz")
     assert all(len(groups[name]) == 60 for name in groups.files if name.endswith("groups"))
     normaliser = model.load(model.find(tmp_path / "run")).normaliser
@@ -129,7 +137,9 @@ def test_features_on_disk_give_what_those_in_memory_give(finished, tones, data_d
     assert "read from disk as they are needed" in (tmp_path / "run" / "log.txt").read_text()
     for one, other in zip(probabilities(tmp_path / "run"), probabilities(finished), strict=True):
         assert one[:2] == other[:2]
-        np.testing.assert_allclose([float(p) for p in one[2:]], [float(p) for p in other[2:]], atol=1e-3)
+        np.testing.assert_allclose(
+            [float(p) for p in one[2:]], [float(p) for p in other[2:]], atol=1e-3
+        )
 
 
 @pytest.mark.parametrize("change", ["poisoned", "absent"])
@@ -139,7 +149,10 @@ def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path, capsy
     main(arguments(tones[0], target, tmp_path / "run", data_dir))
     assert probabilities(tmp_path / "run") == probabilities(finished)
     columns = [c for c in read(finished / "history.csv")[0] if c not in ("source", "target")]
-    one, other = ([[r[c] for c in columns] for r in read(w / "history.csv")] for w in (tmp_path / "run", finished))
+    one, other = (
+        [[r[c] for c in columns] for r in read(w / "history.csv")]
+        for w in (tmp_path / "run", finished)
+    )
     assert one == other
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     if change == "absent":
@@ -153,12 +166,22 @@ def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path, capsy
 
 def test_resume_after_kill_equals_the_uninterrupted_run(finished, tones, data_dir, tmp_path):
     workdir = tmp_path / "killed"
-    command = [sys.executable, "run.py", *arguments(*tones, workdir, data_dir, "--config.tsne=true")]
+    command = [
+        sys.executable,
+        "run.py",
+        *arguments(*tones, workdir, data_dir, "--config.tsne=true"),
+    ]
     root = Path(__file__).parents[2]
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     saved = workdir / "checkpoints" / "0-conv1d-dann-all"
     deadline = time.monotonic() + 240
-    while not any(p.name.isdigit() for p in saved.glob("*")) and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not any(p.name.isdigit() for p in saved.glob("*"))
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -192,18 +215,26 @@ def test_evaluate_scores_again_and_elsewhere(finished, tones, data_dir):
     (folder,) = (finished / "evaluation").iterdir()
     again = json.loads((folder / "results.json").read_text())
     uar = {(r["method"], r["selection"]): r["uar"]["values"] for r in again["rows"]}
-    assert set(uar) == {(r["method"], r["selection"]) for r in before["rows"] if r["selection"] == "last"}
+    assert set(uar) == {
+        (r["method"], r["selection"]) for r in before["rows"] if r["selection"] == "last"
+    }
     for row in before["rows"]:  # the kept parameters give what was recorded while training
         if row["selection"] == "last":
-            np.testing.assert_allclose(uar[row["method"], row["selection"]], row["uar"]["values"], atol=1e-6)
+            np.testing.assert_allclose(
+                uar[row["method"], row["selection"]], row["uar"]["values"], atol=1e-6
+            )
 
 
-def test_other_utterances_are_not_taken_for_those_of_the_training(finished, tones, data_dir, tmp_path, capsys):
+def test_other_utterances_are_not_taken_for_those_of_the_training(
+    finished, tones, data_dir, tmp_path, capsys
+):
     workdir = tmp_path / "copy"
     shutil.copytree(finished, workdir)
     config = json.loads((workdir / "config.json").read_text())
     fewer = write_manifest(
-        tones[1].with_name("fewer.csv"), [(r["file"], r["speaker"]) for r in read(tones[1])[1:]], ("file", "speaker")
+        tones[1].with_name("fewer.csv"),
+        [(r["file"], r["speaker"]) for r in read(tones[1])[1:]],
+        ("file", "speaker"),
     )
     (workdir / "config.json").write_text(json.dumps(config | {"target": str(fewer)}))
     with pytest.raises(SystemExit) as stopped:
@@ -221,7 +252,9 @@ def test_a_run_of_an_earlier_version_is_named(finished, data_dir, tmp_path, caps
     with pytest.raises(SystemExit) as stopped:
         main(["evaluate", str(workdir), "--data-dir", str(data_dir)])
     assert stopped.value.code == 2
-    assert "config.json: lacks features.relevance, being of another version" in capsys.readouterr().err
+    assert (
+        "config.json: lacks features.relevance, being of another version" in capsys.readouterr().err
+    )
 
 
 def test_both_directions_both_ceilings_and_folds(tones, data_dir, tmp_path):
@@ -230,7 +263,11 @@ def test_both_directions_both_ceilings_and_folds(tones, data_dir, tmp_path):
                    "--config.baseline=false"))  # fmt: skip
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     rows = [r for r in results["rows"] if r["selection"] == "last"]
-    assert {r["method"] for r in rows} == {"source_only", "supervised, random split", "supervised, unseen speakers"}
+    assert {r["method"] for r in rows} == {
+        "source_only",
+        "supervised, random split",
+        "supervised, unseen speakers",
+    }
     assert len(rows) == 6
     assert all(r["n"] == 60 for r in rows)
 

@@ -26,7 +26,10 @@ from jax import lax
 from jdann.errors import InputError
 from jdann.models.cpu import minimal_filter
 
-PRECISIONS = {"float32": jnp.float32, "mixed": jnp.bfloat16}  # of what is multiplied; sums, parameters and results are float32
+PRECISIONS = {
+    "float32": jnp.float32,
+    "mixed": jnp.bfloat16,
+}  # of what is multiplied; sums, parameters and results are float32
 
 LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 
@@ -40,7 +43,9 @@ def check_precision(precision: str) -> None:
       InputError: names the choices.
     """
     if precision not in PRECISIONS:
-        raise InputError(f"config.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
+        raise InputError(
+            f"config.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}"
+        )
 
 
 def strided(length: Any, stride: int) -> Any:
@@ -48,7 +53,13 @@ def strided(length: Any, stride: int) -> Any:
     return -(-length // stride)
 
 
-def shifted(x: jax.Array, window: Sequence[int], strides: Sequence[int], margins: Margins, out: Sequence[int]) -> list[jax.Array]:
+def shifted(
+    x: jax.Array,
+    window: Sequence[int],
+    strides: Sequence[int],
+    margins: Margins,
+    out: Sequence[int],
+) -> list[jax.Array]:
     """For each place in the window, in row-major order, what stands there: [batch, *out, channels].
 
     Args:
@@ -58,7 +69,11 @@ def shifted(x: jax.Array, window: Sequence[int], strides: Sequence[int], margins
       margins: zeros before and after each axis; negative ones cut.
       out: windows along each axis.
     """
-    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((before, after, 0) for before, after in margins), (0, 0, 0)])
+    padded = lax.pad(
+        x,
+        jnp.zeros((), x.dtype),
+        [(0, 0, 0), *((before, after, 0) for before, after in margins), (0, 0, 0)],
+    )
     span = [(size - 1) * stride + 1 for size, stride in zip(out, strides, strict=True)]
     return [
         lax.slice(
@@ -71,7 +86,9 @@ def shifted(x: jax.Array, window: Sequence[int], strides: Sequence[int], margins
     ]
 
 
-def centred(spatial: Sequence[Any], window: Sequence[int], strides: Sequence[int]) -> tuple[list[tuple[int, int]], list[Any]]:
+def centred(
+    spatial: Sequence[Any], window: Sequence[int], strides: Sequence[int]
+) -> tuple[list[tuple[int, int]], list[Any]]:
     """Margins and number of windows along each axis, every window beginning (size - 1) // 2 before its own frame.
 
     The margins are numbers even where the axes are not yet known, as in an export.
@@ -93,14 +110,20 @@ def _product(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _primitive(
-    x: jax.Array, kernel: jax.Array, strides: Sequence[int], margins: Margins, dilation: Sequence[int] | None = None
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    margins: Margins,
+    dilation: Sequence[int] | None = None,
 ) -> jax.Array:
     """XLA's convolution. Under `vmap` one after the other: side by side it would be a grouped convolution, which is slow."""
 
     @jax.custom_batching.sequential_vmap
     def one(x: jax.Array, kernel: jax.Array) -> jax.Array:
         layout = LAYOUTS[kernel.ndim - 2]
-        return lax.conv_general_dilated(x, kernel, strides, margins, rhs_dilation=dilation, dimension_numbers=layout)
+        return lax.conv_general_dilated(
+            x, kernel, strides, margins, rhs_dilation=dilation, dimension_numbers=layout
+        )
 
     return one(x, kernel)
 
@@ -114,16 +137,24 @@ def _by_primitive(x: jax.Array, window: Sequence[int]) -> bool:
     return known and x.dtype == jnp.float32 and max(window) > 1
 
 
-def _correlate(x: jax.Array, kernel: jax.Array, strides: Sequence[int], margins: Margins, out: Sequence[int]) -> jax.Array:
+def _correlate(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], margins: Margins, out: Sequence[int]
+) -> jax.Array:
     """Windows of x times the kernel: [batch, *out, channels] float32."""
     *window, _, channels = kernel.shape
     if _by_primitive(x, window):
         return _primitive(x, kernel, strides, margins)
-    windows = _joined(shifted(x, window, strides, margins, out), axis=-1)  # [batch, *out, places * in]
-    return _product(windows.reshape(-1, windows.shape[-1]), kernel.reshape(-1, channels)).reshape(x.shape[0], *out, channels)
+    windows = _joined(
+        shifted(x, window, strides, margins, out), axis=-1
+    )  # [batch, *out, places * in]
+    return _product(windows.reshape(-1, windows.shape[-1]), kernel.reshape(-1, channels)).reshape(
+        x.shape[0], *out, channels
+    )
 
 
-def convolution_for_cpu(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> jax.Array:
+def convolution_for_cpu(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str
+) -> jax.Array:
     """`convolution` as XLA's CPU backend runs it fast."""
     if minimal_filter.applies(x, kernel, strides):
         ((before, _),), (out,) = centred(x.shape[1:-1], kernel.shape[:-2], strides)
@@ -132,7 +163,9 @@ def convolution_for_cpu(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolution_by_windows(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> jax.Array:
+def _convolution_by_windows(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str
+) -> jax.Array:
     x, kernel = (a.astype(PRECISIONS[precision]) for a in (x, kernel))
     margins, out = centred(x.shape[1:-1], kernel.shape[:-2], strides)
     return _correlate(x, kernel, strides, margins, out)
@@ -140,7 +173,11 @@ def _convolution_by_windows(x: jax.Array, kernel: jax.Array, strides: tuple[int,
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _gradient_of_input(
-    gradient: jax.Array, kernel: jax.Array, spatial: tuple[int, ...], strides: tuple[int, ...], precision: str
+    gradient: jax.Array,
+    kernel: jax.Array,
+    spatial: tuple[int, ...],
+    strides: tuple[int, ...],
+    precision: str,
 ) -> jax.Array:
     """[batch, *spatial, in] float32 of the result's gradient [batch, *out, out channels].
 
@@ -154,18 +191,28 @@ def _gradient_of_input(
     phases = []
     for phase in itertools.product(*(range(stride) for stride in strides)):
         places, margins = [], []
-        for p, size, stride, count, length in zip(phase, window, strides, gradient.shape[1:-1], longest, strict=True):
+        for p, size, stride, count, length in zip(
+            phase, window, strides, gradient.shape[1:-1], longest, strict=True
+        ):
             ahead, first = divmod(p + (size - 1) // 2, stride)
             taps = len(range(first, size, stride))
-            places.append(slice(size - 1 - (first + stride * (taps - 1)), size - first, stride) if taps else slice(0, 0))
+            places.append(
+                slice(size - 1 - (first + stride * (taps - 1)), size - first, stride)
+                if taps
+                else slice(0, 0)
+            )
             margins.append((taps - 1 - ahead, length + ahead - count))
         part = mirrored[tuple(places)]
         none = jnp.zeros((gradient.shape[0], *longest, into), jnp.float32)
-        phases.append(_correlate(gradient, part, (1,) * len(window), margins, longest) if part.size else none)
+        phases.append(
+            _correlate(gradient, part, (1,) * len(window), margins, longest) if part.size else none
+        )
     if len(phases) == 1:
         return phases[0]
     axes = len(window)
-    stacked = jnp.stack(phases).reshape(*strides, *phases[0].shape)  # [*strides, batch, *longest, in]
+    stacked = jnp.stack(phases).reshape(
+        *strides, *phases[0].shape
+    )  # [*strides, batch, *longest, in]
     order = [axes, *(axis for i in range(axes) for axis in (axes + 1 + i, i)), 2 * axes + 1]
     whole = [n * stride for n, stride in zip(longest, strides, strict=True)]
     interleaved = stacked.transpose(order).reshape(gradient.shape[0], *whole, into)
@@ -174,7 +221,11 @@ def _gradient_of_input(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _gradient_of_kernel(
-    x: jax.Array, gradient: jax.Array, window: tuple[int, ...], strides: tuple[int, ...], precision: str
+    x: jax.Array,
+    gradient: jax.Array,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    precision: str,
 ) -> jax.Array:
     """[*window, in, out] float32 of the result's gradient [batch, *out, out channels]."""
     x, gradient = (a.astype(PRECISIONS[precision]) for a in (x, gradient))
@@ -190,52 +241,82 @@ def _gradient_of_kernel(
         return functools.reduce(jnp.add, products).reshape(*window, x.shape[-1], -1)
     # The batch becomes the channels, which are summed over. XLA fuses a move with what made the array; one that keeps the last
     # axis stays fast then, so the gradient, made of several arrays, keeps it.
-    images, kernel = jnp.moveaxis(x, (-1, 0), (0, -1)), jnp.moveaxis(gradient, 0, -2)  # [in, *spatial, batch], [*out, batch, ...]
+    images, kernel = (
+        jnp.moveaxis(x, (-1, 0), (0, -1)),
+        jnp.moveaxis(gradient, 0, -2),
+    )  # [in, *spatial, batch], [*out, batch, ...]
     if _by_primitive(x, window):
         # Of a stride's last step the frames that begin no window are cut, or there would be more results than places.
         reach = [(count - 1) * stride + 1 for count, stride in zip(out, strides, strict=True)]
         sizes = zip(margins, x.shape[1:-1], reach, strict=True)
         exact = [(before, after - (n - covered)) for (before, after), n, covered in sizes]
         return jnp.moveaxis(_primitive(images, kernel, (1,) * len(window), exact, strides), 0, -2)
-    windows = _joined(shifted(images, window, strides, margins, out), axis=0)  # [places * in, *out, batch]
-    return _product(windows.reshape(len(windows), -1), kernel.reshape(-1, kernel.shape[-1])).reshape(*window, x.shape[-1], -1)
+    windows = _joined(
+        shifted(images, window, strides, margins, out), axis=0
+    )  # [places * in, *out, batch]
+    return _product(
+        windows.reshape(len(windows), -1), kernel.reshape(-1, kernel.shape[-1])
+    ).reshape(*window, x.shape[-1], -1)
 
 
-def _save(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> tuple[Any, Any]:
-    return _convolution_by_windows(x, kernel, strides, precision), (x.astype(PRECISIONS[precision]), kernel)
+def _save(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str
+) -> tuple[Any, Any]:
+    return _convolution_by_windows(x, kernel, strides, precision), (
+        x.astype(PRECISIONS[precision]),
+        kernel,
+    )
 
 
-def _backward(strides: tuple[int, ...], precision: str, saved: Any, gradient: jax.Array) -> tuple[Any, Any]:
+def _backward(
+    strides: tuple[int, ...], precision: str, saved: Any, gradient: jax.Array
+) -> tuple[Any, Any]:
     x, kernel = saved
     of_input = _gradient_of_input(gradient, kernel, x.shape[1:-1], strides, precision)
-    return of_input, _gradient_of_kernel(x.astype(jnp.float32), gradient, kernel.shape[:-2], strides, precision)
+    return of_input, _gradient_of_kernel(
+        x.astype(jnp.float32), gradient, kernel.shape[:-2], strides, precision
+    )
 
 
-def _backward_of_input(spatial: Any, strides: Any, precision: str, saved: Any, change: jax.Array) -> tuple[Any, Any]:
+def _backward_of_input(
+    spatial: Any, strides: Any, precision: str, saved: Any, change: jax.Array
+) -> tuple[Any, Any]:
     gradient, kernel = saved
     of_kernel = _gradient_of_kernel(change, gradient, kernel.shape[:-2], strides, precision)
     return _convolution_by_windows(change, kernel, strides, precision), of_kernel
 
 
-def _backward_of_kernel(window: Any, strides: Any, precision: str, saved: Any, change: jax.Array) -> tuple[Any, Any]:
+def _backward_of_kernel(
+    window: Any, strides: Any, precision: str, saved: Any, change: jax.Array
+) -> tuple[Any, Any]:
     x, gradient = saved
     of_input = _gradient_of_input(gradient, change, x.shape[1:-1], strides, precision)
     return of_input, _convolution_by_windows(x, change, strides, precision)
 
 
 _convolution_by_windows.defvjp(_save, _backward)
-_gradient_of_input.defvjp(lambda g, k, *static: (_gradient_of_input(g, k, *static), (g, k)), _backward_of_input)
-_gradient_of_kernel.defvjp(lambda x, g, *static: (_gradient_of_kernel(x, g, *static), (x, g)), _backward_of_kernel)
+_gradient_of_input.defvjp(
+    lambda g, k, *static: (_gradient_of_input(g, k, *static), (g, k)), _backward_of_input
+)
+_gradient_of_kernel.defvjp(
+    lambda x, g, *static: (_gradient_of_kernel(x, g, *static), (x, g)), _backward_of_kernel
+)
 
 
-def convolution_as_primitive(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str) -> jax.Array:
+def convolution_as_primitive(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], precision: str
+) -> jax.Array:
     """`convolution` as XLA's own operation."""
     margins, _ = centred(x.shape[1:-1], kernel.shape[:-2], strides)
     x, kernel = (a.astype(PRECISIONS[precision]) for a in (x, kernel))
-    return lax.conv_general_dilated(x, kernel, strides, margins, dimension_numbers=LAYOUTS[kernel.ndim - 2]).astype(jnp.float32)
+    return lax.conv_general_dilated(
+        x, kernel, strides, margins, dimension_numbers=LAYOUTS[kernel.ndim - 2]
+    ).astype(jnp.float32)
 
 
-def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], precision: str = "float32") -> jax.Array:
+def convolution(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], precision: str = "float32"
+) -> jax.Array:
     """Convolves over one or two axes, with zeros outside x and each window centred on its frame.
 
     On CPU it is `convolution_for_cpu`, elsewhere XLA's convolution, chosen by `jax.default_backend()` when the function is
@@ -274,4 +355,9 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (*self.window, x.shape[-1], self.channels)
-        return convolution(x, self.param("kernel", nn.initializers.he_uniform(), shape), self.strides, self.precision)
+        return convolution(
+            x,
+            self.param("kernel", nn.initializers.he_uniform(), shape),
+            self.strides,
+            self.precision,
+        )

@@ -1,0 +1,150 @@
+"""The demo corpus: ESD's layout, the same bytes each time, nothing seen of an interrupted making."""
+
+import hashlib
+import os
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from jdann.corpora import demo
+from jdann.corpora.sentences import SENTENCES
+from jdann.errors import InputError
+
+pytest.importorskip("espeakng_loader", reason='needs pip install "jdann[demo]"')
+
+
+def _digests(folder):
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("data")
+    demo.ensure(data_dir, sentences=2, speakers=2)
+    return data_dir
+
+
+def test_layout_is_esds(data_dir):
+    folder = demo.folder(data_dir, sentences=2, speakers=2)
+    files = {file.relative_to(folder).as_posix() for file in folder.rglob("*.wav")}
+    first = {"Neutral": 0, "Angry": 350, "Happy": 700, "Sad": 1050, "Surprise": 1400}
+    assert files == {
+        f"{speaker}/{emotion}/{part}/{speaker}_{number + sentence:06d}.wav"
+        for speaker in ("0001", "0002", "0011", "0012")
+        for emotion, number in first.items()
+        for part, sentence in (("evaluation", 1), ("train", 176))
+    }
+    for file in folder.rglob("*.wav"):
+        about = soundfile.info(file)
+        assert (about.samplerate, about.channels, about.subtype) == (16000, 1, "PCM_16")
+        assert 0.8 < about.duration < 8
+        samples = soundfile.read(file)[0]
+        assert np.sqrt(np.mean(samples**2)) > 0.005 and np.abs(samples).max() < 1
+
+
+def test_transcripts_are_esds(data_dir):
+    folder = demo.folder(data_dir, sentences=2, speakers=2)
+    rows = [
+        line.split("\t")
+        for line in (folder / "0001/0001.txt").read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(rows) == 10 and rows[2] == ["0001_000351", SENTENCES[0][1], "生气"]
+    english = (folder / "0011/0011.txt").read_text(encoding="utf-8").splitlines()
+    assert english[-1] == f"0011_001576\t{SENTENCES[1][0]}\tSurprise"
+
+
+def test_ten_sentences_reach_all_three_parts():
+    parts = [demo._part(1 + k * 35) for k in range(10)]
+    assert {part: parts.count(part) for part in parts} == {"evaluation": 1, "test": 1, "train": 8}
+
+
+def test_second_call_does_nothing_and_force_makes_the_same(data_dir, monkeypatch):
+    folder = demo.folder(data_dir, sentences=2, speakers=2)
+    before, made_at = _digests(folder), (folder / demo.MARKER).stat().st_mtime_ns
+    assert demo.ensure(data_dir, sentences=2, speakers=2) == folder
+    assert (folder / demo.MARKER).stat().st_mtime_ns == made_at
+    # One process that makes all speakers, one after the other, says what several say.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    demo.ensure(data_dir, sentences=2, speakers=2, force=True)
+    assert (folder / demo.MARKER).stat().st_mtime_ns != made_at
+    assert _digests(folder) == before
+    assert [entry.name for entry in data_dir.iterdir()] == [folder.name]
+
+
+def test_utterances_differ(data_dir):
+    digests = [
+        digest
+        for file, digest in _digests(demo.folder(data_dir, sentences=2, speakers=2)).items()
+        if "wav" in file
+    ]
+    assert len(set(digests)) == len(digests) == 40
+
+
+def test_interrupted_making_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(items, *_):
+        next(iter(items))
+        raise KeyboardInterrupt
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, "track", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            demo.ensure(tmp_path, sentences=1, speakers=1)
+    assert not list(tmp_path.iterdir())
+    unmarked = demo.folder(
+        tmp_path, sentences=1, speakers=1
+    )  # as if files had been left under the final name
+    (unmarked / "0001").mkdir(parents=True)
+    assert demo.ensure(tmp_path, sentences=1, speakers=1) == unmarked
+    assert len(list(unmarked.rglob("*.wav"))) == 10
+
+
+def test_failing_synthesiser_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "espeakng_loader.py").write_text("raise ImportError('no such voice today')")
+    with pytest.raises(InputError, match="no such voice today"):
+        demo.ensure(tmp_path / "data", sentences=1, speakers=1)
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_missing_espeak_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r'pip install "jdann\[demo\]"'):
+        demo.ensure(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"sentences": 0}, {"sentences": 351}, {"speakers": 0}, {"speakers": 11}]
+)
+def test_numbers_out_of_range_are_refused(tmp_path, wrong):
+    with pytest.raises(InputError, match="expected 1 to"):
+        demo.ensure(tmp_path, **wrong)
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(InputError, match=r"data/demo-10x10: .*cannot be written"):
+        demo.ensure(tmp_path / "data")
+
+
+def test_sentences_are_parallel_and_all_different():
+    assert len(SENTENCES) == 350
+    english, mandarin = zip(*SENTENCES, strict=True)
+    assert len(set(english)) == len(set(mandarin)) == 350
+    assert all(text.isascii() and text.endswith(".") for text in english)
+    assert all(
+        text.endswith("。") and all("一" <= c <= "鿿" for c in text[:-1]) for text in mandarin
+    )
+
+
+def test_speakers_are_as_many_of_each_gender_and_all_different():
+    speakers = [demo._speaker(number) for number in range(1, 21)]
+    assert len({speaker.voice for speaker in speakers}) == 20
+    assert [speaker.language for speaker in speakers] == ["zh"] * 10 + ["en"] * 10
+    assert demo._GENDERS[:10].count("F") == demo._GENDERS[10:].count("F") == 5

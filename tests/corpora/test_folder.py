@@ -1,0 +1,329 @@
+"""Folders: every layout of ESD, RAVDESS, CASIA, plain ones, and folders that cannot be used."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from jdann.corpora import esd, folder, manifest
+from jdann.corpora.demo import MARKER
+from jdann.errors import InputError
+
+
+def touch(root: Path, *files: str) -> Path:
+    """Empty files below `root`: listing does not look into them."""
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+# --- ESD -------------------------------------------------------------------------------------------------------------
+# Two speakers, three emotions; 0011_000371 is sentence 21 (test), 0003_001750 is sentence 350 (train).
+OFFICIAL = (
+    "0011/Angry/test/0011_000371.wav",
+    "0011/Neutral/evaluation/0011_000001.wav",
+    "0003/Surprise/train/0003_001750.wav",
+)
+FLAT = tuple(f"{Path(file).parents[1]}/{Path(file).name}" for file in OFFICIAL)
+EMOTION_FIRST = (
+    "angry/0011/0011_000371.wav",
+    "neutral/0011/0011_000001.wav",
+    "surprise/0003/0003_001750.wav",
+)
+LAYOUTS = {
+    "official": OFFICIAL,
+    "flat": FLAT,
+    "official below a folder": tuple(f"Emotion Speech Dataset/{file}" for file in OFFICIAL),
+    "flat below a folder": tuple(f"Emotional Speech Dataset (ESD)/{file}" for file in FLAT),
+    "emotion first": EMOTION_FIRST,
+    "upper case": tuple(file.replace("ngry", "NGRY").replace(".wav", ".WAV") for file in OFFICIAL),
+    "flac": tuple(file.replace(".wav", ".flac") for file in FLAT),
+}
+
+
+@pytest.mark.parametrize("files", LAYOUTS.values(), ids=LAYOUTS)
+def test_esd_in_every_layout(tmp_path, files):
+    touch(
+        tmp_path,
+        *files,
+        "__MACOSX/0011/Angry/._0011_000371.wav",
+        "0011/Angry/._0011_000371.wav",
+        "0011/0011.txt",
+    )
+    corpus = folder.load(tmp_path)
+    assert corpus.description == "ESD"
+    assert not corpus.skipped
+    assert not corpus.notes
+    assert {u[2:9] for u in corpus.utterances} == {
+        ("angry", "0011", "en", "male", "21", "esd", "test"),
+        ("neutral", "0011", "en", "male", "1", "esd", "evaluation"),
+        ("surprise", "0003", "zh", "female", "350", "esd", "train"),
+    }
+    assert all(
+        Path(u.path) == tmp_path / u.file and Path(u.path).is_file() for u in corpus.utterances
+    )
+    assert [u.file for u in corpus.utterances] == sorted(u.file for u in corpus.utterances)
+
+
+def test_esd_numbers_give_emotion_sentence_and_split(tmp_path):
+    """The official counts: 350 sentences in each emotion, of which 20, 30 and 300 in the three parts."""
+    touch(tmp_path, *(f"0001_{n:06d}.wav" for n in range(1, 1751)))
+    utterances = folder.load(tmp_path).utterances
+    assert Counter(u.split for u in utterances) == {"evaluation": 100, "test": 150, "train": 1500}
+    assert set(Counter(u.sentence for u in utterances).values()) == {5}
+    assert all(u.emotion is None for u in utterances), (
+        "no folder names an emotion: the number must not tell it"
+    )
+
+
+def test_esd_genders_are_half_and_half():
+    assert len(esd.FEMALE) == 10
+    assert sum(s <= 10 for s in esd.FEMALE) == 5
+
+
+def test_esd_disagreements_are_reported_and_the_folder_believed(tmp_path):
+    touch(
+        tmp_path,
+        "0011/Happy/0011_000001.wav",
+        "0011/Angry/0011_000351.wav",
+        "0012/Angry/0011_000352.wav",
+    )
+    corpus = folder.load(tmp_path)
+    assert [u.emotion for u in corpus.utterances] == ["angry", "happy", "angry"]
+    assert {u.speaker for u in corpus.utterances} == {"0011"}
+    mislabelled, misplaced = corpus.notes
+    assert mislabelled.startswith(
+        "1 files lie in the folder of another emotion than their number stands for"
+    )
+    assert mislabelled.endswith("0011/Happy/0011_000001.wav")
+    assert misplaced.endswith("0012/Angry/0011_000352.wav")
+
+
+def test_esd_strays_and_copies_are_skipped(tmp_path):
+    touch(
+        tmp_path,
+        *FLAT,
+        *OFFICIAL[:1],
+        "0011/Angry/0011_001751.wav",
+        "0011/Angry/notes.mp3",
+        "0011/Angry/x.m4a",
+    )
+    corpus = folder.load(tmp_path)
+    assert len(corpus.utterances) == 3
+    assert {s.file: s.reason for s in corpus.skipped} == {
+        "0011/Angry/test/0011_000371.wav": "a copy of 0011/Angry/0011_000371.wav",
+        "0011/Angry/0011_001751.wav": "not named like a file of ESD, 0011_000001 to 0011_001750",
+        "0011/Angry/notes.mp3": "not named like a file of ESD, 0011_000001 to 0011_001750",
+        "0011/Angry/x.m4a": ".m4a cannot be read; convert it to .wav or .flac",
+    }
+
+
+def test_esd_missing_files_are_counted(tmp_path):
+    touch(
+        tmp_path,
+        *(f"{s:04d}/Neutral/{s:04d}_{n:06d}.wav" for s in range(11, 20) for n in range(1, 1751)),
+    )
+    (tmp_path / "0013/Neutral/0013_000007.wav").unlink()
+    assert esd.missing(folder.load(tmp_path).utterances) == [
+        "speakers missing: 0020",
+        "files missing: speaker 0013 has 1,749 of 1,750",
+    ]
+
+
+ENGLISH = "0011_000001\tDon’t café.\tNeutral\n0011_000351\tYes.\tAngry\n"
+MANDARIN = "0001_000001\t打远一看。\t中立\n0001_000351\t好，它们\t生气\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "encoding"),
+    [
+        *[
+            ("0011", ENGLISH, e)
+            for e in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252")
+        ],
+        *[
+            ("0001", MANDARIN, e)
+            for e in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "gb18030")
+        ],
+    ],
+)
+def test_transcripts_in_every_encoding(tmp_path, name, text, encoding):
+    path = tmp_path / f"{name}.txt"
+    path.write_bytes(text.encode(encoding))
+    expected = [line.split("\t")[1] for line in text.splitlines()]
+    assert list(esd.read_transcripts(path).items()) == [
+        (f"{name}_000001", expected[0]),
+        (f"{name}_000351", expected[1]),
+    ]
+
+
+def test_transcripts_with_spaces_wrong_ids_and_rubbish(tmp_path):
+    path = tmp_path / "0012.txt"
+    path.write_text(
+        "0011_000001 A dog, sad. Neutral\n0012_000002\tTwo  words\tHappy\n\nrubbish\n0012_000003 No label\n"
+    )
+    assert esd.read_transcripts(path) == {
+        "0012_000001": "A dog, sad.",
+        "0012_000002": "Two  words",
+        "0012_000003": "No label",
+    }
+    assert esd.read_transcripts(tmp_path / "0013.txt") == {}
+    path.write_bytes(bytes(range(256)))
+    assert esd.read_transcripts(path) == {}
+
+
+def test_the_demo_corpus_is_never_taken_for_people(tmp_path):
+    touch(tmp_path, *OFFICIAL, MARKER)
+    corpus = folder.load(tmp_path)
+    assert corpus.synthetic
+    assert corpus.description == "demo corpus (synthesised speech)"
+    assert {u.corpus for u in corpus.utterances} == {"demo"}
+
+
+# --- RAVDESS and CASIA -----------------------------------------------------------------------------------------------
+def test_ravdess(tmp_path):
+    touch(
+        tmp_path,
+        *(f"Actor_12/03-01-{e:02d}-01-02-01-12.wav" for e in range(1, 9)),
+        "Actor_01/03-01-06-01-01-01-01.flac",
+        "Actor_01/03-02-06-01-01-01-01.wav",
+        "Actor_01/01-01-06-01-01-01-01.wav",
+        "audio_speech_actors_01-24/Actor_01/03-01-06-01-01-01-01.wav",  # one mirror holds everything twice
+        "Actor_01/03-01-09-01-01-01-01.wav",
+        "Actor_01/readme.ogg",
+    )
+    corpus = folder.load(tmp_path)
+    assert corpus.description == "RAVDESS"
+    assert [u.emotion for u in corpus.utterances if u.speaker == "Actor_12"] == [
+        *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprise"),
+    ]
+    assert {(u.speaker, u.gender, u.sentence, u.language) for u in corpus.utterances} == {
+        ("Actor_12", "female", "02", "en"),
+        ("Actor_01", "male", "01", "en"),
+    }
+    assert len(corpus.utterances) == 9
+    assert [s.file for s in corpus.skipped] == [
+        "audio_speech_actors_01-24/Actor_01/03-01-06-01-01-01-01.wav",
+        "Actor_01/03-01-09-01-01-01-01.wav",
+        "Actor_01/readme.ogg",
+    ]
+    assert corpus.notes == (
+        "1 songs were left out: only speech is used",
+        "1 sound tracks of films were left out: they repeat the audio-only files",
+    )
+
+
+def test_casia(tmp_path):
+    touch(
+        tmp_path,
+        "CASIA/ZhaoZuoxiang/fear/201.wav",
+        "CASIA/liuchanhg/happy/202.wav",
+        "CASIA/intro.wav",
+    )
+    corpus = folder.load(tmp_path)
+    assert corpus.description == "CASIA"
+    assert [u[2:8] for u in corpus.utterances] == [
+        ("fearful", "ZhaoZuoxiang", "zh", "male", "201", "casia"),
+        ("happy", "liuchanhg", "zh", "female", "202", "casia"),
+    ]
+    assert [s.file for s in corpus.skipped] == ["CASIA/intro.wav"]
+
+
+@pytest.mark.parametrize("name", ["ravdess", "casia"])
+def test_a_real_corpus_by_folder_and_by_manifest(corpora_dir, name):
+    """The manifests were written independently of this package."""
+    by_folder = folder.load(corpora_dir / name).utterances
+    by_manifest = manifest.load(corpora_dir / f"{name}.csv").utterances
+    assert {u._replace(file=f"{name}/{u.file}") for u in by_folder} == set(by_manifest)
+    assert len(by_folder) == {"ravdess": 1440, "casia": 1200}[name]
+
+
+# --- Plain folders ---------------------------------------------------------------------------------------------------
+def test_a_plain_folder_is_unlabelled(tmp_path):
+    touch(
+        tmp_path / "happy",
+        "b.wav",
+        "a.FLAC",
+        "x/c.mp3",
+        "d.ogg",
+        "notes.txt",
+        ".hidden.wav",
+        ".git/e.wav",
+    )
+    corpus = folder.load(tmp_path / "happy")
+    assert [u.file for u in corpus.utterances] == ["a.FLAC", "b.wav", "d.ogg", "x/c.mp3"]
+    assert not corpus.labelled, "the folder's own name is no label"
+    assert {u.speaker for u in corpus.utterances} == {None}
+    assert corpus.description == "folder happy"
+    assert not corpus.notes
+
+
+def test_folders_give_labels_and_speakers(tmp_path):
+    touch(
+        tmp_path,
+        "all/anna/Freude/1.wav",
+        "all/anna/train/Wut/2.wav",
+        "all/bert/Wut/test/3.wav",
+        "all/bert/misc/4.wav",
+    )
+    corpus = folder.load(tmp_path)
+    assert [(u.emotion, u.speaker) for u in corpus.utterances] == [
+        *(("happy", "anna"), ("angry", "anna"), ("angry", "bert"), (None, None)),
+    ]
+    assert corpus.notes == (
+        "1 files lie in folders that name no emotion and are unlabelled: all/bert/misc",
+    )
+
+
+@pytest.mark.parametrize("files", [("sad/1.wav", "happy/2.wav"), ("wavs/sad/1.wav", "wavs/happy/2.wav"),
+                                   ("train/sad/1.wav", "test/happy/2.wav")])  # fmt: skip
+def test_what_is_no_speaker(tmp_path, files):
+    corpus = folder.load(touch(tmp_path, *files))
+    assert {u.emotion for u in corpus.utterances} == {"sad", "happy"}
+    assert {u.speaker for u in corpus.utterances} == {None}
+
+
+def test_links_are_followed_once(tmp_path):
+    touch(tmp_path / "real", "sad/1.wav")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "loop").symlink_to(tmp_path / "root")
+    assert [u.file for u in folder.load(tmp_path / "root").utterances] == ["link/sad/1.wav"]
+
+
+def test_unusable_folders(tmp_path):
+    with pytest.raises(InputError, match=r"gone: no such folder; check the path"):
+        folder.load(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"no audio in this folder; expected \.aif, .*\.wav"):
+        folder.load(tmp_path)
+    touch(tmp_path, "a.m4a", "b.txt", "__MACOSX/c.wav")
+    with pytest.raises(
+        InputError,
+        match=r"no audio in this folder, only 1 that cannot be read, such as a\.m4a; expected",
+    ):
+        folder.load(tmp_path)
+
+
+def test_folders_that_may_not_be_read(tmp_path, monkeypatch):
+    touch(tmp_path, "a.wav", "closed/b.wav")
+    scandir = os.scandir
+
+    def denied(name):
+        def scan(path):
+            if Path(path).name == name:
+                raise PermissionError(13, "Permission denied", str(path))
+            return scandir(path)
+
+        return scan
+
+    monkeypatch.setattr(os, "scandir", denied("closed"))
+    assert folder.load(tmp_path).skipped == (
+        ("closed", "folder cannot be read (Permission denied)"),
+    )
+    monkeypatch.setattr(os, "scandir", denied(tmp_path.name))
+    with pytest.raises(
+        InputError, match=r"cannot be read \(Permission denied\); check who may read the folder"
+    ):
+        folder.load(tmp_path)

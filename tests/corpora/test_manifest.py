@@ -1,0 +1,184 @@
+"""Manifests: what is accepted, what is skipped, and what every mistake is answered with."""
+
+import re
+
+import pytest
+
+from jdann.corpora import manifest
+from jdann.errors import InputError
+
+
+@pytest.fixture
+def audio(tmp_path):
+    """A folder with four files; a manifest's loader does not look into them."""
+    for name in ("a.wav", "b.wav", "c.wav", "ü é.flac"):
+        (tmp_path / name).write_bytes(b"RIFF")
+    return tmp_path
+
+
+def write(folder, text, encoding="utf-8"):
+    path = folder / "list.csv"
+    path.write_bytes(text.encode(encoding) if isinstance(text, str) else text)
+    return path
+
+
+def test_every_column(audio):
+    path = write(
+        audio,
+        "file,emotion,speaker,language,start,end,gender,sentence,corpus,split\n"
+        "a.wav,Surprised,s1,English,0.5,1.25,F,17,mine,train\n"
+        "b.wav,,,,,,,,,\n",
+    )
+    first, second = manifest.load(path).utterances
+    assert first == manifest.Utterance(
+        "a.wav",
+        str(audio / "a.wav"),
+        "surprise",
+        "s1",
+        "en",
+        "female",
+        "17",
+        "mine",
+        "train",
+        0.5,
+        1.25,
+    )
+    assert second == manifest.Utterance("b.wav", str(audio / "b.wav"))
+
+
+def test_the_column_file_is_enough(audio):
+    corpus = manifest.load(write(audio, "file\na.wav\nb.wav\n"))
+    assert [u.file for u in corpus.utterances] == ["a.wav", "b.wav"]
+    assert not corpus.labelled
+    assert not corpus.synthetic
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_encodings_separators_and_newlines(audio, encoding, separator, newline):
+    rows = (" File ", "EMOTION"), ("ü é.flac", "生气"), ("", ""), ('"a.wav"', " happy ")
+    path = write(audio, newline.join(separator.join(row) for row in rows), encoding)
+    assert [(u.file, u.emotion) for u in manifest.load(path).utterances] == [
+        ("ü é.flac", "angry"),
+        ("a.wav", "happy"),
+    ]
+
+
+def test_absolute_paths_and_home(audio, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("HOME", str(audio))
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    corpus = manifest.load(write(elsewhere, f"file\n{audio / 'a.wav'}\n~/b.wav\n"))
+    assert [u.path for u in corpus.utterances] == [str(audio / "a.wav"), str(audio / "b.wav")]
+    assert corpus.utterances[1].file == "~/b.wav"
+
+
+def test_segments_of_one_file_and_repeated_rows(audio):
+    corpus = manifest.load(
+        write(
+            audio,
+            "file,start,end,emotion\na.wav,0,1,sad\na.wav,1,2,sad\na.wav,0,1.0,sad\n./a.wav,1,2,happy\n",
+        )
+    )
+    assert [(u.start_s, u.end_s, u.emotion) for u in corpus.utterances] == [
+        (0, 1, "sad"),
+        (1, 2, "sad"),
+    ]
+    assert corpus.notes == (
+        "2 rows repeat an earlier one, 1 of them with another emotion; the first was kept",
+    )
+
+
+def test_missing_files_are_skipped_with_their_line(audio):
+    (audio / "folder.wav").mkdir()
+    corpus = manifest.load(write(audio, "file\na.wav\n\ngone.wav\nfolder.wav\n"))
+    assert len(corpus.utterances) == 1
+    assert [(s.file, s.reason) for s in corpus.skipped] == [
+        ("gone.wav", "no such file (line 4 of list.csv)"),
+        ("folder.wav", "is a folder, not an audio file (line 5 of list.csv)"),
+    ]
+
+
+def test_unknown_columns_are_named(audio):
+    corpus = manifest.load(write(audio, "file,label,emotions\na.wav,sad,sad\n"))
+    assert corpus.notes == ("columns that mean nothing here and are ignored: label, emotions",)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", r"is empty; the first line names the columns, e\.g\. file,"),
+        ("\n\n", r"is empty"),
+        ("path,label\na.wav,sad\n", r"line 1 has no column `file`, only path, label; "),
+        ("a.wav\nb.wav\n", r"line 1 has no column `file`, only a\.wav; "),
+        ("file,file\na.wav,b.wav\n", r"line 1 names the column `file` more than once"),
+        ("file,emotion\n", r"has no rows below the names of the columns"),
+        (
+            "file,emotion\na.wav,sad,x\n",
+            r"line 2 has 3 cells, the first line names 2 columns; put double quotes",
+        ),
+        (
+            "file,emotion\na.wav,sad\n,sad\n",
+            r"line 3 has no file; fill in the cell or delete the line",
+        ),
+        (
+            "file,emotion\na.wav,sad\nb.wav,suprised\nc.wav,suprised\nc.wav,blub7\n",
+            r"labels that name no known emotion, the first in line 3: suprised \(2 rows, did you mean surprised\?\), "
+            r"blub7 \(1 rows\); use one of neutral, calm, happy, .* or leave the cell blank",
+        ),
+        (
+            "file,start\na.wav,soon\n",
+            r"line 2 has `soon` in the column `start`; expected seconds, like 1\.25",
+        ),
+        ("file,start\na.wav,-1\n", r"line 2 has `-1` in the column `start`"),
+        ("file,end\na.wav,nan\n", r"line 2 has `nan` in the column `end`"),
+        ("file,end\na.wav,inf\n", r"line 2 has `inf` in the column `end`"),
+        (
+            "file,start,end\na.wav,2,2\n",
+            r"line 2 starts at 2 s and ends at 2 s; `end` must be later than `start`",
+        ),
+        (
+            'file\n"a.wav\n',
+            r"line 2 cannot be read as a table \(.*\); look for a double quote without its partner",
+        ),
+        (
+            "file\nx.wav\ny.wav\n",
+            r"none of its 2 audio files exists, e\.g\. x\.wav; paths are relative to ",
+        ),
+        (
+            b"PK\x03\x04 spreadsheet",
+            r"is a spreadsheet or an archive, not a text table; save it as CSV \(UTF-8\)",
+        ),
+        (
+            "file,emotion\na.wav,Überraschung".encode("latin-1"),
+            r"line 2 is not text in UTF-8; save the table as CSV",
+        ),
+        ("file\na.wav\n".encode("utf-16"), r"line 1 is not text in UTF-8"),
+        (b"RIFF\0\0\0\0WAVE", r"line 1 holds bytes that no text has"),
+    ],
+)
+def test_mistakes(audio, text, expected):
+    path = write(audio, text)
+    with pytest.raises(InputError, match=expected) as caught:
+        manifest.load(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_manifest(tmp_path):
+    with pytest.raises(
+        InputError,
+        match=re.escape("gone.csv: cannot be read (No such file or directory); expected"),
+    ):
+        manifest.load(tmp_path / "gone.csv")
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        manifest.load(tmp_path)
+
+
+def test_two_spellings_of_one_label_and_a_quoted_newline(audio):
+    corpus = manifest.load(
+        write(audio, 'file,emotion,sentence\na.wav,joy,"one\ntwo"\nb.wav,HAPPY,\ngone.wav,sad,\n')
+    )
+    assert [u.emotion for u in corpus.utterances] == ["happy", "happy"]
+    assert corpus.utterances[0].sentence == "one\ntwo"
+    assert "line 5" in corpus.skipped[0].reason

@@ -1,0 +1,195 @@
+"""Recipes: librosa's numbers, the padding law, gradients and errors."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import librosa
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs.base import get_config
+from jdann.errors import InputError
+from jdann.features import RECIPES, Recipe, make_recipe
+
+RATE_HZ = {"frames": 16000, "poster": 22050, "statistics": 16000, "prosody": 16000}
+SAMPLES = 24000
+LENGTHS = np.array([24000, 16001, 12287, 12288, 6000, 300, 1], np.int32)
+
+
+def config_of(name: str, **changes) -> ConfigDict:
+    config = get_config().features
+    config.update(recipe=name, **changes)
+    return config
+
+
+def signals(sr: int) -> np.ndarray:
+    """[batch, SAMPLES]: glides of different level and range, hissing, ending abruptly at LENGTHS."""
+    rng = np.random.default_rng(0)
+    t = np.arange(SAMPLES) / sr
+    rows = []
+    for i, length in enumerate(LENGTHS):
+        phase = 2 * np.pi * np.cumsum(120 + 25 * i + 30 * np.sin(4 * t + i)) / sr
+        buzz = sum(np.cos(k * phase + k * k) / k for k in range(1, 15)) * (np.sin(5 * t + i) > -0.3)
+        y = 10 ** (-i / 4) * (0.2 * buzz + 0.01 * rng.normal(size=t.size)) - 0.01
+        rows.append(np.where(np.arange(SAMPLES) < length, y, 0))
+    return np.stack(rows).astype(np.float32)
+
+
+@cache
+def recipe_of(name: str) -> Recipe:
+    return make_recipe(config_of(name), RATE_HZ[name])
+
+
+@cache
+def extract_of(name: str):
+    return jax.jit(recipe_of(name).extract)
+
+
+@pytest.fixture(scope="module", params=list(RECIPES))
+def computed(request):
+    """Recipe, jitted extract, signals, features and lengths."""
+    recipe, extract = recipe_of(request.param), extract_of(request.param)
+    y = signals(recipe.sample_rate_hz)
+    return recipe, extract, y, *map(np.asarray, extract(y, LENGTHS))
+
+
+def test_shapes_names_and_lengths(computed):
+    recipe, _, _, features, length = computed
+    assert features.dtype == np.float32 and length.dtype == np.int32
+    if recipe.name != "frames":
+        values = 149 if recipe.name == "poster" else len(recipe.bins)
+        assert features.shape == (len(LENGTHS), values, 1) and len(recipe.bins) == values
+        assert (length == values).all() and recipe.hop_s == (
+            512 / 22050 if recipe.name == "poster" else 0.016
+        )
+    else:
+        assert features.shape == (len(LENGTHS), 1 + SAMPLES // 256, 114) and len(recipe.bins) == 114
+        np.testing.assert_array_equal(length, 1 + LENGTHS // 256)
+        assert recipe.hop_s == 0.016
+    assert len(set(recipe.bins)) == len(recipe.bins)
+
+
+def test_padding_changes_nothing(computed):
+    _, extract, y, features, length = computed
+    for i in (3, 5):
+        alone, alone_length = extract(y[i : i + 1, : LENGTHS[i]], LENGTHS[i : i + 1])
+        assert alone.shape[1] == alone_length[0] == length[i]
+        np.testing.assert_allclose(features[i, : length[i]], alone[0], rtol=1e-4, atol=2e-3)
+        assert (features[i, length[i] :] == 0).all()
+    # Not even samples beyond the end, or the neighbours in the batch, are looked at.
+    other = y[::-1].copy()
+    other[np.arange(SAMPLES) >= LENGTHS[::-1, None]] = 0.5
+    np.testing.assert_allclose(
+        extract(other, LENGTHS[::-1])[0], features[::-1], rtol=1e-5, atol=1e-4
+    )
+
+
+@pytest.mark.filterwarnings("ignore:n_fft")
+def test_frames_are_librosas():
+    y = signals(16000)
+    features, length = map(np.asarray, extract_of("frames")(y, LENGTHS))
+    stft = {"n_fft": 1024, "hop_length": 256}
+    for i in (0, 2, 4, 6):
+        clip = y[i, : LENGTHS[i]]
+        ours = dict(
+            zip(
+                ("mel", "mfcc", "zcr", "contrast"),
+                np.split(features[i].T, [64, 104, 105, 112])[:4],
+                strict=True,
+            )
+        )
+        theirs = {
+            "mel": librosa.power_to_db(
+                librosa.feature.melspectrogram(y=clip, sr=16000, n_mels=64, **stft)
+            ),
+            "mfcc": librosa.feature.mfcc(y=clip, sr=16000, n_mfcc=40, n_mels=64, **stft),
+            "zcr": librosa.feature.zero_crossing_rate(clip, frame_length=1024, hop_length=256),
+            "contrast": librosa.feature.spectral_contrast(y=clip, sr=16000, **stft),
+        }
+        for name, expected in theirs.items():
+            assert expected.shape[1] == length[i]
+            np.testing.assert_allclose(
+                ours[name][:, : length[i]], expected, rtol=1e-4, atol=1e-2, err_msg=name
+            )
+
+
+def poster_reference(clip: np.ndarray) -> np.ndarray:
+    rows = (
+        librosa.feature.zero_crossing_rate(clip),
+        librosa.feature.mfcc(y=clip, sr=22050, n_mfcc=13),
+        librosa.feature.melspectrogram(y=clip, sr=22050),
+        librosa.feature.spectral_contrast(y=clip, sr=22050),
+    )
+    return np.concatenate([row.mean(1) for row in rows])
+
+
+@pytest.mark.filterwarnings("ignore:n_fft")
+def test_poster_is_librosas_time_means():
+    y = signals(22050)
+    features, _ = extract_of("poster")(y, LENGTHS)
+    for i, length in enumerate(LENGTHS):
+        np.testing.assert_allclose(
+            features[i, :, 0], poster_reference(y[i, :length]), rtol=2e-4, atol=2e-3
+        )
+
+
+def test_poster_is_librosas_time_means_on_real_speech(corpora_dir):
+    files = (
+        sorted(corpora_dir.glob("casia/*/*/*.flac"))[::170]
+        + sorted(corpora_dir.glob("ravdess/*/*.flac"))[::500]
+    )
+    y = np.stack(
+        [np.resize(librosa.load(file, sr=22050)[0], SAMPLES) for file in files[: len(LENGTHS)]]
+    )
+    y[:, 20000:] = 0
+    features, _ = extract_of("poster")(y, np.full(len(y), 20000, np.int32))
+    for clip, row in zip(y, features, strict=True):
+        np.testing.assert_allclose(row[:, 0], poster_reference(clip[:20000]), rtol=2e-4, atol=2e-3)
+
+
+def test_pitch_of_unvoiced_frames_is_the_voiced_median():
+    recipe = recipe_of("frames")
+    t = np.arange(SAMPLES) / 16000
+    noise = 0.05 * np.random.default_rng(0).normal(size=SAMPLES)
+    tone = np.where(
+        t < 0.5, sum(np.cos(2 * np.pi * 110 * k * t + k * k) / k for k in range(1, 20)), noise
+    )
+    y = np.stack([tone, noise, np.zeros(SAMPLES)]).astype(np.float32)
+    y = y[np.array([0, 1, 2, 0, 0, 0, 0])]
+    features, _ = extract_of("frames")(y, np.full(7, SAMPLES, np.int32))
+    log_f0, voicing = (
+        np.asarray(features)[..., recipe.bins.index("log_f0")],
+        np.asarray(features)[..., -1],
+    )
+    assert (voicing[0, 3:28] > 0.5).all() and (voicing[0, 36:] < 0.5).mean() > 0.95
+    np.testing.assert_allclose(log_f0[0, 3:28], 12.0, atol=0.1)  # 110 Hz, an octave above 55
+    np.testing.assert_allclose(log_f0[0][voicing[0] <= 0.5], 12.0, atol=0.1)
+    assert (log_f0[2] == 0).all() and (voicing[2] == 0).all()
+    assert np.isfinite(features).all()
+
+
+def test_gradients_are_finite(computed):
+    recipe, _, y, _, _ = computed
+    y = y.copy()
+    y[2] = 0  # silence
+    y[3] = 0.1  # constant
+    gradient = jax.jit(jax.grad(lambda y: jnp.mean(recipe.extract(y, jnp.asarray(LENGTHS))[0])))(y)
+    assert np.isfinite(gradient).all() and np.abs(gradient[0]).max() > 0
+
+
+@pytest.mark.parametrize(
+    "config, sample_rate_hz, words",
+    [
+        (config_of("mfcc39"), 16000, ("mfcc39", "frames", "poster")),
+        (config_of("frames"), 8000, ("Nyquist", "audio.sample_rate_hz=8000", "16000")),
+        (config_of("frames", n_mels=20), 16000, ("n_mfcc=40", "n_mels=20")),
+        (config_of("frames", n_fft=256), 16000, ("n_fft=256",)),
+        (config_of("poster"), 16000, ("22050", "16000", "poster")),
+    ],
+)
+def test_mistakes_are_named(config, sample_rate_hz, words):
+    with pytest.raises(InputError) as caught:
+        make_recipe(config, sample_rate_hz)
+    assert all(word in str(caught.value) for word in words)

@@ -1,0 +1,145 @@
+"""The feature cache: computed once, blind to labels, mended where damaged, continued where interrupted."""
+
+import shutil
+
+import numpy as np
+import pytest
+from ml_collections import FrozenConfigDict
+
+from jdann import audio, corpora
+from jdann.configuration import base_config
+from jdann.features import store
+from jdann.features.journal import Entry, Journal
+from jdann.features.recipe import make_recipe
+from tests.support.corpora import EMOTIONS
+
+
+@pytest.fixture
+def extracted(tones, tmp_path):
+    config = base_config()
+
+    def run():
+        return store.extract(
+            corpora.load(str(tones[0]), EMOTIONS, tmp_path),
+            config.features,
+            config.audio,
+            tmp_path / "cache",
+        )
+
+    return run
+
+
+def test_stored_features_equal_those_of_each_clip_alone(extracted, tones):
+    config, features = base_config(), extracted()
+    recipe = make_recipe(config.features, config.audio.sample_rate_hz)
+    for i in (0, 17, 59):
+        utterance = features.utterances[i]
+        clip = audio.prepare(*audio.read(utterance.path), audio_config=config.audio).samples
+        samples = np.zeros((32, 16000), np.float32)  # the shape that is compiled already
+        samples[0, : len(clip)] = clip
+        alone, length = recipe.extract(samples, np.array([len(clip)] + [1] * 31, np.int32))
+        assert features.length[i] == length[0]
+        (stored,) = features.read([i])
+        np.testing.assert_allclose(stored, alone[0, : length[0]], rtol=1e-4, atol=1e-3)
+
+
+def test_found_again_and_mended_where_damaged(extracted, tmp_path, monkeypatch):
+    first = np.concatenate(list(extracted().read()))
+    (folder,) = (p for p in (tmp_path / "cache").iterdir() if not p.name.startswith("."))
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_write", lambda *_: pytest.fail("computed again"))
+        np.testing.assert_array_equal(np.concatenate(list(extracted().read())), first)
+    for name in ("values.f32", "index.npz", "skipped.json"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:-3])
+        np.testing.assert_array_equal(np.concatenate(list(extracted().read())), first)
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [folder.name]
+
+
+def test_an_interrupted_run_is_continued_to_the_same_features(extracted, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_BATCH", 8)
+    whole = extracted()
+    (folder,) = (tmp_path / "cache").iterdir()
+    shutil.rmtree(folder)
+    prepare, calls = audio.prepare, []
+
+    def interrupted(*args, **options):
+        calls.append(args)
+        if len(calls) == 45:
+            raise KeyboardInterrupt
+        return prepare(*args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(audio, "prepare", interrupted)
+        patch.setattr(store, "_DECODED", 1)
+        extracted()
+    assert not folder.exists()
+    calls.clear()
+    monkeypatch.setattr(
+        audio, "prepare", lambda *args, **options: calls.append(args) or prepare(*args, **options)
+    )
+    again = extracted()
+    assert 16 <= len(calls) <= 36  # of sixty: at least three batches of eight were there
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [folder.name]
+    assert again.utterances == whole.utterances and not again.skipped
+    np.testing.assert_array_equal(again.length, whole.length)
+    np.testing.assert_array_equal(again.duration_s, whole.duration_s)
+    for rows in zip(again.read(), whole.read(), strict=True):
+        np.testing.assert_allclose(*rows, rtol=1e-4, atol=1e-3)
+
+
+def test_a_run_that_computes_the_same_is_left_alone(extracted, tmp_path):
+    first = np.concatenate(list(extracted().read()))
+    (folder,) = (tmp_path / "cache").iterdir()
+    shutil.rmtree(folder)
+    with store._partial(
+        tmp_path / "cache", folder.name
+    ) as other:  # as if it were another process's
+        (other / "values.f32").write_bytes(b"half")
+        np.testing.assert_array_equal(np.concatenate(list(extracted().read())), first)
+        assert (other / "values.f32").read_bytes() == b"half"
+
+
+@pytest.mark.parametrize("damage", ["torn line", "values lost", "nonsense"])
+def test_a_journal_keeps_what_reached_the_disk_whole(tmp_path, damage):
+    rows = [np.full((n, 2), n, np.float32) for n in (1, 2, 3)]
+    with Journal(tmp_path, 2) as journal:
+        for i, x in enumerate(rows):
+            journal.add(i, x, duration_s=0.5, cut=i == 1)
+        journal.skip(7, "silent")
+    lines, values = tmp_path / "journal.jsonl", tmp_path / "values.f32"
+    if damage == "torn line":
+        lines.write_bytes(lines.read_bytes()[:-3])
+    elif damage == "values lost":
+        values.write_bytes(values.read_bytes()[:-1])
+    else:
+        lines.write_text(lines.read_text().replace("[2,", "{2,"))
+    kept = {"torn line": [0, 1, 2], "values lost": [0, 1], "nonsense": [0, 1]}[damage]
+    with Journal(tmp_path, 2) as journal:
+        assert list(journal.entries) == kept
+        assert journal.entries[1] == Entry(1, 2, 0.5, True)
+        journal.add(5, np.full((4, 2), 9, np.float32), duration_s=1.0, cut=False)
+    stored = np.fromfile(values, np.float32).reshape(-1, 2)
+    np.testing.assert_array_equal(
+        stored, np.concatenate([*(rows[i] for i in kept), np.full((4, 2), 9)])
+    )
+
+
+def test_a_killed_run_loses_only_what_was_not_on_disk(tmp_path):
+    killed = Journal(tmp_path, 1)  # never closed
+    killed.add(0, np.ones((5, 1)), duration_s=1.0, cut=False)
+    killed.flush()
+    killed.add(1, np.ones((5, 1)), duration_s=1.0, cut=False)
+    with Journal(tmp_path, 1) as journal:
+        assert list(journal.entries) == [0]
+    assert (tmp_path / "values.f32").stat().st_size == 20
+
+
+def test_the_corpora_of_a_run_share_one_program(tones, tmp_path):
+    config = base_config()
+    for manifest in tones:
+        corpus = corpora.load(str(manifest), EMOTIONS, tmp_path)
+        store.extract(corpus, config.features, config.audio, tmp_path / "cache")
+    _, program = store._program(
+        FrozenConfigDict(config.features), config.audio.sample_rate_hz, store._BATCH
+    )
+    assert program.cache_info().misses == 1  # pyright: ignore[reportFunctionMemberAccess]

@@ -1,0 +1,170 @@
+"""Programs that are traced once and kept: what finds them, what replaces them, what starting up does without."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+from jdann.inference import model, program
+from jdann.inference.recogniser import Recogniser
+from tests.support.models import make_model, speech
+
+CLIP = speech(0.9)
+# What takes long to import and a kept program does without.
+HEAVY = (
+    "flax",
+    "librosa",
+    "optax",
+    "orbax",
+    "tensorflow_datasets",
+    "matplotlib",
+    "sklearn",
+    "jdann.features",
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder as JAX's compilation cache, and where traced programs lie in it."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path / "traced"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return make_model()
+
+
+def probabilities(made):
+    """Of the clip, and whether anything was traced for it."""
+    recogniser = Recogniser.of(made)
+    return recogniser.probabilities([CLIP], 16000), "inference" in vars(recogniser.programs)
+
+
+def test_a_kept_program_is_not_traced_again_and_says_the_same(made, folder):
+    expected, traced = probabilities(made)
+    assert traced and len(list(folder.iterdir())) == 1
+    found, traced = probabilities(made)
+    assert not traced
+    np.testing.assert_array_equal(found, expected)
+    jax.config.update("jax_compilation_cache_dir", None)
+    found, traced = probabilities(made)
+    assert traced and len(list(folder.iterdir())) == 1
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_damaged_program_is_made_anew(made, folder):
+    expected, _ = probabilities(made)
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(damaged)
+        found, traced = probabilities(made)
+        assert traced
+        np.testing.assert_array_equal(found, expected)
+        assert not probabilities(made)[1]
+
+
+@pytest.mark.parametrize("what", ["source", "version", "config"])
+def test_a_program_of_another_source_version_or_config_is_not_taken(
+    made, folder, monkeypatch, what
+):
+    probabilities(made)
+    if what == "source":
+        monkeypatch.setattr(program, "_source", lambda: "changed")
+    elif what == "version":
+        monkeypatch.setattr(program, "version", lambda package: "99")
+    else:
+        config = made.card["config"]
+        changed = {**config, "features": {**config["features"], "normalise": "none"}}
+        made = made._replace(card={**made.card, "config": changed})
+    assert probabilities(made)[1]
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_where_nothing_can_be_written_it_works_all_the_same(made, folder):
+    folder.parent.joinpath("traced").write_text("a file, no folder")
+    assert np.isfinite(probabilities(made)[0]).all()
+
+
+def test_a_second_clip_of_the_same_bucket_traces_and_compiles_nothing(made, folder):
+    recogniser = Recogniser.of(made)
+    recogniser(CLIP, 16000)
+    compiled = dict(recogniser.programs._compiled)
+    traces, counted = [], recogniser.programs.inference
+    recogniser.programs.inference = counted._replace(
+        outputs=lambda *a: traces.append(1) or counted.outputs(*a)
+    )
+    recogniser(speech(0.7), 16000)
+    recogniser.only("sad", "happy").at_temperature(2.0)(speech(0.8), 16000)
+    assert recogniser.programs._compiled == compiled and not traces
+    recogniser(speech(1.7), 16000)
+    assert len(recogniser.programs._compiled) == 2 and traces
+
+
+def test_threads_agree_and_compile_once(made, folder):
+    recogniser = Recogniser.of(made)
+    traces, inner = [], recogniser.programs.inference
+    recogniser.programs.inference = inner._replace(
+        outputs=lambda *a: traces.append(1) or inner.outputs(*a)
+    )
+    clips = [speech(0.9, 100 + 10 * i, i) for i in range(8)]
+    expected = Recogniser.of(made).probabilities(clips[:4], 16000)
+    for path in folder.iterdir():  # else it would be found, and nothing traced
+        path.unlink()
+    found: dict[int, np.ndarray] = {}
+
+    def work(i: int) -> None:
+        for _ in range(5):
+            found[i] = recogniser.probabilities([clips[i % 4]], 16000)[0]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8 and len(traces) == 1
+    for i, row in found.items():
+        np.testing.assert_allclose(row, expected[i % 4], atol=1e-6)
+
+
+def test_the_command_line_keeps_programs_and_then_imports_neither_flax_nor_librosa(made, tmp_path):
+    model.save(tmp_path / "model", made)
+    soundfile.write(tmp_path / "clip.wav", CLIP, 16000)
+    code = f"""
+import sys
+from jdann.cli import main
+main(["predict", {str(tmp_path / "model")!r}, {str(tmp_path / "clip.wav")!r}])
+print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
+"""
+    environment = {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PATH": "",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    outputs = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        outputs.append((done.stdout, done.stderr.splitlines()[-1].split()))
+    assert {"flax", "librosa"} <= set(outputs[0][1])  # traced
+    assert outputs[1][1] == []
+    assert outputs[0][0] == outputs[1][0]
+    kept = {
+        path.name.split("-")[0]
+        for path in (tmp_path / "cache" / "jdann" / "xla").rglob("*")
+        if path.is_file()
+    }
+    assert {"outputs", "jit_call"} <= kept, kept  # traced, compiled

@@ -1,0 +1,156 @@
+"""Losses on target predictions and spectra: against NumPy's decompositions, and what bsp and entropy are for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from jdann.methods import make_method
+from jdann.methods.batch_norm import adabn, dsbn
+from jdann.methods.confusion import diversity_of, nuclear_norm, spectral_penalty
+from tests.support.toy_training import (
+    CLASSES,
+    fit,
+    gradients_of,
+    loss_of,
+    make_batch,
+    make_hyper,
+    make_program,
+    make_toy,
+    softmax,
+    toy_config,
+)
+
+
+def test_mcc_is_the_confusion_off_the_diagonal():
+    batch = make_batch(m=6)
+    posteriors = softmax(np.asarray(batch.target_logits, np.float64) / 2.5)
+    certainty = 1 + np.exp(-scipy.stats.entropy(posteriors, axis=1))
+    certainty *= 6 / certainty.sum()
+    confusion = np.zeros((CLASSES, CLASSES))
+    for p, w in zip(posteriors, certainty, strict=True):
+        confusion += w * np.outer(p, p)
+    expected = (
+        sum(
+            confusion[j, k] / confusion[j].sum()
+            for j in range(CLASSES)
+            for k in range(CLASSES)
+            if j != k
+        )
+        / CLASSES
+    )
+    np.testing.assert_allclose(
+        loss_of(make_method("mcc", toy_config()), batch)[0], expected, rtol=1e-5
+    )
+
+
+def test_mcc_holds_the_certainties_fixed():
+    batch = make_batch()
+    posteriors = jax.nn.softmax(batch.target_logits / 2.5)
+    certainty = np.asarray(1 + jnp.exp(-jax.scipy.special.entr(posteriors).sum(1)))
+    certainty = certainty * len(certainty) / certainty.sum()
+
+    def with_fixed_weights(logits):
+        p = jax.nn.softmax(logits / 2.5)
+        confusion = jnp.einsum("i,ij,ik->jk", certainty, p, p)
+        confusion /= confusion.sum(1, keepdims=True)
+        return (confusion.sum() - jnp.trace(confusion)) / CLASSES
+
+    _, gradient, _ = gradients_of(make_method("mcc", toy_config()), batch)
+    np.testing.assert_allclose(
+        gradient.target_logits,
+        jax.grad(with_fixed_weights)(batch.target_logits),
+        rtol=1e-3,
+        atol=1e-6,
+    )
+
+
+def test_bnm_is_numpys_nuclear_norm():
+    batch = make_batch(m=6)
+    posteriors = softmax(np.asarray(batch.target_logits, np.float64))
+    expected = np.linalg.svd(posteriors, compute_uv=False).sum() / 6
+    np.testing.assert_allclose(
+        loss_of(make_method("bnm", toy_config()), batch)[0], -expected, rtol=1e-5
+    )
+
+
+def test_the_nuclear_norms_gradient_is_u_vt_also_where_values_repeat_or_vanish():
+    matrix = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    u, _, vt = np.linalg.svd(matrix, full_matrices=False)
+    np.testing.assert_allclose(jax.grad(nuclear_norm)(jnp.asarray(matrix)), u @ vt, atol=1e-4)
+    repeated = np.eye(7, 3, dtype=np.float32)  # three equal values
+    np.testing.assert_allclose(jax.grad(nuclear_norm)(jnp.asarray(repeated)), repeated, atol=1e-5)
+    one = np.outer(np.arange(1, 8), [1, 2, 2]).astype(np.float32)  # two zero values
+    np.testing.assert_allclose(
+        jax.grad(nuclear_norm)(jnp.asarray(one)), one / np.linalg.norm(one), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4)])
+def test_bsp_is_numpys_largest_singular_value(shape):
+    matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    for k in (1, 2):
+        np.testing.assert_allclose(
+            spectral_penalty(jnp.asarray(matrix), k), (s[:k] ** 2).sum(), rtol=1e-5
+        )
+        expected = 2 * (u[:, :k] * s[:k]) @ vt[:k]
+        np.testing.assert_allclose(
+            jax.grad(lambda x, k=k: spectral_penalty(x, k))(jnp.asarray(matrix)),
+            expected,
+            atol=1e-4,
+        )
+
+
+def test_bsp_penalises_both_domains():
+    batch = make_batch(n=4, m=6)
+    largest = [np.linalg.svd(x, compute_uv=False)[0] for x in (batch.source, batch.target)]
+    np.testing.assert_allclose(
+        loss_of(make_method("bsp", toy_config()), batch)[0],
+        1e-4 * np.sum(np.square(largest)),
+        rtol=1e-4,
+    )
+
+
+def test_entropies_are_scipys():
+    batch = make_batch(m=6)
+    posteriors = softmax(np.asarray(batch.target_logits, np.float64))
+    certainty, diversity = (
+        scipy.stats.entropy(posteriors, axis=1).mean(),
+        scipy.stats.entropy(posteriors.mean(0)),
+    )
+    np.testing.assert_allclose(
+        loss_of(make_method("entropy", toy_config()), batch)[0], 0.1 * certainty, rtol=1e-5
+    )
+    value, seen = loss_of(make_method("information_maximisation", toy_config()), batch)
+    np.testing.assert_allclose(value, certainty - diversity, rtol=1e-4)
+    np.testing.assert_allclose(seen["target_diversity"], diversity, rtol=1e-5)
+    np.testing.assert_allclose(diversity_of(1e4 * jnp.eye(CLASSES)), np.log(CLASSES), rtol=1e-5)
+
+
+def test_batch_norm_methods_add_no_loss():
+    for method in (adabn(toy_config()), dsbn(toy_config())):
+        assert loss_of(method, make_batch())[0] == 0
+        assert method.needs == {"batch_norm"}
+    assert adabn(toy_config()).recompute_statistics and not adabn(toy_config()).uses_target
+    assert dsbn(toy_config()).uses_target
+    both = make_method("mcc+dsbn", toy_config())
+    assert both.phases[0].batch_norm == "separate" and both.needs == {"batch_norm"}
+
+
+def test_entropy_makes_the_target_more_certain():
+    toy, found = make_toy(), {}
+    for name in ("source_only", "entropy"):
+        found[name] = scipy.stats.entropy(
+            softmax(fit(make_program(name), toy).test_logits[-1]), axis=-1
+        ).mean()
+    assert found["entropy"] < found["source_only"] - 0.05
+
+
+def test_bsp_takes_down_the_strongest_direction_and_keeps_emotions():
+    toy = make_toy()
+    program = make_program("bsp", bsp=1e-2)
+    weak, strong = (fit(program, toy, make_hyper(strength)).history for strength in (0.0, 1.0))
+    assert strong["spectral_penalty"][-1].max() < 0.5 * weak["spectral_penalty"][-1].min()
+    assert strong["source_accuracy"][-1].min() > 0.95

@@ -1,0 +1,347 @@
+"""The contract, for every method and some sums of them, trained by the real core on a toy."""
+
+import gc
+import shutil
+import tempfile
+from collections import namedtuple
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from jdann.configuration import base_config
+from jdann.data.batches import Frames
+from jdann.data.splits import Split
+from jdann.errors import InputError
+from jdann.experiments.jobs import plan_jobs
+from jdann.methods import METHODS, make_method
+from jdann.training import loop
+from jdann.training.step import Batches
+from tests.support.toy_training import (
+    BATCH,
+    BINS,
+    CLASSES,
+    DIMS,
+    EPOCHS,
+    RATE,
+    SEEDS,
+    STEPS,
+    UTTERANCES,
+    WINDOW,
+    accuracy,
+    degenerate_batches,
+    fit,
+    gradients_with,
+    make_hyper,
+    make_program,
+    make_toy,
+    toy_config,
+)
+
+SUMS = ("cdan+mcc", "dann+self_training", "dann+bsp", "dsbn+mcc", "sup_con+self_training")
+NAMES = (*METHODS, *SUMS)
+AUGMENTED = ("fixmatch", "adamatch")  # whose loss compares clean with augmented utterances
+WITHOUT = make_hyper(0.0, 0.5 * RATE, 0.0)  # strength, and weight decay
+# These adapt only together with another method, or not by what the toy offers.
+NOT_ALONE = {
+    "source_only": "the row to beat",
+    "bsp": "goes with an adversary: dann+bsp",
+    "entropy": "may give all of the target to one class; tests/methods/test_confusion.py",
+    "sup_con": "sees the source alone: sup_con+self_training",
+    "speaker_adversary": "removes speakers; tests/methods/test_adversarial.py",
+    "co_training": "needs statistics of utterances; tests/methods/test_co_training.py",
+}
+SHIFTED, TURNED = (0.0, (2.0, -1.5), 0.0), (1.05, (0.0, 0.0), 0.8)
+TOYS = {
+    "adabn": SHIFTED,
+    "dsbn": SHIFTED,
+    "fixmatch": TURNED,
+}  # batch norm undoes a shift, not a turn; others: as by default
+
+
+def toy_of(name):
+    return make_toy(*TOYS.get(name, ()))
+
+
+def settings(name):
+    """How to compile the encoder for a method."""
+    return {
+        "batch_norm": "batch_norm" in make_method(name, toy_config()).needs,
+        "augment": name in AUGMENTED,
+    }
+
+
+def program_of(name):
+    return make_program(name, **settings(name))
+
+
+def middles(plan):
+    """An epoch in the middle of each phase."""
+    ends = np.cumsum(plan.phases)
+    return [int(end) - length + length // 2 for end, length in zip(ends, plan.phases, strict=True)]
+
+
+@cache
+def trained(name):
+    """The training of a method, and what its folder held in the middle of each phase."""
+    program, folder = program_of(name), Path(tempfile.mkdtemp())
+    clock, copies = [0.0], {}
+
+    def on_epoch(epoch, means):  # called before the epoch's checkpoint
+        if epoch - 1 in middles(program.plan):
+            copies[epoch - 1] = Path(tempfile.mkdtemp())
+            shutil.copytree(folder, copies[epoch - 1], dirs_exist_ok=True)
+        if epoch in middles(program.plan):
+            clock[0] += 1
+
+    with patch.object(loop, "time", SimpleNamespace(monotonic=lambda: clock[0])):
+        fitted = fit(program, toy_of(name), folder=folder, on_epoch=on_epoch)
+    assert all(
+        epoch._cache_size() == 1 for epoch in program.train.epochs
+    )  # one program for all epochs of a phase
+    shutil.rmtree(folder)
+    return fitted, copies
+
+
+@cache
+def unadapted(toy=(), batch_norm=False, augment=False):
+    return accuracy(
+        fit(make_program("source_only", batch_norm=batch_norm, augment=augment), make_toy(*toy)),
+        make_toy(*toy),
+    )
+
+
+@cache
+def unadapted_without_decay(epochs, batch_norm, augment):
+    program = make_program("source_only", batch_norm=batch_norm, augment=augment, epochs=epochs)
+    return fit(program, make_toy(), WITHOUT).state.params
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    """All tests of one method come together; then its programs are dropped, for a process can map only so many."""
+    yield request.param
+    for forget in (trained, make_program):
+        forget.cache_clear()
+    gc.collect()
+
+
+def assert_same(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_losses_and_gradients_stay_finite_and_every_seed_learns_the_source(name):
+    fitted, _ = trained(name)
+    assert fitted.diverged == (None,) * len(SEEDS)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted.state.params))
+    assert not np.array_equal(*fitted.test_logits[-1])
+    assert (
+        np.isfinite(fitted.history["loss"]).all()
+        and np.isfinite(fitted.history["gradient_norm"]).all()
+    )
+    assert np.nanmax(fitted.history["source_accuracy"][EPOCHS // 2 - 1 :], axis=0).min() > 0.9
+
+
+def test_a_shifted_target_is_recovered(name):
+    if name in NOT_ALONE:
+        pytest.skip(NOT_ALONE[name])
+    baseline = unadapted(TOYS.get(name, ()), **settings(name))
+    assert baseline < 0.9
+    assert accuracy(trained(name)[0], toy_of(name)) > baseline + 0.06
+
+
+def test_resumed_in_the_middle_of_a_phase_it_ends_bit_for_bit_the_same(name):
+    whole, copies = trained(name)
+    assert len(copies) == len(program_of(name).plan.phases)
+    for folder in copies.values():
+        assert_same(whole, fit(program_of(name), toy_of(name), folder=folder))
+
+
+def test_strength_zero_is_source_only_and_compiles_nothing_anew(name):
+    """Encoder and classifier equal those of source_only, trained for as long as the method's phases have the source risk.
+
+    So a phase without it moves neither of them. Methods that make several updates by the source risk in a step (mcd) are
+    asked for less: what they learn does not depend on the target.
+    """
+    program, toy = program_of(name), make_toy()
+    trained(name)
+    compiled = [epoch._cache_size() for epoch in program.train.epochs]
+    found = fit(program, toy, WITHOUT).state.params
+    assert [epoch._cache_size() for epoch in program.train.epochs] == compiled
+    of_risk = [
+        sum(update.source_risk for update in phase.updates) for phase in program.train.method.phases
+    ]
+    if max(of_risk) > 1:
+        other = toy._replace(data=toy.data._replace(target=make_toy(*SHIFTED).data.target))
+        expected, tolerance = fit(program, other, WITHOUT).state.params, 0.0
+    else:
+        epochs = sum(n for n, count in zip(program.plan.phases, of_risk, strict=True) if count)
+        expected, tolerance = unadapted_without_decay(epochs, **settings(name)), 2e-3
+    for group in ("encoder", "classifier"):
+        for a, b in zip(
+            jax.tree.leaves(found[group]), jax.tree.leaves(expected[group]), strict=True
+        ):
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("case", ["constant", "silent", "identical"])
+def test_degenerate_features_give_finite_gradients(name, case):
+    program, data = program_of(name), make_toy().data
+    same = {"constant": 1.0, "silent": 0.0}.get(case)
+    if same is not None:
+        values = jnp.full(data.source.values.shape, same, jnp.float16)
+        short = Frames(values, data.source.start, data.source.length)
+        data = data._replace(source=short, target=Frames(values, *data.source[1:]))
+    else:
+        data = data._replace(target=data.source)
+    data = data._replace(target=_like(data.target, make_toy().data.target))
+    keys = jax.vmap(jax.random.key)(jnp.asarray(SEEDS, jnp.uint32))
+    state = program.train.init(keys, make_hyper())
+    index = jnp.asarray(
+        np.random.default_rng(0).integers(0, UTTERANCES, (len(SEEDS), STEPS, BATCH)), jnp.int32
+    )
+    pseudo = jnp.full((len(SEEDS), UTTERANCES, CLASSES), 1 / CLASSES, jnp.float32)
+    for phase, epoch in enumerate(program.train.epochs):
+        state = program.train.enter(state) if phase else state
+        state, metrics = epoch(state, keys, make_hyper(), data, Batches(index, index), pseudo)
+        for quantity, values in metrics.items():
+            assert np.isfinite(values).all(), quantity
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def _like(frames, other):
+    """`frames` with as many rows as `other` has: another number would be another program."""
+    rows = len(other.values)
+    values = (
+        jnp.zeros((rows, BINS), jnp.float16)
+        .at[: min(rows, len(frames.values))]
+        .set(frames.values[:rows])
+    )
+    return Frames(values, np.minimum(frames.start, rows - WINDOW), frames.length)
+
+
+def test_every_loss_is_finite_in_corners_and_gives_nothing_at_strength_zero(name):
+    """On batches where a formula may divide by zero, in one program for all strengths."""
+    method = make_method(name, toy_config())
+    params, traces = method.init(jax.random.key(0), DIMS), 0
+
+    def one(batch, strength):
+        nonlocal traces
+        traces += 1
+        return [gradients_with(method, batch, strength, params, *place) for place in places]
+
+    updates = {
+        (p, u): update
+        for p, phase in enumerate(method.phases)
+        for u, update in enumerate(phase.updates)
+    }
+    places = list(updates)
+    compiled = jax.jit(jax.vmap(one, in_axes=(0, None)))
+    for strength in (0.0, 1.0):
+        for update, (value, of_batch, of_params) in zip(
+            updates.values(), compiled(degenerate_batches(), strength), strict=True
+        ):
+            leaves = {
+                **of_batch._asdict(),
+                "value": value,
+                **{str(i): x for i, x in enumerate(jax.tree.leaves(of_params))},
+            }
+            broken = {
+                key: np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
+                for key, x in leaves.items()
+            }
+            assert not any(map(len, broken.values())), broken
+            if strength == 0:
+                assert not np.any(leaves["source_logits"]) and not np.any(leaves["target_logits"])
+                if "encoder" in update.trains:
+                    assert not np.any(leaves["source"]) and not np.any(leaves["target"])
+    assert traces == 1
+
+
+@pytest.mark.parametrize("kind", ["wdgrl", "bsp", "dsbn+mcc"])
+def test_seeds_side_by_side_are_seeds_one_after_the_other(kind):
+    program, steps = program_of(kind), 3
+    data, keys = make_toy().data, jax.vmap(jax.random.key)(jnp.asarray(SEEDS, jnp.uint32))
+    index = jnp.asarray(
+        np.random.default_rng(0).integers(0, UTTERANCES, (len(SEEDS), steps, BATCH)), jnp.int32
+    )
+    pseudo = jax.nn.one_hot(jnp.zeros((len(SEEDS), UTTERANCES), int), CLASSES)
+    found = []
+    for how in ("map", "vmap"):
+        train = (program if how == "map" else make_program(kind, **settings(kind), how=how)).train
+        found.append(
+            train.epochs[0](
+                train.init(keys, make_hyper()),
+                keys,
+                make_hyper(),
+                data,
+                Batches(index, index),
+                pseudo,
+            )
+        )
+    for a, b in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_unknown_methods_are_named():
+    with pytest.raises(InputError, match="'danm'; known are source_only, dann"):
+        make_method("danm", base_config())
+    with pytest.raises(InputError, match="'danm'"):
+        make_method("dann+danm", base_config())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dann+dann", "each part once"),
+        ("mcc+shot", "shot trains in an order of its own"),
+        ("mcd+mcc", "mcd trains in an order of its own"),
+        ("self_training+co_training", "self_training and co_training both make pseudo-labels"),
+    ],
+)
+def test_sums_that_make_no_sense_are_refused(name, message):
+    with pytest.raises(InputError, match=message):
+        make_method(name, base_config())
+
+
+def test_a_sum_needs_what_its_members_need():
+    assert make_method("dsbn+speaker_adversary", base_config()).needs == {"batch_norm", "speakers"}
+    assert make_method("speaker_adversary+sup_con", base_config()).uses_target is False
+
+
+def small_direction(speaker):
+    """As much of a direction as the plan of a run looks at."""
+    Domain = namedtuple("Domain", "corpus emotion speaker")
+    domain = Domain(SimpleNamespace(name="demo:en"), np.arange(20) % 5, speaker)
+    return SimpleNamespace(source=domain, target=domain, window=16, bins=1)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("speaker_adversary", "two known speakers or more in the source, demo:en"),
+        ("dann+dsbn", "batch norm, and mlp has none"),
+    ],
+)
+def test_what_a_method_lacks_is_named_before_anything_is_trained(method, message):
+    config = base_config()
+    config.methods, config.encoder = (method,), ConfigDict({**config.encoder, "name": "mlp"})
+    with pytest.raises(InputError, match=message):
+        plan_jobs(config, [small_direction(("a",) * 10 + (None,) * 10)])
+
+
+def test_more_phases_than_epochs_are_refused():
+    config = base_config()
+    config.epochs = 1
+    rows = np.arange(4)
+    with pytest.raises(
+        InputError, match=r"config.epochs is 1, but .* has 2 phases \(source, adapt\)"
+    ):
+        loop.budget(config, [Split("all", rows, rows, rows, rows)], make_method("adda", config))

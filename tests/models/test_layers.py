@@ -1,0 +1,285 @@
+"""The encoders' layers beside XLA's operations and NumPy on the valid frames alone."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax import lax
+
+from jdann.errors import InputError
+from jdann.models import layers
+from jdann.models.cpu import convolution, minimal_filter
+
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape: int) -> jax.Array:
+    return jnp.asarray(RNG.standard_normal(shape), jnp.float32)
+
+
+LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
+CONVOLUTIONS = [  # spatial, window, strides
+    ((9,), (5,), (2,)),
+    ((10,), (3,), (3,)),
+    ((8,), (4,), (1,)),
+    ((1,), (5,), (2,)),
+    ((9,), (7,), (1,)),
+    ((10,), (9,), (2,)),
+    ((8, 7), (3, 3), (2, 2)),
+    ((7, 8), (1, 1), (2, 2)),
+    ((16, 9), (7, 7), (2, 2)),
+    ((5, 1), (3, 5), (1, 1)),
+]
+
+
+@pytest.fixture(params=["large", "small"])
+def size(request, monkeypatch):
+    """Both ways of a convolution along frames, the toys of these tests taken for large ones or for what they are."""
+    if request.param == "large":
+        monkeypatch.setattr(minimal_filter, "WORTH", 0)
+
+
+@pytest.mark.usefixtures("size")
+@pytest.mark.parametrize("spatial, window, strides", CONVOLUTIONS)
+def test_convolution_equals_xla_in_value_and_gradients(spatial, window, strides):
+    x, kernel = draw(2, *spatial, 3), draw(*window, 3, 4)
+    weight = draw(2, *(-(-n // s) for n, s in zip(spatial, strides, strict=True)), 4)
+
+    def reference(x, kernel):
+        # Stride 1 with `SAME`, then every stride-th window: centred windows, by definition.
+        dense = lax.conv_general_dilated(
+            x, kernel, (1,) * len(window), "SAME", dimension_numbers=LAYOUTS[len(window)]
+        )
+        return dense[(slice(None), *(slice(None, None, s) for s in strides))]
+
+    @jax.jit
+    def compare(x, kernel):
+        value, pull = jax.vjp(
+            lambda x, kernel: convolution.convolution_for_cpu(x, kernel, strides, "float32"),
+            x,
+            kernel,
+        )
+        expected, expected_pull = jax.vjp(reference, x, kernel)
+        elsewhere = convolution.convolution_as_primitive(x, kernel, strides, "float32")
+        return (value, *pull(weight), elsewhere), (expected, *expected_pull(weight), expected)
+
+    for ours, theirs in zip(*compare(x, kernel), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("size")
+@pytest.mark.parametrize("spatial, window, strides", CONVOLUTIONS)
+def test_mixed_convolution_is_that_of_rounded_operands(spatial, window, strides):
+    x, kernel = draw(2, *spatial, 3), draw(*window, 3, 4)
+    weight = draw(2, *(-(-n // s) for n, s in zip(spatial, strides, strict=True)), 4)
+
+    def exact(x, kernel):
+        return convolution.convolution_as_primitive(x, kernel, strides, "float32")
+
+    @jax.jit
+    def compare(x, kernel):
+        value, pull = jax.vjp(
+            lambda x, kernel: convolution.convolution_for_cpu(x, kernel, strides, "mixed"),
+            x,
+            kernel,
+        )
+        rounded = [a.astype(jnp.bfloat16).astype(jnp.float32) for a in (x, kernel, weight)]
+        expected, expected_pull = jax.vjp(exact, *rounded[:2])
+        return (value, *pull(weight)), (expected, *expected_pull(rounded[2]))
+
+    for ours, theirs in zip(*compare(x, kernel), strict=True):
+        assert ours.dtype == jnp.float32
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("size")
+@pytest.mark.parametrize("precision", convolution.PRECISIONS)
+def test_convolution_has_second_derivatives(precision):
+    # As virtual adversarial methods and gradient penalties take them; summing the gradient's square reaches every product.
+    x, kernel = draw(2, 9, 3), draw(5, 3, 4)
+
+    def penalty(form):
+        def of(x, kernel):
+            gradients = jax.grad(
+                lambda x, kernel: jnp.square(form(x, kernel, (2,), precision)).sum(), (0, 1)
+            )(x, kernel)
+            return sum(jnp.square(g).sum() for g in gradients) / 1e4
+
+        return jax.jit(jax.grad(of, (0, 1)))(x, kernel)
+
+    for ours, theirs in zip(
+        *map(penalty, (convolution.convolution_for_cpu, convolution.convolution_as_primitive)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(
+            ours,
+            theirs,
+            rtol=0,
+            atol=(1e-5 if precision == "float32" else 1e-2) * np.abs(theirs).max(),
+        )
+
+
+@pytest.mark.parametrize("window, strides", [((5,), (1,)), ((3, 3), (2, 2)), ((1, 1), (1, 1))])
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere it is XLA's own convolution")
+def test_every_product_of_a_step_has_the_form_that_the_cpu_library_takes(window, strides):
+    x, kernel = draw(2, *(8,) * len(window), 16), draw(*window, 16, 32)
+
+    def loss(x, kernel):
+        return jnp.sin(convolution.convolution(x, kernel, strides, "mixed")).sum()
+
+    text = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel).compile().as_text()
+    kinds = dict(re.findall(r"%?([\w.-]+) = (\w+)\[", text))
+    products = re.findall(
+        r" dot\(%?([\w.-]+), %?([\w.-]+)\), lhs_contracting_dims=\{(\d)\}, rhs_contracting_dims=\{(\d)\}",
+        text,
+    )
+    assert len(products) >= 3  # value, gradient of x, gradient of the kernel
+    for *operands, of_left, of_right in products:
+        assert (of_left, of_right) == ("1", "0") and [kinds[name] for name in operands] == [
+            "bf16",
+            "bf16",
+        ]
+
+
+@pytest.mark.parametrize("taps", range(2, 8))
+def test_minimal_filters_are_exact_and_lose_little_of_float32(taps):
+    tile, weights = (np.asarray(draw(n, 64), np.float64) for n in (8, taps))
+    of_results, of_filter, of_tile = minimal_filter.matrices(taps)
+    expected = [(weights * tile[q : q + taps]).sum(axis=0) for q in range(9 - taps)]
+    np.testing.assert_allclose(
+        of_results.T @ ((of_filter @ weights) * (of_tile @ tile)), expected, rtol=0, atol=1e-12
+    )
+
+    x, kernel = draw(2, 100, 64), draw(taps, 64, 8)
+    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(x, np.float64), taps, axis=1)
+    exact = np.einsum("btik,kio->bto", windows, np.asarray(kernel, np.float64))
+    found = minimal_filter.correlate(x, kernel, 1, 0, 101 - taps)
+    assert np.abs(found - exact).max() < 1e-5 * np.abs(exact).std()
+
+
+@pytest.mark.parametrize("taps, stride, before", [(5, 2, 0), (3, 1, 4), (5, 3, 7), (7, 4, 9)])
+def test_minimal_filters_begin_and_end_anywhere(taps, stride, before):
+    x, kernel, out = draw(2, 20, 3), draw(taps, 3, 4), 4
+
+    def reference(x, kernel):
+        wide = jnp.pad(x, [(0, 0), (10, 20), (0, 0)])[
+            :, 10 - before : 10 - before + (out - 1) * stride + taps
+        ]
+        return lax.conv_general_dilated(
+            wide, kernel, (stride,), "VALID", dimension_numbers=LAYOUTS[1]
+        )
+
+    weight = draw(2, out, 4)
+    forms = reference, lambda x, kernel: minimal_filter.correlate(x, kernel, stride, before, out)
+    for expected, found in zip(
+        *((value, *pull(weight)) for value, pull in (jax.vjp(f, x, kernel) for f in forms)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("size")
+def test_convolution_batches_over_kernels():
+    x, kernels = draw(2, 8, 3), draw(3, 5, 3, 4)
+    batched = jax.vmap(lambda kernel: convolution.convolution(x, kernel, (2,)))(kernels)
+    one_by_one = jnp.stack(
+        [convolution.convolution_as_primitive(x, kernel, (2,), "float32") for kernel in kernels]
+    )
+    np.testing.assert_allclose(batched, one_by_one, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bins", [(), (3,)])
+def test_batch_norm_is_that_of_the_valid_frames(bins):
+    length = np.array([6, 1, 4])
+    x = np.asarray(draw(3, 6, *bins, 2)) * 3 + 100
+    valid = np.concatenate([clip[:n].reshape(-1, 2) for clip, n in zip(x, length, strict=True)])
+    mean, variance = valid.mean(axis=0, dtype=np.float64), valid.var(axis=0, dtype=np.float64)
+    norm = layers.MaskedBatchNorm()
+    scale, bias = np.float32([2, 0.5]), np.float32([-1, 3])
+    variables = {
+        "params": {"BatchNorm_0": {"scale": scale, "bias": bias}},
+        "batch_stats": {"BatchNorm_0": {"mean": np.float32([1, 2]), "var": np.float32([3, 4])}},
+    }
+    y, updated = norm.apply(variables, x, length, True, mutable=["batch_stats"])
+    running = updated["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(running["mean"], 0.9 * np.array([1, 2]) + 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(running["var"], 0.9 * np.array([3, 4]) + 0.1 * variance, rtol=1e-5)
+
+    evaluated = norm.apply(variables, x, length, False)
+    for got, (m, v) in ((y, (mean, variance)), (evaluated, (np.array([1, 2]), np.array([3, 4])))):
+        expected = (x - m) / np.sqrt(v + 1e-5) * scale + bias
+        for clip, n in enumerate(length):
+            np.testing.assert_allclose(got[clip, :n], expected[clip, :n], rtol=1e-4, atol=1e-4)
+            assert not np.any(got[clip, n:])
+
+
+@pytest.mark.parametrize("bins", [(), (3,)])
+def test_batch_norm_has_the_gradients_of_plain_flax_on_the_valid_frames(bins):
+    length = np.array([6, 1, 4])
+    x, weight = draw(3, 6, *bins, 2) * 3 + 10, draw(3, 6, *bins, 2)
+    valid = np.arange(6) < length[:, None]
+    scale, bias = jnp.float32([2, 0.5]), jnp.float32([-1, 3])
+    plain = nn.BatchNorm(use_running_average=False, epsilon=1e-5, use_fast_variance=False)
+    ours = layers.MaskedBatchNorm()
+    statistics = {"mean": jnp.zeros(2), "var": jnp.ones(2)}
+
+    def masked(x, scale, bias):
+        variables = {
+            "params": {"BatchNorm_0": {"scale": scale, "bias": bias}},
+            "batch_stats": {"BatchNorm_0": statistics},
+        }
+        y, _ = ours.apply(variables, x, length, True, mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(y) * weight)
+
+    def packed(x, scale, bias):
+        variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": statistics}
+        y, _ = plain.apply(variables, x[valid], mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(y) * weight[valid])
+
+    found, expected = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (masked, packed))
+    assert not np.any(np.asarray(found[0])[~valid])
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_statistics_pool_is_numpys_on_the_valid_frames():
+    x, length = np.asarray(draw(3, 7, 2)), np.array([7, 3, 1])
+    pooled = layers.statistics_pool(jnp.asarray(x), jnp.asarray(length))
+    for clip, n in enumerate(length):
+        np.testing.assert_allclose(pooled[clip, :2], x[clip, :n].mean(axis=0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            pooled[clip, 2:], np.sqrt(x[clip, :n].var(axis=0) + 1e-5), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_statistics_pool_has_finite_gradients_where_nothing_varies():
+    gradient = jax.grad(lambda x: layers.statistics_pool(x, jnp.array([4, 1])).sum())(
+        jnp.ones((2, 4, 3))
+    )
+    assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("frames, bins", [(8, 7), (9, 1), (1, 4)])
+def test_max_pool_equals_xla_on_a_clip_and_is_zero_in_its_padding(frames, bins):
+    clip = jax.nn.relu(draw(1, frames, bins, 3))
+    margins = ((0, 0), (1, 1), (1, 1), (0, 0))
+    expected = lax.reduce_window(clip, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), margins)
+    padded = jnp.pad(clip, ((0, 0), (0, 5), (0, 0), (0, 0)))
+    pooled = layers.max_pool(padded, jnp.array([frames]))
+    kept = -(-frames // 2)
+    np.testing.assert_array_equal(pooled[:, :kept], expected)
+    assert not np.any(pooled[:, kept:])
+
+
+def test_checked_clears_padding_and_refuses_other_shapes():
+    x = np.full((2, 3, 1), np.nan, np.float16)
+    x[0, :2], x[1, :3] = 1, 2
+    features, length = layers.checked(jnp.asarray(x), jnp.array([2, 3]))
+    assert features.dtype == jnp.float32 and length.dtype == jnp.int32
+    np.testing.assert_array_equal(features[..., 0], [[1, 1, 0], [2, 2, 2]])
+    for shape, lengths in [((2, 3), (2,)), ((2, 3, 1), (3,))]:
+        with pytest.raises(InputError, match=r"give it \[batch, frames, bins\]"):
+            layers.checked(jnp.zeros(shape), jnp.ones(lengths, int))

@@ -1,0 +1,280 @@
+"""The report: one self-contained page for finished, unlabelled, unfinished and several runs."""
+
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jdann import files
+from jdann.cli import main
+from jdann.errors import InputError
+from jdann.report import card, gather, page, page_reliability
+from tests.support.corpora import EMOTIONS, write_manifest
+from tests.support.runs import arguments, read
+
+VOID = {"meta", "img", "br", "line", "rect", "link", "input"}
+
+
+class Page(HTMLParser):
+    """What a test asks of a page: its elements, text, and that every element is closed in turn."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.open, self.found, self.text, self.tables = [], [], [], []
+        self.html = path.read_text(encoding="utf-8")
+        self.feed(self.html)
+        assert self.open == []
+        self.said = " ".join(" ".join(self.text).split())
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.found.append((tag, attributes))
+        if tag == "table":
+            self.tables.append({"header": [], "caption": "", "rows": []})
+        if tag == "tr":
+            self.tables[-1]["rows"].append([])
+        if tag in ("th", "td"):
+            self.tables[-1]["rows"][-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self.open:
+            return
+        self.text.append(data)
+        if "caption" in self.open:
+            self.tables[-1]["caption"] += data
+        elif self.open and self.open[-1] in ("th", "td"):
+            self.tables[-1]["rows"][-1][-1] += data
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+    def table(self, caption: str) -> list[list[str]]:
+        return next(t["rows"] for t in self.tables if caption in t["caption"])
+
+
+def gendered(manifest: Path) -> Path:
+    rows = [
+        (r["file"], r["emotion"], r["speaker"], "en", "F" if r["speaker"] in ("s0", "s1") else "M")
+        for r in read(manifest)
+    ]
+    return write_manifest(
+        manifest.with_name("gendered.csv"),
+        rows,
+        ("file", "emotion", "speaker", "language", "gender"),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tones, data_dir, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    main(arguments(tones[0], gendered(tones[1]), path, data_dir))
+    return path
+
+
+def check_self_contained(html: Page) -> None:
+    """No script, no form, nothing fetched, and a policy that would forbid it."""
+    assert not {tag for tag, _ in html.found} & {"script", "link", "iframe", "object", "form"}
+    for tag, attributes in html.found:
+        for name in ("src", "href", "srcset"):
+            value = attributes.get(name, "")
+            assert value.startswith(("data:", "#")) or not value, (tag, value[:80])
+        assert not any(name.startswith("on") for name in attributes)
+    assert "url(" not in html.html and "@import" not in html.html
+    policy = next(
+        a["content"] for a in html.of("meta") if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert "default-src 'none'" in policy
+    identities = [a["id"] for _, a in html.found if "id" in a]
+    assert len(identities) == len(set(identities))
+    assert {a["href"][1:] for a in html.of("a")} <= set(identities)
+    assert all(a["alt"] for a in html.of("img"))
+    assert all(t["caption"] for t in html.tables)
+    assert all(a["scope"] in ("col", "row") for a in html.of("th"))
+    assert [a["lang"] for a in html.of("html")] == ["en"]
+
+
+def test_one_run_has_everything_on_one_page(finished, data_dir, capsys):
+    main(["report", str(finished), "--data-dir", str(data_dir)])
+    assert "report.html" in capsys.readouterr().out
+    html = Page(finished / "report.html")
+    check_self_contained(html)
+    results = json.loads((finished / "results.json").read_text())
+    for row in results["rows"]:
+        assert f"{row['uar']['mean']:.3f}".replace("0.", ".") in html.said
+    assert "transductive: adapted to all of the target's audio" in html.said
+    assert len(html.of("img")) == len(list((finished / "figures").glob("*.png")))
+    speakers = html.table("Accuracy of each target speaker")
+    assert [row[0] for row in speakers[1:]] == ["s0", "s1", "s2", "s3", "highest less lowest"]
+    criteria = [row[0] for row in html.table("criteria by the UAR")]
+    assert criteria[-1].startswith("oracle") and len(criteria) > 4
+    for words in (
+        "Article 5(1)(f)",
+        "2 February 2025",
+        "high-risk",
+        "portrayed emotion",
+        "Intended use",
+        "licence is not known",
+    ):
+        assert words in html.said, words
+    assert [row[0] for row in html.table("temperature fitted without target labels")[1:]] == [
+        "source_only, conv1d",
+        "dann, conv1d",
+    ]
+    assert "ECE" in html.said and "needs labels of the target" in html.said
+
+
+def test_genders_are_scored_as_counted_by_hand(finished, data_dir, tmp_path):
+    path, _ = page.write([finished], data_dir, tmp_path / "report.html")
+    table = Page(path).table("Scores of each gender")
+    assert [row[:2] for row in table[1:]] == [["female", "30"], ["male", "30"]]
+    column = table[0].index("accuracy, dann, conv1d")
+    rows = [r for r in read(finished / "predictions.csv") if r["method"] == "dann"]
+    right = [r["emotion"] == r["predicted"] for r in rows if r["speaker"] in ("s0", "s1")]
+    assert table[1][column] == f"{np.mean(right):.3f}".replace("0.", ".")
+
+
+def test_without_its_corpora_a_run_is_reported_all_the_same(finished, data_dir, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(finished, moved)
+    config = json.loads((moved / "config.json").read_text())
+    files.write_json(
+        moved / "config.json", config | {"source": "/gone/a.csv", "target": "/gone/b.csv"}
+    )
+    (moved / "figures" / "training.png").unlink()
+    (moved / "predictions.csv").unlink()
+    path, _ = page.write([moved], data_dir)
+    html = Page(path)
+    check_self_contained(html)
+    assert "Missing in its folder figures: training curves" in html.said
+    assert "No table of genders: predictions.csv is missing" in html.said
+    assert "No reliability diagram" in html.said
+
+
+def test_an_unlabelled_target_is_not_scored(tones, data_dir, tmp_path):
+    rows = [(r["file"],) for r in read(tones[1])]
+    target = write_manifest(tones[1].with_name("bare.csv"), rows, ("file",))
+    main(
+        arguments(
+            tones[0],
+            target,
+            tmp_path / "run",
+            data_dir,
+            "--config.methods=source_only",
+            "--config.epochs=1",
+        )
+    )
+    path, said = page.write([tmp_path / "run"], data_dir)
+    html = Page(path)
+    check_self_contained(html)
+    assert said == []
+    assert "Nothing is labelled in the target" in html.said and "ECE" not in html.said
+    assert [f"predicted {e}" for e in EMOTIONS] == html.table("Part of the target")[0][-5:]
+
+
+def test_an_unfinished_run_is_one_clear_line(finished, data_dir, tmp_path, capsys):
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    shutil.copy(finished / "config.json", unfinished)
+    main(["report", str(unfinished), "--data-dir", str(data_dir)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and "not finished" in lines[0] and "--resume" in lines[0]
+    html = Page(unfinished / "report.html")
+    check_self_contained(html)
+    assert html.said.count("this run is not finished") == 1
+
+
+def test_several_runs_stand_side_by_side(finished, data_dir, tmp_path, capsys):
+    for name in ("a", "b"):
+        shutil.copytree(finished, tmp_path / name)
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    files.write_json(tmp_path / "b" / "config.json", config | {"epochs": 77})
+    (tmp_path / "unfinished").mkdir()
+    shutil.copy(finished / "config.json", tmp_path / "unfinished")
+    (tmp_path / "not-a-run").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    main(["report", *(str(p) for p in sorted(tmp_path.iterdir())), "--data-dir", str(data_dir)])
+    out = capsys.readouterr().out
+    assert "not-a-run: no run of jdann here" in out and "notes.txt" not in out
+    html = Page(tmp_path / "report.html")
+    check_self_contained(html)
+    assert html.table("UAR, last checkpoint")[0] == ["method", "a", "b"]
+    assert ["epochs", "3", "77"] in html.table("keys in which their configs differ")
+    assert html.said.count("this run is not finished") == 2  # above all, and in its own place
+
+
+@pytest.mark.parametrize("what", ["nothing", "folder", "output"])
+def test_what_cannot_be_reported_is_named(what, finished, data_dir, tmp_path):
+    paths, output = {
+        "nothing": ([tmp_path / "gone"], None),
+        "folder": ([tmp_path], None),
+        "output": ([finished], tmp_path),
+    }[what]
+    with pytest.raises(InputError, match="expect"):
+        page.write(paths, data_dir, output)
+
+
+def test_damaged_predictions_are_named(finished, data_dir, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    text = (finished / "predictions.csv").read_text()
+    (tmp_path / "run" / "predictions.csv").write_text(text[: len(text) // 2].rsplit(",", 2)[0])
+    with pytest.raises(InputError, match=r"predictions\.csv: is damaged"):
+        page.write([tmp_path / "run"], data_dir)
+
+
+def test_names_are_escaped(finished, data_dir, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    text = (tmp_path / "run" / "results.json").read_text()
+    (tmp_path / "run" / "results.json").write_text(
+        text.replace('"s0"', '"<script>alert(1)</script>"')
+    )
+    path, _ = page.write([tmp_path / "run"], data_dir)
+    html = Page(path)
+    check_self_contained(html)
+    assert "<script>alert(1)</script>" in html.said
+
+
+def test_reliability_equals_scikit_learns_curve(finished, data_dir):
+    from sklearn.calibration import calibration_curve
+
+    run = gather.read(finished, data_dir)
+    (table,) = [page_reliability.reliability(run.predictions)]
+    assert table is not None
+    for column, method in ((1, "source_only"), (3, "dann")):
+        rows = [r for r in read(finished / "predictions.csv") if r["method"] == method]
+        confidence = np.array([max(float(r[f"p_{name}"]) for name in EMOTIONS) for r in rows])
+        right = np.array([r["emotion"] == r["predicted"] for r in rows])
+        accuracy, mean = calibration_curve(right, confidence, n_bins=10, strategy="uniform")
+        counts, _ = np.histogram(confidence, 10, (0, 1))
+        assert [int(r[column]) for r in table.rows] == counts.tolist()
+        shown = [float(r[column + 1]) for r in table.rows if r[column + 1] != "–"]
+        np.testing.assert_allclose(shown, accuracy, atol=6e-4)
+        ece = (counts[counts > 0] * abs(accuracy - mean)).sum() / len(rows)
+        chart = next(
+            c for c in page_reliability.charts(run.predictions) if c.title.startswith(method)
+        )
+        assert f"ECE {ece:.3f};".replace("0.", ".") in chart.said
+
+
+@pytest.mark.parametrize(
+    "names, corpora, word",
+    [
+        (("ravdess.csv", "ravdess.csv, English"), (), "CC BY-NC-SA"),
+        (("esd:zh", "ESD, Mandarin"), (), "signed form"),
+        (("demo:en", "demo corpus (synthesised speech), English"), ("esd",), "no person"),
+        (("list.csv", "list.csv, German"), (), "not known"),
+        (("list.csv", "list.csv, Mandarin"), ("casia",), "Institute of Automation"),
+    ],
+)
+def test_licences_are_named_where_they_are_known(names, corpora, word):
+    assert word in " ".join(card.licences(names, corpora))

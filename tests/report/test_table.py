@@ -1,0 +1,147 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jdann.evaluation import metrics
+from jdann.report import table
+
+EMOTIONS = ("neutral", "happy", "angry", "sad", "surprise")
+DEMO = "DEMO CORPUS (synthesised speech): proves the pipeline, says nothing about people"
+
+
+def _scores(uar, confused_with=1):
+    """Twenty utterances of each emotion, of which the part `uar` is recognised."""
+    emotion = np.repeat(np.arange(5), 20)
+    right = np.tile(np.arange(20) < round(uar * 20), 5)
+    scores = metrics.score(
+        emotion, np.where(right, emotion, (emotion + confused_with) % 5), [None] * 100, 5
+    )
+    assert scores is not None
+    return scores
+
+
+def _results(seeds=2, synthetic=False, names=("esd:en", "esd:zh")):
+    uars = {
+        ("source_only", "last"): 0.3,
+        ("source_only", "oracle"): 0.35,
+        ("dann", "last"): 0.4,
+        ("dann", "source_risk"): 0.45,
+        ("dann", "oracle"): 0.6,
+        ("supervised, random split", "last"): 0.9,
+        ("svm", "last"): 0.25,
+    }
+    rows = [
+        metrics.row(
+            method,
+            "conv1d",
+            names,
+            selection,
+            "within target" if method.startswith("supervised") else "transductive",
+            [_scores(uar + 0.1 * seed) for seed in range(seeds)],
+            EMOTIONS,
+        )
+        for (method, selection), uar in uars.items()
+    ]
+    rows[2]["uar_gain"] = metrics.paired_gain(rows[2]["uar"]["values"], rows[0]["uar"]["values"])
+    share = dict(zip(EMOTIONS, (0.5, 0.2, 0.1, 0.1, 0.1), strict=True))
+    return {
+        "title": "ESD, English -> ESD, Mandarin",
+        "synthetic": synthetic,
+        "protocol": "transductive",
+        "seeds": list(range(seeds)),
+        "emotions": list(EMOTIONS),
+        "directions": [
+            {side: {"name": name} for side, name in zip(("source", "target"), names, strict=True)}
+        ],
+        "rows": rows,
+        "predicted_share": [
+            {
+                "method": "dann",
+                "encoder": "conv1d",
+                "source": names[0],
+                "target": names[1],
+                "share": share,
+            }
+        ],
+    }
+
+
+def _printed(results, width=200):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table.render(results))
+    return console.file.getvalue()
+
+
+def _cells(results):
+    """The Markdown table: each method's row as a dict by column."""
+    lines = [line for line in table.markdown(results).splitlines() if line.startswith("|")]
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def test_selections_stand_side_by_side():
+    dann = _cells(_results())["dann"]
+    assert (
+        dann["direction"] == "esd:en → esd:zh"
+        and dann["n"] == "100"
+        and dann["encoder"] == "conv1d"
+    )
+    assert dann["UAR, last"] == ".450 ±.071"
+    assert dann["UAR, source risk"].strip("*") == ".500 ±.071"
+    assert dann["UAR, oracle (not achievable)"] == ".650 ±.071"
+    assert dann["gain over source only"] == "+.100 ±.000"
+    assert dann["accuracy"] == dann["UAR, last"]  # the classes are balanced
+    assert list(dann)[:4] == ["method", "encoder", "direction", "n"]
+
+
+def test_only_the_best_score_without_target_labels_is_marked():
+    rows = _cells(_results())
+    marked = [
+        (method, name) for method, row in rows.items() for name, cell in row.items() if "**" in cell
+    ]
+    assert marked == [("dann", "UAR, source risk")]
+    assert rows["svm"]["UAR, source risk"] == "–"
+
+
+def test_one_seed_has_no_spread():
+    assert _cells(_results(seeds=1))["dann"]["UAR, last"] == ".400"
+
+
+@pytest.mark.parametrize("form", [_printed, table.markdown])
+def test_both_forms_say_what_the_figures_are(form):
+    text = form(_results(synthetic=True))
+    assert "ESD, English -> ESD, Mandarin" in text
+    assert "transductive: adapted to all" in text and "seeds 0, 1" in text
+    assert DEMO in text and DEMO not in form(_results())
+    assert ".450 ±.071" in text and "oracle (not achievable)" in text.replace("\n", " ")
+    assert "chance: UAR .200;" in text
+    assert "Nothing could be scored" not in text
+
+
+@pytest.mark.parametrize("form", [_printed, table.markdown])
+def test_unlabelled_target_gets_predicted_shares(form):
+    text = form({**_results(), "rows": []})
+    assert "Nothing could be scored, because the target has no labels: esd:zh" in text
+    assert "predictions.csv" in text
+    assert "predicted neutral" in text and "50.0%" in text
+    assert "UAR" not in text
+
+
+def test_different_corpora_are_named_as_such():
+    assert "different corpora" not in table.markdown(_results())
+    assert "different corpora" in table.markdown(_results(names=("ravdess.csv", "casia.csv")))
+
+
+def test_narrow_terminals_lose_no_number():
+    narrow = _printed(_results(), width=80)
+    assert max(len(line) for line in narrow.splitlines()) <= 80
+    assert "…" not in narrow and "source_only" in narrow
+    assert narrow.count("±.071") == _printed(_results()).count("±.071") == 15
+
+
+def test_brackets_in_names_are_text():
+    results = _results(names=("my [bold]corpus.csv", "a|b.csv"))
+    assert "my [bold]corpus.csv → a|b.csv" in _printed(results)
+    assert r"a\|b.csv" in table.markdown(results)

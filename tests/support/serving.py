@@ -1,0 +1,120 @@
+"""A running server for tests, and what they send to it."""
+
+import contextlib
+import http.client
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("starlette", reason="needs the extra `serve`")
+import uvicorn
+
+from jdann.cli import main
+from jdann.inference.recogniser import Recogniser
+from jdann.web import server as web_server
+from jdann.web.pages import Pages
+from jdann.web.uploads import Limits
+from tests.support.corpora import EMOTIONS
+from tests.support.runs import arguments
+
+RATE = 16000
+
+
+class Answer(NamedTuple):
+    status: int
+    body: dict
+    headers: http.client.HTTPMessage
+
+
+class Server(NamedTuple):
+    port: int
+    recogniser: Recogniser
+    workdir: Path
+
+    def ask(self, body, headers=None, path="/api/predict", method="POST") -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return Answer(response.status, json.loads(response.read()), response.headers)
+        finally:
+            connection.close()
+
+    def page(self, path) -> tuple[int, str, http.client.HTTPMessage]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode(), response.headers
+
+
+@contextlib.contextmanager
+def running(recogniser: Recogniser, path: Path, limits: Limits) -> Iterator[Server]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        app = web_server.make_app(
+            recogniser, Pages.of(recogniser, path, limits), limits, web_server.LOOPBACK
+        )
+        server = uvicorn.Server(uvicorn.Config(app, **web_server.UVICORN))
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield Server(listener.getsockname()[1], recogniser, path)
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture(scope="session")
+def served_run(tones, data_dir, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "served"
+    main(arguments(*tones, path, data_dir, "--config.methods=dann", "--config.baseline=false"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(served_run) -> Iterator[Server]:
+    recogniser = Recogniser.load(served_run)
+    web_server.warm_up(recogniser)
+    with running(recogniser, served_run, Limits()) as it:
+        yield it
+
+
+def speech(seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray:
+    """[samples] float32 of a trembling harmonic tone, another one for each seed."""
+    random = np.random.default_rng(seed)
+    t = np.arange(int(seconds * rate)) / rate
+    pitch = random.uniform(100, 300)
+    wave = sum(np.sin(2 * np.pi * k * pitch * t) / k for k in range(1, 8)) * 0.1
+    return (
+        wave * (1 + 0.5 * np.sin(2 * np.pi * random.uniform(2, 12) * t))
+        + 0.002 * random.normal(size=len(t))
+    ).astype(np.float32)
+
+
+def encoded(
+    samples: np.ndarray, rate: int = RATE, kind: str = "WAV", subtype: str | None = None
+) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
+    return file.getvalue()
+
+
+def form(name: str, data: bytes, field: str = "file") -> tuple[bytes, dict[str, str]]:
+    head = f'--XX\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\nContent-Type: audio/wav\r\n\r\n'
+    return head.encode() + data + b"\r\n--XX--\r\n", {
+        "Content-Type": "multipart/form-data; boundary=XX"
+    }
+
+
+def row(answer: Answer) -> list[float]:
+    assert answer.status == 200, answer
+    return [answer.body["probabilities"][name] for name in EMOTIONS]

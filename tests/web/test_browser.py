@@ -1,0 +1,126 @@
+"""The server's page in a real Chromium, at desktop and phone width; its microphone plays a file."""
+
+import csv
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("starlette", reason="needs the extra `serve`")
+
+from tests.support.corpora import EMOTIONS
+from tests.support.serving import RATE, speech
+
+pytest_plugins = ["tests.serving"]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """Chromium, whose microphone plays a file."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    binary = os.environ.get("JDANN_CHROMIUM") or next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if binary is None:
+        pytest.skip("no Chromium here: apt-get install chromium, or set JDANN_CHROMIUM")
+    microphone = tmp_path_factory.mktemp("microphone") / "speech.wav"
+    soundfile.write(microphone, speech(4), RATE, subtype="PCM_16")
+    flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+             f"--use-file-for-fake-audio-capture={microphone}"]  # fmt: skip
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=binary, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(1280, 900, "light"), (390, 844, "dark")], ids=["desktop", "phone"])
+def tab(request, chromium, server):
+    """The page, opened; at its end everything it asked for was this server's and nothing stood beyond the screen's edge."""
+    width, height, scheme = request.param
+    context = chromium.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, permissions=["microphone"]
+    )
+    page = context.new_page()
+    asked, wrong = [], []
+    page.on("request", lambda r: asked.append(r.url))
+    page.on("pageerror", lambda e: wrong.append(str(e)))
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.wait_for_selector("html[data-ready]")
+    yield page
+    here = f"http://127.0.0.1:{server.port}/"
+    assert wrong == [] and all(url.startswith((here, f"blob:{here}")) for url in asked)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+def painted(page, name: str) -> float:
+    """The part of a canvas that is not empty."""
+    return page.evaluate(
+        "name => {const c = document.getElementById(name); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n / (d.length / 4)}",
+        name,
+    )
+
+
+def test_browser_drops_files_and_downloads_the_table(tab, server, tmp_path):
+    clips = [speech(2.5, 1), speech(6, 2)]
+    for i, clip in enumerate(clips):
+        soundfile.write(tmp_path / f"{i}.wav", clip, RATE, subtype="FLOAT")
+    (tmp_path / "=not, audio.wav").write_text("hello")
+    tab.set_input_files(
+        "#files", [tmp_path / "0.wav", tmp_path / "=not, audio.wav", tmp_path / "1.wav"]
+    )
+    tab.locator("#result-title", has_text="1.wav").wait_for(timeout=20000)
+    tab.locator("#table tbody tr").nth(2).wait_for()
+    assert (
+        painted(tab, "waveform") > 0.02
+        and painted(tab, "mel") == 1
+        and painted(tab, "timeline") > 0.95
+    )
+    assert tab.locator("#cut").is_visible()
+    assert (
+        tab.evaluate(
+            "new Promise(r => {const a = document.getElementById('audio'); a.onplaying = () => r(a.duration); a.play()})"
+        )
+        == 6
+    )
+    with tab.expect_download() as download:
+        tab.click("#download")
+    assert download.value.suggested_filename == "emotions.csv"
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+    assert [r["file"] for r in rows] == ["0.wav", "'=not, audio.wav", "1.wav"]
+    assert "not audio" in rows[1]["error"] and rows[1]["emotion"] == ""
+    for r, clip in zip(rows[::2], clips, strict=True):
+        expected = server.recogniser(clip, RATE)
+        np.testing.assert_allclose(
+            [float(r[f"p_{name}"]) for name in EMOTIONS], list(expected.values()), atol=1e-5
+        )
+    tab.click("#table button >> nth=0")
+    assert tab.locator("#result-title").inner_text().startswith("0.wav")
+    tab.click("#clear")
+    assert not tab.locator("#result").is_visible()
+
+
+def test_browser_records_from_the_microphone(tab):
+    tab.click("#record")
+    tab.locator("#status", has_text="Recording, 1.").wait_for(timeout=20000)
+    tab.click("#record")
+    tab.locator("#result-title", has_text="recording 1.wav").wait_for(timeout=20000)
+    assert painted(tab, "timeline") > 0.9
+    known = (  # once the player has read it
+        "new Promise(r => {const a = document.getElementById('audio'); const tell = () => r(a.duration);"
+        "if (a.duration) tell(); else a.ondurationchange = tell})"
+    )
+    assert tab.evaluate(known) > 0.9
+
+
+def test_browser_says_what_is_not_audio_and_links_the_card(tab, tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    tab.set_input_files("#files", tmp_path / "a.txt")
+    tab.locator("#error", has_text="a.txt: This cannot be used: not audio").wait_for(timeout=20000)
+    tab.click("header a[href='/card']")
+    assert tab.locator("h1").inner_text() == "Model card"

@@ -1,0 +1,373 @@
+"""The server: answers as the recogniser does, limits that hold, mistakes answered in a sentence, nothing on disk."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("starlette", reason="needs the extra `serve`")
+
+from jdann.cli import main
+from jdann.errors import InputError
+from jdann.inference.recogniser import Recogniser
+from jdann.web import server as web_server
+from jdann.web.pages import Pages
+from jdann.web.uploads import Limits
+from tests.support.corpora import EMOTIONS
+from tests.support.serving import RATE, encoded, form, row, running, speech
+
+pytest_plugins = ["tests.serving"]
+
+
+@pytest.mark.parametrize(
+    "kind, rate, channels",
+    [("WAV", 16000, 1), ("FLAC", 44100, 2), ("MP3", 22050, 1), ("OGG", 48000, 2), ("WAV", 8000, 6)],
+)
+def test_answers_as_python_and_the_command_line_do(server, tmp_path, capsys, kind, rate, channels):
+    samples = np.stack([speech(2.2, 3, rate) * (c + 1) / channels for c in range(channels)], 1)
+    data = encoded(samples, rate, kind)
+    clip = tmp_path / f"clip.{kind.lower()}"
+    clip.write_bytes(data)
+    expected = list(server.recogniser(clip).values())
+    np.testing.assert_allclose(row(server.ask(data)), expected, atol=1e-6)
+    answer = server.ask(*form("clip of mine.wav", data))
+    np.testing.assert_allclose(row(answer), expected, atol=1e-6)
+    assert answer.body["file"] == "clip of mine.wav"
+    assert answer.body["emotion"] == EMOTIONS[int(np.argmax(expected))]
+    capsys.readouterr()
+    main_without_exit(["predict", str(server.workdir), str(clip), "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    np.testing.assert_allclose([printed[f"p_{name}"] for name in EMOTIONS], expected, atol=1e-5)
+
+
+def test_answers_as_an_exported_file_does(server, tmp_path):
+    from jdann.inference import export
+
+    export.write(server.recogniser, tmp_path / "model.jdann")
+    soundfile.write(tmp_path / "clip.wav", speech(2.2, 5), RATE, subtype="FLOAT")
+    expected = export.Exported(tmp_path / "model.jdann").file(tmp_path / "clip.wav")
+    np.testing.assert_allclose(
+        row(server.ask((tmp_path / "clip.wav").read_bytes())), list(expected.values()), atol=1e-5
+    )
+
+
+def main_without_exit(given: list[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        main(given)
+
+
+def test_the_timeline_is_the_recognisers(server):
+    samples = speech(7.3)
+    samples[: 2 * RATE] = 0
+    answer = server.ask(
+        encoded(samples, subtype="FLOAT"), path="/api/predict?timeline=true&window_s=1.5&hop_s=0.7"
+    ).body
+    expected = server.recogniser.timeline(samples, 1.5, 0.7, RATE)
+    found = answer["timeline"]
+    assert found[0]["probabilities"] is None
+    np.testing.assert_allclose([w["start_s"] for w in found], expected.start_s, atol=1e-3)
+    np.testing.assert_allclose([w["end_s"] for w in found], expected.end_s, atol=1e-3)
+    values = [list((w["probabilities"] or dict.fromkeys(EMOTIONS, np.nan)).values()) for w in found]
+    np.testing.assert_allclose(values, expected.probabilities, atol=1e-6)
+    assert (answer["duration_s"], answer["heard_s"]) == (7.3, 5.0)
+
+
+def test_a_long_clip_gets_few_windows(server):
+    answer = server.ask(
+        encoded(speech(290)), path="/api/predict?timeline=1&hop_s=0.05&picture=1"
+    ).body
+    assert 300 < len(answer["timeline"]) <= 402
+    assert answer["timeline"][-1]["end_s"] == 290
+    assert (
+        len(answer["picture"]["waveform"]["low"]) == 800
+        and answer["picture"]["mel"]["columns"] <= 801
+    )
+
+
+def test_fifty_at_once_are_all_answered_and_none_wrong(server):
+    clips = [speech(3, seed) for seed in range(50)]
+    expected = [list(server.recogniser(clip, RATE).values()) for clip in clips]
+    begin = threading.Barrier(50)
+
+    def ask(clip):
+        begin.wait()
+        return row(server.ask(encoded(clip, subtype="FLOAT")))
+
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        np.testing.assert_allclose(list(pool.map(ask, clips)), expected, atol=1e-5)
+
+
+def malformed() -> Iterator[tuple[str, bytes, dict[str, str]]]:
+    """Two hundred uploads that cannot be answered."""
+    random = np.random.default_rng(0)
+    wav, flac = encoded(speech(1)), encoded(speech(1), kind="FLAC")
+    yield from (("noise", random.bytes(int(n)), {}) for n in random.integers(1, 50000, 60))
+    yield from (
+        ("text", text.encode(), {})
+        for text in ("a", "hello", "<html></html>", '{"a": 1}', "RIFF", "fLaC", "OggS", "ID3")
+    )
+    yield from (
+        ("cut", data[: int(len(data) * part)], {})
+        for data in (wav, flac)
+        for part in np.linspace(0.001, 0.7, 15)
+    )
+    for _ in range(30):  # a header of noise before real samples
+        yield "header", random.bytes(40) + wav[40:], {}
+    for at in (8, 12, 20, 22):  # no WAVE, no format, a format that there is not, 65535 channels
+        yield "format", wav[:at] + b"\xff\xff" + wav[at + 2 :], {}
+    yield from (
+        ("silent", encoded(np.zeros(RATE, np.float32), kind=kind), {})
+        for kind in ("WAV", "FLAC", "OGG", "MP3")
+    )
+    yield from (("short", encoded(speech(s)), {}) for s in (0.001, 0.01, 0.05, 0.09))
+    for value in (np.nan, np.inf, -np.inf, 1e30):
+        broken = speech(1)
+        broken[5000] = value
+        yield "numbers", encoded(broken, subtype="FLOAT"), {}
+    yield "nothing", b"", {}
+    yield "no samples", encoded(np.zeros(0, np.float32)), {}
+    for body in (
+        b"",
+        b"--XX--\r\n",
+        b"--XX\r\n\r\nx\r\n--XX--\r\n",
+        b"--YY\r\nnonsense",
+        random.bytes(2000),
+        wav,
+        form("", b"")[0],
+    ):
+        yield "form", body, {"Content-Type": "multipart/form-data; boundary=XX"}
+    yield "form", wav, {"Content-Type": "multipart/form-data"}
+    yield "form", wav, {"Content-Type": "multipart/form-data; boundary="}
+    yield (
+        "fields",
+        b'--XX\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--XX--\r\n',
+        form("", b"")[1],
+    )
+    two = form("a.wav", wav)[0].replace(b"--XX--\r\n", b"") + form("b.wav", wav)[0]
+    yield "two files", two, form("", b"")[1]
+    for _ in range(60):
+        yield "form of noise", *form("a.wav", random.bytes(3000))
+
+
+def test_two_hundred_malformed_uploads_get_a_sentence_and_the_server_stays_up(server):
+    given = list(malformed())[:220]
+    assert len(given) >= 200
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda one: server.ask(one[1], one[2]), given))
+    for (what, body, _), answer in zip(given, answers, strict=True):
+        assert 400 <= answer.status < 500, (what, body[:60], answer)
+        sentence = answer.body["error"]
+        assert (
+            list(answer.body) == ["error"]
+            and sentence.endswith(".")
+            and 10 < len(sentence) < 300
+            and "\n" not in sentence
+        )
+    clip = speech(1)
+    assert row(server.ask(encoded(clip, subtype="FLOAT"))) == pytest.approx(
+        list(server.recogniser(clip, RATE).values()), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "query, word",
+    [
+        ("window_s=0", "window_s"),
+        ("window_s=nan", "window_s"),
+        ("window_s=9", "to 5"),
+        ("hop_s=-1", "hop_s"),
+        ("hop_s=x", "hop_s"),
+        ("timeline=maybe", "timeline"),
+        ("windows=3", "no option"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(server, query, word):
+    answer = server.ask(encoded(speech(1)), path=f"/api/predict?{query}")
+    assert answer.status == 400 and word in answer.body["error"]
+
+
+def test_other_addresses_and_methods_get_a_sentence(server):
+    assert server.ask(None, path="/nothing", method="GET").status == 404
+    assert server.ask(None, path="/static/..%2f..%2fserve.py", method="GET").status == 404
+    answer = server.ask(None, method="GET")
+    assert answer.status == 405 and "/api" in answer.body["error"]
+
+
+def test_another_sites_name_does_not_reach_the_server(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", "/api/info", headers={"Host": "evil.example"})
+    assert connection.getresponse().status == 400
+
+
+def test_too_much_is_refused_before_it_is_held_or_decoded(server):
+    limit = Limits().bytes
+    body = b"\0" * (limit + 100_000)
+    for chunks in (
+        body,
+        (body[i : i + 2**16] for i in range(0, len(body), 2**16)),
+    ):  # with its length, and without
+        answer = server.ask(chunks)
+        assert answer.status == 413 and "20 MB" in answer.body["error"]
+    answer = server.ask(*form("a.wav", body))
+    assert answer.status == 413 and "20 MB" in answer.body["error"]
+    hour = encoded(np.zeros(3600 * 8000, np.int16), 8000, "FLAC")
+    assert len(hour) < 2**20
+    answer = server.ask(hour)
+    assert (
+        answer.status == 413
+        and "3600 s" in answer.body["error"]
+        and "300 s" in answer.body["error"]
+    )
+    wide = encoded(np.zeros((200 * 48000, 8), np.int16), 48000, "FLAC")
+    tracemalloc.start()
+    answer = server.ask(wide)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answer.status == 422 and "too much" in answer.body["error"]
+    assert peak < 50e6  # 307 MB decoded
+
+
+def test_what_is_far_too_large_is_not_even_read(server):
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(
+            b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n"
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413")
+
+
+def test_a_clients_disappearance_harms_nobody(server):
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+            connection.sendall(
+                b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nRIFF"
+            )
+    assert server.ask(encoded(speech(1))).status == 200
+
+
+def test_slow_uploads_and_full_queues_are_refused(server):
+    limits = Limits(seconds=0.5, waiting=1)
+    with running(server.recogniser, server.workdir, limits) as slow:
+        with socket.create_connection(("127.0.0.1", slow.port), 10) as connection:
+            connection.sendall(
+                b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nRIFF"
+            )
+            time.sleep(0.15)
+            busy = slow.ask(encoded(speech(1)))
+            assert (
+                busy.status == 503
+                and busy.headers["Retry-After"] == "5"
+                and "again" in busy.body["error"]
+            )
+            assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+        assert slow.ask(encoded(speech(1))).status == 200
+    with running(server.recogniser, server.workdir, Limits(in_flight_bytes=1000)) as small:
+        answer = small.ask(encoded(speech(1)))
+        assert answer.status == 503 and "Too much audio" in answer.body["error"]
+
+
+_watched: list[str] | None = None
+
+
+def _audit(event: str, given: tuple) -> None:
+    if _watched is not None and event == "open" and isinstance(given[2], int):
+        if given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            _watched.append(str(given[0]))
+    elif _watched is not None and event in ("tempfile.mkstemp", "os.mkdir", "shutil.copyfile"):
+        _watched.append(event)
+
+
+def test_nothing_touches_the_disk(server, tmp_path, monkeypatch):
+    global _watched
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    clip = encoded(speech(60))  # 1.9 MB: forms of this size are spooled to disk by default
+    requests = [
+        lambda: server.ask(clip),
+        lambda: server.ask(*form("a.wav", clip)),
+        lambda: server.ask(b"no audio"),
+    ]
+    for request in requests:
+        request()
+    sys.addaudithook(_audit)
+    _watched = []
+    for request in requests:
+        request()
+    found, _watched = _watched, None
+    assert found == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pages_ask_nobody_else(server):
+    for path in (
+        "/",
+        "/card",
+        "/api",
+        "/static/app.js",
+        "/static/draw.js",
+        "/static/recorder.js",
+        "/static/base.css",
+        "/static/page.css",
+    ):
+        status, text, headers = server.page(path)
+        assert status == 200
+        text = text.replace("http://www.w3.org/2000/svg", "").replace("http://127.0.0.1:8000", "")
+        assert not re.search(r"https?://|//cdn|@import|url\(", text), path
+        assert (
+            "default-src 'none'" in headers["Content-Security-Policy"]
+            and headers["Cache-Control"] == "no-store"
+        )
+    assert "style=" not in server.page("/")[1] and "<script>" not in server.page("/")[1]
+    card = server.page("/card")[1]
+    for words in (
+        "Article 5(1)(f)",
+        "portrayed emotion",
+        "Intended use",
+        "licence is not known",
+        "Its run gave it UAR",
+    ):
+        assert words in card
+
+
+def test_the_description_is_that_of_the_answers(server):
+    status, text, _ = server.page("/api/openapi.json")
+    described = json.loads(text)["paths"]["/api/predict"]["post"]
+    answer = server.ask(encoded(speech(1)), path="/api/predict?timeline=true&picture=true").body
+    schema = described["responses"]["200"]["content"]["application/json"]["schema"]
+    assert status == 200 and set(answer) == set(schema["properties"])
+    assert set(answer["probabilities"]) == set(schema["properties"]["probabilities"]["required"])
+    assert {p["name"] for p in described["parameters"]} == {
+        "timeline",
+        "picture",
+        "window_s",
+        "hop_s",
+    }
+
+
+def test_a_taken_port_and_senseless_limits_are_named(server):
+    with pytest.raises(InputError, match="another --port"):
+        web_server.main(server.recogniser, server.workdir, "127.0.0.1", server.port, Limits())
+    with pytest.raises(InputError, match="--port 99999"):
+        web_server.main(server.recogniser, server.workdir, "127.0.0.1", 99999, Limits())
+    with pytest.raises(InputError, match="--max-mb"):
+        web_server.make_limits(0, 10)
+    with pytest.raises(InputError, match="--max-s"):
+        web_server.make_limits(1, float("nan"))
+
+
+def test_a_model_without_its_run_has_a_card_too(served_run, tmp_path):
+    (folder,) = (served_run / "recogniser").iterdir()
+    shutil.copytree(folder, tmp_path / "model")
+    pages = Pages.of(Recogniser.load(tmp_path / "model"), tmp_path / "model", Limits())
+    assert "has not come with it" in pages.card and "Article 5(1)(f)" in pages.card
