@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from jdann.methods.contract import SEPARATE, Method, term
+from jdann.methods.contract import Method, term
 from jdann.methods.source_only import nothing
+from jdann.models.network import SEPARATE
 
 
 def adabn(config: Any) -> Method:

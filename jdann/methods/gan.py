@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from jdann.methods.adversarial import domain_discriminator, domain_loss
-from jdann.methods.contract import FROZEN, Context, Dims, Method, Phase, Source, Target, Update
+from jdann.methods.contract import Context, Dims, Method, Phase, Source, Target, Update
 from jdann.methods.perceptron import Perceptron, evaluate
 from jdann.methods.source_only import nothing
+from jdann.models.network import FROZEN
 
 
 def adda(config: Any) -> Method:

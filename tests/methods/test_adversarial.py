@@ -278,7 +278,7 @@ def test_mcds_three_updates():
 
 def test_mcds_heads_begin_apart():
     keys = jax.vmap(jax.random.key)(jnp.asarray(SEEDS, jnp.uint32))
-    params = make_program("mcd").train.init(keys, make_hyper()).params
+    params = make_program("mcd").training.init(keys).params
     assert (
         np.abs(params["classifier"]["kernel"] - params["method"]["Dense_0"]["kernel"]).mean() > 0.1
     )

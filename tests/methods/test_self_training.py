@@ -11,7 +11,6 @@ from jdann.methods import make_method
 from jdann.methods.consistency import aligned
 from jdann.methods.contrastive import supervised_contrast
 from jdann.methods.self_training import balanced, centroid_labels, most_confident, prior_among
-from jdann.training import loop
 from tests.support.toy_training import (
     CLASSES,
     fit,
@@ -289,9 +288,7 @@ def test_sup_con_tightens_the_classes_on_the_sphere():
     for strength in (0.0, 1.0):
         program = make_program("sup_con", sup_con=1.0)
         state = fit(program, toy, make_hyper(strength)).state
-        z = loop.outputs(program.train, state, toy.data.source, rows, "source")[
-            1
-        ]  # [seeds, rows, d]
+        z = outputs(program.training, state, toy.data.source, rows, "source")[1]  # [seeds, rows, d]
         z = z / np.linalg.norm(z, axis=-1, keepdims=True)
         spread[strength] = np.mean(
             [1 - np.linalg.norm(z[:, emotion == k].mean(1), axis=-1) for k in range(CLASSES)]
