@@ -1,6 +1,7 @@
 """Who is trained on, adapted to and scored: splits of the source and the target, as rows.
 
-Target labels serve the supervised ceiling alone; the splits of every other method are made without them.
+Target labels serve only the supervised ceiling. The splits of every other method are made without
+them.
 """
 
 from collections.abc import Sequence
@@ -10,16 +11,18 @@ import numpy as np
 
 from jdann.errors import InputError
 
-_SPEAKERS_TO_HOLD_OUT = (
-    8  # with fewer source speakers, validation holds out utterances: a speaker is too dear
-)
+# With fewer source speakers, validation holds out utterances, because a whole speaker would cost
+# too much training data.
+_MINIMUM_SPEAKERS = 8
+# Purposes of random draws, so that no two draws of one seed are the same.
+_HOLD_OUT, _SPEAKER_FOLDS, _RANDOM_FOLDS = 11, 13, 17
 
 
 class Split(NamedTuple):
-    """Rows of one training. The source of a supervised split is the target itself."""
+    """Rows of one training. In a supervised split the source is the target itself."""
 
     name: str
-    source: np.ndarray  # [n] int, labelled rows to learn from
+    source: np.ndarray  # [n] int, labelled rows to train on
     validation: np.ndarray  # [v] int, labelled rows of the source to select by; may be empty
     target: np.ndarray  # [m] int, rows to adapt to, without labels
     test: np.ndarray  # [t] int, rows of the target to predict
@@ -36,8 +39,8 @@ def transductive(
 
     Args:
       emotion: [n] int, the source's labels, -1 where unlabelled.
-      speaker: [n] the source's speakers.
-      targets: utterances of the target.
+      speaker: [n] the source's speakers, None where unknown.
+      targets: number of target utterances.
       validation_fraction: part of the source to hold out.
       seed: of the draw.
     """
@@ -58,14 +61,14 @@ def inductive(
 
     Args:
       emotion: [n] int, the source's labels, -1 where unlabelled.
-      speaker: [n] the source's speakers.
+      speaker: [n] the source's speakers, None where unknown.
       target_speaker: [m] the target's speakers.
-      folds: at most; with fewer speakers, one each.
+      folds: at most; with fewer speakers, one fold per speaker.
       validation_fraction: part of the source to hold out.
       seed: of the draws.
 
     Raises:
-      InputError: a target speaker is unknown, or there is but one.
+      InputError: a target speaker is unknown, or there is only one.
     """
     source, validation = hold_out(emotion, speaker, validation_fraction, seed)
     fold = speaker_folds(target_speaker, folds, seed, "config.protocol=inductive")
@@ -83,34 +86,35 @@ def supervised(
     validation_fraction: float,
     seed: int,
 ) -> list[Split]:
-    """The ceiling: learns from labelled target utterances and predicts the others, in folds.
+    """The ceiling: trains on labelled target utterances and predicts the others, in folds.
 
     Args:
-      emotion: [m] int, the target's labels, -1 where unlabelled (neither learnt from nor predicted).
+      emotion: [m] int, the target's labels. Utterances with -1 are neither trained on nor
+        predicted.
       speaker: [m] the target's speakers.
       folds: at most.
-      by_speaker: True: no speaker is on both sides. False: a random split, stratified by emotion, as in the poster; it
-        recognises speakers and sentences again, and flatters.
+      by_speaker: True: each speaker is in one fold only. False: a random split, stratified by
+        emotion, as in the poster. It recognises speakers and sentences again, so that its figures
+        are too good.
       validation_fraction: part of the training rows to hold out.
       seed: of the draws.
 
     Raises:
-      InputError: by_speaker, and a speaker is unknown or there is but one; or too few labelled utterances.
+      InputError: with `by_speaker`, a speaker is unknown or there is only one; or there are too few
+        labelled utterances.
     """
     labelled = np.flatnonzero(emotion >= 0)
     if len(labelled) < 2 * folds:
         raise InputError(
-            f"config.methods names supervised, and the target has {len(labelled)} labelled utterances; expected at least "
-            f"{2 * folds}: leave it out, or label the target"
+            f"config.methods names supervised, and the target has {len(labelled)} labelled "
+            f"utterances; expected at least {2 * folds}: leave it out, or label the target"
         )
+    fold = np.full(len(emotion), -1)
     if by_speaker:
-        fold = np.full(len(emotion), -1)
-        fold[labelled] = speaker_folds(
-            [speaker[i] for i in labelled.tolist()], folds, seed, "config.methods=supervised"
-        )
+        speakers = [speaker[i] for i in labelled.tolist()]
+        fold[labelled] = speaker_folds(speakers, folds, seed, "config.methods=supervised")
     else:
-        fold = np.zeros(len(emotion), int)
-        random = np.random.default_rng([seed, 17])
+        random = np.random.default_rng([seed, _RANDOM_FOLDS])
         for label in np.unique(emotion[labelled]):
             rows = random.permutation(np.flatnonzero(emotion == label))
             fold[rows] = (np.arange(len(rows)) + label) % folds
@@ -118,11 +122,7 @@ def supervised(
     for k in range(fold.max() + 1):
         rows = np.flatnonzero((fold != k) & (emotion >= 0))
         source, validation = hold_out(emotion, speaker, validation_fraction, seed, rows)
-        splits.append(
-            Split(
-                f"fold{k}", source, validation, rows, np.flatnonzero((fold == k) & (emotion >= 0))
-            )
-        )
+        splits.append(Split(f"fold{k}", source, validation, rows, np.flatnonzero(fold == k)))
     return splits
 
 
@@ -133,60 +133,66 @@ def hold_out(
     seed: int,
     rows: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divides labelled rows into those to learn from and those to validate on.
+    """Divides labelled rows into those to train on and those to validate on.
 
-    By speaker where there are at least eight, so that validation hears new voices; else by utterance within each emotion.
+    With at least eight known speakers whole speakers are held out, so that validation hears new
+    voices. Otherwise utterances are held out, within each emotion. Utterances of unknown speaker
+    are always trained on when speakers are held out.
 
     Args:
       emotion: [n] int, -1 where unlabelled.
       speaker: [n], None where unknown.
-      fraction: of the rows (or the speakers, at least one) to hold out; 0: none.
+      fraction: of the rows, or of the speakers (at least one), to hold out; 0: none.
       seed: of the draw.
       rows: [r] int, the rows to divide; None: all.
 
     Returns:
-      Rows to learn from and rows to validate on, both labelled and in ascending order.
+      Rows to train on and rows to validate on, both labelled and in ascending order.
     """
     rows = np.flatnonzero(emotion >= 0) if rows is None else rows[emotion[rows] >= 0]
-    random = np.random.default_rng([seed, 11])
+    random = np.random.default_rng([seed, _HOLD_OUT])
     if fraction == 0:
         return rows, rows[:0]
-    of_row = np.array([speaker[i] or "" for i in rows])
-    names = np.unique(of_row)
-    if len(names) >= _SPEAKERS_TO_HOLD_OUT:
+    row_speaker = np.array([speaker[i] or "" for i in rows])
+    names = np.unique(row_speaker)
+    if len(names) >= _MINIMUM_SPEAKERS:
         chosen = random.permutation(names)[: max(1, round(fraction * len(names)))]
-        held = np.isin(of_row, chosen)
-        if set(emotion[rows[~held]]) == set(emotion[rows]):
-            return rows[~held], rows[held]
-    held = np.zeros(len(rows), bool)
+        held_out = np.isin(row_speaker, chosen)
+        if set(emotion[rows[~held_out]]) == set(emotion[rows]):
+            return rows[~held_out], rows[held_out]
+    held_out = np.zeros(len(rows), bool)
     for label in np.unique(emotion[rows]):
-        of_label = random.permutation(np.flatnonzero(emotion[rows] == label))
-        held[of_label[: min(round(fraction * len(of_label)), len(of_label) - 1)]] = True
-    return rows[~held], rows[held]
+        candidates = random.permutation(np.flatnonzero(emotion[rows] == label))
+        count = min(round(fraction * len(candidates)), len(candidates) - 1)
+        held_out[candidates[:count]] = True
+    return rows[~held_out], rows[held_out]
 
 
 def speaker_folds(
     speaker: Sequence[str | None], folds: int, seed: int, wanted_by: str
 ) -> np.ndarray:
-    """Gives each speaker to one of `folds` folds of nearly equal size.
+    """Puts each speaker into one of `folds` folds of nearly equal size.
 
     Returns:
-      [n] int, each utterance's fold.
+      [n] int, the fold of each utterance.
 
     Raises:
-      InputError: a speaker is unknown, or there is but one; `wanted_by` names the option that needs them.
+      InputError: a speaker is unknown, or there is only one; `wanted_by` names the option that
+        needs speakers.
     """
     unknown = sum(s is None for s in speaker)
     if unknown:
         raise InputError(
-            f"{wanted_by}: {unknown} of {len(speaker)} target utterances have no speaker; name them, or drop it"
+            f"{wanted_by}: {unknown} of {len(speaker)} target utterances have no speaker; "
+            "name the speakers, or drop the option"
         )
     names = sorted({s for s in speaker if s is not None})
     if len(names) < 2:
         raise InputError(
-            f"{wanted_by}: the target has one speaker, {names[0]}; expected at least two, or drop it"
+            f"{wanted_by}: the target has one speaker, {names[0]}; expected at least two, or drop "
+            "the option"
         )
     folds = min(folds, len(names))
-    order = np.random.default_rng([seed, 13]).permutation(len(names))
-    fold_of = {names[i]: k % folds for k, i in enumerate(order)}
-    return np.array([fold_of[s] for s in speaker if s is not None])
+    order = np.random.default_rng([seed, _SPEAKER_FOLDS]).permutation(len(names))
+    fold_of_speaker = {names[i]: k % folds for k, i in enumerate(order)}
+    return np.array([fold_of_speaker[s] for s in speaker if s is not None])
