@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     # --- What is trained on what -------------------------------------------------------------------------------------
     # A domain is `auto:en`, `auto:zh` (ESD where prepared, else the demo corpus), `esd:en`, `esd:zh`, `demo:en`,
     # `demo:zh`, a folder in a known layout, or a manifest `.csv`. Several sources are joined by commas; each batch then holds
-    # the same number of every corpus and language.
+    # the same number of utterances of each source.
     config.source = "auto:en"
     config.target = "auto:zh"
     config.both_directions = False  # also target -> source, in the same run and table

@@ -135,9 +135,9 @@ def hold_out(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divides labelled rows into those to train on and those to validate on.
 
-    With at least eight known speakers whole speakers are held out, so that validation hears new
-    voices. Otherwise utterances are held out, within each emotion. Utterances of unknown speaker
-    are always trained on when speakers are held out.
+    Whole speakers are held out, so that validation hears new voices, if at least eight speakers are
+    known and most utterances have one. Utterances of unknown speaker are then trained on. Otherwise
+    utterances are held out, within each emotion.
 
     Args:
       emotion: [n] int, -1 where unlabelled.
@@ -154,8 +154,8 @@ def hold_out(
     if fraction == 0:
         return rows, rows[:0]
     row_speaker = np.array([speaker[i] or "" for i in rows])
-    names = np.unique(row_speaker)
-    if len(names) >= _MINIMUM_SPEAKERS:
+    names = np.unique(row_speaker[row_speaker != ""])
+    if len(names) >= _MINIMUM_SPEAKERS and np.mean(row_speaker != "") > 0.5:
         chosen = random.permutation(names)[: max(1, round(fraction * len(names)))]
         held_out = np.isin(row_speaker, chosen)
         if set(emotion[rows[~held_out]]) == set(emotion[rows]):

@@ -233,7 +233,7 @@ def make_task(job: Job, split: Split, direction: Direction) -> Task:
         name=name,
         split=split,
         data=TrainingData(frames, emotion, speaker, direction.target_frames),
-        group=_numbers([f"{u.corpus}, {u.language}" for u in source.features.utterances]),
+        group=_numbers([u.corpus for u in source.features.utterances]),
         test_size=max(len(s.test) for s in job.splits),
         evidence_sizes=(sizes[0], sizes[1], sizes[2]),
         identity=_identity((source, direction.target), split),

@@ -20,6 +20,19 @@ def test_hold_out_is_by_speaker_where_there_are_enough():
     np.testing.assert_array_equal(np.bincount(EMOTION[validation]), [5] * 5)
 
 
+@pytest.mark.parametrize("known", [80, 600, 1000])
+def test_utterances_of_unknown_speaker_are_not_held_out_as_one_speaker(known):
+    emotion = np.tile(np.arange(5), 200)
+    speaker = [f"s{i % 8}" if i < known else None for i in range(1000)]
+    train, validation = splits.hold_out(emotion, speaker, 0.1, seed=0)
+    assert sorted([*train, *validation]) == list(range(1000))
+    if known == 80:  # too few utterances have a speaker: a tenth of each emotion
+        np.testing.assert_array_equal(np.bincount(emotion[validation]), [20] * 5)
+    else:  # one of eight speakers
+        assert len(validation) == known // 8
+        assert len({speaker[i] for i in validation}) == 1
+
+
 def test_unlabelled_source_rows_are_never_learnt_from():
     emotion = EMOTION.copy()
     emotion[:20] = -1
