@@ -1,0 +1,26 @@
+"""`jdann corpora`."""
+
+from argparse import Namespace
+
+from jdann import corpora
+from jdann.commands.printing import print_table
+from jdann.commands.reading import data_dir
+from jdann.corpora import demo, prepared
+from jdann.report.table import render_summaries
+
+
+def execute(arguments: Namespace) -> int:
+    """Prints what corpora hold, by default those that are prepared."""
+    folder = data_dir(arguments)
+    names = list(arguments.corpus)
+    if not names:
+        names += ["esd:en", "esd:zh"] if prepared.is_prepared(folder) else []
+        names += ["demo:en", "demo:zh"] if demo.folder(folder).exists() else []
+    if not names:
+        print(f"No corpus is prepared in {folder}.")
+        print("jdann prepare esd FOLDER and jdann prepare demo do that.")
+        print("Any folder or manifest can be listed: jdann corpora FOLDER list.csv")
+        return 0
+    summaries = [corpora.describe(corpora.load(name, corpora.EMOTIONS, folder)) for name in names]
+    print_table(render_summaries(summaries))
+    return 0

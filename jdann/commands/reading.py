@@ -1,0 +1,50 @@
+"""What several commands read from their arguments."""
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+from jdann.errors import InputError
+
+CONFIG_PREFIX = "--config."
+
+
+@overload
+def expanded(path: Path) -> Path: ...
+@overload
+def expanded(path: None) -> None: ...
+def expanded(path: Path | None) -> Path | None:
+    """A path with `~` replaced by the home folder.
+
+    Raises:
+      InputError: there is no such user.
+    """
+    try:
+        return None if path is None else path.expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def data_dir(arguments: Namespace) -> Path:
+    """The folder of prepared corpora and cached features: that of TFDS where none is given."""
+    default = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    return expanded(arguments.data_dir or default)
+
+
+def overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Key and value of each `--config.KEY=VALUE`.
+
+    Raises:
+      InputError: something else is among them.
+    """
+    pairs = []
+    for argument in arguments:
+        if not argument.startswith(CONFIG_PREFIX):
+            raise InputError(
+                f"{argument}: unknown option; keys of the config are set by --config.KEY=VALUE"
+            )
+        key, _, value = argument.removeprefix(CONFIG_PREFIX).partition("=")
+        pairs.append((key, value))
+    return pairs
