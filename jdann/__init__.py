@@ -1,22 +1,56 @@
 """Train a speech emotion recogniser for a language in which nobody has labelled anything.
 
-Importing jdann costs no more than importing jax: everything but the gradient reversal is loaded on first use.
+Importing jdann costs no more than importing jax: everything but the gradient reversal is loaded on
+first use.
 """
 
 import importlib
 import pkgutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jdann.gradient_reversal import gradient_reversal
 
+if TYPE_CHECKING:  # so that editors and type checkers find what is loaded on first use
+    from jdann.api import Result, Waveforms, evaluate, sweep, train
+    from jdann.features.recipe import RECIPES
+    from jdann.inference.recogniser import Recogniser
+    from jdann.methods import METHODS
+    from jdann.models import ENCODERS
+    from jdann.selection import CRITERIA
+
 __version__ = "0.1.0"
 
-_LAZY = {"Recogniser": "jdann.inference.recogniser"}  # public name: the module that defines it
+# public name: the module that defines it
+_LAZY = {
+    "CRITERIA": "jdann.selection",
+    "ENCODERS": "jdann.models",
+    "METHODS": "jdann.methods",
+    "RECIPES": "jdann.features.recipe",
+    "Recogniser": "jdann.inference.recogniser",
+    "Result": "jdann.api",
+    "Waveforms": "jdann.api",
+    "evaluate": "jdann.api",
+    "sweep": "jdann.api",
+    "train": "jdann.api",
+}
 _SUBMODULES = frozenset(
     module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
 )
 
-__all__ = ["Recogniser", "__version__", "gradient_reversal"]
+__all__ = [
+    "CRITERIA",
+    "ENCODERS",
+    "METHODS",
+    "RECIPES",
+    "Recogniser",
+    "Result",
+    "Waveforms",
+    "__version__",
+    "evaluate",
+    "gradient_reversal",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

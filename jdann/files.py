@@ -1,4 +1,4 @@
-"""Files that are never half written: each is written beside its place and then renamed into it."""
+"""Files that are never half written: each is written beside its place, then renamed into it."""
 
 import csv
 import io
@@ -11,6 +11,14 @@ from typing import Any
 import numpy as np
 
 PARTIAL = ".partial"  # suffix of a file that is being written
+
+
+def default_data_dir() -> Path:
+    """The folder of prepared corpora and cached features where none is given: that of TFDS.
+
+    `$TFDS_DATA_DIR`, or ~/tensorflow_datasets.
+    """
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,12 +1,12 @@
 """What several commands read from their arguments."""
 
-import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
 from jdann.errors import InputError
+from jdann.files import default_data_dir
 
 CONFIG_PREFIX = "--config."
 
@@ -29,8 +29,7 @@ def expanded(path: Path | None) -> Path | None:
 
 def data_dir(arguments: Namespace) -> Path:
     """The folder of prepared corpora and cached features: that of TFDS where none is given."""
-    default = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
-    return expanded(arguments.data_dir or default)
+    return expanded(arguments.data_dir) or default_data_dir()
 
 
 def overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:

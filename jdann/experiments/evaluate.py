@@ -60,6 +60,13 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
     return summary
 
 
+def result_folder(path: Path, target: str | None) -> Path:
+    """Where `evaluate` writes its results for a target; None: the run's own."""
+    if target is None:
+        return path
+    return path / "evaluation" / target.strip("./").replace("/", "-").replace(":", "-")
+
+
 def _evaluate_elsewhere(
     path: Path, data_dir: Path, config: Any, target: str, seconds: float
 ) -> dict[str, Any]:
@@ -80,7 +87,7 @@ def _evaluate_elsewhere(
         row | {"protocol": ELSEWHERE} for row in summary["rows"] if row["selection"] != "oracle"
     ]
     summary["seconds"] = seconds
-    folder = path / "evaluation" / target.strip("./").replace("/", "-").replace(":", "-")
+    folder = result_folder(path, target)
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, config, directions, outcomes)
     files.write_json(folder / "results.json", summary)

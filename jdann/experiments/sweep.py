@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann import configuration, files, selection
+from jdann.corpora.index import Corpus
 from jdann.data.pairs import Direction
 from jdann.errors import DivergenceError, InputError
 from jdann.evaluation import metrics
@@ -73,7 +74,13 @@ class Swept(NamedTuple):
 
 
 def sweep(
-    config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwrite: bool = False
+    config: Any,
+    path: Path,
+    data_dir: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    corpora_pair: tuple[Corpus, Corpus] | None = None,
 ) -> dict[str, Any]:
     """Trains all members of a sweep, method by method, direction by direction; reports what they reach and who chooses what.
 
@@ -83,6 +90,7 @@ def sweep(
       data_dir: where prepared corpora and cached features live.
       resume: continue the sweep of the same config in `path`; the outcome is that of an uninterrupted one.
       overwrite: replace what is in `path`.
+      corpora_pair: source and target that are loaded already; None: those that the config names.
 
     Returns:
       What results.json holds.
@@ -95,7 +103,7 @@ def sweep(
     _check(config, path, overwrite)
     workdir.check(path, config, resume, overwrite)
     with workdir.log_to(path):
-        directions = open_directions(config, data_dir, path)
+        directions = open_directions(config, data_dir, path, corpora_pair)
         planned = [
             job for job in jobs.plan_jobs(config, directions) if job.method not in jobs.SUPERVISED
         ]

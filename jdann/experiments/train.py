@@ -13,6 +13,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from jdann import corpora, files
+from jdann.corpora.index import Corpus
 from jdann.data.pairs import Direction, Domain, check_failures, load_domain, make_direction
 from jdann.experiments import draw, jobs, results, workdir
 from jdann.experiments.jobs import Job, Outcome
@@ -27,7 +28,13 @@ History = list[dict[str, Any]]  # rows of history.csv
 
 
 def run(
-    config: Any, path: Path, data_dir: Path, *, resume: bool = False, overwrite: bool = False
+    config: Any,
+    path: Path,
+    data_dir: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    corpora_pair: tuple[Corpus, Corpus] | None = None,
 ) -> dict[str, Any]:
     """Trains, evaluates and reports everything that a config names.
 
@@ -37,6 +44,7 @@ def run(
       data_dir: where prepared corpora and cached features are kept.
       resume: continue the run of the same config in `path`.
       overwrite: replace a run in `path`.
+      corpora_pair: source and target that are loaded already; None: those that the config names.
 
     Returns:
       What results.json holds.
@@ -48,7 +56,7 @@ def run(
     begun = time.monotonic()
     workdir.check(path, config, resume, overwrite)
     with workdir.log_to(path):
-        directions = open_directions(config, data_dir, path)
+        directions = open_directions(config, data_dir, path, corpora_pair)
         planned = jobs.plan_jobs(config, directions)
         workdir.begin(path, config, overwrite)
         for i, direction in enumerate(directions):
@@ -68,20 +76,24 @@ def run(
         return summary
 
 
-def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> list[Direction]:
+def open_directions(
+    config: Any,
+    data_dir: Path,
+    path: Path | None = None,
+    corpora_pair: tuple[Corpus, Corpus] | None = None,
+) -> list[Direction]:
     """Loads both corpora and pairs them, in one direction or both.
 
     Args:
       config: names them.
       data_dir: where prepared corpora and cached features are kept.
       path: a work directory to write skipped.csv to; None: nowhere.
+      corpora_pair: source and target that are loaded already; None: those that the config names.
     """
-    specs = (config.source, config.target)
-    # Both corpora are listed first, so that a mistake in either is found before any work.
-    both = [corpora.load_all(spec, tuple(config.emotions), data_dir) for spec in specs]
-    if both[0].name == both[1].name:  # two manifests of one name in different folders
-        both = [c._replace(name=str(spec)) for c, spec in zip(both, specs, strict=True)]
-    domains = [load_domain(corpus, config, data_dir) for corpus in both]
+    domains = [
+        load_domain(corpus, config, data_dir)
+        for corpus in corpora_pair or _load_corpora(config, data_dir)
+    ]
     if path is not None:
         workdir.write_skipped(path, domains)
     for domain in domains:
@@ -92,6 +104,18 @@ def open_directions(config: Any, data_dir: Path, path: Path | None = None) -> li
     if config.both_directions:
         directions.append(make_direction(target, source, config, opposite=directions[0]))
     return directions
+
+
+def _load_corpora(config: Any, data_dir: Path) -> tuple[Corpus, Corpus]:
+    """Lists both corpora, so that a mistake in either is found before any work."""
+    source, target = (
+        corpora.load_all(spec, tuple(config.emotions), data_dir)
+        for spec in (config.source, config.target)
+    )
+    if source.name != target.name:
+        return source, target
+    # Two manifests of one name in different folders.
+    return source._replace(name=str(config.source)), target._replace(name=str(config.target))
 
 
 def _describe(domain: Domain) -> None:
