@@ -1,0 +1,121 @@
+"""The Python interface: what `jdann.train` takes and what it returns."""
+
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+
+import jdann
+from jdann.errors import InputError
+
+TINY = {
+    "epochs": 2,
+    "batch_size": 8,
+    "encoder.channels": (8,),
+    "encoder.strides": (1,),
+    "encoder.kernel_size": 3,
+    "evaluate_every": 1,
+    "tsne": False,
+    "baseline": False,
+}
+
+
+def tiny_training(source, target, data_dir, **more):
+    return jdann.train(
+        source,
+        target,
+        method="dann",
+        encoder="conv1d",
+        seeds=2,
+        config="en2zh",
+        settings=TINY,
+        data_dir=data_dir,
+        **more,
+    )
+
+
+def waveforms(manifest, name, labels=True):
+    with manifest.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    samples = [soundfile.read(manifest.parent / row["file"], dtype="float32")[0] for row in rows]
+    return jdann.Waveforms(
+        samples,
+        16000,
+        emotions=[row["emotion"] for row in rows] if labels else None,
+        speakers=[row["speaker"] for row in rows],
+        name=name,
+    )
+
+
+@pytest.fixture(scope="module")
+def from_files(tones, data_dir):
+    return tiny_training(*tones, data_dir)
+
+
+def test_a_result_has_a_recogniser_a_table_and_predictions(from_files, tones, tmp_path):
+    assert {row["method"] for row in from_files.rows} == {"source_only", "dann"}
+    assert "dann" in from_files.table and str(from_files) == from_files.table
+    assert len(from_files.predictions) == 2 * 60
+    clip = sorted(tones[1].parent.glob("*.wav"))[0]
+    probabilities = from_files.recogniser(clip)
+    assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+    saved = jdann.Recogniser.load(from_files.save(tmp_path / "model"))
+    assert saved(clip) == pytest.approx(probabilities, abs=1e-6)
+
+
+def test_waveforms_in_memory_give_what_their_files_give(from_files, tones, data_dir):
+    source, target = (waveforms(m, n) for m, n in zip(tones, ("source", "target"), strict=True))
+    result = tiny_training(source, target, data_dir)
+    values = [
+        [float(row[f"p_{name}"]) for row in training.predictions for name in ("angry", "sad")]
+        for training in (from_files, result)
+    ]
+    np.testing.assert_allclose(*values, atol=0.02)  # files hold 16 bits
+
+
+def test_a_target_without_labels_is_predicted_and_not_scored(tones, data_dir):
+    target = waveforms(tones[1], "target", labels=False)
+    result = tiny_training(str(tones[0]), target, data_dir)
+    assert result.rows == [] and len(result.predictions) == 2 * 60
+
+
+def test_a_result_can_be_evaluated_again(from_files, tones, data_dir):
+    again = jdann.evaluate(from_files, data_dir=data_dir)
+    assert [r["uar"] for r in again.rows] == [r["uar"] for r in from_files.rows]
+
+
+def test_a_sweep_has_a_row_per_point(tones, data_dir):
+    result = jdann.sweep(
+        *tones,
+        strengths=(0.0, 1.0),
+        learning_rates=(1e-3,),
+        seeds=1,
+        settings=TINY,
+        data_dir=data_dir,
+    )
+    assert [row["strength"] for row in result.rows] == [0.0, 1.0]
+    assert "strength" in result.table
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "dan_n"}, "did you mean"),
+        ({"encoder": "conv2d"}, "conv2d"),
+        ({"settings": {"epoch": 3}}, "did you mean epochs"),
+        ({"source": "nowhere.csv"}, "nowhere.csv: no such file"),
+    ],
+)
+def test_mistakes_are_named_before_any_work(changes, message, tones, data_dir):
+    values = {"source": tones[0], "target": tones[1], "method": "dann", "config": "en2zh"} | changes
+    with pytest.raises(InputError, match=message):
+        jdann.train(values.pop("source"), values.pop("target"), data_dir=data_dir, **values)
+
+
+def test_columns_of_another_length_and_unknown_labels_are_named(data_dir):
+    samples = [np.zeros(16000, np.float32)] * 2
+    with pytest.raises(InputError, match="2 waveforms and 1 emotions"):
+        jdann.train(jdann.Waveforms(samples, 16000, ["sad"]), "demo:zh", data_dir=data_dir)
+    with pytest.raises(InputError, match="'blue' is no emotion"):
+        jdann.train(jdann.Waveforms(samples, 16000, ["sad", "blue"]), "demo:zh", data_dir=data_dir)
