@@ -70,7 +70,7 @@ class Result:
       workdir: the work directory of the training.
     """
 
-    results: Mapping[str, Any]
+    results: Mapping[str, Any] = dataclasses.field(repr=False)
     folder: Path
     workdir: Path
     _temporary: tempfile.TemporaryDirectory[str] | None = dataclasses.field(
