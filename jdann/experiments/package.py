@@ -209,8 +209,8 @@ def of_anyone(target: Domain, statistics: normalise.Statistics, by: str) -> Norm
     if by == "utterance":
         statistics = normalise.identity(features.bins)
     elif len(statistics.groups) > 1 and target.voices is not None:
-        voice = similar_voices.grid(target.voices.place)
-        near = normalise.moments_at(features.read(), target.voices.place, voice)
+        voice = similar_voices.position_grid(target.voices.positions)
+        near = normalise.voice_moments(features.read(), target.voices.positions, voice)
         statistics = normalise.statistics(near, tuple(f"voice {i}" for i in range(len(voice))))
     elif len(statistics.groups) > 1:  # speakers, of a recipe that tells no voices
         statistics = normalise.fit(features.read(), ["target"] * len(target.emotion))

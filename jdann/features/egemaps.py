@@ -4,10 +4,12 @@ Eyben et al., "The Geneva minimalistic acoustic parameter set (GeMAPS) for voice
 7(2), 2016. The definitions are the paper's, the numbers not those of openSMILE: `benchmarks/voice.py` compares them.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdann.errors import InputError
 from jdann.features.formants import formants
 from jdann.features.jitter_shimmer import perturbation
 from jdann.features.pitch import Pitch
@@ -30,6 +32,7 @@ from jdann.features.voice import (
 )
 
 _A0_HZ = 27.5
+_LOWEST_RATE_HZ = 10000.0
 _FORMANTS = ("f1", "f2", "f3")
 
 VOICE = (  # name of each track, in its unit: semitones, none, part of a period, dB, Hz or dB per kHz
@@ -94,6 +97,14 @@ def voice_tracks(
       float32 [..., frames] by name, in the order of VOICE. Pitch, jitter, shimmer, HNR, harmonics and formants are meaningful
       where a frame is voiced.
     """
+    chex.assert_shape(y, (..., None))
+    chex.assert_shape(S, (..., n_fft // 2 + 1, None))
+    chex.assert_equal_shape(pitch)
+    if sr < _LOWEST_RATE_HZ:
+        raise InputError(
+            f"audio of {sr:g} Hz has too few frequencies for formants and voice quality: "
+            f"expected at least {_LOWEST_RATE_HZ:g} Hz"
+        )
     frequency_hz, bandwidth_hz = formants(S=S, sr=sr, n_fft=n_fft)
     levels = harmonic_levels(S=S, f0_hz=pitch.f0_hz, formant_hz=frequency_hz, sr=sr)
     jitter, shimmer_db = perturbation(y=y, f0_hz=pitch.f0_hz, sr=sr, hop_length=hop_length)
