@@ -179,7 +179,7 @@ def main() -> None:
         ThreadPoolExecutor(2),
     )
     length = jnp.full(BATCH, y.shape[1], jnp.int32)
-    by_torch, recipe = make_torch(), jax.jit(make_recipe(CONFIG, RATE_HZ).extract)
+    by_torch, recipe = make_torch(), jax.jit(make_recipe("frames", CONFIG, RATE_HZ).extract)
 
     expected = np.stack([by_librosa(one) for one in y])
     check("jdann", np.asarray(by_jdann(on_device)), expected)

@@ -24,6 +24,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jdann import corpora
+from jdann.audio import AudioSettings
 from jdann.configuration import load_config
 from jdann.corpora.index import Utterance
 from jdann.corpora.prepared import default_data_dir
@@ -34,7 +35,7 @@ from jdann.methods import make_method
 from jdann.speakers import similar_voices
 
 FIVE = ("neutral", "happy", "angry", "sad", "surprise")
-BINS = make_recipe(load_config("best").features, load_config("best").audio.sample_rate_hz).bins
+BINS = make_recipe("statistics", load_config("best").features, 16000).bins
 VARIANTS: dict[str, dict[str, object]] = {
     "default": {},
     "prior uniform": {"prior": "uniform"},
@@ -66,12 +67,16 @@ class Part(NamedTuple):
         return Part(self.values[rows], tuple(self.of[i] for i in rows))
 
     def z_scores(self, by: str, relevance: float) -> jnp.ndarray:
-        group, _ = normalise.grouping(by, [u.speaker for u in self.of], voices=True)
+        group, _ = normalise.grouping(
+            by, [u.speaker for u in self.of], has_pitch=True, is_vector=True
+        )
         vectors = self.values[:, None]  # an utterance is one frame
         of_voices = None
         if by in ("speaker", "voice"):
-            of_voices = normalise.Voices(
-                similar_voices.place(vectors, BINS), np.full(len(group), by == "speaker"), relevance
+            of_voices = normalise.VoicePositions(
+                similar_voices.voice_positions(vectors, BINS),
+                np.full(len(group), by == "speaker"),
+                relevance,
             )
         fitted = normalise.fit_speakers(lambda: vectors, group, of_voices)
         return jnp.asarray(
@@ -215,7 +220,13 @@ def main() -> None:
     data_dir = given.data_dir or default_data_dir()
     for path in (given.first, given.second):
         corpus = corpora.load_all(str(path), (*FIVE, "fearful"), data_dir)
-        features = extract(corpus, config.features, config.audio, data_dir / "jdann" / "features")
+        features = extract(
+            corpus,
+            recipe_name=config.features.recipe,
+            settings=config.features,
+            audio_settings=AudioSettings(**config.audio),
+            cache=data_dir / "jdann" / "features",
+        )
         parts.append(Part(np.concatenate(list(features.read())), features.utterances))
     print(f"| task | source, target | {' | '.join(columns)} |")
     print(f"|---|---|{'---:|' * len(columns)}", flush=True)

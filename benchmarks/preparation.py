@@ -30,6 +30,7 @@ import numpy as np
 import soundfile
 
 from jdann import corpora
+from jdann.audio import AudioSettings
 from jdann.configuration import base_config
 from jdann.features import store
 
@@ -91,6 +92,16 @@ def work(path: Path) -> int:
     return by_librosa(path)[0].shape[1]
 
 
+def extracted(corpus: corpora.Corpus, folder: Path) -> store.FeatureSet:
+    return store.extract(
+        corpus,
+        recipe_name=CONFIG.features.recipe,
+        settings=CONFIG.features,
+        audio_settings=AudioSettings(**CONFIG.audio),
+        cache=folder / "cache",
+    )
+
+
 def check(found: store.FeatureSet) -> None:
     """Compares jdann's features on disk with librosa's of the same files."""
     worst = 0.0
@@ -127,7 +138,7 @@ def main() -> None:
         def by_jdann() -> float:
             shutil.rmtree(folder / "cache", ignore_errors=True)
             begun = time.perf_counter()
-            found = store.extract(corpus, CONFIG.features, CONFIG.audio, folder / "cache")
+            found = extracted(corpus, folder)
             took = time.perf_counter() - begun
             assert len(found.utterances) == given.files
             return took
@@ -138,7 +149,7 @@ def main() -> None:
             return time.perf_counter() - begun
 
         first = by_jdann()
-        check(store.extract(corpus, CONFIG.features, CONFIG.audio, folder / "cache"))
+        check(extracted(corpus, folder))
         list(pool.map(work, paths[:16]))  # imports, and what librosa compiles
         ours, theirs = [], []
         for _ in range(given.rounds):

@@ -129,7 +129,10 @@ def write_models(folder: Path) -> None:
     soundfile.write(folder / "clip.wav", wave, rate_hz)
     for name in MODELS.values():
         config = load_config(name)
-        encoder, recipe = make_encoder(config.encoder), make_recipe(config.features, rate_hz)
+        encoder, recipe = (
+            make_encoder(config.encoder),
+            make_recipe(config.features.recipe, config.features, rate_hz),
+        )
         shape = (
             (1, len(recipe.bins), 1)
             if config.features.recipe == "statistics"

@@ -1,6 +1,6 @@
 """Gradient reversal: the identity forwards, minus `strength` times the gradient backwards.
 
-This module depends on jax alone, so that other projects can import the primitive without the rest of jdann.
+This module depends on jax alone, so that other projects can use it without the rest of jdann.
 """
 
 from typing import Any, TypeVar
@@ -14,13 +14,13 @@ Tree = TypeVar("Tree")
 def gradient_reversal(x: Tree, strength: jax.typing.ArrayLike) -> Tree:
     """Returns `x` unchanged and multiplies the gradient that flows back through it by `-strength`.
 
-    Forward R(x) = x, backward dR/dx = -strength I (Ganin et al. 2016, "Domain-Adversarial Training of Neural Networks",
-    JMLR 17, equation 18). `strength` is an ordinary traced argument: it can be scheduled under `jit`, batched by `vmap`
-    and carried by `scan`. Its own gradient is zero.
+    Forward R(x) = x, backward dR/dx = -strength I (Ganin et al. 2016, "Domain-Adversarial Training
+    of Neural Networks", JMLR 17, equation 18). `strength` is a traced argument: it can change from
+    step to step under `jit`, be batched by `vmap` and carried by `scan`. Its gradient is zero.
 
     Args:
       x: a pytree of arrays of any floating dtype; integer leaves pass through.
-      strength: a scalar, usually lambda in [0, 1]. 0 stops the gradient, 1 reverses it whole.
+      strength: a scalar, usually in [0, 1]: 0 stops the gradient, 1 reverses all of it.
 
     Returns:
       A pytree equal to `x`, with its dtypes.

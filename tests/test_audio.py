@@ -1,4 +1,4 @@
-"""Reading and preparing audio: librosa is the reference, broken files are made one by one."""
+"""Audio files and prepared clips against librosa, and a reason for each kind of broken file."""
 
 import os
 import struct
@@ -11,26 +11,22 @@ import pytest
 import soundfile
 
 from configs.base import get_config
-from jdann.audio import AudioError, prepare, read
+from jdann.audio import AudioError, AudioSettings, prepare, read
 
 
-def _tone(duration_s, rate_hz=16000, amplitude=0.3, seed=0):
-    """[samples] float32: a gliding tone and noise, which no two parts of have in common."""
+def tone(duration_s, rate_hz=16000, amplitude=0.3, seed=0):
+    """[samples] float32: a gliding tone and noise, so that no two parts are equal."""
     t = np.arange(int(duration_s * rate_hz)) / rate_hz
     noise = np.random.default_rng(seed).standard_normal(len(t))
     return (amplitude * np.sin(2 * np.pi * (200 * t + 90 * t**2)) + 0.02 * noise).astype(np.float32)
 
 
-def _audio_config(**changes):
-    audio_config = get_config().audio
-    audio_config.update(changes)
-    return audio_config
+UNCHANGED = AudioSettings(max_duration_s=60.0, trim_db=0.0, level_db=0.0)
+POSTER = AudioSettings(22050, offset_s=0.5, max_duration_s=2.5, trim_db=0.0, level_db=0.0)
 
 
-_AS_IT_IS = dict(offset_s=0.0, max_duration_s=60.0, trim_db=0.0, level_db=0.0)
-_POSTER = _audio_config(
-    sample_rate_hz=22050, offset_s=0.5, max_duration_s=2.5, trim_db=0.0, level_db=0.0
-)
+def test_defaults_are_those_of_the_base_config():
+    assert AudioSettings()._asdict() == get_config().audio.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -49,16 +45,16 @@ _POSTER = _audio_config(
     ],
 )
 def test_reads_every_format(tmp_path, suffix, subtype, tolerance):
-    samples = _tone(1.0, 44100)
+    samples = tone(1.0, 44100)
     file = tmp_path / f"a.{suffix}"
     soundfile.write(file, samples, 44100, subtype=subtype)
-    got, rate_hz = read(file)
-    assert rate_hz == 44100 and got.dtype == np.float32 and got.shape == samples.shape
-    np.testing.assert_allclose(got, samples, atol=tolerance)
+    decoded, rate_hz = read(file)
+    assert rate_hz == 44100 and decoded.dtype == np.float32 and decoded.shape == samples.shape
+    np.testing.assert_allclose(decoded, samples, atol=tolerance)
 
 
 def test_reads_channels_and_odd_names(tmp_path):
-    stereo = np.stack([_tone(0.5), _tone(0.5, seed=1)], axis=1)
+    stereo = np.stack([tone(0.5), tone(0.5, seed=1)], axis=1)
     file = os.fsdecode(
         os.fsencode(tmp_path) + b"/\xff caf\xc3\xa9 \xe4\xbd\xa0.wav"
     )  # no valid UTF-8
@@ -68,9 +64,9 @@ def test_reads_channels_and_odd_names(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
-def test_part_is_that_of_the_whole(tmp_path, suffix):
+def test_a_part_equals_that_part_of_the_whole(tmp_path, suffix):
     file = tmp_path / f"a.{suffix}"
-    soundfile.write(file, _tone(3.0), 16000)
+    soundfile.write(file, tone(3.0), 16000)
     whole = read(file)[0]
     np.testing.assert_array_equal(read(file, 0.5, 1.25)[0], whole[8000:20000])
     np.testing.assert_array_equal(read(file, 2.0)[0], whole[32000:])
@@ -91,14 +87,14 @@ def test_reads_part_of_a_file_of_many_hours(tmp_path):
     with file.open("wb") as stream:
         stream.write(header + b"data" + struct.pack("<I", 2 * frames))
         stream.seek(44 + 2 * 8000 * 50000)
-        stream.write((_tone(1.0, 8000) * 32767).astype("<i2").tobytes())
+        stream.write((tone(1.0, 8000) * 32767).astype("<i2").tobytes())
         stream.truncate(44 + 2 * frames)
     samples, _ = read(file, 50000.0, 50001.0)
-    np.testing.assert_allclose(samples, _tone(1.0, 8000), atol=1e-4)
+    np.testing.assert_allclose(samples, tone(1.0, 8000), atol=1e-4)
 
 
-def _wav(samples, *, data_bytes=None, rate_hz=16000, channels=1):
-    """Bytes of a 16-bit wav whose header says what it is told to."""
+def wav_bytes(samples, *, data_bytes=None, rate_hz=16000, channels=1):
+    """Bytes of a 16-bit wav file with a header that may be wrong."""
     data = (samples * 32767).astype("<i2").tobytes()
     claimed = len(data) if data_bytes is None else data_bytes
     form = struct.pack(
@@ -122,17 +118,20 @@ def _wav(samples, *, data_bytes=None, rate_hz=16000, channels=1):
         (b"RIFF", "not audio"),
         (b"this is no audio\n" * 999, "not audio"),
         (np.random.default_rng(0).bytes(20000), "not audio"),
-        (_wav(_tone(1.0))[:20], "not audio"),
-        (_wav(_tone(0.0)), "no audio|not audio"),
-        (_wav(_tone(1.0), data_bytes=16000 * 2 * 3), r"promises 3\.00 s, the file holds 1\.00 s"),
-        (_wav(_tone(2.0))[:20000], r"promises 2\.00 s, the file holds 0\.62 s"),
-        (_wav(_tone(1.0), channels=0), "not audio"),
-        (_wav(_tone(1.0), channels=5000), "not audio"),
-        (_wav(_tone(1.0), rate_hz=0), "not audio"),
-        (_wav(_tone(1.0), rate_hz=4_000_000_000), "not audio"),
+        (wav_bytes(tone(1.0))[:20], "not audio"),
+        (wav_bytes(tone(0.0)), "no audio|not audio"),
+        (
+            wav_bytes(tone(1.0), data_bytes=16000 * 2 * 3),
+            r"promises 3\.00 s, the file holds 1\.00 s",
+        ),
+        (wav_bytes(tone(2.0))[:20000], r"promises 2\.00 s, the file holds 0\.62 s"),
+        (wav_bytes(tone(1.0), channels=0), "not audio"),
+        (wav_bytes(tone(1.0), channels=5000), "not audio"),
+        (wav_bytes(tone(1.0), rate_hz=0), "not audio"),
+        (wav_bytes(tone(1.0), rate_hz=4_000_000_000), "not audio"),
     ],
 )
-def test_broken_file_says_why(tmp_path, content, reason):
+def test_the_error_of_a_broken_file_gives_the_reason(tmp_path, content, reason):
     file = tmp_path / "a.wav"
     file.write_bytes(content)
     with pytest.raises(AudioError, match=reason):
@@ -143,11 +142,11 @@ def test_broken_file_says_why(tmp_path, content, reason):
 @pytest.mark.parametrize("part", [0.02, 0.5])
 def test_truncated_file_is_refused(tmp_path, suffix, part):
     file = tmp_path / f"a.{suffix}"
-    soundfile.write(file, _tone(4.0), 16000)
+    soundfile.write(file, tone(4.0), 16000)
     whole = file.read_bytes()
     file.write_bytes(whole[: int(part * len(whole))])
     if suffix == "ogg" and part == 0.5:
-        pytest.skip("what is left of an Ogg stream is a shorter Ogg stream")
+        pytest.skip("a truncated Ogg stream is a shorter Ogg stream")
     with pytest.raises(AudioError, match=r"cut off|not audio"):
         read(file)
 
@@ -155,13 +154,13 @@ def test_truncated_file_is_refused(tmp_path, suffix, part):
 @pytest.mark.parametrize("data_bytes", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000])
 def test_streamed_wav_of_unknown_length_is_read(tmp_path, data_bytes):
     file = tmp_path / "a.wav"
-    file.write_bytes(_wav(_tone(1.0), data_bytes=data_bytes))
+    file.write_bytes(wav_bytes(tone(1.0), data_bytes=data_bytes))
     assert len(read(file)[0]) == 16000
 
 
-def test_what_is_no_file_says_so(tmp_path):
+def test_the_error_of_a_path_without_a_file_gives_the_reason(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "a.raw").write_bytes(_tone(1.0).tobytes())
+    (tmp_path / "a.raw").write_bytes(tone(1.0).tobytes())
     for name, reason in [
         ("", "folder"),
         ("none.wav", "not found"),
@@ -177,9 +176,9 @@ def test_what_is_no_file_says_so(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file_says_so(tmp_path):
+def test_the_error_of_an_unreadable_file_gives_the_reason(tmp_path):
     file = tmp_path / "a.wav"
-    soundfile.write(file, _tone(1.0), 16000)
+    soundfile.write(file, tone(1.0), 16000)
     file.chmod(0)
     with pytest.raises(AudioError, match="permission"):
         read(file)
@@ -200,43 +199,43 @@ def test_unreadable_file_says_so(tmp_path):
 )
 def test_part_outside_the_file_is_refused(tmp_path, start_s, end_s, reason):
     file = tmp_path / "a.wav"
-    soundfile.write(file, _tone(1.0), 16000)
+    soundfile.write(file, tone(1.0), 16000)
     with pytest.raises(AudioError, match=reason):
         read(file, start_s, end_s)
 
 
 def test_more_than_fits_in_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("jdann.audio._MOST_VALUES", 10000)
-    soundfile.write(tmp_path / "a.wav", _tone(1.0), 16000)
+    soundfile.write(tmp_path / "a.wav", tone(1.0), 16000)
     with pytest.raises(AudioError, match="give `start` and `end`"):
         read(tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 11025, 16000, 22050, 44100, 48000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_poster_settings_are_librosa_load(tmp_path, rate_hz, channels):
+def test_poster_settings_equal_librosa_load(tmp_path, rate_hz, channels):
     file = tmp_path / "a.wav"
-    samples = np.stack([_tone(4.3, rate_hz, seed=seed) for seed in range(channels)], axis=1)
+    samples = np.stack([tone(4.3, rate_hz, seed=seed) for seed in range(channels)], axis=1)
     soundfile.write(file, samples, rate_hz)
-    clip = prepare(*read(file), audio_config=_POSTER)
+    clip = prepare(*read(file), POSTER)
     expected, _ = librosa.load(file, sr=22050, offset=0.5, duration=2.5)
     np.testing.assert_array_equal(clip.samples, expected)
     assert clip.cut and clip.samples.dtype == np.float32
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 22050, 44100, 96000])
-def test_resampling_is_librosas(rate_hz):
+def test_resampling_equals_librosa(rate_hz):
     for duration_s in (0.5, 0.7001, 1.3):
-        samples = _tone(duration_s, rate_hz)
+        samples = tone(duration_s, rate_hz)
         expected = librosa.resample(samples, orig_sr=rate_hz, target_sr=16000, res_type="soxr_hq")
-        clip = prepare(samples, rate_hz, audio_config=_audio_config(**_AS_IT_IS))
+        clip = prepare(samples, rate_hz, UNCHANGED)
         np.testing.assert_array_equal(clip.samples, expected)
         assert not clip.cut
 
 
 @pytest.mark.parametrize("trim_db", [10.0, 25.0, 35.0, 60.0])
 @pytest.mark.parametrize("samples_count", [16000, 16001, 30719, 30720, 40000])
-def test_trimming_is_librosas(samples_count, trim_db):
+def test_trimming_equals_librosa(samples_count, trim_db):
     rng = np.random.default_rng(samples_count)
     envelope = np.exp(-(((np.arange(samples_count) / samples_count - 0.5) / 0.12) ** 2))
     samples = 0.3 * envelope * rng.standard_normal(samples_count) + 1e-4 * rng.standard_normal(
@@ -244,57 +243,53 @@ def test_trimming_is_librosas(samples_count, trim_db):
     )
     samples = samples.astype(np.float32)
     expected, _ = librosa.effects.trim(samples, top_db=trim_db)
-    clip = prepare(samples, 16000, audio_config=_audio_config(**_AS_IT_IS | {"trim_db": trim_db}))
+    clip = prepare(samples, 16000, UNCHANGED._replace(trim_db=trim_db))
     np.testing.assert_array_equal(clip.samples, expected)
 
 
 def test_trimming_does_not_depend_on_level():
-    samples = np.concatenate([np.zeros(16000, np.float32), _tone(1.0), np.zeros(16000, np.float32)])
+    samples = np.concatenate([np.zeros(16000, np.float32), tone(1.0), np.zeros(16000, np.float32)])
     lengths = {
-        len(prepare(samples * scale, 16000, audio_config=_audio_config()).samples)
-        for scale in (1.0, 0.1, 3e-3)
+        len(prepare(samples * scale, 16000, AudioSettings()).samples) for scale in (1.0, 0.1, 3e-3)
     }
     assert len(lengths) == 1 and 15000 < lengths.pop() < 19000
 
 
 def test_level_and_cut():
-    clip = prepare(_tone(7.0), 16000, audio_config=_audio_config())
+    clip = prepare(tone(7.0), 16000, AudioSettings())
     assert clip.cut and clip.samples.shape == (80000,)
     assert 20 * np.log10(
         np.sqrt(np.mean(np.square(clip.samples, dtype=np.float64)))
     ) == pytest.approx(-26, abs=1e-3)
-    assert not prepare(_tone(5.0), 16000, audio_config=_audio_config()).cut
+    assert not prepare(tone(5.0), 16000, AudioSettings()).cut
 
 
-def test_integers_are_floats():
+def test_integers_give_the_same_clip_as_floats():
     floats = prepare(
-        np.float32(_tone(1.0) * 32768).astype(np.int16).astype(np.float32) / 32768,
+        np.float32(tone(1.0) * 32768).astype(np.int16).astype(np.float32) / 32768,
         16000,
-        audio_config=_audio_config(),
+        AudioSettings(),
     )
-    integers = prepare(
-        np.float32(_tone(1.0) * 32768).astype(np.int16), 16000, audio_config=_audio_config()
-    )
+    integers = prepare(np.float32(tone(1.0) * 32768).astype(np.int16), 16000, AudioSettings())
     np.testing.assert_array_equal(floats.samples, integers.samples)
 
 
 def test_opposite_channels_do_not_cancel():
-    tone = _tone(1.0)
-    audio_config = _audio_config(**_AS_IT_IS)
-    clip = prepare(np.stack([tone, -0.999 * tone], axis=1), 16000, audio_config=audio_config)
-    np.testing.assert_array_equal(clip.samples, tone)
-    mixed = prepare(np.stack([tone, 0 * tone], axis=1), 16000, audio_config=audio_config)
-    np.testing.assert_allclose(mixed.samples, tone / 2, rtol=1e-6)
+    signal = tone(1.0)
+    clip = prepare(np.stack([signal, -0.999 * signal], axis=1), 16000, UNCHANGED)
+    np.testing.assert_array_equal(clip.samples, signal)
+    mixed = prepare(np.stack([signal, 0 * signal], axis=1), 16000, UNCHANGED)
+    np.testing.assert_allclose(mixed.samples, signal / 2, rtol=1e-6)
 
 
-def test_arguments_are_left_alone():
-    samples = _tone(1.0)
+def test_the_samples_passed_in_do_not_change():
+    samples = tone(1.0)
     before = samples.copy()
-    prepare(samples, 16000, audio_config=_audio_config())
+    prepare(samples, 16000, AudioSettings())
     np.testing.assert_array_equal(samples, before)
 
 
-def _with(samples, value):
+def with_value(samples, value):
     samples = samples.copy()
     samples[100] = value
     return samples
@@ -303,28 +298,28 @@ def _with(samples, value):
 @pytest.mark.parametrize(
     ("samples", "rate_hz", "reason"),
     [
-        (_with(_tone(1.0), np.nan), 16000, "1 samples that are not numbers"),
-        (_with(_tone(1.0), -np.inf), 16000, "not numbers"),
-        (np.stack([_tone(1.0), _with(_tone(1.0), np.nan)], axis=1), 16000, "not numbers"),
-        (_with(_tone(1.0), 1e30), 16000, "expected -1 to 1"),
+        (with_value(tone(1.0), np.nan), 16000, "1 samples that are not numbers"),
+        (with_value(tone(1.0), -np.inf), 16000, "not numbers"),
+        (np.stack([tone(1.0), with_value(tone(1.0), np.nan)], axis=1), 16000, "not numbers"),
+        (with_value(tone(1.0), 1e30), 16000, "expected -1 to 1"),
         (np.zeros(16000, np.float32), 16000, "silent"),
         (np.full(16000, 0.5, np.float32), 16000, "silent"),
         (np.resize(np.array([0, 1, 0, -1], np.int16), 16000), 16000, "silent"),
         (np.zeros((16000, 2), np.float32), 16000, "silent"),
-        (_tone(0.05), 16000, "only 0.050 s are left"),
+        (tone(0.05), 16000, "only 0.050 s are left"),
         (np.zeros(0, np.float32), 16000, "lasts 0.00 s"),
         (np.zeros((0, 2), np.float32), 16000, "lasts 0.00 s"),
-        (_tone(1.0), 1, "sample rate is 1 Hz"),
-        (_tone(1.0), 10**9, "sample rate"),
+        (tone(1.0), 1, "sample rate is 1 Hz"),
+        (tone(1.0), 10**9, "sample rate"),
     ],
 )
-def test_useless_samples_say_why(samples, rate_hz, reason):
+def test_the_error_of_unusable_samples_gives_the_reason(samples, rate_hz, reason):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(AudioError, match=reason):
-            prepare(samples, rate_hz, audio_config=_audio_config())
+            prepare(samples, rate_hz, AudioSettings())
 
 
-def test_offset_beyond_the_clip_says_so():
+def test_an_offset_longer_than_the_clip_is_refused():
     with pytest.raises(AudioError, match=r"lasts 0\.40 s, and the first 0\.5 s are left out"):
-        prepare(_tone(0.4, 22050), 22050, audio_config=_POSTER)
+        prepare(tone(0.4, 22050), 22050, POSTER)

@@ -1,4 +1,4 @@
-"""The law of the reversal, against an independent construction, under every transformation."""
+"""Gradient reversal against an independent construction, under each JAX transformation."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from jdann import gradient_reversal
 
 
 def by_stop_gradient(x, strength):
-    """The same law built another way: sg((1 + strength) x) - strength x."""
+    """The same function, written another way: sg((1 + strength) x) - strength x."""
     return jax.lax.stop_gradient((1 + strength) * x) - strength * x
 
 
@@ -73,14 +73,15 @@ def test_strength_is_traced_under_jit_vmap_and_scan():
 
 def test_strength_itself_gets_no_gradient():
     assert jax.grad(lambda s: jnp.sum(gradient_reversal(jnp.ones(2), s)))(0.7) == 0
-    assert jax.grad(lambda x: gradient_reversal(x, 1))(2.0) == -1  # a whole number will do
+    assert jax.grad(lambda x: gradient_reversal(x, 1))(2.0) == -1  # an integer strength
 
 
-def test_importing_it_loads_jax_alone():
+def test_importing_jdann_imports_nothing_heavier_than_jax():
     code = (
         "import sys, jax; before = set(sys.modules); from jdann import gradient_reversal; "
         "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before} & "
-        "{'flax', 'optax', 'librosa', 'matplotlib', 'sklearn', 'tensorflow', 'orbax', 'scipy', 'tensorflow_datasets'}))"
+        "{'flax', 'optax', 'librosa', 'matplotlib', 'sklearn', 'tensorflow', 'orbax', 'scipy', "
+        "'tensorflow_datasets', 'chex'}))"
     )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

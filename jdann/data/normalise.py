@@ -1,22 +1,33 @@
-"""Feature normalisation, fitted on audio alone: z-scores of each bin within a group of utterances, or among voices alike."""
+"""Normalisation: each bin becomes a z-score within a group of utterances or among similar voices.
+
+Statistics are fitted without labels, in NumPy and one utterance at a time. They are applied in
+NumPy (`apply`, for the corpora of a run) and in JAX (`normalised_features`, for a batch of clips).
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jdann.errors import InputError
 
 NORMALISATIONS = ("speaker", "voice", "corpus", "utterance", "source", "none")
 LARGEST_Z = 20.0  # z-scores are clipped to this
-LARGEST_VALUE = 6e4  # what is not normalised is clipped to this, the range of float16
+LARGEST_VALUE = 6e4  # features that are not normalised are clipped to this, the range of float16
+# Minimum weight of a dissimilar voice (an identical one weighs 1), so that no utterance is
+# normalised by itself only.
+MINIMUM_WEIGHT = 0.01
 _IDENTITY = ("none",)
-_STRANGER = 0.01  # least weight of a voice unlike one's own, beside 1 of the same: nobody is normalised by themselves alone
-_BLOCK = 512  # utterances whose sums are held
+_BLOCK = 512  # utterances whose sums are kept in memory before they are weighted
+# Power features are tiny numbers, so a bin counts as constant relative to its own mean square.
+_CONSTANT = 1e-10
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of every bin, a row for each group."""
+    """Mean and standard deviation of every bin, one row per group."""
 
     mean: np.ndarray  # [groups, bins] float32
     std: np.ndarray  # [groups, bins] float32, positive
@@ -24,170 +35,204 @@ class Statistics(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Mean and biased variance of every bin, a row for each group."""
+    """Mean and biased variance of every bin, one row per group."""
 
     mean: np.ndarray  # [groups, bins] float64
     variance: np.ndarray  # [groups, bins] float64
 
 
-class Voices(NamedTuple):
-    """What is known of who speaks n utterances."""
+class VoicePositions(NamedTuple):
+    """Who speaks n utterances: their voices, and whether their speakers are known."""
 
-    place: np.ndarray  # [n, 1 or 2], from `jdann.speakers.similar_voices.place`
-    known: np.ndarray  # [n] bool: its group is a speaker's; else the utterance is alone in it
-    relevance: float  # utterances
+    positions: np.ndarray  # [n, 1 or 2], `jdann.speakers.similar_voices.voice_positions`
+    speaker_known: np.ndarray  # [n] bool; False: the utterance is the only one of its group
+    # MAP relevance factor: the statistics of a speaker's own n utterances weigh
+    # n / (n + relevance), those of similar voices the rest; 0 disables it.
+    relevance: float
 
 
-def grouping(by: str, speaker: Sequence[str | None], voices: bool) -> tuple[list[str], str | None]:
-    """Which utterances are normalised together.
+def grouping(
+    by: str, speaker: Sequence[str | None], *, has_pitch: bool, is_vector: bool
+) -> tuple[list[str], str | None]:
+    """Decides which utterances are normalised together.
+
+    With "voice" each utterance is a group of its own, for `fit_speakers`. So is each utterance of
+    an unknown speaker with "speaker". If the recipe has no pitch, all utterances of unknown
+    speakers share one group.
 
     Args:
       by: one of NORMALISATIONS.
       speaker: [n] speaker ids, None where unknown.
-      voices: whether `jdann.speakers.similar_voices` can place the utterances.
+      has_pitch: whether the recipe has the pitch, which finds similar voices.
+      is_vector: whether the recipe gives one vector per utterance.
 
     Returns:
-      [n] group names, and a sentence for the user where the choice had to be changed, else None. By voice, and by speaker where
-      that is unknown, each utterance is a group of its own, for `fit_speakers`; where they cannot be placed,
-      those of unknown speaker share one group, which is normalisation per corpus.
+      [n] group names; and a note for the user if speakers are unknown, otherwise None.
 
     Raises:
-      InputError: `by` has no such name, or asks for voices that cannot be placed.
+      InputError: `by` is unknown, or the recipe does not support it.
     """
     if by not in NORMALISATIONS:
         raise InputError(
             f"config.features.normalise is {by!r}; choose one of {', '.join(NORMALISATIONS)}"
         )
-    if by == "voice" and not voices:
+    if by == "voice" and not has_pitch:
         raise InputError(
-            "config.features.normalise is 'voice', and the recipe does not tell the pitch; choose 'corpus'"
+            "config.features.normalise is 'voice', and the recipe does not tell the pitch; "
+            "choose 'corpus'"
+        )
+    if by == "utterance" and is_vector:
+        raise InputError(
+            "config.features.normalise is 'utterance', and the recipe gives one vector per "
+            "utterance, so every feature would be zero; choose 'speaker' or 'corpus'"
         )
     if by in ("utterance", "voice"):
         return [f"utterance {i}" for i in range(len(speaker))], None
     if by != "speaker":
         return ["corpus"] * len(speaker), None
-    unknown = sum(s is None for s in speaker)
+    unknown = sum(name is None for name in speaker)
     note = None
     if unknown:
-        how = (
+        consequence = (
             "each is normalised among voices like its own"
-            if voices
+            if has_pitch
             else "these are normalised together, as one corpus"
         )
-        note = f"{unknown} of {len(speaker)} utterances have no speaker id: {how}"
-    return [
-        s if s is not None else f"utterance {i}" if voices else "unknown speaker"
-        for i, s in enumerate(speaker)
-    ], note
+        note = f"{unknown} of {len(speaker)} utterances have no speaker id: {consequence}"
+    groups = [
+        name if name is not None else f"utterance {i}" if has_pitch else "unknown speaker"
+        for i, name in enumerate(speaker)
+    ]
+    return groups, note
 
 
 def fit(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Statistics:
     """Mean and standard deviation of every bin over the frames of each group.
 
     Args:
-      utterances: n arrays [frames, bins] float32, looked at one after the other.
-      group: [n] names, n >= 1.
+      utterances: n arrays [frames, bins] float32, read one after the other.
+      group: [n] group names, n >= 1.
 
     Returns:
-      Statistics with groups in order of first appearance. A bin that never changes gets a standard deviation of 1.
+      Statistics with groups in order of first appearance. A constant bin gets the standard
+      deviation 1.
     """
     return statistics(moments(utterances, group), tuple(dict.fromkeys(group)))
 
 
 def fit_speakers(
-    read: Callable[[], Iterable[np.ndarray]], group: Sequence[str], voices: Voices | None
+    read: Callable[[], Iterable[np.ndarray]],
+    group: Sequence[str],
+    voices: VoicePositions | None,
 ) -> Statistics:
-    """The same of speakers, drawn towards that of voices like theirs where there is little of them.
+    """Like `fit`, but a group with few utterances also uses the statistics of similar voices.
 
     Args:
-      read: begins to read n arrays [frames, bins] float32.
-      group: [n] names.
-      voices: of the utterances; None: no group is drawn anywhere, as by `fit`.
+      read: returns n arrays [frames, bins] float32, each time it is called.
+      group: [n] group names.
+      voices: the voices of the utterances; None: no group uses similar voices, as in `fit`.
+
+    Returns:
+      Statistics as from `fit`. A group of an unknown speaker has those of similar voices alone.
     """
-    if voices is None or (voices.known.all() and not voices.relevance):
+    if voices is None or (voices.speaker_known.all() and not voices.relevance):
         return fit(read(), group)
     groups = tuple(dict.fromkeys(group))
     rows = _rows(group)
-    known = np.bincount(rows, voices.known)[
-        :, None
-    ]  # utterances of each group that say something of their speaker
-    at = (
-        np.stack([np.bincount(rows, axis) for axis in voices.place.T], 1)
-        / np.bincount(rows)[:, None]
-    )
-    prior = moments_at(read(), voices.place, at)
+    known = np.bincount(rows, voices.speaker_known)[:, None]  # [groups, 1] utterances
+    sums = np.stack([np.bincount(rows, axis) for axis in voices.positions.T], 1)
+    centres = sums / np.bincount(rows)[:, None]  # [groups, 1 or 2]
+    prior = voice_moments(read(), voices.positions, centres)
     if not known.any():
         return statistics(prior, groups)
     weight = known / np.maximum(known + voices.relevance, 1e-9)
-    return statistics(towards(moments(read(), group), prior, weight), groups)
+    return statistics(map_estimate(moments(read(), group), prior, weight), groups)
 
 
-def statistics(of: Moments, groups: tuple[str, ...]) -> Statistics:
-    """Statistics of moments; what is as good as constant gets a standard deviation of 1."""
-    # Power features are tiny numbers: what counts as constant depends on the bin's own size.
-    constant = of.variance <= 1e-10 * (of.mean**2 + of.variance)
-    std = np.where(constant, 1.0, np.sqrt(of.variance))
-    return Statistics(of.mean.astype(np.float32), std.astype(np.float32), groups)
+def statistics(group_moments: Moments, groups: tuple[str, ...]) -> Statistics:
+    """Statistics from moments; an almost constant bin gets the standard deviation 1."""
+    mean, variance = group_moments
+    constant = variance <= _CONSTANT * (mean**2 + variance)
+    std = np.where(constant, 1.0, np.sqrt(variance))
+    return Statistics(mean.astype(np.float32), std.astype(np.float32), groups)
 
 
 def moments(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Moments:
-    """Of each group; the arguments are those of `fit`."""
+    """Moments of each group; the arguments are those of `fit`."""
     rows = _rows(group)
     groups = np.arange(rows.max() + 1)
-    return _moments(
-        utterances, len(rows), lambda some: (rows[some] == groups[:, None]).astype(float)
-    )
+
+    def membership(block: slice) -> np.ndarray:
+        return (rows[block] == groups[:, None]).astype(float)
+
+    return _weighted_moments(utterances, len(rows), membership)
 
 
-def moments_at(utterances: Iterable[np.ndarray], voice: np.ndarray, at: np.ndarray) -> Moments:
-    """Of all utterances, as they count for a voice at each of some places: by exp(-d^2 / 2) at a distance d, and a little at any.
+def voice_moments(
+    utterances: Iterable[np.ndarray], positions: np.ndarray, centres: np.ndarray
+) -> Moments:
+    """Moments of all utterances, weighted by how near their voices are to each centre.
+
+    The weight of an utterance at the distance d is exp(-d^2 / 2) + MINIMUM_WEIGHT.
 
     Args:
-      utterances: n arrays [frames, bins] float32, looked at one after the other.
-      voice: [n, 1 or 2], from `jdann.speakers.similar_voices.place`.
-      at: [places, 1 or 2].
+      utterances: n arrays [frames, bins] float32, read one after the other.
+      positions: [n, 1 or 2], `jdann.speakers.similar_voices.voice_positions` of the utterances.
+      centres: [m, 1 or 2], positions of voices.
+
+    Returns:
+      Moments with one row per centre.
     """
-    return _moments(
-        utterances,
-        len(voice),
-        lambda some: np.exp(-((at[:, None] - voice[None, some]) ** 2).sum(-1) / 2) + _STRANGER,
+
+    def similarity(block: slice) -> np.ndarray:
+        squared_distance = ((centres[:, None] - positions[None, block]) ** 2).sum(-1)
+        return np.exp(-squared_distance / 2) + MINIMUM_WEIGHT
+
+    return _weighted_moments(utterances, len(positions), similarity)
+
+
+def map_estimate(sample: Moments, prior: Moments, weight: np.ndarray | float) -> Moments:
+    """The maximum a posteriori estimate: moments of a mixture of a sample and a prior.
+
+    Reynolds et al. 2000, "Speaker verification using adapted Gaussian mixture models", equations
+    11 to 14. There the weight of n observations is n / (n + relevance).
+
+    Args:
+      sample: moments of the observations.
+      prior: moments that are expected without observations.
+      weight: weight of the sample, 0 to 1; the prior weighs the rest.
+    """
+    mean = weight * sample.mean + (1 - weight) * prior.mean
+    square = weight * (sample.variance + sample.mean**2) + (1 - weight) * (
+        prior.variance + prior.mean**2
     )
-
-
-def towards(own: Moments, prior: Moments, weight: np.ndarray | float) -> Moments:
-    """Moments of a mixture, `weight` of `own` and the rest of `prior`: the maximum a posteriori estimate of Reynolds et al. (2000).
-
-    "Speaker verification using adapted Gaussian mixture models", equations 11 to 14: the weight of n observations is
-    n / (n + relevance).
-    """
-    mean = weight * own.mean + (1 - weight) * prior.mean
-    square = weight * (own.variance + own.mean**2) + (1 - weight) * (prior.variance + prior.mean**2)
     return Moments(mean, np.maximum(square - mean**2, 0))
 
 
 def _rows(group: Sequence[str]) -> np.ndarray:
-    """[n] which of the different names each is, in order of first appearance."""
+    """[n] the row of each group name, in order of first appearance."""
     row = {name: i for i, name in enumerate(dict.fromkeys(group))}
     return np.array([row[name] for name in group])
 
 
-def _moments(
+def _weighted_moments(
     utterances: Iterable[np.ndarray], n: int, weight: Callable[[slice], np.ndarray]
 ) -> Moments:
-    """Of groups, for which each utterance counts by `weight` [groups, utterances] of some of them."""
-    centre, sums, total, seen = np.zeros(0), [], np.zeros(1), 0
-    for seen, x in enumerate(utterances, start=1):
-        if seen == 1:
-            centre = x.mean(0, np.float64)  # keeps the squares small
+    """Moments of groups of n weighted utterances; `weight(block)` is [groups, utterances]."""
+    centre, sums, total, count = np.zeros(0), [], np.zeros(1), 0
+    for count, x in enumerate(utterances, start=1):
+        if count == 1:
+            centre = x.mean(0, np.float64)  # subtracted from all, so that squares stay small
         x = np.asarray(x, np.float64) - centre
         sums.append(np.concatenate([[len(x)], x.sum(0), np.einsum("fb,fb->b", x, x)]))
-        if len(sums) == _BLOCK or seen == n:
-            total = total + weight(slice(seen - len(sums), seen)) @ np.stack(sums)
+        if len(sums) == _BLOCK or count == n:
+            total = total + weight(slice(count - len(sums), count)) @ np.stack(sums)
             sums = []
-    assert seen == n
-    count, first, second = np.split(total, [1, 1 + len(centre)], axis=1)
-    mean = first / count
-    return Moments(mean + centre, np.maximum(second / count - mean**2, 0))
+    assert count == n
+    # [groups, 1 + bins + bins]: frames, sums and sums of squares
+    frames, first, second = np.split(total, [1, 1 + len(centre)], axis=1)
+    mean = first / frames
+    return Moments(mean + centre, np.maximum(second / frames - mean**2, 0))
 
 
 def identity(bins: int) -> Statistics:
@@ -196,23 +241,64 @@ def identity(bins: int) -> Statistics:
 
 
 def apply(
-    statistics: Statistics, utterances: Iterable[np.ndarray], group: Sequence[str]
+    fitted: Statistics, utterances: Iterable[np.ndarray], group: Sequence[str]
 ) -> Iterator[np.ndarray]:
-    """Subtracts the mean and divides by the standard deviation of each utterance's group.
+    """Subtracts the mean of each utterance's group and divides by its standard deviation.
 
     Args:
-      statistics: of every group named in `group`; a single group serves all.
+      fitted: statistics of every name in `group`; a single row is used for all utterances.
       utterances: n arrays [frames, bins] float32.
-      group: [n] names.
+      group: [n] group names.
 
     Yields:
-      [frames, bins] float16 of each utterance; z-scores are clipped to +-20, what `identity` leaves as it is to the range of
-      float16.
+      [frames, bins] float16 of each utterance. Z-scores are clipped to +-20; values that `identity`
+      leaves as they are, to the range of float16.
     """
-    row = {name: i for i, name in enumerate(statistics.groups)}
-    limit = LARGEST_VALUE if statistics.groups == _IDENTITY else LARGEST_Z
+    row = {name: i for i, name in enumerate(fitted.groups)}
+    limit = LARGEST_VALUE if fitted.groups == _IDENTITY else LARGEST_Z
     for x, name in zip(utterances, group, strict=True):
         g = 0 if len(row) == 1 else row[name]
-        yield np.clip((x - statistics.mean[g]) / statistics.std[g], -limit, limit).astype(
-            np.float16
-        )
+        z = np.clip((x - fitted.mean[g]) / fitted.std[g], -limit, limit)
+        yield z.astype(np.float16)
+
+
+def normalised_features(
+    features: jax.Array, frames: jax.Array, mean: jax.Array, std: jax.Array, by: str
+) -> jax.Array:
+    """`apply` for a batch, in JAX and float32.
+
+    Args:
+      features: float32 [batch, frames, bins], or [batch, values, 1] from a vector recipe.
+      frames: int32 [batch], valid frames.
+      mean: float32 [batch, bins or values].
+      std: float32 [batch, bins or values], positive.
+      by: one of NORMALISATIONS; "utterance" uses the statistics of each clip instead.
+
+    Returns:
+      float32, the shape of `features`. Values after a clip's valid frames have no meaning.
+    """
+    chex.assert_rank([features, frames, mean, std], [3, 1, 2, 2])
+    chex.assert_equal_shape([mean, std])
+    if features.shape[-1] == 1:  # a vector recipe
+        if by == "utterance":  # the mean of one value is the value
+            return jnp.zeros_like(features)
+        mean, std = mean[:, :, None], std[:, :, None]  # [batch, values, 1]
+    elif by == "utterance":
+        mean, std = _clip_statistics(features, frames)
+    else:
+        mean, std = mean[:, None], std[:, None]  # [batch, 1, bins]
+    limit = LARGEST_VALUE if by == "none" else LARGEST_Z
+    return jnp.clip((features - mean) / std, -limit, limit)
+
+
+def _clip_statistics(features: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation [batch, 1, bins] over the valid frames of each clip.
+
+    A constant bin gets the standard deviation 1.
+    """
+    valid = (jnp.arange(features.shape[1]) < frames[:, None])[..., None]  # [batch, frames, 1]
+    count = frames[:, None, None]
+    mean = jnp.where(valid, features, 0.0).sum(1, keepdims=True) / count
+    variance = jnp.where(valid, jnp.square(features - mean), 0.0).sum(1, keepdims=True) / count
+    constant = variance <= _CONSTANT * (jnp.square(mean) + variance)
+    return mean, jnp.where(constant, 1.0, jnp.sqrt(jnp.where(constant, 1.0, variance)))

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdann.audio import AudioSettings
 from jdann.corpora.index import Corpus, Skipped
 from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
 from jdann.errors import InputError
-from jdann.features.recipe import RECIPES, VECTORS
+from jdann.features.recipe import make_recipe_unchecked
 from jdann.features.store import FeatureSet, extract
 from jdann.speakers import similar_voices
 
@@ -31,7 +32,7 @@ class Domain(NamedTuple):
     speaker: tuple[str | None, ...]
     group: tuple[str, ...]  # normalised together
     voices: (
-        normalise.Voices | None
+        normalise.VoicePositions | None
     )  # by which the groups, where they are speakers or voices, are drawn towards voices alike
     notes: tuple[str, ...]
 
@@ -61,7 +62,13 @@ def load_domain(corpus: Corpus, config: Any, data_dir: Path) -> Domain:
       config: read are emotions, audio and features.
       data_dir: the features are kept in its folder `jdann/features`.
     """
-    features = extract(corpus, config.features, config.audio, data_dir / "jdann" / "features")
+    features = extract(
+        corpus,
+        recipe_name=config.features.recipe,
+        settings=config.features,
+        audio_settings=AudioSettings(**config.audio),
+        cache=data_dir / "jdann" / "features",
+    )
     known = {name: i for i, name in enumerate(config.emotions)}
     emotion = np.array([known.get(u.emotion or "", -1) for u in features.utterances], np.int32)
     speaker = tuple(u.speaker for u in features.utterances)
@@ -76,18 +83,23 @@ def load_domain(corpus: Corpus, config: Any, data_dir: Path) -> Domain:
 def _grouped(domain: Domain, config: Any) -> Domain:
     """The domain with what is normalised together, and a note where the user has to know more of it."""
     by = config.features.normalise
-    bins = RECIPES[config.features.recipe](
-        config.features, config.audio.sample_rate_hz
-    ).bins  # not traced again: its sizes did
-    group, note = normalise.grouping(by, domain.speaker, similar_voices.known(bins))
-    of_voices = None
-    if by in ("speaker", "voice") and similar_voices.known(bins) and domain.speaker:
+    recipe = make_recipe_unchecked(  # `extract` has checked it
+        config.features.recipe, config.features, config.audio.sample_rate_hz
+    )
+    has_pitch = similar_voices.has_pitch(recipe.bins)
+    group, note = normalise.grouping(
+        by, domain.speaker, has_pitch=has_pitch, is_vector=recipe.is_vector
+    )
+    voices = None
+    if by in ("speaker", "voice") and has_pitch and domain.speaker:
         known = np.array([by == "speaker" and s is not None for s in domain.speaker])
-        of_voices = normalise.Voices(
-            similar_voices.place(domain.features.read(), bins), known, config.features.relevance
+        voices = normalise.VoicePositions(
+            similar_voices.voice_positions(domain.features.read(), recipe.bins),
+            known,
+            config.features.relevance,
         )
     return domain._replace(
-        group=tuple(group), voices=of_voices, notes=(*domain.notes, *((note,) if note else ()))
+        group=tuple(group), voices=voices, notes=(*domain.notes, *((note,) if note else ()))
     )
 
 
@@ -128,9 +140,10 @@ def make_direction(
     _check_pair(source, target, config.emotions)
     source = _as_the_target(source, target, config)
     bins = source.features.bins
-    vector = (
-        config.features.recipe in VECTORS
-    )  # one row of values becomes as many frames of one bin
+    # One row of values becomes as many frames of one bin.
+    vector = make_recipe_unchecked(
+        config.features.recipe, config.features, config.audio.sample_rate_hz
+    ).is_vector
     longest = max(int(source.features.length.max()), int(target.features.length.max()))
     window = bins if vector else -(-longest // _WINDOW_MULTIPLE) * _WINDOW_MULTIPLE
     by = config.features.normalise
@@ -185,9 +198,10 @@ def _as_the_target(source: Domain, target: Domain, config: Any) -> Domain:
         return source
     note = f"normalised by voice, as {target.corpus.name} is, whose speakers are unknown"
     log.info("%s: %s", source.corpus.name, note)
-    group, _ = normalise.grouping("voice", source.speaker, voices=True)
-    nobody = source.voices._replace(known=np.zeros_like(source.voices.known))
-    return source._replace(group=tuple(group), voices=nobody, notes=(*source.notes, note))
+    # "voice" depends on the pitch alone, which the recipe has, since the source has voices.
+    group, _ = normalise.grouping("voice", source.speaker, has_pitch=True, is_vector=False)
+    voices = source.voices._replace(speaker_known=np.zeros_like(source.voices.speaker_known))
+    return source._replace(group=tuple(group), voices=voices, notes=(*source.notes, note))
 
 
 def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None:

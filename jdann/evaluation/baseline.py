@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from jdann.data.normalise import Voices, apply, fit_speakers
+from jdann.data.normalise import VoicePositions, apply, fit_speakers
 from jdann.progress import track
 
 _PERCENTILES = (10, 90)
@@ -34,7 +34,9 @@ def statistics(utterances: Iterable[np.ndarray], n: int, bins: Sequence[int]) ->
     return rows
 
 
-def normalise(stats: np.ndarray, group: Sequence[str], voices: Voices | None = None) -> np.ndarray:
+def normalise(
+    stats: np.ndarray, group: Sequence[str], voices: VoicePositions | None = None
+) -> np.ndarray:
     """Z-scores each statistic over the utterances of each group.
 
     Args:

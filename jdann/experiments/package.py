@@ -243,8 +243,8 @@ def normaliser_of_unknown_speakers(
     if by == "utterance":
         statistics = normalise.identity(features.bins)
     elif len(statistics.groups) > 1 and voices is not None:
-        positions = similar_voices.grid(voices.place)
-        moments = normalise.moments_at(features.read(), voices.place, positions)
+        positions = similar_voices.position_grid(voices.positions)
+        moments = normalise.voice_moments(features.read(), voices.positions, positions)
         names = tuple(f"voice {i}" for i in range(len(positions)))
         statistics = normalise.statistics(moments, names)
     elif len(statistics.groups) > 1:

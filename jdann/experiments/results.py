@@ -189,7 +189,8 @@ def baseline_predictions(direction: Direction, config: Any) -> np.ndarray | None
     if direction.bins == 1:
         return None
     log.info("%s: support vector machine on utterance statistics, a baseline", direction.name)
-    names = make_recipe(config.features, config.audio.sample_rate_hz).bins
+    rate_hz = config.audio.sample_rate_hz
+    names = make_recipe(config.features.recipe, config.features, rate_hz).bins
     columns = [i for i, name in enumerate(names) if name != "voicing"]
 
     def statistics(domain: Domain) -> np.ndarray:

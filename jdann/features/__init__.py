@@ -1,4 +1,4 @@
-"""From signals to features, on the accelerator: librosa's primitives in JAX, and recipes that stack them."""
+"""Features of audio signals in JAX: the primitives of librosa, and recipes that combine them."""
 
 from jdann.features.augment import spec_augment
 from jdann.features.pitch import Pitch, pitch

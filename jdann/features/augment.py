@@ -1,5 +1,6 @@
 """Augmentation of features inside the training step."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -16,8 +17,9 @@ def spec_augment(
 ) -> jax.Array:
     """Sets random spans of frames and of bins to zero, the mean of normalised features.
 
-    Park et al., "SpecAugment: a simple data augmentation method for automatic speech recognition", Interspeech 2019,
-    without the time warping. Every utterance has its own masks; their number and greatest width are static.
+    Park et al. 2019, "SpecAugment: a simple data augmentation method for automatic speech
+    recognition", without the time warping. Every utterance has its own masks. Their number and
+    largest width are static.
 
     Args:
       key: random key.
@@ -31,20 +33,29 @@ def spec_augment(
     Returns:
       float32 [batch, frames, bins].
     """
+    chex.assert_rank([features, length], [3, 1])
     batch, frames, bins = features.shape
-    # One draw serves all masks: random numbers are what costs most to compile here.
+    # One draw for all masks, because random numbers take the longest to compile.
     draw = jax.random.uniform(key, (2, batch, time_masks + frequency_masks))
-    masked_frames = _spans(
-        draw[..., :time_masks], length, frames, time_mask_frames
-    )  # [batch, frames]
-    masked_bins = _spans(
-        draw[..., time_masks:], jnp.full(batch, bins), bins, frequency_mask_bins
-    )  # [batch, bins]
+    time_draw, frequency_draw = draw[..., :time_masks], draw[..., time_masks:]
+    masked_frames = _spans(time_draw, length, frames, time_mask_frames)  # [batch, frames]
+    all_bins = jnp.full(batch, bins)
+    masked_bins = _spans(frequency_draw, all_bins, bins, frequency_mask_bins)  # [batch, bins]
     return jnp.where(masked_frames[:, :, None] | masked_bins[:, None, :], 0.0, features)
 
 
 def _spans(draw: jax.Array, length: jax.Array, size: int, widest: int) -> jax.Array:
-    """Marks spans of random width and start inside the length; `draw` is [2, batch, spans], uniform in [0, 1)."""
+    """Marks spans of random width and start within the length.
+
+    Args:
+      draw: [2, batch, spans], uniform in [0, 1).
+      length: int [batch].
+      size: number of positions.
+      widest: largest width of a span.
+
+    Returns:
+      bool [batch, size].
+    """
     length = jnp.asarray(length)[:, None]
     width = jnp.floor(draw[0] * (jnp.minimum(widest, length) + 1))
     start = jnp.floor(draw[1] * (length - width + 1))

@@ -1,4 +1,7 @@
-"""Features as they are computed: values in one file, what they are in another, so that a killed run can be continued."""
+"""Features on disk while they are computed, so that the next run can continue a killed one.
+
+One file holds the values, another says which rows belong to which utterance.
+"""
 
 import json
 import os
@@ -9,24 +12,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-_DURABLE_S = 10.0  # a killed run loses at most what was computed in this time
+_FLUSH_S = 10.0  # a killed run loses at most the features of this time
 
 
 class Entry(NamedTuple):
-    """What became of an utterance."""
+    """The result for one utterance."""
 
-    start: int = 0  # its first row of values
-    length: int = 0  # rows; none where it was skipped
+    start: int = 0  # first row of its values
+    length: int = 0  # rows; 0: the utterance was skipped
     duration_s: float = 0.0
-    cut: bool = False
+    cut: bool = False  # True: it was longer than the maximum duration
     reason: str = ""  # why it was skipped
 
 
 class Journal:
-    """`values.f32`, rows of float32, and `journal.jsonl`, a line of [utterance, *Entry] for each utterance that is done.
+    """The values and the entries of the utterances that are finished.
 
-    Values reach the disk before the lines that speak of them. What a killed run left beyond its last line is cut off, and so
-    is everything from the first line that is damaged or speaks of values that are not there.
+    `values.f32` holds rows of float32, and `journal.jsonl` one line [utterance, *Entry] per
+    utterance. Values reach the disk before their lines. When a journal is opened again, it cuts
+    off all lines from the first one that is damaged or lacks its values, and all values without a
+    line.
     """
 
     def __init__(self, folder: Path, bins: int):
@@ -35,16 +40,16 @@ class Journal:
         values, lines = folder / "values.f32", folder / "journal.jsonl"
         values.touch()
         lines.touch()
-        kept = self._recover(lines, values.stat().st_size)
-        os.truncate(lines, kept)
+        intact_bytes = self._recover(lines, values.stat().st_size)
+        os.truncate(lines, intact_bytes)
         os.truncate(values, self._rows * self._row_bytes)
         self._values, self._lines = values.open("ab"), lines.open("a")
         self._waiting: list[str] = []
-        self._durable_at = time.monotonic()
+        self._flushed_at = time.monotonic()
 
     def _recover(self, lines: Path, size: int) -> int:
-        """Reads the entries of an earlier run; returns the bytes of the lines that hold."""
-        kept = 0
+        """Reads the entries of an earlier run; returns the size of the intact lines."""
+        intact_bytes = 0
         with lines.open("rb") as file:
             for line in file:
                 try:
@@ -57,8 +62,8 @@ class Journal:
                     break
                 self.entries[int(i)] = entry
                 self._rows = max(self._rows, entry.start + entry.length)
-                kept += len(line)
-        return kept
+                intact_bytes += len(line)
+        return intact_bytes
 
     def add(self, i: int, values: np.ndarray, duration_s: float, cut: bool) -> None:
         """Appends the values [rows, bins] of utterance `i`."""
@@ -67,23 +72,23 @@ class Journal:
         self._rows += len(values)
 
     def skip(self, i: int, reason: str) -> None:
-        """Notes why there is nothing of utterance `i`."""
+        """Notes why utterance `i` has no values."""
         self._note(i, Entry(reason=reason))
 
     def _note(self, i: int, entry: Entry) -> None:
         self.entries[i] = entry
         self._waiting.append(json.dumps([i, *entry]) + "\n")
-        if time.monotonic() - self._durable_at > _DURABLE_S:
+        if time.monotonic() - self._flushed_at > _FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
-        """Brings everything to the disk, values first."""
+        """Writes everything to the disk, values first."""
         self._values.flush()
         os.fsync(self._values.fileno())
         self._lines.writelines(self._waiting)
         self._lines.flush()
         os.fsync(self._lines.fileno())
-        self._waiting, self._durable_at = [], time.monotonic()
+        self._waiting, self._flushed_at = [], time.monotonic()
 
     def __enter__(self) -> "Journal":
         return self

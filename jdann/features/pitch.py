@@ -12,21 +12,18 @@ from jdann.features.spectral import spectrogram
 
 # Chosen on real English and Mandarin emotional speech against pYIN and Praat.
 _LAG_STEP_S = 1.0 / 16000.0
-_PASS_BAND_HZ = (
-    50.0,
-    3000.0,
-)  # the weight of a bin falls like a cosine from one at 0 Hz to zero at the upper end
-_OCTAVE_COST = 0.02  # by which a period twice as long must be stronger
-_FULL_VOICING = (
-    0.56  # strength of the period at which voicing is one; half of it divides voiced from unvoiced
-)
-_SILENCE = 0.05  # frames weaker than this part of the clip's strongest frame fade to unvoiced
+# The weight of a bin falls like a cosine, from one at 0 Hz to zero at the upper end.
+_PASS_BAND_HZ = (50.0, 3000.0)
+_OCTAVE_COST = 0.02  # a period twice as long must be stronger by this
+# Strength of the period at which voicing is one; frames with half of it or more are voiced.
+_FULL_VOICING = 0.56
+_SILENCE = 0.05  # frames weaker than this fraction of the strongest frame fade to unvoiced
 
 
 class Pitch(NamedTuple):
     """A pitch track."""
 
-    f0_hz: jax.Array  # [..., frames]; where voicing is low, merely the best candidate
+    f0_hz: jax.Array  # [..., frames]; only the best candidate where voicing is low
     voicing: jax.Array  # [..., frames] in [0, 1]; above 0.5 a frame counts as voiced
 
 
@@ -43,61 +40,58 @@ def pitch(
 ) -> Pitch:
     """Fundamental frequency and voicing by autocorrelation, frame by frame.
 
-    The autocorrelation is the cosine transform of the low-passed *magnitude* spectrum, the generalised autocorrelation
-    of Tolonen and Karjalainen, "A computationally efficient multipitch analysis model", IEEE TSAP 8(6), 2000: formants
-    weigh less than in that of the power spectrum, and octave errors are rarer. Its highest maximum, less an octave cost
-    (Boersma, "Accurate short-term analysis of the fundamental frequency", IFA 17, 1993), is refined by a parabola.
+    The autocorrelation is the cosine transform of the low-passed *magnitude* spectrum. This is the
+    generalised autocorrelation of Tolonen and Karjalainen 2000, "A computationally efficient
+    multipitch analysis model", IEEE TSAP 8(6). Formants weigh less than in the power spectrum, and
+    octave errors are rarer. The highest maximum after an octave cost (Boersma 1993, "Accurate
+    short-term analysis of the fundamental frequency", IFA 17) is refined by a parabola.
 
     Args:
       y: float32 [..., samples].
       sr: sampling rate, Hz.
-      S: magnitude [..., 1 + n_fft // 2, frames] under a Hann window of n_fft samples, used instead of `y`.
-      n_fft: length of a frame, samples; at least two periods of `fmin`, 50-100 ms are right for speech.
+      S: magnitude [..., 1 + n_fft // 2, frames] under a Hann window of n_fft samples, used instead
+        of `y`.
+      n_fft: length of a frame, samples; at least two periods of `fmin`. 50-100 ms suit speech.
       hop_length: samples between frames.
       fmin: lowest fundamental frequency, Hz.
       fmax: highest fundamental frequency, Hz.
       **stft_options: `win_length`, `window`, `center` and `pad_mode` of `stft`.
 
     Returns:
-      Pitch with f0_hz and voicing, float32 [..., frames]. A frame's result depends on its own samples alone, except
-      that voicing fades where it is 26 dB or more weaker than the clip's strongest frame.
+      Pitch with f0_hz and voicing, float32 [..., frames]. The result of a frame depends on its own
+      samples alone, except that voicing fades if the frame is 26 dB or more weaker than the
+      strongest frame of the clip.
 
     Raises:
-      InputError: a frame is too short for `fmin`, the range is not ascending and below Nyquist, or there is no input.
+      InputError: a frame is too short for `fmin`, the range does not ascend or does not end below
+        Nyquist, or there is no input.
     """
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, **stft_options)
     lag_s, cosines, weights = _lag_cosines(sr, n_fft, fmin, fmax)
     low_pass = jnp.swapaxes(S, -1, -2)[..., : len(weights)]  # [..., frames, bins]
-    level = jnp.matmul(
-        low_pass, weights, precision="highest"
-    )  # [..., frames], the autocorrelation at lag zero
-    safe_level = jnp.where(level > 1e-20, level, 1.0)
-    strength = (
-        jnp.matmul(low_pass, cosines, precision="highest") / safe_level[..., None]
-    )  # [..., frames, lags]
+    # The autocorrelation at lag zero [..., frames], and at each lag relative to it.
+    level = jnp.matmul(low_pass, weights, precision="highest")
+    safe_level = jnp.where(level > 1e-20, level, 1.0)[..., None]
+    products = jnp.matmul(low_pass, cosines, precision="highest")  # [..., frames, lags]
+    strength = products / safe_level
 
-    before, here, after = strength[..., :-2], strength[..., 1:-1], strength[..., 2:]
-    is_maximum = (here >= before) & (here > after)
-    score = jnp.where(
-        is_maximum, here - _OCTAVE_COST * np.log2(lag_s[1:-1] * fmax).astype(np.float32), -jnp.inf
+    before, centre, after = strength[..., :-2], strength[..., 1:-1], strength[..., 2:]
+    is_maximum = (centre >= before) & (centre > after)
+    cost = _OCTAVE_COST * np.log2(lag_s[1:-1] * fmax).astype(np.float32)
+    score = jnp.where(is_maximum, centre - cost, -jnp.inf)
+    # The first lag with the best score. Floats, because XLA's argmax and its minimum of integers
+    # are slow on CPUs.
+    lag = np.arange(score.shape[-1], dtype=np.float32)
+    best = jnp.where(score == score.max(-1, keepdims=True), lag, lag[-1])
+    best = best.min(-1, keepdims=True).astype(jnp.int32)  # [..., frames, 1]
+    before, centre, after, is_maximum = (
+        jnp.take_along_axis(a, best, -1)[..., 0] for a in (before, centre, after, is_maximum)
     )
-    lag = np.arange(
-        score.shape[-1], dtype=np.float32
-    )  # XLA's argmax, and its minimum of integers, are slow on CPUs
-    best = (
-        jnp.where(score == score.max(-1, keepdims=True), lag, lag[-1])
-        .min(-1, keepdims=True)
-        .astype(jnp.int32)
-    )
-    before, here, after, found = (
-        jnp.take_along_axis(a, best, -1)[..., 0] for a in (before, here, after, is_maximum)
-    )
-    curvature = jnp.where(found, before - 2 * here + after, -1.0)
-    shift = jnp.where(
-        found, 0.5 * (before - after) / curvature, 0.0
-    )  # in lag steps, within half of one
+    curvature = jnp.where(is_maximum, before - 2 * centre + after, -1.0)
+    # The parabola's maximum, at most half a lag step away.
+    shift = jnp.where(is_maximum, 0.5 * (before - after) / curvature, 0.0)
     period_s = jnp.asarray(lag_s[1:-1], jnp.float32)[best[..., 0]] + shift * _LAG_STEP_S
-    height = jnp.where(found, here - 0.25 * (before - after) * shift, 0.0)
+    height = jnp.where(is_maximum, centre - 0.25 * (before - after) * shift, 0.0)
 
     loudest = level.max(-1, keepdims=True)
     loud = jnp.clip(level / jnp.where(loudest > 1e-20, _SILENCE * loudest, 1.0), 0.0, 1.0)
@@ -108,20 +102,20 @@ def pitch(
 def _lag_cosines(
     sr: float, n_fft: int, fmin: float, fmax: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lags [lags] in seconds, cosines [bins, lags] and the weight of each bin [bins]."""
     if not 0 < fmin < fmax <= sr / 2:
         raise InputError(
-            f"pitch range {fmin:g}-{fmax:g} Hz: expected to ascend and end below Nyquist, {sr / 2:g} Hz"
+            f"pitch range {fmin:g}-{fmax:g} Hz: expected to ascend and end below Nyquist, "
+            f"{sr / 2:g} Hz"
         )
     if n_fft * fmin < 2 * sr:
         raise InputError(
-            f"n_fft={n_fft} at {sr:g} Hz is less than two periods of {fmin:g} Hz, the lowest pitch: "
-            f"expected at least {int(np.ceil(2 * sr / fmin))}, raise n_fft or fmin"
+            f"n_fft={n_fft} at {sr:g} Hz is less than two periods of {fmin:g} Hz, the lowest "
+            f"pitch: expected at least {int(np.ceil(2 * sr / fmin))}, raise n_fft or fmin"
         )
-    # One lag more at either end, so that a maximum at the end of the range has two neighbours.
-    lag_s = (
-        np.arange(np.floor(1 / fmax / _LAG_STEP_S) - 1, np.ceil(1 / fmin / _LAG_STEP_S) + 2)
-        * _LAG_STEP_S
-    )
+    # One more lag at each end, so that a maximum at the end of the range has two neighbours.
+    first, end = np.floor(1 / fmax / _LAG_STEP_S) - 1, np.ceil(1 / fmin / _LAG_STEP_S) + 2
+    lag_s = np.arange(first, end) * _LAG_STEP_S
     low_hz, high_hz = _PASS_BAND_HZ
     freq = np.fft.rfftfreq(n_fft, 1.0 / sr)
     freq = freq[freq < high_hz]

@@ -1,11 +1,15 @@
-"""Recipes: what is computed from a batch of signals for the encoders, `[batch, samples] -> [batch, frames, bins]`.
+"""Recipes: which features are computed from a batch of signals.
 
-The padding law: features of a zero-padded signal are those of the signal alone up to its length, and zero beyond it.
+A recipe is a value that a factory with keyword parameters makes: `frames(n_mels=80).extract`.
+
+Padding never changes the result: the features of a signal padded with zeros are those of the signal
+alone up to its length, and zero after it.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -23,262 +27,366 @@ from jdann.features.spectral import (
 )
 from jdann.features.statistics import bin_statistics, masked_mean
 from jdann.features.temporal import zero_crossing_rate
+from jdann.parameters import Count, Range, checked, parameters
 
-VECTORS = ("poster", "prosody", "statistics")  # recipes of one vector an utterance
 Extract = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+SampleRate = Annotated[int, Range(1000)]  # Hz
+FrameLength = Annotated[int, Range(16)]  # samples
+EgemapsMfcc = Annotated[int, Range(5)]  # eGeMAPS uses the coefficients 1 to 4
 
 _POSTER_RATE_HZ, _POSTER_N_FFT, _POSTER_HOP = 22050, 2048, 512
 _A1_HZ = 55.0
 _HANN_MEAN_SQUARE = 0.375
+_BIN_STATISTICS = ("mean", "std", "p10", "p90", "delta_std")  # the order of `bin_statistics`
 
 
 class Recipe(NamedTuple):
     """How features are computed.
 
-    `extract` takes signals float32 [batch, samples], padded at the end, and their lengths int32 [batch] in samples, and
-    returns features float32 [batch, frames, bins] and lengths int32 [batch] in frames. It is pure; jit it once.
+    `extract` takes signals float32 [batch, samples], padded at the end, and their lengths int32
+    [batch] in samples. It returns features float32 [batch, frames, bins] and lengths int32 [batch]
+    in frames. A recipe of one vector per utterance returns [batch, values, 1], and the number of
+    values as the length. `extract` is pure; jit it once.
     """
 
     name: str
     sample_rate_hz: int
-    bins: tuple[
-        str, ...
-    ]  # a name for each bin; for "poster", a sequence of one bin, for each of its 149 values
-    hop_s: float  # between frames
+    bins: tuple[str, ...]  # name of each bin; of each value where the recipe is a vector
+    hop_s: float  # seconds between frames
+    is_vector: bool  # True: one vector per utterance instead of frames
     extract: Extract
 
 
-def make_recipe(features_config: Any, sample_rate_hz: int) -> Recipe:
-    """Makes the recipe that `config.features` asks for.
+def make_recipe(name: str, settings: Mapping[str, Any], sample_rate_hz: int) -> Recipe:
+    """Makes a recipe by its name and checks that it can be computed.
 
     Args:
-      features_config: `recipe`, one of RECIPES; `n_fft` and `hop_length`, samples; `n_mels`; `n_mfcc`. These sizes are
-        for "frames"; "poster" has its own.
-      sample_rate_hz: of the signals that `extract` will be given.
+      name: one of RECIPES.
+      settings: values for the recipe's parameters, such as the section `features` of a config.
+        Other keys are ignored, and a parameter without a value keeps its default.
+      sample_rate_hz: sampling rate of the signals that `extract` will be given, Hz.
 
     Returns:
       The Recipe.
 
     Raises:
-      InputError: the recipe is unknown or cannot be computed at this sampling rate or with these sizes.
+      InputError: the name is unknown, or the recipe cannot be computed at this sampling rate or
+        with these sizes.
     """
-    name = features_config.recipe
-    if name not in RECIPES:
-        raise InputError(f"unknown features.recipe {name!r}: expected one of {', '.join(RECIPES)}")
-    recipe = RECIPES[name](features_config, sample_rate_hz)
-    # Traced, not computed: sizes that do not fit together are refused here and not in the middle of a run.
+    recipe = make_recipe_unchecked(name, settings, sample_rate_hz)
+    # Tracing costs little and finds sizes that do not fit together before a run begins.
     try:
         jax.eval_shape(recipe.extract, jnp.zeros((1, sample_rate_hz)), jnp.ones(1, jnp.int32))
     except InputError as error:
         raise InputError(
-            f"features.recipe={name!r} cannot be computed at audio.sample_rate_hz={sample_rate_hz}, to which audio of any rate is "
-            f"brought (16000 suits all recipes but poster): {error}"
+            f"features.recipe={name!r} cannot be computed at audio.sample_rate_hz={sample_rate_hz},"
+            " to which all audio is resampled (16000 suits all recipes but poster): "
+            f"{error}"
         ) from None
     return recipe
 
 
-def _frames(config: Any, sample_rate_hz: int) -> Recipe:
-    """Log-mels, MFCC, zero crossings, contrast, pitch and voicing of each frame, with `features.voice` also the voice's tracks."""
-    analyse = _analysis(config, sample_rate_hz)
-    voice = tuple(name for name in VOICE if name != "log_f0") if config.voice else ()
+def make_recipe_unchecked(name: str, settings: Mapping[str, Any], sample_rate_hz: int) -> Recipe:
+    """`make_recipe` without the check by tracing, for settings that have been used before.
+
+    Raises:
+      InputError: the name is unknown, or one value is out of its range.
+    """
+    sizes = {size: settings[size] for size in recipe_sizes(name) if size in settings}
+    return RECIPES[name](sample_rate_hz=sample_rate_hz, **sizes)
+
+
+def recipe_sizes(name: str) -> dict[str, Any]:
+    """The parameters of a recipe with their defaults, without the sampling rate.
+
+    Raises:
+      InputError: the name is unknown.
+    """
+    if name not in RECIPES:
+        raise InputError(f"unknown features.recipe {name!r}: expected one of {', '.join(RECIPES)}")
+    found = parameters(RECIPES[name])
+    return {size: p.default for size, p in found.items() if size != "sample_rate_hz"}
+
+
+@checked
+def frames(
+    *,
+    sample_rate_hz: SampleRate = 16000,
+    n_fft: FrameLength = 1024,
+    hop_length: Count = 256,
+    n_mels: Count = 64,
+    n_mfcc: Count = 40,
+    voice: bool = False,
+) -> Recipe:
+    """Features of each frame: log-mels, MFCC, zero crossings, spectral contrast and pitch.
+
+    Args:
+      sample_rate_hz: sampling rate of the signals, Hz.
+      n_fft: length of a frame, samples.
+      hop_length: samples between frames.
+      n_mels: number of mel bands.
+      n_mfcc: number of cepstral coefficients, at most `n_mels`.
+      voice: adds the tracks of `jdann.features.egemaps.VOICE`: loudness, jitter, shimmer,
+        harmonics-to-noise ratio, harmonics, formants and spectral balance.
+
+    Raises:
+      InputError: a value is out of its range, or `n_mfcc` is larger than `n_mels`.
+    """
+    sizes = _Sizes(sample_rate_hz, n_fft, hop_length)
+    _check_mfcc(n_mels, n_mfcc)
+    voice_names = tuple(name for name in VOICE if name != "log_f0") if voice else ()
 
     def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        frames = analyse(signal, n_samples)
-        voiced = frames.pitch.voicing > 0.5
+        spectra = _spectra(signal, n_samples, sizes)
+        voiced = spectra.pitch.voicing > 0.5
         rows = [
-            *frames.rows,
-            _filled_log_f0(frames.pitch.f0_hz, voiced)[None],
-            frames.pitch.voicing[None],
+            *_spectral_rows(spectra, sizes, n_mels, n_mfcc),
+            _filled_log_f0(spectra.pitch.f0_hz, voiced)[None],
+            spectra.pitch.voicing[None],
         ]
-        if voice:
-            tracks = _voice(frames, config, sample_rate_hz)
-            rows += [_filled(tracks[name], voiced & frames.valid, name)[None] for name in voice]
-        return jnp.where(
-            frames.valid[:, None], jnp.concatenate(rows).T, 0.0
-        ), frames.length  # [frames, bins]
+        if voice_names:
+            tracks = _voice_tracks(spectra, sizes)
+            voiced &= spectra.valid
+            rows += [_filled(tracks[name], voiced, name)[None] for name in voice_names]
+        features = jnp.where(spectra.valid[:, None], jnp.concatenate(rows).T, 0.0)
+        return features, spectra.length  # [frames, bins], []
 
-    bins = (*_row_names(config), "log_f0", "voicing", *voice)
-    return Recipe(
-        "frames", sample_rate_hz, bins, config.hop_length / sample_rate_hz, _each(extract_one)
-    )
+    bins = (*_spectral_names(n_mels, n_mfcc), "log_f0", "voicing", *voice_names)
+    return Recipe("frames", sample_rate_hz, bins, sizes.hop_s, False, _batched(extract_one))
 
 
-def _prosody(config: Any, sample_rate_hz: int) -> Recipe:
-    """One vector an utterance: its prosodic statistics."""
-    analyse, hop_s = _analysis(config, sample_rate_hz), config.hop_length / sample_rate_hz
+@checked
+def prosody(
+    *,
+    sample_rate_hz: SampleRate = 16000,
+    n_fft: FrameLength = 1024,
+    hop_length: Count = 256,
+) -> Recipe:
+    """One vector per utterance: its prosodic statistics, the 84 values of PROSODIC.
+
+    Args:
+      sample_rate_hz: sampling rate of the signals, at least 10000 Hz.
+      n_fft: length of a frame, samples.
+      hop_length: samples between frames.
+
+    Raises:
+      InputError: a value is out of its range.
+    """
+    sizes = _Sizes(sample_rate_hz, n_fft, hop_length)
 
     def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        frames = analyse(signal, n_samples)
-        tracks, power = _voice(frames, config, sample_rate_hz), _power(frames, config.n_fft)
-        values = prosodic_statistics(tracks, power, frames.pitch.voicing, frames.valid, hop_s=hop_s)
-        return values[:, None], jnp.full_like(n_samples, len(values))
-
-    return Recipe("prosody", sample_rate_hz, PROSODIC, hop_s, _each(extract_one))
-
-
-def _statistics(config: Any, sample_rate_hz: int) -> Recipe:
-    """One vector an utterance: prosodic statistics, the eGeMAPS parameters, then statistics of the bins of "frames"."""
-    analyse, hop_s = _analysis(config, sample_rate_hz), config.hop_length / sample_rate_hz
-
-    def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        frames = analyse(signal, n_samples)
-        tracks, power = _voice(frames, config, sample_rate_hz), _power(frames, config.n_fft)
-        voice = (frames.pitch.voicing, frames.valid)
-        prosodic = prosodic_statistics(tracks, power, *voice, hop_s=hop_s)
-        coefficients = frames.rows[1]  # MFCC
-        egemaps = functionals(
-            tracks | {f"mfcc{i}": coefficients[i] for i in range(1, 5)}, power, *voice, hop_s=hop_s
+        spectra = _spectra(signal, n_samples, sizes)
+        values = prosodic_statistics(
+            _voice_tracks(spectra, sizes),
+            _mean_square(spectra, n_fft),
+            spectra.pitch.voicing,
+            spectra.valid,
+            hop_s=sizes.hop_s,
         )
-        log_f0 = _filled_log_f0(frames.pitch.f0_hz, frames.pitch.voicing > 0.5)
-        bins = bin_statistics(jnp.concatenate([*frames.rows, log_f0[None]]), frames.valid)
-        values = jnp.concatenate([prosodic, egemaps, bins.reshape(-1)])[:, None]
-        return values, jnp.full_like(n_samples, len(values))  # [values, 1]
+        return values[:, None], jnp.full_like(n_samples, len(values))  # [values, 1], []
 
-    kinds = ("mean", "std", "p10", "p90", "delta_std")
+    return Recipe("prosody", sample_rate_hz, PROSODIC, sizes.hop_s, True, _batched(extract_one))
+
+
+@checked
+def statistics(
+    *,
+    sample_rate_hz: SampleRate = 16000,
+    n_fft: FrameLength = 1024,
+    hop_length: Count = 256,
+    n_mels: Count = 64,
+    n_mfcc: EgemapsMfcc = 40,
+) -> Recipe:
+    """One vector per utterance: prosody, the eGeMAPS parameters, and statistics of the frames.
+
+    Args:
+      sample_rate_hz: sampling rate of the signals, Hz.
+      n_fft: length of a frame, samples.
+      hop_length: samples between frames.
+      n_mels: number of mel bands.
+      n_mfcc: number of cepstral coefficients, 5 to `n_mels`.
+
+    Raises:
+      InputError: a value is out of its range, or `n_mfcc` is larger than `n_mels`.
+    """
+    sizes = _Sizes(sample_rate_hz, n_fft, hop_length)
+    _check_mfcc(n_mels, n_mfcc)
+
+    def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+        spectra = _spectra(signal, n_samples, sizes)
+        rows = _spectral_rows(spectra, sizes, n_mels, n_mfcc)
+        tracks, power = _voice_tracks(spectra, sizes), _mean_square(spectra, n_fft)
+        masks = (spectra.pitch.voicing, spectra.valid)
+        prosodic = prosodic_statistics(tracks, power, *masks, hop_s=sizes.hop_s)
+        coefficients = {f"mfcc{i}": rows[1][i] for i in range(1, 5)}
+        egemaps = functionals(tracks | coefficients, power, *masks, hop_s=sizes.hop_s)
+        log_f0 = _filled_log_f0(spectra.pitch.f0_hz, spectra.pitch.voicing > 0.5)
+        of_bins = bin_statistics(jnp.concatenate([*rows, log_f0[None]]), spectra.valid)
+        values = jnp.concatenate([prosodic, egemaps, of_bins.reshape(-1)])
+        return values[:, None], jnp.full_like(n_samples, len(values))  # [values, 1], []
+
+    names = (*_spectral_names(n_mels, n_mfcc), "log_f0")
     bins = (
         *PROSODIC,
         *(f"egemaps/{name}" for name in EGEMAPS),
-        *(f"{bin_}_{kind}" for kind in kinds for bin_ in (*_row_names(config), "log_f0")),
+        *(f"{name}_{statistic}" for statistic in _BIN_STATISTICS for name in names),
     )
-    return Recipe("statistics", sample_rate_hz, bins, hop_s, _each(extract_one))
+    return Recipe("statistics", sample_rate_hz, bins, sizes.hop_s, True, _batched(extract_one))
 
 
-class _Frames(NamedTuple):
-    """What the recipes on the config's sizes share, of one utterance."""
+@checked
+def poster(*, sample_rate_hz: SampleRate = _POSTER_RATE_HZ) -> Recipe:
+    """One vector per utterance: the published system's 149 time means, with librosa's defaults.
 
-    signal: jax.Array  # [samples], zero beyond its end
-    magnitude: jax.Array  # [1 + n_fft // 2, frames], zero beyond the end
-    rows: tuple[jax.Array, ...]  # [bins, frames]: log-mels, MFCC, zero crossings, contrast
-    pitch: Pitch
-    length: jax.Array  # [] frames
-    valid: jax.Array  # [frames]
+    In this order: zero-crossing rate 1, MFCC 13, mel power 128, spectral contrast 7.
 
+    Args:
+      sample_rate_hz: sampling rate of the signals; 22050 Hz is the only one.
 
-def _analysis(config: Any, sample_rate_hz: int) -> Callable[[jax.Array, jax.Array], _Frames]:
-    n_fft, hop_length, n_mels, n_mfcc = (
-        config.n_fft,
-        config.hop_length,
-        config.n_mels,
-        config.n_mfcc,
-    )
-    if n_mfcc > n_mels:
-        raise InputError(f"features.n_mfcc={n_mfcc}: expected at most features.n_mels={n_mels}")
-
-    def analyse(signal: jax.Array, n_samples: jax.Array) -> _Frames:
-        squared, magnitude, crossings, length, valid = _shared(signal, n_samples, n_fft, hop_length)
-        mel_db = power_to_db(
-            melspectrogram(S=squared, sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels)
-        )
-        rows = (
-            mel_db,
-            mfcc(S=mel_db, n_mfcc=n_mfcc),
-            crossings,
-            spectral_contrast(S=magnitude, sr=sample_rate_hz, n_fft=n_fft),
-        )
-        inside = jnp.where(jnp.arange(signal.shape[0]) < n_samples, signal, 0.0)
-        return _Frames(
-            inside,
-            magnitude,
-            rows,
-            pitch(S=magnitude, sr=sample_rate_hz, n_fft=n_fft),
-            length,
-            valid,
-        )
-
-    return analyse
-
-
-def _row_names(config: Any) -> tuple[str, ...]:
-    return (
-        *_numbered("mel", config.n_mels),
-        *_numbered("mfcc", config.n_mfcc),
-        "zcr",
-        *_numbered("contrast", 7),
-    )
-
-
-def _power(frames: _Frames, n_fft: int) -> jax.Array:
-    """Mean square of each frame's samples [frames], by Parseval's theorem."""
-    power = frames.magnitude.T**2  # [frames, bins]
-    return (2 * power.sum(-1) - power[:, 0] - power[:, -1]) / (_HANN_MEAN_SQUARE * n_fft**2)
-
-
-def _voice(frames: _Frames, config: Any, sample_rate_hz: int) -> dict[str, jax.Array]:
-    sizes = {"sr": sample_rate_hz, "hop_length": config.hop_length, "n_fft": config.n_fft}
-    return voice_tracks(y=frames.signal, S=frames.magnitude, pitch=frames.pitch, **sizes)
-
-
-def _poster(_: Any, sample_rate_hz: int) -> Recipe:
-    """The published system: 149 time means with librosa's defaults, whatever sizes the config gives.
-
-    Zero-crossing rate 1, MFCC 13, mel power 128, spectral contrast 7, in this order, as 149 frames of one bin.
+    Raises:
+      InputError: the sampling rate is another one.
     """
     if sample_rate_hz != _POSTER_RATE_HZ:
         raise InputError(
-            f'audio.sample_rate_hz={sample_rate_hz}: features.recipe="poster" expects {_POSTER_RATE_HZ}, set it to that'
+            f"audio.sample_rate_hz={sample_rate_hz}: "
+            f'features.recipe="poster" expects {_POSTER_RATE_HZ}, set it to that'
         )
+    sizes = _Sizes(_POSTER_RATE_HZ, _POSTER_N_FFT, _POSTER_HOP)
 
     def extract_one(signal: jax.Array, n_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
-        squared, magnitude, crossings, length, valid = _shared(
-            signal, n_samples, _POSTER_N_FFT, _POSTER_HOP
-        )
-        mel = melspectrogram(S=squared, sr=_POSTER_RATE_HZ)
+        power, magnitude, crossings, length, valid = _framewise(signal, n_samples, sizes)
+        mel = melspectrogram(S=power, sr=_POSTER_RATE_HZ)
         contrast = spectral_contrast(S=magnitude, sr=_POSTER_RATE_HZ)
-        rows = jnp.concatenate(
-            [crossings, mfcc(S=power_to_db(mel), n_mfcc=13), mel, contrast]
-        )  # [149, frames]
+        coefficients = mfcc(S=power_to_db(mel), n_mfcc=13)
+        rows = jnp.concatenate([crossings, coefficients, mel, contrast])  # [149, frames]
         means = jnp.where(valid, rows, 0.0).sum(-1, keepdims=True) / length
-        return means, jnp.full_like(length, len(means))
+        return means, jnp.full_like(length, len(means))  # [149, 1], []
 
     bins = ("zcr", *_numbered("mfcc", 13), *_numbered("mel", 128), *_numbered("contrast", 7))
-    return Recipe(
-        "poster", _POSTER_RATE_HZ, bins, _POSTER_HOP / _POSTER_RATE_HZ, _each(extract_one)
-    )
+    return Recipe("poster", _POSTER_RATE_HZ, bins, sizes.hop_s, True, _batched(extract_one))
 
 
-RECIPES: dict[str, Callable[[Any, int], Recipe]] = {
-    "frames": _frames,
-    "poster": _poster,
-    "prosody": _prosody,
-    "statistics": _statistics,
+RECIPES: dict[str, Callable[..., Recipe]] = {
+    "frames": frames,
+    "poster": poster,
+    "prosody": prosody,
+    "statistics": statistics,
 }
 
 
-def _each(extract_one: Extract) -> Extract:
-    """Batches `extract_one`. On a CPU one utterance after the other, which stay in its cache, is the faster way."""
+class _Sizes(NamedTuple):
+    sample_rate_hz: int
+    n_fft: int  # samples
+    hop_length: int  # samples
+
+    @property
+    def hop_s(self) -> float:
+        return self.hop_length / self.sample_rate_hz
+
+
+class _Spectra(NamedTuple):
+    """What several recipes need of one utterance."""
+
+    signal: jax.Array  # [samples], zero after its end
+    power: jax.Array  # [1 + n_fft // 2, frames], zero after the end
+    magnitude: jax.Array  # [1 + n_fft // 2, frames], zero after the end
+    crossings: jax.Array  # [1, frames]
+    pitch: Pitch
+    length: jax.Array  # [] number of valid frames
+    valid: jax.Array  # [frames] bool
+
+
+def _spectra(signal: jax.Array, n_samples: jax.Array, sizes: _Sizes) -> _Spectra:
+    power, magnitude, crossings, length, valid = _framewise(signal, n_samples, sizes)
+    inside = jnp.where(jnp.arange(signal.shape[0]) < n_samples, signal, 0.0)
+    track = pitch(S=magnitude, sr=sizes.sample_rate_hz, n_fft=sizes.n_fft)
+    return _Spectra(inside, power, magnitude, crossings, track, length, valid)
+
+
+def _spectral_rows(
+    spectra: _Spectra, sizes: _Sizes, n_mels: int, n_mfcc: int
+) -> tuple[jax.Array, ...]:
+    """Log-mels, MFCC, zero crossings and spectral contrast, each [bins, frames]."""
+    sr, n_fft = sizes.sample_rate_hz, sizes.n_fft
+    mel_db = power_to_db(melspectrogram(S=spectra.power, sr=sr, n_fft=n_fft, n_mels=n_mels))
+    contrast = spectral_contrast(S=spectra.magnitude, sr=sr, n_fft=n_fft)
+    return mel_db, mfcc(S=mel_db, n_mfcc=n_mfcc), spectra.crossings, contrast
+
+
+def _spectral_names(n_mels: int, n_mfcc: int) -> tuple[str, ...]:
+    """The names of the rows of `_spectral_rows`."""
+    return (*_numbered("mel", n_mels), *_numbered("mfcc", n_mfcc), "zcr", *_numbered("contrast", 7))
+
+
+def _check_mfcc(n_mels: int, n_mfcc: int) -> None:
+    if n_mfcc > n_mels:
+        raise InputError(f"features.n_mfcc={n_mfcc}: expected at most features.n_mels={n_mels}")
+
+
+def _mean_square(spectra: _Spectra, n_fft: int) -> jax.Array:
+    """Mean square of each frame's samples [frames], by Parseval's theorem."""
+    power = spectra.magnitude.T**2  # [frames, bins]
+    return (2 * power.sum(-1) - power[:, 0] - power[:, -1]) / (_HANN_MEAN_SQUARE * n_fft**2)
+
+
+def _voice_tracks(spectra: _Spectra, sizes: _Sizes) -> dict[str, jax.Array]:
+    return voice_tracks(
+        y=spectra.signal,
+        S=spectra.magnitude,
+        pitch=spectra.pitch,
+        sr=sizes.sample_rate_hz,
+        hop_length=sizes.hop_length,
+        n_fft=sizes.n_fft,
+    )
+
+
+def _batched(extract_one: Extract) -> Extract:
+    """Applies `extract_one`, for one utterance, to a batch.
+
+    On a CPU it takes one utterance after the other, because the arrays of one utterance stay in the
+    cache: that is faster than whole batches.
+    """
 
     def extract(signal: jax.Array, length_samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+        chex.assert_rank([signal, length_samples], [2, 1])
+        chex.assert_equal_shape_prefix([signal, length_samples], 1)
         return jax.lax.platform_dependent(
             jnp.asarray(signal, jnp.float32),
             jnp.asarray(length_samples, jnp.int32),
-            cpu=lambda *batch: jax.lax.map(lambda one: extract_one(*one), batch),
+            cpu=lambda *batch: jax.lax.map(lambda utterance: extract_one(*utterance), batch),
             default=jax.vmap(extract_one),
         )
 
     return extract
 
 
-def _shared(
-    signal: jax.Array, n_samples: jax.Array, n_fft: int, hop_length: int
+def _framewise(
+    signal: jax.Array, n_samples: jax.Array, sizes: _Sizes
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Power and magnitude [bins, frames], zero crossings [1, frames], number of valid frames, and which they are."""
-    half, frame = n_fft // 2, {"hop_length": hop_length, "center": False}
+    """Spectra and zero crossings of the frames of one padded signal.
+
+    Returns:
+      Power and magnitude [bins, frames], zero crossings [1, frames], the number of valid frames,
+      and a mask of the valid frames [frames].
+    """
+    half = sizes.n_fft // 2
+    framing = {"hop_length": sizes.hop_length, "center": False}
     padded = jnp.pad(signal, (half, half))
     sample = jnp.arange(padded.shape[0]) - half
     inside = (sample >= 0) & (sample < n_samples)
-    squared, _ = spectrogram(jnp.where(inside, padded, 0.0), n_fft=n_fft, power=2, **frame)
-    by_frame = squared.T  # as it lies in memory
-    length = 1 + n_samples // hop_length
+    power, _ = spectrogram(jnp.where(inside, padded, 0.0), n_fft=sizes.n_fft, power=2, **framing)
+    by_frame = power.T  # its order in memory
+    length = 1 + n_samples // sizes.hop_length
     valid = jnp.arange(by_frame.shape[0]) < length
-    # Librosa repeats the first and the last sample for zero crossings; sums, or XLA looks these up for each sample.
+    # For zero crossings librosa repeats the first and the last sample. We take each of them as a
+    # sum, because XLA would look up an indexed value again for every sample.
     first, last = (jnp.where(sample == i, padded, 0.0).sum() for i in (0, n_samples - 1))
-    held = jnp.where(inside, padded, jnp.where(sample < 0, first, last))
-    crossings = zero_crossing_rate(held, frame_length=n_fft, **frame)
-    # Power is zero beyond the end, so that no peak is found there.
+    extended = jnp.where(inside, padded, jnp.where(sample < 0, first, last))
+    crossings = zero_crossing_rate(extended, frame_length=sizes.n_fft, **framing)
+    # Power is zero after the end, so that `power_to_db` finds no peak there.
     by_frame = jnp.where(valid[:, None], by_frame, 0.0)
-    magnitude = jax.lax.optimization_barrier(
-        safe_sqrt(by_frame)
-    )  # or XLA takes the roots anew for each band
+    # Without the barrier XLA computes the roots again for each band of the contrast.
+    magnitude = jax.lax.optimization_barrier(safe_sqrt(by_frame))
     return by_frame.T, magnitude.T, crossings, length, valid
 
 
@@ -287,17 +395,19 @@ def _numbered(name: str, count: int) -> tuple[str, ...]:
 
 
 def _filled_log_f0(f0_hz: jax.Array, voiced: jax.Array) -> jax.Array:
-    """Semitones above 55 Hz [frames]; elsewhere the median of the voiced frames, zero where there are none."""
+    """Semitones above 55 Hz [frames]; unvoiced frames get the median of the voiced ones.
+
+    Without voiced frames all are zero.
+    """
     semitones = 12.0 * jnp.log2(f0_hz / _A1_HZ)
     ordered = jnp.sort(jnp.where(voiced, semitones, jnp.inf))  # voiced frames first
     count = voiced.sum()
-    median = (
-        ordered[jnp.maximum(count - 1, 0) // 2]
-        + ordered[jnp.minimum(count // 2, voiced.shape[0] - 1)]
-    ) / 2
+    lower = ordered[jnp.maximum(count - 1, 0) // 2]
+    upper = ordered[jnp.minimum(count // 2, voiced.shape[0] - 1)]
+    median = (lower + upper) / 2
     return jnp.where(voiced, semitones, jnp.where(count > 0, median, 0.0))
 
 
 def _filled(track: jax.Array, voiced: jax.Array, name: str) -> jax.Array:
-    """A track [frames] whose unvoiced frames have the mean of the voiced ones where they have no meaning of their own."""
+    """Fills a track [frames] that means nothing in unvoiced frames with its voiced mean there."""
     return jnp.where(voiced, track, masked_mean(track, voiced)) if name in VOICED else track

@@ -1,20 +1,22 @@
 """Spectral features in JAX with the names, arguments and layout of `librosa.feature`.
 
-Signals are float32 `[..., samples]`, results float32 `[..., bins, frames]`. Everything is pure, differentiable with
-finite gradients (silence included) and may be jitted, vmapped and batched; arguments other than `y` and `S` are static.
+Signals are float32 `[..., samples]`, results float32 `[..., bins, frames]`. All functions are pure
+and can be jitted, vmapped and batched. Their gradients are finite, also in silence. Arguments other
+than `y` and `S` are static.
 """
 
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Literal
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jdann.errors import InputError
 
-_MAXIMA = 8  # so many of the largest are found by as many maxima, more by a partial sort
+_MAXIMA = 8  # up to this many largest values are found by repeated maxima, more by a partial sort
 
 
 def stft(
@@ -35,8 +37,8 @@ def stft(
       hop_length: samples between frames; None: `win_length // 4`.
       win_length: length of the window, padded with zeros to `n_fft`; None: `n_fft`.
       window: anything hashable that `scipy.signal.get_window` takes.
-      center: frame t is centred at sample t * hop_length; otherwise it begins there.
-      pad_mode: how the ends are padded where `center`, a mode of `jnp.pad`.
+      center: frame t is centred at sample t * hop_length; otherwise it starts there.
+      pad_mode: how the ends are padded if `center`, a mode of `jnp.pad`.
 
     Returns:
       complex64 [..., 1 + n_fft // 2, frames].
@@ -44,6 +46,7 @@ def stft(
     Raises:
       InputError: the signal is shorter than a frame and `center` is False.
     """
+    chex.assert_shape(y, (..., None))
     win_length = win_length or n_fft
     frames = _framed(pad_ends(y, n_fft, center, pad_mode), n_fft, hop_length or win_length // 4)
     return jnp.swapaxes(_fourier(frames, window, win_length), -1, -2)
@@ -58,15 +61,20 @@ def spectrogram(
     power: float = 1.0,
     **stft_options: Any,
 ) -> tuple[jax.Array, int]:
-    """Magnitude to the given power, or `S` itself where given; and n_fft, inferred from `S` where that does not fit."""
+    """The magnitude of `y` to a power, or `S` if it is given.
+
+    Returns:
+      float32 [..., 1 + n_fft // 2, frames]; and n_fft, inferred from the bins of `S` if they do
+      not fit the argument.
+    """
     if S is not None:
         S = jnp.asarray(S)
+        chex.assert_shape(S, (..., None, None))
         return S, n_fft if n_fft // 2 + 1 == S.shape[-2] else 2 * (S.shape[-2] - 1)
     if y is None:
         raise InputError("no input: give either y, the signal, or S, its spectrogram")
-    spectrum = jnp.swapaxes(
-        stft(y, n_fft=n_fft, hop_length=hop_length, **stft_options), -1, -2
-    )  # where it lies in memory
+    transform = stft(y, n_fft=n_fft, hop_length=hop_length, **stft_options)
+    spectrum = jnp.swapaxes(transform, -1, -2)  # [..., frames, bins], its order in memory
     squared = spectrum.real**2 + spectrum.imag**2
     return jnp.swapaxes(squared if power == 2 else safe_sqrt(squared, power / 2), -1, -2), n_fft
 
@@ -109,14 +117,14 @@ def melspectrogram(
       InputError: neither `y` nor `S` is given.
     """
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=power, **stft_options)
-    # The lower filters, of few bins, and the upper ones each apply to their own bins: half the work.
+    # Half of the filters use few low bins, the others the rest. Two products over their own bins
+    # need half the work of one product over all bins.
+    filters = _mel_filters(sr, n_fft, n_mels, fmin, fmax, htk, norm)
     parts = []
-    for filters in np.array_split(
-        _mel_filters(sr, n_fft, n_mels, fmin, fmax, htk, norm), min(2, n_mels)
-    ):
-        used = np.flatnonzero(filters.any(0))
+    for part in np.array_split(filters, min(2, n_mels)):
+        used = np.flatnonzero(part.any(0))
         low, end = (used[0], used[-1] + 1) if len(used) else (0, 1)
-        parts.append(apply_matrix(filters[:, low:end], S[..., low:end, :]))
+        parts.append(apply_matrix(part[:, low:end], S[..., low:end, :]))
     return jnp.concatenate(parts, -2)
 
 
@@ -127,15 +135,17 @@ def power_to_db(
     amin: float = 1e-10,
     top_db: float | None = 80.0,
 ) -> jax.Array:
-    """Power in decibels, as `librosa.power_to_db` of librosa 1.0: `top_db` is relative to each spectrogram's own peak.
+    """Power in decibels, as `librosa.power_to_db` of librosa 1.0.
 
-    Librosa 0.11 takes the peak of the whole array; for a single clip the two are the same.
+    `top_db` is relative to the peak of each spectrogram. Librosa 0.11 uses the peak of the whole
+    array, which is the same for a single clip.
 
     Args:
       S: power >= 0, [..., bins, frames].
       ref: the power of 0 dB, or a function of (S, axis, keepdims) such as `jnp.max`.
       amin: smaller powers are raised to this one.
-      top_db: values this far below the peak over bins and frames are raised to that; None: never.
+      top_db: values more than this below the peak over bins and frames are raised to it; None:
+        never.
 
     Returns:
       float32 [..., bins, frames], dB.
@@ -213,7 +223,8 @@ def spectral_contrast(
       freq: centre of each bin, Hz, ascending [1 + n_fft // 2]; None: those of a Fourier transform.
       fmin: upper end of the lowest band, Hz; each further band is an octave.
       n_bands: number of bands above the lowest one.
-      quantile: part of a band's bins, in (0, 1), whose mean is its peak and its valley; at least one bin.
+      quantile: fraction of a band's bins, in (0, 1), at least one bin. The mean of the largest
+        ones is the peak, that of the smallest ones the valley.
       linear: return peak - valley instead of the difference in dB.
       **stft_options: `win_length`, `window`, `center` and `pad_mode` of `stft`.
 
@@ -221,28 +232,31 @@ def spectral_contrast(
       float32 [..., n_bands + 1, frames].
 
     Raises:
-      InputError: the top band begins above Nyquist, a band holds no bin, or neither `y` nor `S` is given.
+      InputError: the top band starts above Nyquist, a band has no bin, or neither `y` nor `S` is
+        given.
     """
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, **stft_options)
     bands = _contrast_bands(sr, n_fft, fmin, n_bands, quantile, freq)
     by_frame = jnp.swapaxes(S, -1, -2)  # [..., frames, bins]
     extremes = [_extremes(by_frame[..., low:high], n) for low, high, n in bands]
     peak, valley = (jnp.stack(rows, -2) for rows in zip(*extremes, strict=True))
-    peak, valley = jax.lax.optimization_barrier(
-        (peak, valley)
-    )  # or XLA searches anew for each logarithm
+    # Without the barrier XLA repeats the search for each logarithm.
+    peak, valley = jax.lax.optimization_barrier((peak, valley))
     return peak - valley if linear else power_to_db(peak) - power_to_db(valley)
 
 
 def blocks(x: jax.Array, width: int, hop_length: int) -> tuple[jax.Array, Any]:
-    """Hops [..., hops, hop_length] that whole windows of x [..., samples] consist of, and the number of windows."""
+    """Splits x [..., samples] into hops [..., hops, hop_length]; and counts the whole windows."""
     count = 1 + (x.shape[-1] - width) // hop_length
     hops = count + width // hop_length - 1
     return x[..., : hops * hop_length].reshape(*x.shape[:-1], hops, hop_length), count
 
 
 def sliding_sum(x: jax.Array, width: int, hop_length: int) -> jax.Array:
-    """Sums [..., frames] over windows of x [..., samples], those that are whole; window t begins at sample t * hop_length."""
+    """Sums [..., frames] over the whole windows of x [..., samples].
+
+    Window t starts at sample t * hop_length.
+    """
     if width % hop_length:
         lead = (1,) * (x.ndim - 1)
         return jax.lax.reduce_window(
@@ -250,18 +264,25 @@ def sliding_sum(x: jax.Array, width: int, hop_length: int) -> jax.Array:
         )
     hops, count = blocks(x, width, hop_length)
     sums = hops.sum(-1)
-    return sum(sums[..., i : i + count] for i in range(width // hop_length))  # pyright: ignore[reportReturnType]
+    total = sums[..., :count]
+    for i in range(1, width // hop_length):
+        total = total + sums[..., i : i + count]
+    return total
 
 
 def safe_sqrt(x: jax.Array, exponent: float = 0.5) -> jax.Array:
-    """`x ** exponent` for x >= 0, with the gradient zero instead of infinite at zero."""
+    """`x ** exponent` for x >= 0; its gradient at zero is zero instead of infinite."""
     positive = jnp.where(x > 0, x, 1.0)
     return jnp.where(x > 0, jnp.sqrt(positive) if exponent == 0.5 else positive**exponent, 0.0)
 
 
 def apply_matrix(matrix: np.ndarray, S: jax.Array) -> jax.Array:
-    """Applies a matrix [rows, bins] to every frame of S [..., bins, frames], in full float32: [..., rows, frames]."""
-    # XLA hands the product with frames before bins to a fast kernel, but not with the swap of its result made part of it.
+    """Applies a matrix [rows, bins] to each frame of S [..., bins, frames], in full float32.
+
+    Returns [..., rows, frames].
+    """
+    # XLA has a fast kernel for a product with frames before bins. The barrier keeps XLA from
+    # merging the swap of the result into the product, which would then not use the kernel.
     product = jnp.matmul(jnp.swapaxes(S, -1, -2), matrix.T, precision="highest")
     return jnp.swapaxes(jax.lax.optimization_barrier(product), -1, -2)
 
@@ -274,26 +295,30 @@ def _contrast_bands(
     quantile: float = 0.02,
     freq: np.ndarray | None = None,
 ) -> list[tuple[int, int, int]]:
-    """First bin, end and number of extreme bins of each band of `spectral_contrast`, with librosa's edges."""
+    """First bin, end and number of extreme bins of each band of `spectral_contrast`.
+
+    The edges of the bands are those of librosa.
+    """
     freq = np.fft.rfftfreq(n_fft, 1.0 / sr) if freq is None else np.asarray(freq)
     edges = np.concatenate([[0.0], fmin * 2.0 ** np.arange(n_bands + 1)])
     if edges[-2] >= sr / 2:
         raise InputError(
-            f"spectral contrast with fmin={fmin:g} Hz and n_bands={n_bands} has its top band at {edges[-2]:g} Hz and "
-            f"above, past the Nyquist frequency of {sr:g} Hz audio ({sr / 2:g} Hz): reduce fmin or n_bands, or resample"
+            f"spectral contrast with fmin={fmin:g} Hz and n_bands={n_bands} has its top band at "
+            f"{edges[-2]:g} Hz and above, past the Nyquist frequency of {sr:g} Hz audio "
+            f"({sr / 2:g} Hz): reduce fmin or n_bands, or resample"
         )
     bands = []
     for k in range(n_bands + 1):
         inside = np.flatnonzero((freq >= edges[k]) & (freq <= edges[k + 1]))
-        low = (
-            inside[0] - (k > 0) if inside.size else 0
-        )  # librosa's bands begin one bin early, but for the lowest
+        # As in librosa, each band except the lowest starts one bin early, and each band except the
+        # highest leaves its last bin to the next one.
+        low = inside[0] - (k > 0) if inside.size else 0
         high = len(freq) if k == n_bands else low + inside.size + (k > 0)
-        stop = high if k == n_bands else high - 1  # and leave their last bin to the next one
+        stop = high if k == n_bands else high - 1
         if not inside.size or stop <= low:
             raise InputError(
-                f"n_fft={n_fft} at {sr:g} Hz leaves no bin in the spectral contrast band {edges[k]:g}-{edges[k + 1]:g} "
-                "Hz: raise n_fft or fmin"
+                f"n_fft={n_fft} at {sr:g} Hz leaves no bin in the spectral contrast band "
+                f"{edges[k]:g}-{edges[k + 1]:g} Hz: raise n_fft or fmin"
             )
         bands.append((int(low), int(stop), max(1, round(quantile * (high - low)))))
     return bands
@@ -303,18 +328,19 @@ def _framed(x: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
     """Overlapping frames [..., frames, n_fft] of x [..., samples]."""
     if n_fft % hop_length:
         count = 1 + (x.shape[-1] - n_fft) // hop_length
-        # In an exported program of any length the count is no number yet.
+        # In a program exported for any length the count is symbolic.
         start = (np.arange(count) if isinstance(count, int) else jnp.arange(count)) * hop_length
         return x[..., start[:, None] + np.arange(n_fft)]
-    hops, count = blocks(x, n_fft, hop_length)  # copied side by side, which is faster than a gather
+    hops, count = blocks(x, n_fft, hop_length)  # concatenating hops is faster than a gather
     return jnp.concatenate([hops[..., i : i + count, :] for i in range(n_fft // hop_length)], -1)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _fourier(frames: jax.Array, window: str | tuple | float, win_length: int) -> jax.Array:
-    # In double precision, as librosa's: the bins above 8 kHz of speech once recorded at 16 kHz, and others as empty,
-    # would otherwise hold the rounding noise of the loud ones, which spectral contrast shows. Gradients do without, and
-    # TPUs have no such transform.
+    # In double precision, as in librosa. In single precision, empty bins (such as those above 8 kHz
+    # in speech recorded at 16 kHz) would hold the rounding noise of loud bins, and spectral
+    # contrast would show it. Gradients use single precision, and so do TPUs, which have no
+    # transform in double precision.
     weights = _window(window, win_length, frames.shape[-1])
 
     @jax.custom_batching.custom_vmap
@@ -324,9 +350,8 @@ def _fourier(frames: jax.Array, window: str | tuple | float, win_length: int) ->
 
     @double.def_vmap
     def _(_size: int, _batched: list[bool], frames: jax.Array) -> tuple[jax.Array, bool]:
-        return double(
-            frames
-        ), True  # traced anew: JAX's own rule would run outside enable_x64, in single precision
+        # Traced again, because JAX's own rule would run outside of enable_x64, in single precision.
+        return double(frames), True
 
     def single(frames: jax.Array) -> jax.Array:
         return jnp.fft.rfft(frames * weights.astype(np.float32))
@@ -350,14 +375,17 @@ def _extremes(x: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
     if n == 1:
         return x.max(-1), x.min(-1)
     if n > _MAXIMA:
-        rows = jnp.stack([x, -x]).reshape(-1, x.shape[-1])  # XLA has a fast top_k for matrices only
+        rows = jnp.stack([x, -x]).reshape(-1, x.shape[-1])  # top_k is fast for matrices only
         mean = jax.lax.top_k(rows, n)[0].mean(-1).reshape(2, *x.shape[:-1])
         return mean[0], -mean[1]
     return _mean_largest(x, n), -_mean_largest(-x, n)
 
 
 def _mean_largest(x: jax.Array, n: int) -> jax.Array:
-    """Mean [...] of the n largest of x [..., bins]: the maximum, then that of what is smaller. Equal values all count."""
+    """Mean [...] of the n largest values of x [..., bins]; each of several equal values counts.
+
+    It takes the maximum, then the maximum of all smaller values, and so on.
+    """
     largest = x.max(-1)
     total, left = jnp.zeros_like(largest), jnp.full_like(largest, n)
     for _ in range(n - 1):
@@ -365,18 +393,18 @@ def _mean_largest(x: jax.Array, n: int) -> jax.Array:
         count = jnp.minimum(equal, left)
         total, left = total + jnp.where(count > 0, count * largest, 0.0), left - count
         largest = jnp.where(x < largest[..., None], x, -jnp.inf).max(-1)
-    return (total + jnp.where(left > 0, largest, 0.0)) / n  # one is left, or none
+    return (total + jnp.where(left > 0, largest, 0.0)) / n  # at most one value is left
 
 
 def pad_ends(
     y: jax.Array | np.ndarray, frame_length: int, center: bool, pad_mode: str
 ) -> jax.Array:
-    """Pads samples [..., samples] at both ends by half a frame where `center`, as librosa does; float32."""
+    """Pads y [..., samples] at both ends by half a frame if `center`, as librosa does; float32."""
+    chex.assert_shape(y, (..., None))
     y = jnp.asarray(y, jnp.float32)
     if center:
-        return jnp.pad(
-            y, [(0, 0)] * (y.ndim - 1) + [(frame_length // 2, frame_length // 2)], mode=pad_mode
-        )
+        half = frame_length // 2
+        return jnp.pad(y, [(0, 0)] * (y.ndim - 1) + [(half, half)], mode=pad_mode)
     if y.shape[-1] < frame_length:
         raise InputError(
             f"a signal of {y.shape[-1]} samples is shorter than a frame of {frame_length}: "
@@ -387,7 +415,7 @@ def pad_ends(
 
 @lru_cache(maxsize=32)
 def _window(window: str | tuple | float, win_length: int, n_fft: int) -> np.ndarray:
-    import librosa
+    import librosa  # not at the top: librosa is loaded only when a program is traced
 
     weights = librosa.filters.get_window(window, win_length, fftbins=True)
     return librosa.util.pad_center(weights, size=n_fft)
@@ -403,7 +431,7 @@ def _mel_filters(
     htk: bool,
     norm: Literal["slaney"] | float | None,
 ) -> np.ndarray:
-    import librosa
+    import librosa  # not at the top: librosa is loaded only when a program is traced
 
     return librosa.filters.mel(
         sr=sr, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk, norm=norm
@@ -414,11 +442,10 @@ def _mel_filters(
 def _cosines(
     n_mels: int, n_mfcc: int, dct_type: int, norm: str | None, lifter: float
 ) -> np.ndarray:
-    import scipy.fft
+    import scipy.fft  # not at the top: SciPy is loaded only when a program is traced
 
     cosines = np.asarray(scipy.fft.dct(np.eye(n_mels), type=dct_type, norm=norm, axis=0))[:n_mfcc]
     if lifter > 0:
-        cosines = cosines * (
-            1 + (lifter / 2) * np.sin(np.pi * np.arange(1, 1 + len(cosines)) / lifter)[:, None]
-        )
+        index = np.arange(1, 1 + len(cosines))
+        cosines = cosines * (1 + (lifter / 2) * np.sin(np.pi * index / lifter)[:, None])
     return cosines.astype(np.float32)

@@ -1,7 +1,8 @@
-"""Statistics: one number for a whole utterance from a track of frames, masked. Tracks are `[..., frames]`, results `[...]`.
+"""Statistics of an utterance: one number from the masked frames of a track.
 
-All are finite, with finite gradients, for any mask: over no frame at all they are zero. Many tracks are best stacked and
-described in one call, `[..., tracks, frames]`: each call is a program of its own to trace and to compile.
+Tracks are `[..., frames]`, results `[...]`. Values and gradients are finite for any mask; an empty
+mask gives zero. Stack many tracks as `[..., tracks, frames]` in one call, because each call takes
+time to trace and to compile.
 """
 
 import jax
@@ -10,7 +11,8 @@ import numpy as np
 
 from jdann.features.spectral import safe_sqrt
 
-_HALVINGS = 22  # of the range in which a percentile lies, until it is a ten-millionth of it
+# The range that holds a percentile is halved this often, down to a ten-millionth of its size.
+_HALVINGS = 22
 
 
 def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
@@ -24,9 +26,9 @@ def masked_std(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def masked_percentiles(x: jax.Array, mask: jax.Array, percentiles: tuple[float, ...]) -> jax.Array:
-    """Percentiles of the masked frames as `numpy.percentile` has them, between two frames on a line.
+    """Percentiles of the masked frames, as `numpy.percentile` with linear interpolation.
 
-    By halving a range and counting the frames below: XLA sorts slowly on CPUs.
+    It halves a range and counts the frames below, because XLA sorts slowly on CPUs.
 
     Args:
       x: float32 [..., frames].
@@ -40,10 +42,9 @@ def masked_percentiles(x: jax.Array, mask: jax.Array, percentiles: tuple[float, 
     fixed, count = jax.lax.stop_gradient(x), _count(mask)  # [..., 1, frames], [..., 1]
     low = jnp.where(count > 0, jnp.where(mask, fixed, jnp.inf).min(-1), 0.0)
     high = jnp.where(count > 0, jnp.where(mask, fixed, -jnp.inf).max(-1), 0.0)
-    counted = jnp.where(mask, fixed, jnp.inf)  # beyond every threshold
-    rank = (
-        np.asarray(percentiles, np.float32) / 100 * jnp.maximum(count - 1.0, 0.0)
-    )  # [..., percentiles]
+    counted = jnp.where(mask, fixed, jnp.inf)  # masked frames lie above every threshold
+    fraction = np.asarray(percentiles, np.float32) / 100
+    rank = fraction * jnp.maximum(count - 1.0, 0.0)  # [..., percentiles]
     below = jnp.floor(rank)
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -56,23 +57,24 @@ def masked_percentiles(x: jax.Array, mask: jax.Array, percentiles: tuple[float, 
         0, _HALVINGS, halve, (jnp.broadcast_to(low, rank.shape), jnp.broadcast_to(high, rank.shape))
     )
     inside = mask & (fixed <= high[..., None])  # [..., percentiles, frames]
-    first = jnp.where(inside, x, -jnp.inf).max(
-        -1
-    )  # the frame of that rank, or one equal to it but for rounding
-    next_one = jnp.where(mask & ~inside, x, jnp.inf).min(-1)
-    next_one = jnp.where(_count(inside) > below + 1, first, next_one)  # equal frames share a rank
+    # The frame of that rank, or one that differs from it by rounding only, and the frame after it.
+    first = jnp.where(inside, x, -jnp.inf).max(-1)
+    second = jnp.where(mask & ~inside, x, jnp.inf).min(-1)
+    second = jnp.where(_count(inside) > below + 1, first, second)  # equal frames share a rank
     part = rank - below
-    value = first + jnp.where(part > 0, part * (jnp.where(part > 0, next_one, first) - first), 0.0)
+    value = first + jnp.where(part > 0, part * (jnp.where(part > 0, second, first) - first), 0.0)
     return jnp.where(count > 0, value, 0.0)
 
 
 def slopes(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
-    """Mean and standard deviation of the rising, then of the falling slopes between neighbouring frames of the mask.
+    """Mean and standard deviation of the rising slopes, then of the falling ones.
+
+    A slope lies between two neighbouring frames of the mask.
 
     Args:
       x: float32 [..., frames].
       mask: bool [..., frames].
-      hop_s: between frames.
+      hop_s: seconds between frames.
 
     Returns:
       float32 [..., 4], per second; falling slopes are positive numbers.
@@ -85,7 +87,10 @@ def slopes(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
 
 
 def peak_rate(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
-    """Peaks per second [...]: frames of x [..., frames] higher than both neighbours and than the mean of the mask."""
+    """Peaks per second [...] of x [..., frames].
+
+    A peak is higher than both its neighbours and than the mean over the mask.
+    """
     inner = x[..., 1:-1]
     peak = (inner > x[..., :-2]) & (inner >= x[..., 2:]) & (inner > masked_mean(x, mask)[..., None])
     peak &= mask[..., :-2] & mask[..., 1:-1] & mask[..., 2:]
@@ -93,15 +98,15 @@ def peak_rate(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
 
 
 def segments(inside: jax.Array, valid: jax.Array, hop_s: float) -> jax.Array:
-    """Number of unbroken runs of frames per second, mean of their durations and its standard deviation.
+    """Unbroken runs of frames: number per second, mean and standard deviation of the duration.
 
     Args:
       inside: bool [..., frames].
       valid: bool [..., frames], the frames of the utterance.
-      hop_s: between frames.
+      hop_s: seconds between frames.
 
     Returns:
-      Float32 [..., 3]: runs per second, seconds, seconds.
+      float32 [..., 3]: runs per second, seconds, seconds.
     """
     duration, ends = runs(inside & valid, hop_s)
     rate = _count(ends) / (jnp.maximum(_count(valid), 1.0) * hop_s)
@@ -109,7 +114,12 @@ def segments(inside: jax.Array, valid: jax.Array, hop_s: float) -> jax.Array:
 
 
 def runs(inside: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array]:
-    """Duration in seconds of each unbroken run of frames of inside [..., frames], at its last frame, and marks of these frames."""
+    """Unbroken runs of frames of inside [..., frames].
+
+    Returns:
+      Seconds since the start of the run [..., frames], which at the last frame of a run is its
+      duration; and a mask of these last frames, bool [..., frames].
+    """
     edge = jnp.zeros_like(inside[..., :1])
     ends = inside & ~jnp.concatenate([inside[..., 1:], edge], -1)
     frame = jnp.arange(inside.shape[-1], dtype=jnp.float32)
@@ -117,16 +127,20 @@ def runs(inside: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array]:
 
 
 def latest(marks: jax.Array) -> jax.Array:
-    """Index of the last marked frame up to each frame, itself included, -1 where there is none: float32, the shape of marks."""
+    """Index of the last marked frame at or before each frame; -1 if there is none.
+
+    Returns float32, the shape of marks [..., frames].
+    """
     frame = jnp.arange(marks.shape[-1], dtype=jnp.float32)
-    before = (
-        frame <= frame[:, None]
-    )  # [frames, frames]; a cumulative maximum is a program of a hundred operations
+    # A cumulative maximum would compile to a hundred operations.
+    before = frame <= frame[:, None]  # [frames, frames]
     return jnp.where(before & marks[..., None, :], frame, -1.0).max(-1)
 
 
 def bin_statistics(rows: jax.Array, valid: jax.Array) -> jax.Array:
-    """Mean, standard deviation, 10th and 90th percentile, and standard deviation of the change from frame to frame.
+    """Mean, standard deviation, two percentiles and the deviation of the change of each bin.
+
+    The percentiles are the 10th and the 90th. The change is that from frame to frame.
 
     Args:
       rows: float32 [..., bins, frames].
@@ -142,5 +156,8 @@ def bin_statistics(rows: jax.Array, valid: jax.Array) -> jax.Array:
 
 
 def _count(mask: jax.Array) -> jax.Array:
-    """Number [...] of frames of mask [..., frames], as float32: XLA adds integers slowly on CPUs."""
+    """Number [...] of frames of mask [..., frames].
+
+    It is float32, because XLA adds integers slowly on CPUs.
+    """
     return mask.astype(jnp.float32).sum(-1)

@@ -1,4 +1,7 @@
-"""The features of a corpus, computed once, in batches on the device, and kept on disk under a hash of what they depend on."""
+"""The features of a corpus, computed once in batches on the device and cached on disk.
+
+The name of the cached folder is a hash of everything that the features depend on.
+"""
 
 import hashlib
 import json
@@ -8,7 +11,7 @@ import shutil
 import time
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,43 +21,44 @@ from typing import IO, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import FrozenConfigDict
 
 from jdann import audio
 from jdann.corpora import fingerprint
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.features.journal import Journal
-from jdann.features.recipe import Recipe, make_recipe
+from jdann.features.recipe import Recipe, make_recipe, recipe_sizes
 from jdann.progress import track
 
-Program = Callable[
-    [int], Callable[..., tuple[jax.Array, jax.Array]]
-]  # of a padded length: (samples, lengths) -> features, frames
+# From a padded length in samples to a compiled (samples, lengths) -> (features, frames).
+Program = Callable[[int], Callable[..., tuple[jax.Array, jax.Array]]]
 
 _BATCH = 32  # clips in one call of the recipe
-_CALLS = 2  # of the recipe at a time
-_DECODED = 4 * _BATCH  # clips decoded ahead
+_CALLS = 2  # calls of the recipe at the same time
+_DECODED = 4 * _BATCH  # clips that are decoded ahead
 _BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
 _PARTIAL = ".partial-"
 _STALE_S = 24 * 3600
-log = logging.getLogger("jdann")
 _VERSION = 2  # part of the hash: raise it when features change
+log = logging.getLogger("jdann")
 
 
 class FeatureSet(NamedTuple):
-    """Features of the usable utterances of a corpus, not yet normalised."""
+    """Features of the usable utterances of a corpus, not normalised.
+
+    A vector recipe gives one row of values per utterance.
+    """
 
     utterances: tuple[Utterance, ...]
-    path: Path  # of the values
+    path: Path  # the file of values
     bins: int
-    start: np.ndarray  # [utterances] int64, each one's first row
+    start: np.ndarray  # [utterances] int64, first row of each utterance
     length: np.ndarray  # [utterances] int32, frames
-    duration_s: np.ndarray  # [utterances] float32, of what was kept of the audio
-    cut: int  # utterances longer than the maximum duration
-    skipped: tuple[Skipped, ...]  # the corpus's own, and what could not be decoded
+    duration_s: np.ndarray  # [utterances] float32, after trimming and cutting
+    cut: int  # number of utterances longer than the maximum duration
+    skipped: tuple[Skipped, ...]  # those of the corpus, and files that could not be decoded
 
     def read(self, rows: Iterable[int] | None = None) -> Iterator[np.ndarray]:
-        """The features [frames, bins] float32 of these utterances, by default of all, one after the other."""
+        """Yields the features [frames, bins] float32 of these utterances, by default of all."""
         with self.path.open("rb", buffering=0) as file:
             for row in range(len(self.length)) if rows is None else rows:
                 file.seek(4 * self.bins * int(self.start[row]))
@@ -63,33 +67,35 @@ class FeatureSet(NamedTuple):
                 )
 
 
-def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path) -> FeatureSet:
-    """Computes the features of a corpus, or finds them in the cache.
+def extract(
+    corpus: Corpus,
+    *,
+    recipe_name: str,
+    settings: Mapping[str, Any],
+    audio_settings: audio.AudioSettings,
+    cache: Path,
+) -> FeatureSet:
+    """Computes the features of a corpus, or reads them from the cache.
 
-    Labels are not part of what the cache depends on, so that changing them changes nothing here.
+    The cache does not depend on labels, so a change of labels computes nothing again.
 
     Args:
-      corpus: what to read.
-      features_config: `config.features`; names the recipe. A recipe of one vector an utterance gives one row an utterance.
-      audio_config: `config.audio`.
-      cache: folder of cached features; what is written appears there complete or not at all. What a killed run had computed is
-        kept aside for a day and continued.
+      corpus: the utterances to read.
+      recipe_name: one of `jdann.features.recipe.RECIPES`. A vector recipe gives one row per
+        utterance.
+      settings: values for the recipe's parameters; other keys are ignored.
+      audio_settings: how the audio is prepared.
+      cache: folder of cached features. A finished folder appears in it complete or not at all.
+        The partial results of a killed run stay there for a day, and the next run continues them.
 
     Returns:
       The features of every utterance that could be decoded.
     """
-    recipe, program = _program(
-        FrozenConfigDict(features_config), audio_config.sample_rate_hz, _BATCH
+    sizes = tuple(
+        (size, settings.get(size, default)) for size, default in recipe_sizes(recipe_name).items()
     )
-    recipe_keys = {
-        name: value
-        for name, value in features_config.items()
-        if name not in ("normalise", "relevance")
-    }
-    key = json.dumps(
-        [_VERSION, fingerprint(corpus), recipe_keys, audio_config.to_dict()], sort_keys=True
-    )
-    folder = cache / hashlib.sha256(key.encode()).hexdigest()[:20]
+    recipe, program = compiled_recipe(recipe_name, sizes, audio_settings.sample_rate_hz, _BATCH)
+    folder = cache / cache_name(fingerprint(corpus), recipe_name, settings, audio_settings)
     if folder.exists():
         try:
             return _read(folder, corpus, len(recipe.bins))
@@ -97,41 +103,67 @@ def extract(corpus: Corpus, features_config: Any, audio_config: Any, cache: Path
             log.warning("%s: damaged (%s); the features are computed again", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
     cache.mkdir(parents=True, exist_ok=True)
-    _sweep(cache)
+    _remove_stale(cache)
     with _partial(cache, folder.name) as partial:
-        if not folder.exists():  # a run that computed the same may have ended just now
-            _write(partial, corpus, recipe, program, audio_config)
+        if not folder.exists():  # another run may have finished the same features just now
+            _write(partial, corpus, recipe, program, audio_settings)
         try:
             partial.rename(folder)
         except OSError:
-            if not folder.exists():  # else another process was faster, with the same outcome
+            if not folder.exists():
                 raise
+            # Another process was faster and wrote the same features.
             shutil.rmtree(partial, ignore_errors=True)
     return _read(folder, corpus, len(recipe.bins))
 
 
+def cache_name(
+    corpus_fingerprint: str,
+    recipe_name: str,
+    settings: Mapping[str, Any],
+    audio_settings: audio.AudioSettings,
+) -> str:
+    """The name of the folder that caches the features of a corpus: 20 hexadecimal digits.
+
+    Args:
+      corpus_fingerprint: from `jdann.corpora.fingerprint`.
+      recipe_name: one of `jdann.features.recipe.RECIPES`.
+      settings: as for `extract`.
+      audio_settings: as for `extract`.
+    """
+    # The sizes of "frames" enter the hash of every recipe, used or not: folders that earlier
+    # versions wrote keep their names.
+    sizes = recipe_sizes("frames") | recipe_sizes(recipe_name)
+    recipe_keys = {size: settings.get(size, default) for size, default in sizes.items()}
+    recipe_keys["recipe"] = recipe_name
+    key = json.dumps(
+        [_VERSION, corpus_fingerprint, recipe_keys, audio_settings._asdict()], sort_keys=True
+    )
+    return hashlib.sha256(key.encode()).hexdigest()[:20]
+
+
 @contextmanager
 def _partial(cache: Path, name: str) -> Iterator[Path]:
-    """A folder to write into that no other process uses: what a killed run left, to be continued, or a new one."""
+    """A folder that no other process writes to: that of a killed run, or a new one."""
     partial = cache / f"{_PARTIAL}{name}"
     partial.mkdir(exist_ok=True)
     with (partial / "lock").open("w") as lock:
-        if not _locked(lock):  # by a run that is computing the same
+        if not _locked(lock):  # another run computes the same features now
             partial = cache / f"{_PARTIAL}{name}-{os.getpid()}"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
         try:
             yield partial
-        except Exception:  # an interrupted run is continued next time
+        except Exception:  # KeyboardInterrupt is none: the next run continues the folder
             shutil.rmtree(partial, ignore_errors=True)
             raise
 
 
 def _locked(file: IO[str]) -> bool:
-    """Locks a file until it is closed, or the process has ended, and says whether that was possible."""
+    """Locks a file until it is closed or the process ends; False if another process has it."""
     try:
-        import fcntl
-    except ImportError:  # Windows
+        import fcntl  # not at the top of the file: Windows has no such module
+    except ImportError:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,11 +173,21 @@ def _locked(file: IO[str]) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _program(
-    features_config: FrozenConfigDict, sample_rate_hz: int, batch: int
+def compiled_recipe(
+    name: str, sizes: tuple[tuple[str, Any], ...], sample_rate_hz: int, batch: int
 ) -> tuple[Recipe, Program]:
-    """A recipe, and its compiled program for clips of so many samples: all corpora of a run share what was compiled."""
-    recipe = make_recipe(features_config, sample_rate_hz)
+    """A recipe and its compiled programs, which all corpora of a run share.
+
+    Args:
+      name: one of `jdann.features.recipe.RECIPES`.
+      sizes: pairs of a parameter of the recipe and its value.
+      sample_rate_hz: sampling rate of the signals, Hz.
+      batch: clips in one call.
+
+    Returns:
+      The Recipe, and a function from a padded length in samples to the program for batches of it.
+    """
+    recipe = make_recipe(name, dict(sizes), sample_rate_hz)
     jitted = jax.jit(recipe.extract)
 
     @lru_cache(maxsize=64)
@@ -159,12 +201,12 @@ def _program(
     return recipe, program
 
 
-def _sweep(cache: Path) -> None:
-    """Removes what killed runs left half done long ago."""
+def _remove_stale(cache: Path) -> None:
+    """Removes partial folders that no run has written to for a day."""
     for partial in cache.glob(f"{_PARTIAL}*"):
         try:
             written = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
-        except OSError:  # gone meanwhile
+        except OSError:  # another process removed it
             continue
         if time.time() - written > _STALE_S:
             shutil.rmtree(partial, ignore_errors=True)
@@ -172,58 +214,66 @@ def _sweep(cache: Path) -> None:
 
 def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     with np.load(folder / "index.npz") as index:
-        kept, start, length = index["kept"], index["start"], index["length"]
+        indices, start, length = index["kept"], index["start"], index["length"]
         duration_s, cut = index["duration_s"], int(index["cut"])
     reasons = json.loads((folder / "skipped.json").read_text())
     skipped = tuple(Skipped(corpus.utterances[i].file, reason) for i, reason in reasons)
     path = folder / "values.f32"
     if path.stat().st_size != 4 * bins * length.sum(dtype=np.int64):
         raise ValueError(f"{path.name} is not as long as the index says")
-    utterances = tuple(corpus.utterances[i] for i in kept)
+    utterances = tuple(corpus.utterances[i] for i in indices)
     return FeatureSet(
         utterances, path, bins, start, length, duration_s, cut, (*corpus.skipped, *skipped)
     )
 
 
 def _write(
-    folder: Path, corpus: Corpus, recipe: Recipe, program: Program, audio_config: Any
+    folder: Path,
+    corpus: Corpus,
+    recipe: Recipe,
+    program: Program,
+    audio_settings: audio.AudioSettings,
 ) -> None:
     with Journal(folder, len(recipe.bins)) as journal:
         if journal.entries:
             log.info(
-                "%s: %d of %d utterances are there already",
+                "%s: the features of %d of %d utterances are there already",
                 corpus.name,
                 len(journal.entries),
                 len(corpus.utterances),
             )
-        _compute(journal, corpus, recipe, program, audio_config)
+        _compute(journal, corpus, recipe, program, audio_settings)
         entries = sorted(journal.entries.items())
-    kept = [(i, entry) for i, entry in entries if entry.length]
-    (folder / "skipped.json").write_text(
-        json.dumps([(i, entry.reason) for i, entry in entries if not entry.length])
-    )
+    usable = [(i, entry) for i, entry in entries if entry.length]
+    skipped = [(i, entry.reason) for i, entry in entries if not entry.length]
+    (folder / "skipped.json").write_text(json.dumps(skipped))  # renamed with its folder
     np.savez(
         folder / "index.npz",
-        kept=np.array([i for i, _ in kept], np.int64),
-        start=np.array([entry.start for _, entry in kept], np.int64),
-        length=np.array([entry.length for _, entry in kept], np.int32),
-        duration_s=np.array([entry.duration_s for _, entry in kept], np.float32),
-        cut=sum(entry.cut for _, entry in kept),
+        kept=np.array([i for i, _ in usable], np.int64),
+        start=np.array([entry.start for _, entry in usable], np.int64),
+        length=np.array([entry.length for _, entry in usable], np.int32),
+        duration_s=np.array([entry.duration_s for _, entry in usable], np.float32),
+        cut=sum(entry.cut for _, entry in usable),
     )
     (folder / "journal.jsonl").unlink()
 
 
 def _compute(
-    journal: Journal, corpus: Corpus, recipe: Recipe, program: Program, audio_config: Any
+    journal: Journal,
+    corpus: Corpus,
+    recipe: Recipe,
+    program: Program,
+    audio_settings: audio.AudioSettings,
 ) -> None:
-    """Features of the utterances that the journal does not have, a few batches at a time, each in a thread of its own.
+    """Computes the features of the utterances that the journal does not have.
 
-    One call of a program leaves a core idle now and then; two calls do not, but only from two threads do they run side by side.
+    Two batches are computed at the same time, each in a thread of its own. One call of a program
+    leaves some cores idle now and then, and JAX runs two calls side by side only from two threads.
     """
 
     def features(batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
         samples = np.zeros((_BATCH, batch.size), np.float32)
-        length = np.ones(_BATCH, np.int32)  # the rows that fill up a batch: one silent sample
+        length = np.ones(_BATCH, np.int32)  # rows without a clip hold one silent sample
         for row, clip in enumerate(batch.clips):
             samples[row, : len(clip.samples)] = clip.samples
             length[row] = len(clip.samples)
@@ -232,41 +282,43 @@ def _compute(
 
     def keep(batch: _Batch, values: np.ndarray, frames: np.ndarray) -> None:
         for row, (i, clip) in enumerate(zip(batch.indices, batch.clips, strict=True)):
-            # Of a recipe of one vector [batch, values, 1] one row of all values is stored.
-            x = values[row].reshape(1, -1) if values.shape[2] == 1 else values[row, : frames[row]]
+            # Vector recipes return [batch, values, 1]; each utterance is stored as one row.
+            x = values[row].T if recipe.is_vector else values[row, : frames[row]]
             if np.isfinite(x).all():
                 journal.add(i, x, len(clip.samples) / recipe.sample_rate_hz, clip.cut)
             else:
                 journal.skip(i, "its features are not finite numbers")
 
-    ahead: deque[tuple[_Batch, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
+    running: deque[tuple[_Batch, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
     with ThreadPoolExecutor(_CALLS) as pool:
-        for batch in _buckets(journal, corpus, audio_config, recipe.sample_rate_hz):
-            program(batch.size)  # here, or each thread would compile it
-            ahead.append((batch, pool.submit(features, batch)))
-            if len(ahead) > _CALLS:
-                done, future = ahead.popleft()
-                keep(done, *future.result())
-        for done, future in ahead:
-            keep(done, *future.result())
+        for batch in _batches(journal, corpus, audio_settings):
+            program(batch.size)  # compiled here; otherwise both threads might compile it
+            running.append((batch, pool.submit(features, batch)))
+            if len(running) > _CALLS:
+                finished, future = running.popleft()
+                keep(finished, *future.result())
+        for finished, future in running:
+            keep(finished, *future.result())
 
 
 class _Batch(NamedTuple):
-    size: int  # samples that clips are padded to
-    indices: list[int]  # in the corpus
+    size: int  # samples to which the clips are padded
+    indices: list[int]  # of the utterances in the corpus
     clips: list[audio.Clip]
 
 
-def _buckets(
-    journal: Journal, corpus: Corpus, audio_config: Any, sample_rate_hz: int
+def _batches(
+    journal: Journal, corpus: Corpus, audio_settings: audio.AudioSettings
 ) -> Iterator[_Batch]:
-    """Decoded clips in batches of one padded length each, a batch as soon as it is full. The journal notes what fails."""
+    """Yields batches of decoded clips of one padded length, each batch as soon as it is full.
+
+    The journal notes the utterances that cannot be decoded.
+    """
     waiting: dict[int, _Batch] = {}
-    bucket = round(_BUCKET_S * sample_rate_hz)
-    left = [i for i in range(len(corpus.utterances)) if i not in journal.entries]
-    for i, clip in track(
-        _decoded(corpus, left, audio_config), f"Features of {corpus.name}", len(left), "utterances"
-    ):
+    bucket = round(_BUCKET_S * audio_settings.sample_rate_hz)
+    missing = [i for i in range(len(corpus.utterances)) if i not in journal.entries]
+    decoded = _decoded(corpus, missing, audio_settings)
+    for i, clip in track(decoded, f"Features of {corpus.name}", len(missing), "utterances"):
         if isinstance(clip, str):
             journal.skip(i, clip)
             continue
@@ -280,17 +332,20 @@ def _buckets(
 
 
 def _decoded(
-    corpus: Corpus, indices: list[int], audio_config: Any
+    corpus: Corpus, indices: list[int], audio_settings: audio.AudioSettings
 ) -> Iterator[tuple[int, audio.Clip | str]]:
-    """The clips of these utterances, or the reason why there is none. Threads decode ahead, by a bounded number of clips."""
+    """Yields the clip of each utterance, or the reason why there is none.
+
+    Threads decode a bounded number of clips ahead.
+    """
 
     def decode(utterance: Utterance) -> audio.Clip | str:
         try:
-            if corpus.read is not None and not utterance.path:  # prepared
-                samples, rate = corpus.read(utterance)
+            if corpus.read is not None and not utterance.path:  # a prepared corpus
+                samples, rate_hz = corpus.read(utterance)
             else:
-                samples, rate = audio.read(utterance.path, utterance.start_s, utterance.end_s)
-            return audio.prepare(samples, rate, audio_config=audio_config)
+                samples, rate_hz = audio.read(utterance.path, utterance.start_s, utterance.end_s)
+            return audio.prepare(samples, rate_hz, audio_settings)
         except audio.AudioError as error:
             return str(error)
         except (ValueError, RuntimeError) as error:  # a damaged record of a prepared corpus
@@ -301,9 +356,8 @@ def _decoded(
         try:
             for position, i in enumerate(indices):
                 while len(ahead) < min(_DECODED, len(indices) - position):
-                    ahead.append(
-                        pool.submit(decode, corpus.utterances[indices[position + len(ahead)]])
-                    )
+                    following = indices[position + len(ahead)]
+                    ahead.append(pool.submit(decode, corpus.utterances[following]))
                 yield i, ahead.popleft().result()
-        finally:  # an interrupted run does not decode what it will not use
+        finally:  # an interrupted run does not wait for clips that it will not use
             pool.shutdown(cancel_futures=True)

@@ -1,6 +1,6 @@
-"""Features of the waveform's frames and the derivative in time, in JAX, as `librosa.feature` has them.
+"""Features of the waveform in JAX, and the derivative in time, as in `librosa.feature`.
 
-Signals are float32 `[..., samples]`, results float32 `[..., 1, frames]`; gradients are finite everywhere.
+Signals are float32 `[..., samples]`, results float32 `[..., 1, frames]`. All gradients are finite.
 """
 
 import jax
@@ -10,12 +10,8 @@ import numpy as np
 from jdann.errors import InputError
 from jdann.features.spectral import apply_matrix, blocks, pad_ends, safe_sqrt, sliding_sum
 
-_PADDING = {
-    "nearest": "edge",
-    "mirror": "reflect",
-    "constant": "constant",
-    "wrap": "wrap",
-}  # SciPy's names -> NumPy's
+# From SciPy's names to NumPy's.
+_PADDING = {"nearest": "edge", "mirror": "reflect", "constant": "constant", "wrap": "wrap"}
 
 
 def zero_crossing_rate(
@@ -27,13 +23,13 @@ def zero_crossing_rate(
     threshold: float = 1e-10,
     zero_pos: bool = True,
 ) -> jax.Array:
-    """Part of each frame's samples whose sign differs from the one before, as `librosa.feature.zero_crossing_rate`.
+    """Fraction of each frame's samples that change sign: `librosa.feature.zero_crossing_rate`.
 
     Args:
       y: float32 [..., samples].
       frame_length: samples.
       hop_length: samples between frames.
-      center: frame t is centred at sample t * hop_length, the ends repeated outwards.
+      center: frame t is centred at sample t * hop_length; the end samples are repeated outwards.
       threshold: samples of at most this magnitude count as zero.
       zero_pos: zero counts as positive; otherwise as a sign of its own.
 
@@ -53,7 +49,7 @@ def zero_crossing_rate(
     if frame_length % hop_length:
         crossings = (sign[..., 1:] != sign[..., :-1]).astype(jnp.float32)
         return sliding_sum(crossings, frame_length - 1, hop_length)[..., None, :] / frame_length
-    # Counted once for each hop, within it and from it to the next.
+    # Crossings are counted within each hop and from it to the next; frames then sum whole hops.
     hops, count = blocks(sign, frame_length, hop_length)
     within = (hops[..., 1:] != hops[..., :-1]).astype(jnp.float32).sum(-1)
     between = (hops[..., 1:, 0] != hops[..., :-1, -1]).astype(jnp.float32)
@@ -81,29 +77,28 @@ def rms(
       frame_length: samples.
       hop_length: samples between frames.
       center: frame t is centred at sample t * hop_length.
-      pad_mode: how the ends are padded where `center`, a mode of `jnp.pad`.
+      pad_mode: how the ends are padded if `center`, a mode of `jnp.pad`.
 
     Returns:
       float32 [..., 1, frames].
 
     Raises:
-      InputError: neither `y` nor `S` is given, or `S` has another number of bins than `frame_length` asks for.
+      InputError: neither `y` nor `S` is given, or the bins of `S` do not match `frame_length`.
     """
     if y is not None:
         squares = pad_ends(y, frame_length, center, pad_mode) ** 2
-        return safe_sqrt(sliding_sum(squares, frame_length, hop_length) / frame_length)[
-            ..., None, :
-        ]
+        mean_square = sliding_sum(squares, frame_length, hop_length) / frame_length
+        return safe_sqrt(mean_square)[..., None, :]
     if S is None:
         raise InputError("no input: give either y, the signal, or S, its magnitude spectrogram")
     S = jnp.asarray(S)
     if S.shape[-2] != frame_length // 2 + 1:
         raise InputError(
-            f"S has {S.shape[-2]} bins, frame_length={frame_length} asks for {frame_length // 2 + 1}"
+            f"S has {S.shape[-2]} bins, "
+            f"frame_length={frame_length} asks for {frame_length // 2 + 1}"
         )
-    weights = np.full(
-        (1, S.shape[-2]), 2.0 / frame_length**2, np.float32
-    )  # each bin stands for its mirror image too
+    # Each bin counts twice, because its mirror image has the same power.
+    weights = np.full((1, S.shape[-2]), 2.0 / frame_length**2, np.float32)
     weights[0, 0] /= 2
     if frame_length % 2 == 0:
         weights[0, -1] /= 2
@@ -122,11 +117,11 @@ def delta(
 
     Args:
       data: float32 [...].
-      width: odd number of frames >= 3 that a polynomial is fitted to.
-      order: of the derivative and of the polynomial, >= 1.
+      width: odd number of frames >= 3 to which a polynomial is fitted.
+      order: order of the derivative and of the polynomial, >= 1.
       axis: the axis of the frames.
-      mode: what is done at the ends: "interp" fits the first and last `width` frames, "nearest", "mirror", "constant"
-        and "wrap" pad.
+      mode: treatment of the ends: "interp" fits the first and last `width` frames, and "nearest",
+        "mirror", "constant" and "wrap" pad.
 
     Returns:
       float32 [...], the shape of `data`.
@@ -134,13 +129,14 @@ def delta(
     Raises:
       InputError: `width` is even, below 3 or, with "interp", above the number of frames.
     """
-    from scipy.signal import savgol_coeffs
+    from scipy.signal import savgol_coeffs  # not at the top: scipy.signal takes long to import
 
     x = jnp.moveaxis(jnp.asarray(data, jnp.float32), axis, -1)  # [..., frames]
     n, half = x.shape[-1], width // 2
     if width < 3 or width % 2 == 0 or (mode == "interp" and width > n):
         raise InputError(
-            f'delta width={width}: expected an odd number from 3 to {n}, the frames (mode="interp")'
+            f"delta width={width}: expected an odd number from 3 to {n}, "
+            'the number of frames (mode="interp")'
         )
 
     def fitted_at(position: int) -> np.ndarray:
@@ -152,9 +148,8 @@ def delta(
     inner = sum(c * x[..., i : i + n_inner] for i, c in enumerate(fitted_at(half).tolist()))
     if mode != "interp":
         return jnp.moveaxis(jnp.asarray(inner), -1, axis)
-    ends = np.stack([fitted_at(i) for i in range(width)], -1).astype(
-        np.float32
-    )  # [width, position]
+    ends = np.stack([fitted_at(i) for i in range(width)], -1)  # [width, positions]
+    ends = ends.astype(np.float32)
     first = jnp.matmul(x[..., :width], ends[:, :half], precision="highest")
     last = jnp.matmul(x[..., n - width :], ends[:, half + 1 :], precision="highest")
     return jnp.moveaxis(jnp.concatenate([first, inner, last], -1), -1, axis)

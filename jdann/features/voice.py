@@ -1,7 +1,8 @@
-"""Loudness, spectral balance and voice quality of each frame: the descriptors of the Geneva minimalistic acoustic parameter set.
+"""Loudness, spectral balance and voice quality of each frame.
 
-Eyben et al., "The Geneva minimalistic acoustic parameter set (GeMAPS) for voice research and affective computing", IEEE TAC
-7(2), 2016. Magnitudes S are float32 `[..., bins, frames]` under a Hann window, results `[..., frames]`; gradients are finite.
+These are descriptors of Eyben et al. 2016, "The Geneva minimalistic acoustic parameter set (GeMAPS)
+for voice research and affective computing", IEEE TAC 7(2). Magnitudes S are float32
+`[..., bins, frames]` under a Hann window, results `[..., frames]`. All gradients are finite.
 """
 
 from functools import lru_cache
@@ -14,10 +15,10 @@ import numpy as np
 from jdann.errors import InputError
 from jdann.features.spectral import apply_matrix, melspectrogram, safe_sqrt, spectrogram
 
-_FLOOR = 1e-10  # of power; ratios of less are ratios of nothing, 0 dB
-_SMOOTH_HZ = 80.0  # half width over which the harmonics of a voice are blurred into its envelope
-_HNR_DB = 40.0  # more than the window lets see
-_PERIODS = 0.12  # by which the lag of the autocorrelation's peak may differ from the period
+_FLOOR = 1e-10  # smaller powers are raised to this, so that the ratios in silence are 0 dB
+_SMOOTH_HZ = 80.0  # half the width of the blur that turns harmonics into an envelope
+_HNR_DB = 40.0  # limit; the window does not resolve larger ratios
+_PERIODS = 0.12  # the lag of the autocorrelation's peak may differ from the period by this fraction
 
 
 def loudness(
@@ -30,9 +31,10 @@ def loudness(
     n_bands: int = 26,
     **stft_options: Any,
 ) -> jax.Array:
-    """Perceived loudness: the sum of an auditory spectrum whose bands are weighted and compressed as by the ear.
+    """Perceived loudness: the sum of an auditory spectrum.
 
-    Hermansky, "Perceptual linear predictive (PLP) analysis of speech", JASA 87(4), 1990, equations 3 to 5.
+    Its bands are weighted and compressed as in the ear: Hermansky 1990, "Perceptual linear
+    predictive (PLP) analysis of speech", JASA 87(4), equations 3 to 5.
 
     Args:
       y: float32 [..., samples].
@@ -44,7 +46,7 @@ def loudness(
       **stft_options: `win_length`, `window`, `center` and `pad_mode` of `stft`.
 
     Returns:
-      float32 [..., frames], >= 0, of no unit; 0 in silence.
+      float32 [..., frames], >= 0, without a unit; 0 in silence.
 
     Raises:
       InputError: neither `y` nor `S` is given.
@@ -72,19 +74,16 @@ def alpha_ratio(*, S: jax.Array | np.ndarray, sr: float = 22050) -> jax.Array:
     """
     power = _power(S)
     freq = _frequencies(sr, power.shape[-2])
-    sums = apply_matrix(
-        np.stack([(freq >= 50) & (freq < 1000), (freq >= 1000) & (freq <= 5000)]).astype(
-            np.float32
-        ),
-        power,
-    )
+    bands = np.stack([(freq >= 50) & (freq < 1000), (freq >= 1000) & (freq <= 5000)])
+    sums = apply_matrix(bands.astype(np.float32), power)  # [..., 2, frames]
     return _decibels(sums[..., 0, :]) - _decibels(sums[..., 1, :])
 
 
 def hammarberg_index(*, S: jax.Array | np.ndarray, sr: float = 22050) -> jax.Array:
     """Strongest peak of 0-2 kHz over that of 2-5 kHz.
 
-    Hammarberg et al., "Perceptual and acoustic correlates of abnormal voice qualities", Acta Oto-Laryngologica 90, 1980.
+    Hammarberg et al. 1980, "Perceptual and acoustic correlates of abnormal voice qualities", Acta
+    Oto-Laryngologica 90.
 
     Args:
       S: magnitude [..., bins, frames].
@@ -94,18 +93,16 @@ def hammarberg_index(*, S: jax.Array | np.ndarray, sr: float = 22050) -> jax.Arr
       float32 [..., frames], dB; 0 in silence.
     """
     by_frame = _by_frame(S)
-    middle, end = np.searchsorted(
-        _frequencies(sr, by_frame.shape[-1]), (2000, np.nextafter(5000, 5001))
-    )
-    return _decibels(by_frame[..., :middle].max(-1) ** 2) - _decibels(
-        by_frame[..., middle:end].max(-1) ** 2
-    )
+    freq = _frequencies(sr, by_frame.shape[-1])
+    middle, end = np.searchsorted(freq, (2000, np.nextafter(5000, 5001)))
+    low, high = by_frame[..., :middle].max(-1), by_frame[..., middle:end].max(-1)
+    return _decibels(low**2) - _decibels(high**2)
 
 
 def spectral_slope(
     *, S: jax.Array | np.ndarray, sr: float = 22050, fmin: float = 0.0, fmax: float = 500.0
 ) -> jax.Array:
-    """Slope of a straight line through the spectrum in decibels, its harmonics blurred.
+    """Slope of a straight line through the blurred spectrum in decibels.
 
     Args:
       S: magnitude [..., bins, frames].
@@ -126,20 +123,21 @@ def spectral_slope(
 
 
 def spectral_flux(*, S: jax.Array | np.ndarray, sr: float = 22050) -> jax.Array:
-    """Change of the magnitude spectrum up to 5 kHz since the frame before: root mean square over bins.
+    """Change of the magnitude spectrum up to 5 kHz since the previous frame.
+
+    It is the root mean square over bins.
 
     Args:
       S: magnitude [..., bins, frames].
       sr: sampling rate, Hz.
 
     Returns:
-      float32 [..., frames], where a sine of full scale is 1; the first frame has 0.
+      float32 [..., frames], where a sine of full scale has magnitude 1; the first frame is 0.
     """
     by_frame = _by_frame(S)
     n_fft = 2 * (by_frame.shape[-1] - 1)
-    used = by_frame[..., : np.count_nonzero(_frequencies(sr, by_frame.shape[-1]) <= 5000)] * (
-        4.0 / n_fft
-    )
+    n_bins = np.count_nonzero(_frequencies(sr, by_frame.shape[-1]) <= 5000)
+    used = by_frame[..., :n_bins] * (4.0 / n_fft)
     change = jnp.diff(used, axis=-2, prepend=used[..., :1, :])
     return safe_sqrt((change**2).mean(-1))
 
@@ -154,8 +152,9 @@ def harmonics_to_noise(
 ) -> jax.Array:
     """Harmonics-to-noise ratio from the height of the autocorrelation's peak at the period.
 
-    10 log10(r / (1 - r)), r the autocorrelation over that of the window, as Boersma, "Accurate short-term analysis of the
-    fundamental frequency and the harmonics-to-noise ratio of a sampled sound", IFA 17, 1993.
+    It is 10 log10(r / (1 - r)), where r is the autocorrelation divided by that of the window:
+    Boersma 1993, "Accurate short-term analysis of the fundamental frequency and the
+    harmonics-to-noise ratio of a sampled sound", IFA 17.
 
     Args:
       S: magnitude [..., bins, frames] under a Hann window as long as the Fourier transform.
@@ -172,12 +171,10 @@ def harmonics_to_noise(
     finer = int(np.ceil(16000 / sr))  # lags of at most 1/16000 s
     first, lag_s, window = _lag_window(sr, n_fft, finer, fmin, fmax)
     total = power[..., 1:].sum(-1) * 2
-    power = power * np.concatenate([[0], np.ones(power.shape[-1] - 2), [2]]).astype(
-        np.float32
-    )  # a constant offset is no harmonic
-    products = jnp.fft.irfft(power, n_fft * finer)[..., first : first + len(lag_s)] * (
-        n_fft * finer
-    )
+    # A constant offset is no harmonic, so that the first bin has no weight.
+    weights = np.concatenate([[0], np.ones(power.shape[-1] - 2), [2]]).astype(np.float32)
+    size = n_fft * finer
+    products = jnp.fft.irfft(power * weights, size)[..., first : first + len(lag_s)] * size
     correlation = products / window / jnp.where(total > _FLOOR, total, 1.0)[..., None]
     near = jnp.abs(lag_s * jnp.asarray(f0_hz)[..., None] - 1.0) < _PERIODS
     r = jnp.where(near, correlation, -1.0).max(-1)
@@ -193,9 +190,10 @@ def harmonic_levels(
     formant_hz: jax.Array | np.ndarray,
     sr: float = 22050,
 ) -> jax.Array:
-    """Levels of the second harmonic and of the strongest harmonic near each formant, relative to the first harmonic.
+    """Levels of the second harmonic and of the strongest harmonic near each formant.
 
-    Minus the first row is H1-H2, minus the fourth H1-A3: Hanson, "Glottal characteristics of female speakers", JASA 101(1), 1997.
+    Levels are relative to the first harmonic. The first row is -(H1-H2), the fourth -(H1-A3) of
+    Hanson 1997, "Glottal characteristics of female speakers", JASA 101(1).
 
     Args:
       S: magnitude [..., bins, frames].
@@ -210,18 +208,16 @@ def harmonic_levels(
     freq = _frequencies(sr, by_frame.shape[-1]).astype(np.float32)
     resonance = jnp.swapaxes(jnp.asarray(formant_hz), -1, -2)  # [..., frames, formants]
     centre = jnp.concatenate([f0_hz, 2 * f0_hz, resonance], -1)  # [..., frames, levels]
-    half_width = jnp.maximum(
-        jnp.concatenate([0.25 * f0_hz, 0.25 * f0_hz, 0.2 * resonance], -1), freq[1]
-    )
+    half_width = jnp.concatenate([0.25 * f0_hz, 0.25 * f0_hz, 0.2 * resonance], -1)
+    half_width = jnp.maximum(half_width, freq[1])  # at least one bin
     near = jnp.abs(freq - centre[..., None]) <= half_width[..., None]  # [..., frames, levels, bins]
-    level = jnp.swapaxes(
-        _decibels(jnp.where(near, by_frame[..., None, :], 0.0).max(-1) ** 2), -1, -2
-    )
+    strongest = jnp.where(near, by_frame[..., None, :], 0.0).max(-1)  # [..., frames, levels]
+    level = jnp.swapaxes(_decibels(strongest**2), -1, -2)
     return level[..., 1:, :] - level[..., :1, :]
 
 
 def _by_frame(S: jax.Array | np.ndarray) -> jax.Array:
-    """[..., frames, bins], as it lies in memory: maxima over bins are then fast."""
+    """[..., frames, bins], the order in memory: maxima over bins are then fast."""
     return jnp.swapaxes(jnp.asarray(S), -1, -2)
 
 
@@ -240,7 +236,7 @@ def _frequencies(sr: float, bins: int) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _equal_loudness(n_bands: int, fmax: float) -> np.ndarray:
-    """Weight [bands] of power at each band's centre: how much the ear makes of it at 40 dB."""
+    """Weight [bands] of the power at each band's centre: the ear's sensitivity at 40 dB."""
     low, high = (2595 * np.log10(1 + hz / 700) for hz in (20.0, fmax))
     centre = 700 * (10 ** (np.linspace(low, high, n_bands + 2)[1:-1] / 2595) - 1)
     w2 = (2 * np.pi * centre) ** 2
@@ -249,12 +245,17 @@ def _equal_loudness(n_bands: int, fmax: float) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _slope_filters(sr: float, bins: int, fmin: float, fmax: float) -> tuple[np.ndarray, np.ndarray]:
-    """A triangular blur [points, bins] and the weights [points] of a least-squares line through its points, per kHz."""
+    """Filters of `spectral_slope`.
+
+    Returns a triangular blur [points, bins], and weights [points] that give the slope per kHz of
+    the least-squares line through the points.
+    """
     freq = _frequencies(sr, bins)
     point = freq[(freq >= fmin) & (freq <= fmax)]
     if len(point) < 2:
         raise InputError(
-            f"spectral slope of {fmin:g}-{fmax:g} Hz: {bins} bins up to {sr / 2:g} Hz leave fewer than two there"
+            f"spectral slope of {fmin:g}-{fmax:g} Hz: {bins} bins up to {sr / 2:g} Hz leave "
+            "fewer than two there; raise n_fft"
         )
     blur = np.maximum(1 - np.abs(point[:, None] - freq) / max(_SMOOTH_HZ, 1.5 * freq[1]), 0)
     blur = blur[:, : np.flatnonzero(blur.any(0))[-1] + 1] / blur.sum(1, keepdims=True)
@@ -266,13 +267,14 @@ def _slope_filters(sr: float, bins: int, fmin: float, fmax: float) -> tuple[np.n
 def _lag_window(
     sr: float, n_fft: int, finer: int, fmin: float, fmax: float
 ) -> tuple[int, np.ndarray, np.ndarray]:
-    """First lag that is looked at, these lags [lags] in s, and the window's own autocorrelation there (Boersma 1993, eq. 9)."""
+    """First lag, all lags [lags] in seconds, and the window's autocorrelation there.
+
+    The autocorrelation of a Hann window is equation 9 of Boersma 1993.
+    """
     step_s = 1.0 / (finer * sr)
-    lag = np.arange(
-        np.floor((1 - _PERIODS) / fmax / step_s), np.ceil((1 + _PERIODS) / fmin / step_s) + 1
-    )
+    lowest, highest = (1 - _PERIODS) / fmax / step_s, (1 + _PERIODS) / fmin / step_s
+    lag = np.arange(np.floor(lowest), np.ceil(highest) + 1)
     part = np.minimum(lag / (finer * n_fft), 0.9)
-    window = (1 - part) * (2 + np.cos(2 * np.pi * part)) / 3 + np.sin(2 * np.pi * part) / (
-        2 * np.pi
-    )
+    sine = np.sin(2 * np.pi * part) / (2 * np.pi)
+    window = (1 - part) * (2 + np.cos(2 * np.pi * part)) / 3 + sine
     return int(lag[0]), (lag * step_s).astype(np.float32), window.astype(np.float32)

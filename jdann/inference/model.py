@@ -28,7 +28,7 @@ class Normaliser(NamedTuple):
         np.ndarray
     )  # [places, values] float32; a value is a bin, or an entry of an utterance's vector
     std: np.ndarray  # [places, values] float32, positive
-    voice: np.ndarray  # [places, 0, 1 or 2] float32, from `jdann.speakers.similar_voices.grid`; of no axis where there is one place
+    voice: np.ndarray  # [places, 0, 1 or 2] float32, from `jdann.speakers.similar_voices.position_grid`; of no axis where there is one place
 
 
 class Model(NamedTuple):

@@ -226,13 +226,13 @@ class Recogniser:
             )
         if not hop_s > 0:
             raise InputError(f"hop_s is {hop_s}; expected more than 0 s")
-        config = self.config.audio.to_dict() | {"offset_s": 0.0}
+        settings = audio.AudioSettings(**self.config.audio)._replace(offset_s=0.0)
         waiting: list[tuple[float, float, np.ndarray | None]] = []
         size = self._bucket(int(window_s * self.sample_rate_hz))
         try:
             for start_s, samples, rate_hz in audio.windows(x, window_s, hop_s, rate):
                 try:
-                    clip = audio.prepare(samples, rate_hz, audio_config=config).samples
+                    clip = audio.prepare(samples, rate_hz, settings).samples
                 except audio.AudioError:  # silence, or less than a syllable
                     clip = None
                 waiting.append((start_s, start_s + len(samples) / rate_hz, clip))
@@ -310,7 +310,7 @@ class Recogniser:
         own = normalise.moments(values, ["speaker"] * len(values))
         mean, std, voice = self.normaliser
         prior = normalise.Moments(mean.astype(np.float64), std.astype(np.float64) ** 2)
-        blended = normalise.towards(own, prior, len(values) / (len(values) + relevance))
+        blended = normalise.map_estimate(own, prior, len(values) / (len(values) + relevance))
         mean, std, _ = normalise.statistics(blended, ())
         return dataclasses.replace(self, normaliser=Normaliser(mean, std, voice))
 
@@ -377,14 +377,14 @@ class Recogniser:
                 raise audio.AudioError(
                     f"samples of shape {clip.shape}; expected [samples] or [samples, channels]"
                 )
-            return audio.prepare(clip, rate, audio_config=self.config.audio).samples
+            return audio.prepare(clip, rate, audio.AudioSettings(**self.config.audio)).samples
         if not isinstance(clip, (str, Path, Part)):
             raise InputError(
                 f"a clip of type {type(clip).__name__}; expected a path or a NumPy array"
             )
         part = clip if isinstance(clip, Part) else Part(clip)
         samples, rate_hz = audio.read(part.path, part.start_s, part.end_s)
-        prepared = audio.prepare(samples, rate_hz, audio_config=self.config.audio)
+        prepared = audio.prepare(samples, rate_hz, audio.AudioSettings(**self.config.audio))
         if prepared.cut:
             heard_s = self.config.audio.max_duration_s
             log.warning(

@@ -1,4 +1,4 @@
-"""SpecAugment: what is masked, and what never is."""
+"""SpecAugment: which frames and bins are masked."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def test_masks_are_spans_of_zeros_within_length_and_width():
         assert (np.diff(row.astype(int), prepend=0, append=0) == 1).sum() <= 2  # at most two spans
 
 
-def test_every_position_is_reached_and_utterances_differ():
+def test_masks_reach_every_position_and_differ_between_utterances():
     keys = jax.random.split(jax.random.key(1), 50)
     zero = jax.vmap(lambda key: masked(key, ONES, LENGTH, **MASKS))(keys) == 0
     frames, bins = np.asarray(zero.all(-1)), np.asarray(zero.all(-2))
@@ -34,7 +34,7 @@ def test_every_position_is_reached_and_utterances_differ():
     assert 9 < widths.mean() < 12.5  # two of mean 6, some overlapping
 
 
-def test_no_masks_and_no_widths_change_nothing():
+def test_without_masks_or_with_width_zero_nothing_changes():
     x = jax.random.normal(jax.random.key(2), ONES.shape)
     np.testing.assert_array_equal(masked(jax.random.key(0), x, LENGTH, **NONE), x)
     narrow = MASKS | {"time_mask_frames": 0, "frequency_mask_bins": 0}

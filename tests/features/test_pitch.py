@@ -33,10 +33,8 @@ def test_tones_and_harmonic_complexes(sr, n_fft):
     truth = np.array([75.0, 90.0, 110.0, 180.0, 220.0, 330.0, 440.0, 580.0])
     tones = np.stack([np.sin(2 * np.pi * f * t) for f in truth]).astype(np.float32)
     complexes = np.stack([harmonic_complex(np.full(t.size, f), sr) for f in truth])
-    for y, lowest_hz in (
-        (tones, 150),
-        (complexes, 0),
-    ):  # a single partial near 0 Hz is blurred by the window
+    # The window blurs a single partial near 0 Hz, so the lowest tones are less exact.
+    for y, lowest_hz in ((tones, 150), (complexes, 0)):
         f0_hz, voicing = (
             np.asarray(x)[:, 4:-4] for x in track(y=y, sr=sr, n_fft=n_fft, hop_length=sr // 100)
         )
@@ -89,6 +87,5 @@ def test_agrees_with_pyin_on_real_speech(corpora_dir):
         wrong.append(np.abs(cents(f0_hz[both], reference[both])) > 1200 * np.log2(1.2))
         agree.append(voiced == (voicing > 0.5))
     assert np.mean(np.concatenate(wrong)) < 0.03  # gross errors
-    assert (
-        np.mean(np.concatenate(agree)) > 0.75
-    )  # Praat and pYIN agree with each other in 82 % of such frames
+    # Praat and pYIN agree with each other in 82 % of such frames.
+    assert np.mean(np.concatenate(agree)) > 0.75

@@ -44,7 +44,7 @@ def described(x):
     return [x.mean(), x.std(), *q, q[3] - q[1], q[4] - q[0], stats.skew(x), stats.kurtosis(x)]
 
 
-def test_loudness_pitch_and_formants_are_those_of_numpy_and_scipy():
+def test_loudness_pitch_and_formants_equal_numpy_and_scipy():
     tracks, power, voicing, valid = make_tracks()
     values = measured(tracks, power, voicing, valid)
     loudness = tracks["loudness"].astype(np.float64)
@@ -71,7 +71,7 @@ def test_loudness_pitch_and_formants_are_those_of_numpy_and_scipy():
     assert values["f2_bandwidth/p80"] == pytest.approx(np.percentile(f2, 80), rel=1e-4)
 
 
-def test_rhythm_counts_what_is_there():
+def test_rhythm_equals_a_count_by_hand():
     tracks, power, voicing, valid = make_tracks()
     values = measured(tracks, power, voicing, valid)
     voiced = (voicing > 0.5) & valid
@@ -84,16 +84,15 @@ def test_rhythm_counts_what_is_there():
     assert values["rhythm/gap_mean"] == pytest.approx(gaps.mean(), rel=1e-4)
     assert values["rhythm/gap_max"] == pytest.approx(gaps.max(), rel=1e-4)
     assert values["rhythm/voiced_per_s"] == pytest.approx(len(lengths) / duration, rel=1e-4)
-    whole = (lengths > 0.1).sum()  # of the first one only the end is heard
+    whole = (lengths > 0.1).sum()  # the first syllable is cut, so it has no peak
     assert values["rhythm/nuclei"] == whole == len(lengths) - 1
     assert values["rhythm/nuclei_per_s"] == pytest.approx(whole / duration, rel=1e-4)
-    assert values["rhythm/interval_max"] == pytest.approx(
-        0.5, abs=2 * HOP_S
-    )  # one of four a second is a pause
+    # There are four syllables per second, and a pause replaces one of them.
+    assert values["rhythm/interval_max"] == pytest.approx(0.5, abs=2 * HOP_S)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_nuclei_are_scipys_peaks_of_that_prominence(seed):
+def test_nuclei_equal_the_prominent_peaks_of_scipy(seed):
     hop_s = 0.03  # smoothing and distance reach one frame and three
     x = np.cumsum(np.random.default_rng(seed).normal(size=120)).astype(np.float32) * 0.3
     extent = np.zeros(120, bool)
@@ -130,15 +129,15 @@ def test_any_audio_gives_finite_numbers_and_gradients(case):
     assert np.isfinite(value).all() and all(np.isfinite(g).all() for g in gradient.values())
 
 
-def test_leading_axes_are_a_batch_and_padding_changes_nothing():
-    some = [make_tracks(seed) for seed in range(3)]
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *some)
+def test_leading_axes_are_a_batch_and_padding_has_no_effect():
+    utterances = [make_tracks(seed) for seed in range(3)]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *utterances)
     batch = prosodic_statistics(*stacked, hop_s=HOP_S)
-    for i, one in enumerate(some):
+    for i, utterance in enumerate(utterances):
         np.testing.assert_allclose(
-            batch[i], prosodic_statistics(*one, hop_s=HOP_S), rtol=1e-5, atol=1e-5
+            batch[i], prosodic_statistics(*utterance, hop_s=HOP_S), rtol=1e-5, atol=1e-5
         )
-    tracks, power, voicing, valid = some[0]
+    tracks, power, voicing, valid = utterances[0]
     cut = slice(150)
     shorter = prosodic_statistics(
         {n: x[cut] for n, x in tracks.items()}, power[cut], voicing[cut], valid[cut], hop_s=HOP_S
@@ -146,7 +145,7 @@ def test_leading_axes_are_a_batch_and_padding_changes_nothing():
     np.testing.assert_allclose(batch[0], shorter, rtol=1e-5, atol=1e-5)
 
 
-def test_a_distribution_without_spread_has_no_shape():
+def test_a_constant_has_zero_deviation_skewness_and_kurtosis():
     values = dict(zip(DISTRIBUTION, distribution(jnp.full(9, 3.0), jnp.arange(9) < 5), strict=True))
     assert (
         values["mean"] == values["p50"] == 3

@@ -1,31 +1,30 @@
-"""Recipes: librosa's numbers, the padding law, gradients and errors."""
+"""Recipes: the numbers of librosa, the effect of padding, gradients and errors."""
 
 from functools import cache
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import librosa
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from configs.base import get_config
 from jdann.errors import InputError
 from jdann.features import RECIPES, Recipe, make_recipe
+from jdann.features.recipe import frames, recipe_sizes
 
 RATE_HZ = {"frames": 16000, "poster": 22050, "statistics": 16000, "prosody": 16000}
 SAMPLES = 24000
 LENGTHS = np.array([24000, 16001, 12287, 12288, 6000, 300, 1], np.int32)
 
 
-def config_of(name: str, **changes) -> ConfigDict:
-    config = get_config().features
-    config.update(recipe=name, **changes)
-    return config
+def settings(**changes) -> dict:
+    return get_config().features.to_dict() | changes
 
 
 def signals(sr: int) -> np.ndarray:
-    """[batch, SAMPLES]: glides of different level and range, hissing, ending abruptly at LENGTHS."""
+    """[batch, SAMPLES]: noisy glides of different level and range, which end at LENGTHS."""
     rng = np.random.default_rng(0)
     t = np.arange(SAMPLES) / sr
     rows = []
@@ -39,7 +38,7 @@ def signals(sr: int) -> np.ndarray:
 
 @cache
 def recipe_of(name: str) -> Recipe:
-    return make_recipe(config_of(name), RATE_HZ[name])
+    return make_recipe(name, settings(), RATE_HZ[name])
 
 
 @cache
@@ -58,7 +57,8 @@ def computed(request):
 def test_shapes_names_and_lengths(computed):
     recipe, _, _, features, length = computed
     assert features.dtype == np.float32 and length.dtype == np.int32
-    if recipe.name != "frames":
+    assert recipe.is_vector == (recipe.name != "frames")
+    if recipe.is_vector:
         values = 149 if recipe.name == "poster" else len(recipe.bins)
         assert features.shape == (len(LENGTHS), values, 1) and len(recipe.bins) == values
         assert (length == values).all() and recipe.hop_s == (
@@ -71,14 +71,14 @@ def test_shapes_names_and_lengths(computed):
     assert len(set(recipe.bins)) == len(recipe.bins)
 
 
-def test_padding_changes_nothing(computed):
+def test_padding_does_not_change_the_features(computed):
     _, extract, y, features, length = computed
     for i in (3, 5):
         alone, alone_length = extract(y[i : i + 1, : LENGTHS[i]], LENGTHS[i : i + 1])
         assert alone.shape[1] == alone_length[0] == length[i]
         np.testing.assert_allclose(features[i, : length[i]], alone[0], rtol=1e-4, atol=2e-3)
         assert (features[i, length[i] :] == 0).all()
-    # Not even samples beyond the end, or the neighbours in the batch, are looked at.
+    # Samples after the end and other clips of the batch have no effect either.
     other = y[::-1].copy()
     other[np.arange(SAMPLES) >= LENGTHS[::-1, None]] = 0.5
     np.testing.assert_allclose(
@@ -87,7 +87,7 @@ def test_padding_changes_nothing(computed):
 
 
 @pytest.mark.filterwarnings("ignore:n_fft")
-def test_frames_are_librosas():
+def test_frames_equal_librosa():
     y = signals(16000)
     features, length = map(np.asarray, extract_of("frames")(y, LENGTHS))
     stft = {"n_fft": 1024, "hop_length": 256}
@@ -126,7 +126,7 @@ def poster_reference(clip: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore:n_fft")
-def test_poster_is_librosas_time_means():
+def test_poster_equals_time_means_of_librosa():
     y = signals(22050)
     features, _ = extract_of("poster")(y, LENGTHS)
     for i, length in enumerate(LENGTHS):
@@ -135,7 +135,7 @@ def test_poster_is_librosas_time_means():
         )
 
 
-def test_poster_is_librosas_time_means_on_real_speech(corpora_dir):
+def test_poster_equals_time_means_of_librosa_on_real_speech(corpora_dir):
     files = (
         sorted(corpora_dir.glob("casia/*/*/*.flac"))[::170]
         + sorted(corpora_dir.glob("ravdess/*/*.flac"))[::500]
@@ -149,7 +149,7 @@ def test_poster_is_librosas_time_means_on_real_speech(corpora_dir):
         np.testing.assert_allclose(row[:, 0], poster_reference(clip[:20000]), rtol=2e-4, atol=2e-3)
 
 
-def test_pitch_of_unvoiced_frames_is_the_voiced_median():
+def test_unvoiced_frames_get_the_median_pitch_of_the_voiced_ones():
     recipe = recipe_of("frames")
     t = np.arange(SAMPLES) / 16000
     noise = 0.05 * np.random.default_rng(0).normal(size=SAMPLES)
@@ -180,16 +180,49 @@ def test_gradients_are_finite(computed):
 
 
 @pytest.mark.parametrize(
-    "config, sample_rate_hz, words",
+    "name, changes, sample_rate_hz, words",
     [
-        (config_of("mfcc39"), 16000, ("mfcc39", "frames", "poster")),
-        (config_of("frames"), 8000, ("Nyquist", "audio.sample_rate_hz=8000", "16000")),
-        (config_of("frames", n_mels=20), 16000, ("n_mfcc=40", "n_mels=20")),
-        (config_of("frames", n_fft=256), 16000, ("n_fft=256",)),
-        (config_of("poster"), 16000, ("22050", "16000", "poster")),
+        ("mfcc39", {}, 16000, ("mfcc39", "frames", "poster")),
+        ("frames", {}, 8000, ("Nyquist", "audio.sample_rate_hz=8000", "16000")),
+        ("frames", {"n_mels": 20}, 16000, ("n_mfcc=40", "n_mels=20")),
+        ("frames", {"n_fft": 256}, 16000, ("n_fft=256",)),
+        ("frames", {"n_fft": 8}, 16000, ("n_fft is 8", "at least 16")),
+        ("frames", {"voice": 2}, 16000, ("voice is 2", "true or false")),
+        ("statistics", {"n_mfcc": 4}, 16000, ("n_mfcc is 4", "at least 5")),
+        ("prosody", {}, 8000, ("8000 Hz", "at least 10000 Hz")),
+        ("poster", {}, 16000, ("22050", "16000", "poster")),
     ],
 )
-def test_mistakes_are_named(config, sample_rate_hz, words):
+def test_errors_name_the_value_and_what_is_expected(name, changes, sample_rate_hz, words):
     with pytest.raises(InputError) as caught:
-        make_recipe(config, sample_rate_hz)
+        make_recipe(name, settings(**changes), sample_rate_hz)
+    assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_defaults_of_a_recipe_are_those_of_the_base_config(name):
+    recipe, from_config = RECIPES[name](), recipe_of(name)
+    assert recipe._replace(extract=None) == from_config._replace(extract=None)
+    base = get_config()
+    base_sizes = {size: base.features[size] for size in recipe_sizes(name)}
+    assert recipe_sizes(name) == base_sizes
+    if name != "poster":
+        assert recipe.sample_rate_hz == base.audio.sample_rate_hz
+
+
+def test_extract_refuses_arrays_of_the_wrong_shape():
+    with pytest.raises(AssertionError):
+        frames().extract(jnp.zeros(16000), jnp.ones(1, jnp.int32))
+    with pytest.raises(AssertionError):
+        frames().extract(jnp.zeros((2, 16000)), jnp.ones(1, jnp.int32))
+
+
+def test_extract_can_be_exported_for_any_batch_and_length():
+    batch, samples = jax.export.symbolic_shape("batch, samples", constraints=("samples >= 4096",))
+    shapes = (
+        jax.ShapeDtypeStruct((batch, samples), jnp.float32),
+        jax.ShapeDtypeStruct((batch,), jnp.int32),
+    )
+    exported = jax.export.export(jax.jit(frames().extract))(*shapes)
+    assert exported.out_avals[0].shape[2] == 114

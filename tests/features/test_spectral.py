@@ -1,4 +1,4 @@
-"""The primitives against librosa: real speech where there is some, speech-like signals, and edge cases."""
+"""The primitives against librosa: real speech, speech-like signals, and edge cases."""
 
 import subprocess
 import sys
@@ -151,26 +151,25 @@ def test_arguments_mean_what_they_mean_in_librosa(ours, theirs, options):
 
 @pytest.mark.filterwarnings("error")
 def test_every_transformation_keeps_librosas_precision():
-    y = edge_cases(16000)["tone"].reshape(4, -1)[
-        :, :1500
-    ]  # in single precision its empty bins would be 1e-7 of the peak
+    # In single precision the empty bins of a tone would be 1e-7 of its peak.
+    y = edge_cases(16000)["tone"].reshape(4, -1)[:, :1500]
     expected = librosa.stft(y, n_fft=512)
 
     def stft(clip):
         return features.stft(clip, n_fft=512)
 
-    ways = (
+    transforms = (
         stft,
         jax.vmap(jax.jit(stft)),
         jax.jit(jax.vmap(jax.checkpoint(stft))),
         lambda y: jax.lax.map(stft, y, batch_size=2),
         lambda y: jax.vjp(jax.vmap(stft), y)[0],
     )
-    for way in ways:
-        np.testing.assert_allclose(way(jnp.asarray(y)), expected, rtol=1e-5, atol=1e-10)
+    for transform in transforms:
+        np.testing.assert_allclose(transform(jnp.asarray(y)), expected, rtol=1e-5, atol=1e-10)
 
 
-def test_no_double_precision_where_there_is_none():
+def test_only_platforms_with_double_precision_use_it():
     transform = jax.jit(lambda y: features.stft(y, n_fft=512))
     for platform, double in (("tpu", False), ("cuda", True), ("cpu", True)):
         exported = jax.export.export(transform, platforms=[platform])(jnp.zeros(2000))
@@ -196,7 +195,7 @@ def test_one_stft_can_be_shared():
         )
 
 
-def test_top_db_is_relative_to_each_clip_as_if_it_were_alone():
+def test_top_db_is_relative_to_the_peak_of_each_clip():
     loud, quiet = np.full((4, 5), 1.0, np.float32), np.full((4, 5), 1e-9, np.float32)
     batch = features.power_to_db(np.stack([loud, quiet]))
     np.testing.assert_allclose(
@@ -260,7 +259,7 @@ def test_gradients_are_finite_everywhere():
             assert np.isfinite(gradient(y[:8000])).all(), name
 
 
-def test_gradient_is_the_slope():
+def test_the_gradient_equals_a_finite_difference_of_librosa():
     y = speech_like(16000)[:2048].astype(np.float32)
     direction = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
     weights = np.random.default_rng(2).normal(size=(20, 1)).astype(np.float32)
@@ -292,15 +291,25 @@ def test_gradient_is_the_slope():
         (lambda y: features.pitch(y=y, sr=16000, fmin=700), ("700-600 Hz",)),
     ],
 )
-def test_mistakes_are_named(call, words):
+def test_errors_name_the_value_and_what_is_expected(call, words):
     with pytest.raises(InputError) as caught:
         call(speech_like(16000))
     assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)
 
 
 def test_importing_features_imports_neither_librosa_nor_scipy_signal():
-    code = "import sys, jdann.features; print([m for m in ('librosa', 'scipy.signal') if m in sys.modules])"
+    code = (
+        "import sys, jdann.features; "
+        "print([m for m in ('librosa', 'scipy.signal') if m in sys.modules])"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_a_signal_needs_an_axis_of_samples():
+    with pytest.raises(AssertionError):
+        features.melspectrogram(y=jnp.asarray(0.5))
+    with pytest.raises(AssertionError):
+        features.spectral_contrast(S=jnp.ones(1025))

@@ -1,41 +1,68 @@
-"""The feature cache: computed once, blind to labels, mended where damaged, continued where interrupted."""
+"""The feature cache: found again, repaired after damage, continued after an interruption."""
 
 import shutil
 
 import numpy as np
 import pytest
-from ml_collections import FrozenConfigDict
 
 from jdann import audio, corpora
 from jdann.configuration import base_config
 from jdann.features import store
 from jdann.features.journal import Entry, Journal
-from jdann.features.recipe import make_recipe
+from jdann.features.recipe import make_recipe, recipe_sizes
 from tests.support.corpora import EMOTIONS
+
+CHANGED_NAME = "ac00f5db24b7a6fa585d"
 
 
 @pytest.fixture
 def extracted(tones, tmp_path):
-    config = base_config()
-
     def run():
-        return store.extract(
-            corpora.load(str(tones[0]), EMOTIONS, tmp_path),
-            config.features,
-            config.audio,
-            tmp_path / "cache",
-        )
+        return extract(corpora.load(str(tones[0]), EMOTIONS, tmp_path), tmp_path / "cache")
 
     return run
 
 
+def extract(corpus, cache):
+    return store.extract(
+        corpus,
+        recipe_name="frames",
+        settings=base_config().features,
+        audio_settings=audio.AudioSettings(),
+        cache=cache,
+    )
+
+
+def test_the_cache_keeps_the_names_of_earlier_versions(extracted, tones, tmp_path):
+    settings = base_config().features
+    # These names were computed before the recipes were factories, for the fingerprint "0123abcd".
+    name = store.cache_name("0123abcd", "frames", settings, audio.AudioSettings())
+    assert name == "5f7d26aab69c3f2026f7"
+    settings.n_mels, settings.voice = 80, True
+    unlevelled = audio.AudioSettings(level_db=0.0)
+    assert store.cache_name("0123abcd", "statistics", settings, unlevelled) == CHANGED_NAME
+    # Settings that do not change the features do not change the name.
+    settings.relevance, settings.normalise = 7.0, "corpus"
+    assert store.cache_name("0123abcd", "statistics", settings, unlevelled) == CHANGED_NAME
+    # Missing settings are the defaults.
+    assert store.cache_name("0123abcd", "frames", {}, audio.AudioSettings()) == name
+
+    corpus = corpora.load(str(tones[0]), EMOTIONS, tmp_path)
+    settings = base_config().features
+    expected = store.cache_name(
+        corpora.fingerprint(corpus), "frames", settings, audio.AudioSettings()
+    )
+    extracted()
+    assert [folder.name for folder in (tmp_path / "cache").iterdir()] == [expected]
+
+
 def test_stored_features_equal_those_of_each_clip_alone(extracted, tones):
     config, features = base_config(), extracted()
-    recipe = make_recipe(config.features, config.audio.sample_rate_hz)
+    recipe = make_recipe("frames", config.features, config.audio.sample_rate_hz)
     for i in (0, 17, 59):
         utterance = features.utterances[i]
-        clip = audio.prepare(*audio.read(utterance.path), audio_config=config.audio).samples
-        samples = np.zeros((32, 16000), np.float32)  # the shape that is compiled already
+        clip = audio.prepare(*audio.read(utterance.path), audio.AudioSettings()).samples
+        samples = np.zeros((32, 16000), np.float32)  # a shape that has been compiled
         samples[0, : len(clip)] = clip
         alone, length = recipe.extract(samples, np.array([len(clip)] + [1] * 31, np.int32))
         assert features.length[i] == length[0]
@@ -43,7 +70,7 @@ def test_stored_features_equal_those_of_each_clip_alone(extracted, tones):
         np.testing.assert_allclose(stored, alone[0, : length[0]], rtol=1e-4, atol=1e-3)
 
 
-def test_found_again_and_mended_where_damaged(extracted, tmp_path, monkeypatch):
+def test_features_are_found_again_and_repaired_after_damage(extracted, tmp_path, monkeypatch):
     first = np.concatenate(list(extracted().read()))
     (folder,) = (p for p in (tmp_path / "cache").iterdir() if not p.name.startswith("."))
     with monkeypatch.context() as patch:
@@ -78,7 +105,7 @@ def test_an_interrupted_run_is_continued_to_the_same_features(extracted, tmp_pat
         audio, "prepare", lambda *args, **options: calls.append(args) or prepare(*args, **options)
     )
     again = extracted()
-    assert 16 <= len(calls) <= 36  # of sixty: at least three batches of eight were there
+    assert 16 <= len(calls) <= 36  # of sixty: the first run stored at least three batches of eight
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [folder.name]
     assert again.utterances == whole.utterances and not again.skipped
     np.testing.assert_array_equal(again.length, whole.length)
@@ -87,20 +114,19 @@ def test_an_interrupted_run_is_continued_to_the_same_features(extracted, tmp_pat
         np.testing.assert_allclose(*rows, rtol=1e-4, atol=1e-3)
 
 
-def test_a_run_that_computes_the_same_is_left_alone(extracted, tmp_path):
+def test_the_files_of_a_simultaneous_run_are_not_touched(extracted, tmp_path):
     first = np.concatenate(list(extracted().read()))
     (folder,) = (tmp_path / "cache").iterdir()
     shutil.rmtree(folder)
-    with store._partial(
-        tmp_path / "cache", folder.name
-    ) as other:  # as if it were another process's
-        (other / "values.f32").write_bytes(b"half")
+    # This folder stands for that of another process.
+    with store._partial(tmp_path / "cache", folder.name) as partial:
+        (partial / "values.f32").write_bytes(b"half")
         np.testing.assert_array_equal(np.concatenate(list(extracted().read())), first)
-        assert (other / "values.f32").read_bytes() == b"half"
+        assert (partial / "values.f32").read_bytes() == b"half"
 
 
 @pytest.mark.parametrize("damage", ["torn line", "values lost", "nonsense"])
-def test_a_journal_keeps_what_reached_the_disk_whole(tmp_path, damage):
+def test_a_damaged_journal_keeps_its_intact_entries(tmp_path, damage):
     rows = [np.full((n, 2), n, np.float32) for n in (1, 2, 3)]
     with Journal(tmp_path, 2) as journal:
         for i, x in enumerate(rows):
@@ -124,7 +150,7 @@ def test_a_journal_keeps_what_reached_the_disk_whole(tmp_path, damage):
     )
 
 
-def test_a_killed_run_loses_only_what_was_not_on_disk(tmp_path):
+def test_a_killed_run_keeps_what_was_flushed(tmp_path):
     killed = Journal(tmp_path, 1)  # never closed
     killed.add(0, np.ones((5, 1)), duration_s=1.0, cut=False)
     killed.flush()
@@ -135,11 +161,9 @@ def test_a_killed_run_loses_only_what_was_not_on_disk(tmp_path):
 
 
 def test_the_corpora_of_a_run_share_one_program(tones, tmp_path):
-    config = base_config()
     for manifest in tones:
         corpus = corpora.load(str(manifest), EMOTIONS, tmp_path)
-        store.extract(corpus, config.features, config.audio, tmp_path / "cache")
-    _, program = store._program(
-        FrozenConfigDict(config.features), config.audio.sample_rate_hz, store._BATCH
-    )
+        extract(corpus, tmp_path / "cache")
+    sizes = tuple(recipe_sizes("frames").items())
+    _, program = store.compiled_recipe("frames", sizes, 16000, store._BATCH)
     assert program.cache_info().misses == 1  # pyright: ignore[reportFunctionMemberAccess]

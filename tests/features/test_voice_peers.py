@@ -1,4 +1,4 @@
-"""Our descriptors of the voice beside openSMILE's and Praat's, on a few utterances; `benchmarks/voice.py` has the whole table."""
+"""Voice descriptors against openSMILE and Praat; `benchmarks/voice.py` has the whole table."""
 
 import importlib.util
 from pathlib import Path
@@ -12,18 +12,18 @@ PATH = Path(__file__).parents[2] / "benchmarks" / "voice.py"
 
 
 @pytest.mark.slow
-def test_descriptors_go_along_with_their_peers(corpora_dir):
+def test_descriptors_correlate_with_those_of_opensmile_and_praat(corpora_dir):
     spec = importlib.util.spec_from_file_location("voice", PATH)
     voice = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(voice)
-    found = [
-        c
+    clips = [
+        clip
         for name in ("ravdess", "casia")
-        for c in voice.clips(str(corpora_dir / f"{name}.csv"), 8, 0, None)
+        for clip in voice.clips(str(corpora_dir / f"{name}.csv"), 8, 0, None)
     ]
 
     def frames(name, peer):
-        return voice.compared(found, name, lambda c: c.ours, peer)[1]
+        return voice.compared(clips, name, lambda c: c.ours, peer)[1]
 
     for name in ("log_f0", "loudness", "hammarberg", "flux", "mfcc1", "mfcc2", "mfcc3", "mfcc4"):
         assert frames(name, lambda c: c.smile) > 0.9, name

@@ -79,7 +79,7 @@ def test_prepares_audio_as_in_training(recogniser, trim_db):
     batch, length = padded(clips())
     found, size, usable = export.prepare(batch, length, config)
     for i, clip in enumerate(clips()):
-        expected = audio.prepare(clip, 16000, audio_config=config).samples
+        expected = audio.prepare(clip, 16000, audio.AudioSettings(**config)).samples
         assert usable[i] and size[i] == len(expected)
         np.testing.assert_allclose(found[i, : size[i]], expected, atol=1e-6)
         assert not np.any(found[i, size[i] :])

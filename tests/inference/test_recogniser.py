@@ -126,7 +126,8 @@ def test_adapts_to_a_speaker(encoder):
     clips = [speech(1.2 + 0.1 * i, 120, i) for i in range(6)]
     adapted = recogniser.adapt(clips, 16000, relevance=0)
     config = recogniser.config
-    prepared = [audio.prepare(c, 16000, audio_config=config.audio).samples for c in clips]
+    settings = audio.AudioSettings(**config.audio)
+    prepared = [audio.prepare(c, 16000, settings).samples for c in clips]
     rows = []
     for samples in prepared:
         bucket = np.pad(samples, (0, 32000 - len(samples)))
@@ -154,7 +155,7 @@ def test_other_normalisations(by):
     rows = recogniser.probabilities([clip, speech(3.3)], 16000)
     assert np.isfinite(rows).all()
     if by == "utterance":  # as training normalises, in NumPy
-        samples = audio.prepare(clip, 16000, audio_config=recogniser.config.audio).samples
+        samples = audio.prepare(clip, 16000, audio.AudioSettings(**recogniser.config.audio)).samples
         found, frames = recogniser.programs.features(
             samples[None], np.array([len(samples)], np.int32)
         )

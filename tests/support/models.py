@@ -21,7 +21,7 @@ def make_model(
     config.encoder.name, config.encoder.channels, config.encoder.strides = encoder, (8, 8), (2, 1)
     config.features.recipe, config.features.normalise = recipe or RECIPES[encoder], by
     module = make_encoder(config.encoder)
-    recipe_ = features.recipe.make_recipe(config.features, 16000)
+    recipe_ = features.recipe.make_recipe(config.features.recipe, config.features, 16000)
     signals = np.stack([speech(2.0, 100 + 25 * i, i) for i in range(8)])
     found, frames = jax.jit(recipe_.extract)(signals, np.full(8, signals.shape[1]))
     rows = np.asarray(found)
