@@ -54,7 +54,7 @@ def keep(
       The folder written. It holds the chosen averages of every split and seed that did not diverge.
     """
     folder = path / model.FOLDER / job.folder(job.splits[0]).removesuffix(f"-{job.splits[0].name}")
-    model.save(folder, make_model(job, direction, config, train, fitted, order))
+    model.save_model(folder, make_model(job, direction, config, train, fitted, order))
     return folder
 
 

@@ -1,11 +1,13 @@
-"""From samples to logits as one pure function: features, normalisation, encoder, classifier; every member of an ensemble."""
+"""From samples to logits as one pure function, for every member of an ensemble.
+
+The steps are features, normalisation, encoder and classifier.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from jdann.data.normalise import LARGEST_VALUE, LARGEST_Z
 from jdann.features.recipe import RECIPES
@@ -14,7 +16,7 @@ from jdann.speakers.similar_voices import among
 
 
 class Outputs(NamedTuple):
-    """What the members say of a batch of clips."""
+    """The outputs of every member for a batch of clips."""
 
     logits: jax.Array  # [members, batch, classes]
     representation: jax.Array  # [members, batch, d]
@@ -23,52 +25,52 @@ class Outputs(NamedTuple):
 class Inference(NamedTuple):
     """The functions of one model, pure and not jitted."""
 
+    # (samples [batch, samples], length [batch])
+    # -> (features [batch, frames, bins], frames [batch])
     features: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-    # (samples [batch, samples], length [batch]) -> (features [batch, frames, bins], frames [batch])
+    # (variables, `jdann.inference.model.Normaliser` as a tuple,
+    #  samples [batch, samples], length [batch]) -> Outputs
     outputs: Callable[..., Outputs]
-    # (variables, `jdann.inference.model.Normaliser` as a tuple, samples [batch, samples], length [batch])
 
 
-def make_inference(config: Any, encoder_name: str) -> Inference:
-    """Makes the functions that a config and the name of its encoder stand for.
+def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Inference:
+    """Makes the functions of a model.
 
     Args:
-      config: a whole jdann config; read are audio, features and encoder.
-      encoder_name: one of those in `config.encoder.name`.
+      sample_rate_hz: of the samples.
+      features: `config.features`.
+      encoder: `config.encoder`, with the name of a single encoder.
 
     Returns:
-      The functions. With normalisation "utterance" what `outputs` is given to normalise by does not matter.
+      The functions. With `features.normalise="utterance"`, each clip is normalised by its own
+      statistics and the normaliser that `outputs` takes is not used.
     """
-    recipe = RECIPES[config.features.recipe](
-        config.features, config.audio.sample_rate_hz
-    )  # its sizes did for training
-    encoder_config = ConfigDict(config.encoder)
-    encoder_config.name = encoder_name
-    encoder = make_encoder(encoder_config)
-    by = config.features.normalise
+    # `make_recipe` also checks the sizes, which takes a trace; training has checked them already.
+    recipe = RECIPES[features.recipe](features, sample_rate_hz)
+    module = make_encoder(encoder)
+    normalise_by = features.normalise
 
     def outputs(
         variables: Any, normaliser: tuple[jax.Array, ...], samples: jax.Array, length: jax.Array
     ) -> Outputs:
-        features, frames = recipe.extract(samples, length)
+        values, frames = recipe.extract(samples, length)
         mean, std, voice = normaliser
-        weight = among(features, frames, voice, recipe.bins)  # [batch, places]
+        weight = among(values, frames, voice, recipe.bins)  # [batch, places]
         mean, std = weight @ mean, weight @ std
-        normalised = normalised_features(features, frames, mean, std, by)
+        normalised = normalised_features(values, frames, mean, std, normalise_by)
 
-        def member(of: Any) -> Outputs:
-            encoded = encoder.apply(of["encoder"], normalised, frames, False)
+        def one_member(parameters: Any) -> Outputs:
+            encoded = module.apply(parameters["encoder"], normalised, frames, False)
             assert isinstance(encoded, dict)
             representation = encoded["representation"]  # [batch, d]
-            return Outputs(
-                representation @ of["classifier"]["kernel"] + of["classifier"]["bias"],
-                representation,
-            )
+            classifier = parameters["classifier"]
+            logits = representation @ classifier["kernel"] + classifier["bias"]
+            return Outputs(logits, representation)
 
-        # On a CPU a batch of small products is slower than the products one after the other.
+        # On a CPU one batch of small products is slower than the same products in a loop.
         if jax.default_backend() == "cpu":
-            return jax.lax.map(member, variables)
-        return jax.vmap(member)(variables)
+            return jax.lax.map(one_member, variables)
+        return jax.vmap(one_member)(variables)
 
     return Inference(recipe.extract, outputs)
 
@@ -83,25 +85,28 @@ def normalised_features(
       frames: [batch] int32, valid frames.
       mean: [batch, values].
       std: [batch, values], positive.
-      by: one of `jdann.data.normalise.NORMALISATIONS`; "utterance" takes the clip's own statistics.
+      by: one of `jdann.data.normalise.NORMALISATIONS`; "utterance" uses the clip's own statistics.
 
     Returns:
-      The same shape as `features`. What stands beyond the frames does not matter to an encoder.
+      The same shape as `features`. Values beyond the valid frames do not matter to an encoder.
     """
-    if features.shape[-1] == 1:  # one vector an utterance
-        if by == "utterance":  # of one value the mean is the value
+    if features.shape[-1] == 1:  # an utterance is one vector
+        if by == "utterance":  # the mean of a single value is that value
             return jnp.zeros_like(features)
         mean, std = mean[:, :, None], std[:, :, None]  # [batch, values, 1]
     elif by == "utterance":
-        mean, std = _own(features, frames)
+        mean, std = _clip_statistics(features, frames)
     else:
         mean, std = mean[:, None], std[:, None]  # [batch, 1, bins]
     largest = LARGEST_VALUE if by == "none" else LARGEST_Z
     return jnp.clip((features - mean) / std, -largest, largest)
 
 
-def _own(features: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and deviation [batch, 1, bins] of each clip's valid frames; a bin that never changes has a deviation of 1."""
+def _clip_statistics(features: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation [batch, 1, bins] over each clip's valid frames.
+
+    A bin that never changes has a standard deviation of 1.
+    """
     valid = (jnp.arange(features.shape[1]) < frames[:, None])[..., None]  # [batch, frames, 1]
     count = frames[:, None, None]
     mean = jnp.where(valid, features, 0.0).sum(1, keepdims=True) / count

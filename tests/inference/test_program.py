@@ -136,7 +136,7 @@ def test_threads_agree_and_compile_once(made, folder):
 
 
 def test_the_command_line_keeps_programs_and_then_imports_neither_flax_nor_librosa(made, tmp_path):
-    model.save(tmp_path / "model", made)
+    model.save_model(tmp_path / "model", made)
     soundfile.write(tmp_path / "clip.wav", CLIP, 16000)
     code = f"""
 import sys
