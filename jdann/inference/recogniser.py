@@ -218,9 +218,6 @@ class Recogniser:
         Raises:
           InputError: a clip cannot be used, a label is unknown, or there are none or too few.
         """
-        # scikit-learn takes half a second to import, and only this method needs it.
-        from sklearn.metrics import recall_score
-
         clips, labels = list_clips(clips), list(labels)
         if len(labels) != len(clips):
             raise InputError(f"{len(labels)} labels for {len(clips)} clips; give one for each clip")
@@ -231,8 +228,9 @@ class Recogniser:
         if unknown or not truth:
             problem = f"label {unknown[0]!r}" if unknown else "no clip has a label"
             raise InputError(f"{problem}; expected {', '.join(self.labels)}, or None for no label")
-        predicted = self.predict([clips[i] for i in indices], rate, **names)
-        return float(recall_score(truth, predicted, labels=sorted(set(truth)), average="macro"))
+        correct = self.predict([clips[i] for i in indices], rate, **names) == np.array(truth)
+        recalls = [correct[np.array(truth) == label].mean() for label in sorted(set(truth))]
+        return float(np.mean(recalls))
 
     def probabilities(
         self, clips: Clips, rate: Rate = None, **names: Unpack[RateNames]
