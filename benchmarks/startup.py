@@ -158,8 +158,9 @@ def write_models(folder: Path) -> None:
             "temperature": 1.0,
         }
         card = {"labels": list(config.emotions), **of_run, **names, "config": to_dict(config)}
-        ones = np.ones(len(recipe.bins), np.float32)
-        model.save(folder / name, model.Model(variables, 0 * ones, ones, card))
+        ones = np.ones((1, len(recipe.bins)), np.float32)
+        normaliser = model.Normaliser(0 * ones, ones, np.zeros((1, 0), np.float32))
+        model.save_model(folder / name, model.Model(variables, normaliser, card))
 
 
 def run(code: str, cache: Path) -> Times:

@@ -54,7 +54,7 @@ def write_recogniser(
       The folder. It holds the chosen averages of every split and seed that did not diverge.
     """
     folder = path / model.FOLDER / job.name
-    model.save(folder, make_model(job, direction, config, training, fitted, order))
+    model.save_model(folder, make_model(job, direction, config, training, fitted, order))
     return folder
 
 

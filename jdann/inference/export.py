@@ -1,20 +1,24 @@
-"""A recogniser as one portable file: audio in, probabilities out, in StableHLO; used without Flax and without this package.
+"""A recogniser as one portable file: audio in, probabilities out, without Flax and this package.
 
-The file is a zip archive of `card.json` (labels, sample rate, versions, config) and `program.bin` (`jax.export`, for any
-batch and any length). Neither can execute code of its own. Without jdann:
+The file is a zip archive of `card.json` (labels, sample rate, versions, config) and `program.bin`
+(StableHLO by `jax.export`, for any batch and any length). Neither can execute code of its own.
+Without jdann:
 
-    import json, zipfile, jax
+    import json, zipfile, jax.export
     with zipfile.ZipFile("en2zh.jdann") as file:
-        card, program = json.loads(file.read("card.json")), jax.export.deserialize(bytearray(file.read("program.bin")))
-    probabilities = program.call(samples, length)  # float32 [batch, samples] mono at card["sample_rate_hz"], int32 [batch]
+        card = json.loads(file.read("card.json"))
+        program = jax.export.deserialize(bytearray(file.read("program.bin")))
+    # samples: float32 [batch, samples], mono at card["sample_rate_hz"]; length: int32 [batch]
+    probabilities = program.call(samples, length)
 
-JAX promises to read such programs for six months; the durable form is the folder of `jdann.inference.model`.
+JAX promises to read such programs for six months. The folder of `jdann.inference.model` lasts.
 
-What depends on the audio itself, trimming and levelling, is computed inside: the trimmed clip is gathered to the
-beginning of an array of the same length, so that no shape depends on the data. Mixing to mono and resampling are left to
-the caller, or to `Exported`.
+The program also trims and levels the audio. A trimmed clip is moved to the beginning of an array of
+the same length, so that no shape depends on the data. Mixing to mono and resampling are left to the
+caller, or to `Exported`.
 """
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -29,19 +33,22 @@ from jax import export as jax_export
 
 from jdann import audio
 from jdann.errors import InputError
+from jdann.files import write_bytes
+from jdann.inference.recogniser import Recogniser
 
 SCHEMA = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
+LEAST_SAMPLES = 2 * audio.TRIM_FRAME
 _CARD, _PROGRAM = "card.json", "program.bin"
 
 
-def write(recogniser: Any, path: Path, *, overwrite: bool = False) -> str:
-    """Writes a recogniser as it is, its subset of classes, adaptation and temperature included.
+def write(recogniser: Recogniser, path: Path, *, overwrite: bool = False) -> str:
+    """Writes a recogniser with its subset of classes, adaptation and temperature.
 
     Args:
-      recogniser: a `jdann.inference.recogniser.Recogniser`.
+      recogniser: what to write.
       path: of the file.
-      overwrite: replace it where it exists.
+      overwrite: replace the file if it exists.
 
     Returns:
       A sentence for the user.
@@ -50,118 +57,132 @@ def write(recogniser: Any, path: Path, *, overwrite: bool = False) -> str:
       InputError: the file exists, or its folder does not.
     """
     if path.exists() and (path.is_dir() or not overwrite):
-        raise InputError(
-            f"{path}: exists; give another name" + ("" if path.is_dir() else ", or --overwrite")
-        )
+        hint = "" if path.is_dir() else ", or --overwrite"
+        raise InputError(f"{path}: exists; give another name{hint}")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder; make it first")
+    program = _traced_program(recogniser)
+    card = recogniser.card | {
+        "schema": SCHEMA,
+        "labels": list(recogniser.labels),
+        "sample_rate_hz": recogniser.sample_rate_hz,
+        "least_samples": LEAST_SAMPLES,
+        "temperature": recogniser.temperature,
+        "platforms": list(PLATFORMS),
+        "calling_convention": program.calling_convention_version,
+    }
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(_CARD, json.dumps(card, indent=1, ensure_ascii=False))
+        file.writestr(_PROGRAM, bytes(program.serialize()))
+    write_bytes(path, archive.getvalue())
+    megabytes = path.stat().st_size / 1e6
+    return (
+        f"{path}: {megabytes:.1f} MB, {', '.join(recogniser.labels)}; "
+        f"mono at {recogniser.sample_rate_hz} Hz in, probabilities out"
+    )
+
+
+def _traced_program(recogniser: Recogniser) -> jax_export.Exported:
+    """`probabilities` for any batch, any length and all PLATFORMS."""
     batch, samples = jax_export.symbolic_shape(
-        "batch, samples", constraints=[f"samples >= {2 * audio.TRIM_FRAME}"]
+        "batch, samples", constraints=[f"samples >= {LEAST_SAMPLES}"]
     )
     shapes = (
         jax.ShapeDtypeStruct((batch, samples), jnp.float32),
         jax.ShapeDtypeStruct((batch,), jnp.int32),
     )
-    program = jax_export.export(jax.jit(probabilities(recogniser)), platforms=PLATFORMS)(*shapes)
-    card = recogniser.card | {
-        "schema": SCHEMA,
-        "labels": list(recogniser.labels),
-        "sample_rate_hz": recogniser.sample_rate_hz,
-        "least_samples": 2 * audio.TRIM_FRAME,
-        "temperature": recogniser.temperature,
-        "platforms": list(PLATFORMS),
-        "calling_convention": program.calling_convention_version,
-    }
-    partial = path.with_name(path.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr(_CARD, json.dumps(card, indent=1, ensure_ascii=False))
-        file.writestr(_PROGRAM, bytes(program.serialize()))
-    partial.replace(path)
-    megabytes = path.stat().st_size / 1e6
-    return f"{path}: {megabytes:.1f} MB, {', '.join(recogniser.labels)}; mono at {recogniser.sample_rate_hz} Hz in, probabilities out"
+    return jax_export.export(jax.jit(probabilities(recogniser)), platforms=PLATFORMS)(*shapes)
 
 
-def probabilities(recogniser: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """(samples float32 [batch, samples], length int32 [batch] in samples) -> probabilities float32 [batch, classes].
+def probabilities(recogniser: Recogniser) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """A recogniser as one pure function.
 
-    Pure; a clip that is silent or too short gets NaN. Samples are mono, at the recogniser's rate, at least 4096 of them:
-    pad what is shorter.
+    Args:
+      recogniser: whose classes, adaptation and temperature are used.
+
+    Returns:
+      A function of samples float32 [batch, samples] and lengths int32 [batch] that returns
+      probabilities float32 [batch, classes]. Samples are mono at the recogniser's rate, and at
+      least 4096 of them: pad what is shorter. A silent or too short clip gets NaN.
     """
-    config, columns = recogniser.config, jnp.asarray(recogniser.columns)
+    settings, columns = recogniser.audio_settings, jnp.asarray(recogniser.columns)
     outputs = recogniser.programs.inference.outputs
     variables = jax.tree.map(jnp.asarray, recogniser.programs.variables)
-    normaliser, temperature = tuple(map(jnp.asarray, recogniser.normaliser)), recogniser.temperature
+    normaliser = tuple(map(jnp.asarray, recogniser.normaliser))
+    temperature = recogniser.temperature
 
     def call(samples: jax.Array, length: jax.Array) -> jax.Array:
-        prepared, length, usable = prepare(samples, length, config.audio)
+        prepared, length, usable = prepare(samples, length, settings)
         logits = outputs(variables, normaliser, prepared, length).logits
-        chances = jax.nn.softmax(logits[:, :, columns] / temperature).mean(0)
-        return jnp.where(usable[:, None], chances, jnp.nan)
+        mean = jax.nn.softmax(logits[:, :, columns] / temperature).mean(0)  # [batch, classes]
+        return jnp.where(usable[:, None], mean, jnp.nan)
 
     return call
 
 
 def prepare(
-    samples: jax.Array, length: jax.Array, audio_config: Any
+    samples: jax.Array, length: jax.Array, settings: audio.AudioSettings
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`jdann.audio.prepare` of mono samples at the config's own rate, in JAX, for any batch and length.
+    """`jdann.audio.prepare` in JAX, for mono samples at the config's rate.
 
     Args:
-      samples: float32 [batch, samples]; what stands beyond a clip's length does not matter.
+      samples: float32 [batch, samples]; values beyond a clip's length do not matter.
       length: int32 [batch], samples.
-      audio_config: `config.audio`.
+      settings: how audio is prepared.
 
     Returns:
-      The clips [batch, at most the config's longest], at the beginning and zero beyond; their lengths [batch]; and which are
-      usable [batch], neither silent nor shorter than 0.1 s.
+      The clips [batch, samples, at most `max_duration_s`], which begin at 0 and are zero beyond
+      their end; their lengths [batch]; and whether each is usable [batch], that is neither silent
+      nor shorter than 0.1 s.
     """
-    rate_hz = audio_config.sample_rate_hz
-    longest = int(audio_config.max_duration_s * rate_hz)
+    rate_hz = settings.sample_rate_hz
+    longest = int(settings.max_duration_s * rate_hz)
     position = jnp.arange(samples.shape[1])
 
-    def one(signal: jax.Array, end: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        start = jnp.minimum(int(audio_config.offset_s * rate_hz), end)
-        if not audio_config.trim_db:
+    def prepare_clip(signal: jax.Array, end: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        start = jnp.minimum(int(settings.offset_s * rate_hz), end)
+        if not settings.trim_db:
             end = jnp.minimum(end, start + longest)
         inside = (position >= start) & (position < end)
-        highest, lowest = (
-            reduce(jnp.where(inside, signal, neutral))
-            for reduce, neutral in ((jnp.max, -jnp.inf), (jnp.min, jnp.inf))
-        )
-        heard = highest - lowest >= 2 * audio.SILENCE
-        if audio_config.trim_db:
-            held = _gathered(signal, start, end - start)
-            first, last = _loud(held, end - start, audio_config.trim_db)
+        highest = jnp.max(jnp.where(inside, signal, -jnp.inf))
+        lowest = jnp.min(jnp.where(inside, signal, jnp.inf))
+        has_sound = highest - lowest >= 2 * audio.SILENCE
+        if settings.trim_db:
+            moved = _move_to_start(signal, start, end - start)
+            first, last = _loud_part(moved, end - start, settings.trim_db)
             start, end = start + first, jnp.minimum(start + last, end)
             end = jnp.minimum(end, start + longest)
         size = end - start
-        clip = _gathered(signal, start, size)[: core.min_dim(signal.shape[0], longest)]
-        if audio_config.level_db:
-            with jax.enable_x64(True):
-                power = jnp.square(clip.astype(jnp.float64)).sum() / jnp.maximum(size, 1)
-                gain = (
-                    10 ** (audio_config.level_db / 20) / jnp.sqrt(jnp.where(power > 0, power, 1.0))
-                ).astype(jnp.float32)
-            clip *= gain
-        usable = heard & (size >= audio.SHORTEST_S * rate_hz)
+        clip = _move_to_start(signal, start, size)[: core.min_dim(signal.shape[0], longest)]
+        if settings.level_db:
+            clip *= _gain(clip, size, settings.level_db)
+        usable = has_sound & (size >= audio.SHORTEST_S * rate_hz)
         return jnp.where(usable, clip, 0.0), jnp.maximum(size, 1).astype(jnp.int32), usable
 
-    return jax.vmap(one)(samples, length)
+    return jax.vmap(prepare_clip)(samples, length)
 
 
-def _gathered(signal: jax.Array, start: jax.Array, size: jax.Array) -> jax.Array:
-    """[samples]: `size` of them from `start`, at the beginning; zero beyond."""
+def _gain(clip: jax.Array, size: jax.Array, level_db: float) -> jax.Array:
+    """The factor that brings a clip of `size` samples to an RMS of `level_db`."""
+    with jax.enable_x64(True):
+        power = jnp.square(clip.astype(jnp.float64)).sum() / jnp.maximum(size, 1)
+        rms = jnp.sqrt(jnp.where(power > 0, power, 1.0))
+        return (10 ** (level_db / 20) / rms).astype(jnp.float32)
+
+
+def _move_to_start(signal: jax.Array, start: jax.Array, size: jax.Array) -> jax.Array:
+    """[samples]: `size` samples from `start` on, moved to the beginning; zero beyond them."""
     position = jnp.arange(signal.shape[0])
-    return jnp.where(
-        position < size, signal[jnp.minimum(start + position, signal.shape[0] - 1)], 0.0
-    )
+    source = jnp.minimum(start + position, signal.shape[0] - 1)
+    return jnp.where(position < size, signal[source], 0.0)
 
 
-def _loud(signal: jax.Array, size: jax.Array, trim_db: float) -> tuple[jax.Array, jax.Array]:
-    """The first sample, and the one after the last, of the frames no more than `trim_db` below the loudest."""
+def _loud_part(signal: jax.Array, size: jax.Array, trim_db: float) -> tuple[jax.Array, jax.Array]:
+    """The first and the last sample (exclusive) of frames within `trim_db` of the loudest one."""
     frame, hop = audio.TRIM_FRAME, audio.TRIM_HOP
     valid = jnp.arange(signal.shape[0] // hop + 1) < 1 + size // hop  # [frames]
-    with jax.enable_x64(True):  # the sums decide which frames are left, as NumPy's do
+    with jax.enable_x64(True):  # NumPy sums in float64, and the sums decide which frames are kept
         padded = jnp.pad(jnp.square(signal.astype(jnp.float64)), frame // 2)  # centred frames
         power = jax.lax.reduce_window(
             padded, np.float64(0), jax.lax.add, (frame,), (hop,), "VALID"
@@ -174,13 +195,13 @@ def _loud(signal: jax.Array, size: jax.Array, trim_db: float) -> tuple[jax.Array
 
 
 class Exported:
-    """An exported recogniser in use; needs JAX, not Flax.
+    """An exported recogniser in use; it needs JAX, but not Flax.
 
     Args:
       path: of the file.
 
     Raises:
-      InputError: it is missing, damaged, or no export.
+      InputError: the file is missing, damaged, or not an export.
     """
 
     def __init__(self, path: str | Path):
@@ -190,16 +211,24 @@ class Exported:
                 self._program = jax_export.deserialize(bytearray(file.read(_PROGRAM)))
         except FileNotFoundError:
             raise InputError(
-                f"{path}: no such file; write one by jdann export MODEL {path}"
+                f"{path}: no such file; write one with jdann export MODEL {path}"
             ) from None
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(
-                f"{path}: no export of jdann, or damaged ({error}); write it again by jdann export"
+                f"{path}: no export, or damaged ({error}); write it again with jdann export"
             ) from None
         self.labels = tuple(self.card["labels"])
 
     def __call__(self, samples: np.ndarray, length: np.ndarray) -> np.ndarray:
-        """Probabilities float32 [batch, classes] of samples float32 [batch, samples] and their lengths int32 [batch]."""
+        """Probabilities of a batch.
+
+        Args:
+          samples: float32 [batch, samples], mono at the card's rate.
+          length: int32 [batch], samples.
+
+        Returns:
+          float32 [batch, classes]; NaN for a silent or too short clip.
+        """
         short = self.card["least_samples"] - samples.shape[1]
         samples = np.pad(np.asarray(samples, np.float32), ((0, 0), (0, max(0, short))))
         return np.asarray(self._program.call(samples, np.asarray(length, np.int32)))
@@ -211,9 +240,8 @@ class Exported:
             mono = audio.mono(*audio.read(path), rate_hz)
         except audio.AudioError as error:
             raise InputError(f"{path}: {error}; leave it out, or mend it") from error
-        padded = np.pad(
-            mono, (0, -len(mono) % rate_hz)
-        )  # whole seconds, so that few shapes are compiled
+        # Padded to whole seconds, so that few shapes are compiled.
+        padded = np.pad(mono, (0, -len(mono) % rate_hz))
         row = self(padded[None], np.array([len(mono)]))[0]
         if np.isnan(row).any():
             raise InputError(f"{path}: silent, or too short; leave it out, or mend it")

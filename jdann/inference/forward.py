@@ -1,10 +1,12 @@
-"""From samples to logits as one pure function: features, normalisation, encoder, classifier; every member of an ensemble."""
+"""From samples to logits as one pure function, for every member of an ensemble.
+
+The steps are features, normalisation, encoder and classifier.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from ml_collections import ConfigDict
 
 from jdann.data.normalise import normalised_features
 from jdann.features.recipe import make_recipe_unchecked
@@ -13,7 +15,7 @@ from jdann.speakers.similar_voices import grid_weights
 
 
 class Outputs(NamedTuple):
-    """What the members say of a batch of clips."""
+    """The outputs of every member for a batch of clips."""
 
     logits: jax.Array  # [members, batch, classes]
     representation: jax.Array  # [members, batch, d]
@@ -22,51 +24,51 @@ class Outputs(NamedTuple):
 class Inference(NamedTuple):
     """The functions of one model, pure and not jitted."""
 
+    # (samples [batch, samples], length [batch])
+    # -> (features [batch, frames, bins], frames [batch])
     features: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-    # (samples [batch, samples], length [batch]) -> (features [batch, frames, bins], frames [batch])
+    # (variables, `jdann.inference.model.Normaliser` as a tuple,
+    #  samples [batch, samples], length [batch]) -> Outputs
     outputs: Callable[..., Outputs]
-    # (variables, `jdann.inference.model.Normaliser` as a tuple, samples [batch, samples], length [batch])
 
 
-def make_inference(config: Any, encoder_name: str) -> Inference:
-    """Makes the functions that a config and the name of its encoder stand for.
+def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Inference:
+    """Makes the functions of a model.
 
     Args:
-      config: a whole jdann config; read are audio, features and encoder.
-      encoder_name: one of those in `config.encoder.name`.
+      sample_rate_hz: of the samples.
+      features: `config.features`.
+      encoder: `config.encoder`, with the name of a single encoder.
 
     Returns:
-      The functions. With normalisation "utterance" what `outputs` is given to normalise by does not matter.
+      The functions. With `features.normalise="utterance"`, each clip is normalised by its own
+      statistics and the normaliser that `outputs` takes is not used.
     """
-    recipe = make_recipe_unchecked(
-        config.features.recipe, config.features, config.audio.sample_rate_hz
-    )  # training checked its sizes
-    encoder_config = ConfigDict(config.encoder)
-    encoder_config.name = encoder_name
-    encoder = make_encoder(encoder_config)
-    by = config.features.normalise
+    # Training has checked the sizes, which takes a trace.
+    recipe = make_recipe_unchecked(features.recipe, features, sample_rate_hz)
+    module = make_encoder(encoder)
+    normalise_by = features.normalise
 
     def outputs(
         variables: Any, normaliser: tuple[jax.Array, ...], samples: jax.Array, length: jax.Array
     ) -> Outputs:
-        features, frames = recipe.extract(samples, length)
+        values, frames = recipe.extract(samples, length)
         mean, std, voice = normaliser
-        weight = grid_weights(features, frames, voice, recipe.bins)  # [batch, places]
+        weight = grid_weights(values, frames, voice, recipe.bins)  # [batch, places]
         mean, std = weight @ mean, weight @ std
-        normalised = normalised_features(features, frames, mean, std, by)
+        normalised = normalised_features(values, frames, mean, std, normalise_by)
 
-        def member(of: Any) -> Outputs:
-            encoded = encoder.apply(of["encoder"], normalised, frames, False)
+        def one_member(parameters: Any) -> Outputs:
+            encoded = module.apply(parameters["encoder"], normalised, frames, False)
             assert isinstance(encoded, dict)
             representation = encoded["representation"]  # [batch, d]
-            return Outputs(
-                representation @ of["classifier"]["kernel"] + of["classifier"]["bias"],
-                representation,
-            )
+            classifier = parameters["classifier"]
+            logits = representation @ classifier["kernel"] + classifier["bias"]
+            return Outputs(logits, representation)
 
-        # On a CPU a batch of small products is slower than the products one after the other.
+        # On a CPU one batch of small products is slower than the same products in a loop.
         if jax.default_backend() == "cpu":
-            return jax.lax.map(member, variables)
-        return jax.vmap(member)(variables)
+            return jax.lax.map(one_member, variables)
+        return jax.vmap(one_member)(variables)
 
     return Inference(recipe.extract, outputs)

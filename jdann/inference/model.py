@@ -1,8 +1,9 @@
-"""A trained recogniser at rest: parameters as safetensors, everything else as JSON. Reading it executes nothing.
+"""A trained recogniser as files: parameters as safetensors, everything else as JSON.
 
-A run writes one folder for each direction, encoder and method, `recogniser/0-conv1d-dann/`, of two files:
-`model.safetensors` (parameters and running statistics of every member, and the target's normalisation) and `model.json`
-(labels, the whole config, versions, calibration). No corpus is needed to use them.
+A run writes one folder for each direction, encoder and method, e.g. `recogniser/0-conv1d-dann/`,
+with two files. `model.safetensors` holds the parameters and running statistics of every member, and
+the normalisation of the target's features. `model.json` holds labels, the whole config, versions
+and calibration. Neither can execute code, and no corpus is needed to use them.
 """
 
 import json
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialise
 
 from jdann.errors import InputError
 from jdann.files import write_bytes, write_text
@@ -18,38 +22,39 @@ from jdann.files import write_bytes, write_text
 FOLDER = "recogniser"  # in a work directory
 SCHEMA = 2
 WEIGHTS, CARD = "model.safetensors", "model.json"
-_UNADAPTED = ("source_only", "supervised")
+_NOT_ADAPTED = ("source_only", "supervised")  # methods that do not adapt to the target
+_WRITE_AGAIN = "write it again with --resume of the run"
 
 
 class Normaliser(NamedTuple):
-    """What features are normalised by: by several, one for each place of a voice, or by one."""
+    """Mean and standard deviation of features, for each place on a grid of voices.
 
-    mean: (
-        np.ndarray
-    )  # [places, values] float32; a value is a bin, or an entry of an utterance's vector
+    A value is a bin of a frame, or an entry of an utterance's vector. Where all voices share one
+    mean there is a single place, and `voice` has no columns.
+    """
+
+    mean: np.ndarray  # [places, values] float32
     std: np.ndarray  # [places, values] float32, positive
-    voice: np.ndarray  # [places, 0, 1 or 2] float32, from `jdann.speakers.similar_voices.position_grid`; of no axis where there is one place
+    voice: (
+        np.ndarray
+    )  # [places, 0, 1 or 2] float32, of `jdann.speakers.similar_voices.position_grid`
 
 
 class Model(NamedTuple):
-    """What a recogniser is made of. A member is one seed, or one seed of one fold."""
+    """The content of a recogniser. A member is one seed, or one seed of one fold."""
 
-    variables: dict[
-        str, Any
-    ]  # {"encoder": {"params", "batch_stats"}, "classifier"}, each array [members, ...]
+    # {"encoder": {"params", "batch_stats"}, "classifier"}, each array [members, ...]
+    variables: dict[str, Any]
     normaliser: Normaliser  # of the target's features
-    card: dict[
-        str, Any
-    ]  # labels, config, versions, names of source and target, method, encoder, members, calibration
+    # labels, config, versions, source and target, method, encoder, members, calibration
+    card: dict[str, Any]
 
 
-def save(folder: Path, model: Model) -> None:
-    """Writes the two files; each appears whole or not at all."""
-    from safetensors.numpy import save as serialise
-
+def save_model(folder: Path, model: Model) -> None:
+    """Writes the two files of a model; each appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = _flat(model.variables) | {
-        f"normalisation/{name}": x for name, x in model.normaliser._asdict().items()
+    arrays = _flatten(model.variables) | {
+        f"normalisation/{name}": array for name, array in model.normaliser._asdict().items()
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     write_bytes(folder / WEIGHTS, serialise(arrays, {"format": "jdann", "schema": str(SCHEMA)}))
@@ -57,121 +62,116 @@ def save(folder: Path, model: Model) -> None:
     write_text(folder / CARD, text)
 
 
-def load(folder: Path) -> Model:
-    """Reads what `save` wrote.
+def load_model(folder: Path) -> Model:
+    """Reads the two files that `save_model` wrote.
 
     Raises:
-      InputError: a file is missing, damaged, or of a later version of jdann.
+      InputError: a file is missing, damaged, or was written by a later version of jdann.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         if not isinstance(card, dict) or "labels" not in card:
             raise ValueError("it holds no labels")
-        if card["schema"] != SCHEMA:
-            later = card["schema"] > SCHEMA
-            hint = (
-                "install the jdann it names" if later else "write it again by --resume of the run"
-            )
-            raise InputError(
-                f"{folder / CARD}: has schema {card['schema']}, this jdann reads {SCHEMA}; {hint}"
-            )
+        _check_schema(card["schema"], folder / CARD)
         arrays = load_file(folder / WEIGHTS)
         normaliser = Normaliser(
             *(arrays.pop(f"normalisation/{name}") for name in Normaliser._fields)
         )
     except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename or folder / WEIGHTS}: is missing; write it again by --resume of the run"
-        ) from None
+        missing = error.filename or folder / WEIGHTS
+        raise InputError(f"{missing}: is missing; {_WRITE_AGAIN}") from None
     except (ValueError, KeyError, SafetensorError) as error:
-        raise InputError(
-            f"{folder}: is damaged ({error}); write it again by --resume of the run"
-        ) from None
-    return Model(_nested(arrays), normaliser, card)
+        raise InputError(f"{folder}: is damaged ({error}); {_WRITE_AGAIN}") from None
+    return Model(_unflatten(arrays), normaliser, card)
 
 
-def find(
+def _check_schema(schema: int, path: Path) -> None:
+    if schema != SCHEMA:
+        hint = "install the jdann that it names" if schema > SCHEMA else _WRITE_AGAIN
+        raise InputError(f"{path}: has schema {schema}, this jdann reads {SCHEMA}; {hint}")
+
+
+def find_model(
     path: Path, method: str | None = None, encoder: str | None = None, direction: int = 0
 ) -> Path:
     """The folder of one model in a work directory.
 
     Args:
       path: a work directory, or a model's own folder.
-      method: None: the last method of the run's config that adapts to the target, else its last one.
-      encoder: None: the last one of the run's config.
-      direction: 0, or 1 for the way back of a run in both directions.
+      method: None: the last method of the run's config that adapts to the target; if there is none,
+        the last method.
+      encoder: None: the last encoder of the run's config.
+      direction: 0, or 1 for the second direction of a run that trained in both.
 
     Raises:
-      InputError: there is none; the message lists those that there are.
+      InputError: there is none; the message lists the models that there are.
     """
     if (path / CARD).exists():
         return path
     if not (path / FOLDER).is_dir():
-        what = "no such folder" if not path.exists() else "holds no recogniser"
-        hint = (
-            "; continue the run by --resume, which writes one"
-            if (path / "config.json").exists()
-            else ""
-        )
+        problem = "holds no recogniser" if path.exists() else "no such folder"
+        is_run = (path / "config.json").exists()
+        hint = "; continue the run with --resume, which writes one" if is_run else ""
         raise InputError(
-            f"{path}: {what}; expected the work directory of a finished run, or a folder with {CARD}{hint}"
+            f"{path}: {problem}; expected the work directory of a finished run, "
+            f"or a folder with {CARD}{hint}"
         )
-    found = [
-        (folder.parent, _read_names(folder)) for folder in sorted((path / FOLDER).glob(f"*/{CARD}"))
-    ]
-    wanted = [
+    cards = sorted((path / FOLDER).glob(f"*/{CARD}"))
+    models = [(card.parent, _read_names(card)) for card in cards]
+    candidates = [
         (folder, names)
-        for folder, names in found
+        for folder, names in models
         if names["direction"] == direction
         and method in (None, names["method"])
         and encoder in (None, names["encoder"])
     ]
-    if not wanted:
-        known = (
-            ", ".join(
-                f"{n['method']} with {n['encoder']}, direction {n['direction']}" for _, n in found
-            )
-            or "none"
+    if not candidates:
+        known = [
+            f"{n['method']} with {n['encoder']}, direction {n['direction']}" for _, n in models
+        ]
+        parts = (method, encoder and f"with {encoder}", f"direction {direction}")
+        wanted = " ".join(part for part in parts if part)
+        raise InputError(
+            f"{path}: holds no recogniser of {wanted}; there are: {', '.join(known) or 'none'}"
         )
-        asked = " ".join(
-            str(x) for x in (method, encoder and f"with {encoder}", f"direction {direction}") if x
-        )
-        raise InputError(f"{path}: holds no recogniser of {asked}; there are: {known}")
 
-    def rank(entry: tuple[Path, dict[str, Any]]) -> tuple[bool, int]:
-        return not entry[1]["method"].startswith(_UNADAPTED), entry[1]["order"]
+    def rank(candidate: tuple[Path, dict[str, Any]]) -> tuple[bool, int]:
+        names = candidate[1]
+        return not names["method"].startswith(_NOT_ADAPTED), names["order"]
 
-    return max(wanted, key=rank)[0]
+    return max(candidates, key=rank)[0]
 
 
 def _read_names(path: Path) -> dict[str, Any]:
+    """Method, encoder, direction and order of a model, from its card."""
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         return {name: card[name] for name in ("method", "encoder", "direction", "order")}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: is damaged ({error}); write it again by --resume of the run"
-        ) from None
+        raise InputError(f"{path}: is damaged ({error}); {_WRITE_AGAIN}") from None
 
 
-def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, np.ndarray]:
-    """{"a/b": array} of a tree of dicts."""
-    flat: dict[str, np.ndarray] = {}
+# flax.traverse_util has both of these functions. But importing it imports Flax, which takes a
+# second, and a recogniser whose program is kept does not need Flax.
+def _flatten(tree: Mapping[str, Any], parent: str = "") -> dict[str, np.ndarray]:
+    """A tree of dicts as {"a/b": array}."""
+    arrays: dict[str, np.ndarray] = {}
     for name, value in tree.items():
-        where = f"{path}/{name}" if path else name
-        flat |= _flat(value, where) if isinstance(value, Mapping) else {where: np.asarray(value)}
-    return flat
+        path = f"{parent}/{name}" if parent else name
+        if isinstance(value, Mapping):
+            arrays |= _flatten(value, path)
+        else:
+            arrays[path] = np.asarray(value)
+    return arrays
 
 
-def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The tree of dicts that `_flatten` made {"a/b": array} of."""
     tree: dict[str, Any] = {}
-    for path, value in flat.items():
+    for path, value in arrays.items():
         *parents, name = path.split("/")
-        inner = tree
+        branch = tree
         for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[name] = value
+            branch = branch.setdefault(parent, {})
+        branch[name] = value
     return tree

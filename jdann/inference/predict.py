@@ -1,4 +1,4 @@
-"""`jdann predict`: files in, a row of probabilities for each out."""
+"""`jdann predict`: takes audio files and gives a row of probabilities for each."""
 
 import csv
 import glob
@@ -9,7 +9,7 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,27 +18,48 @@ import soundfile
 
 from jdann import files
 from jdann.errors import InputError
-from jdann.inference.recogniser import Part, Recogniser, audio_files
+from jdann.inference.clips import Clip, Part, Prepared, audio_files
+from jdann.inference.recogniser import Recogniser
 from jdann.progress import track
 
 log = logging.getLogger("jdann")
 
 
 class Item(NamedTuple):
-    """Something to recognise, and the columns that its row begins with."""
+    """A clip to recognise, and the columns with which its row begins."""
 
     columns: dict[str, str]
     part: Part
 
+    @property
+    def is_whole_file(self) -> bool:
+        """Whether the clip is a file, not a part of one."""
+        return self.part == Part(self.part.path)
+
+
+class Bad(NamedTuple):
+    """A clip that cannot be used."""
+
+    file: str
+    reason: str
+
+
+class Answer(NamedTuple):
+    """The probabilities of a clip, or of a window of it."""
+
+    item: int  # position among the items
+    columns: dict[str, str]  # start and end of a window
+    probabilities: np.ndarray  # [classes] float32
+
 
 class Options(NamedTuple):
-    """What the command line says."""
+    """The options of the command line."""
 
     timeline: bool = False
     window_s: float = 3.0
     hop_s: float = 1.0
-    abstain: float = 0.0  # where no emotion is as probable as this, none is named
-    adapt: bool = False  # to each speaker's audio
+    abstain: float = 0.0  # if no emotion is as probable as this, none is named
+    adapt: bool = False  # normalise for each speaker that the column `speaker` names
 
 
 def run(
@@ -51,14 +72,14 @@ def run(
     """The whole command.
 
     Args:
-      load: gives the recogniser, once the names are known to stand for something.
+      load: gives the recogniser; it is called after the names have been checked.
       names: see `find_items`.
-      options: what to do.
+      options: of the command line.
       path: of the csv to write; None: none.
       as_json: print JSON.
 
     Returns:
-      The exit status: 0, or 1 where some files were left out.
+      The exit status: 0, or 1 if some clips were left out.
 
     Raises:
       InputError: nothing can be recognised.
@@ -72,22 +93,22 @@ def run(
         raise InputError(f"{names[0]}: names no file; give audio files, or a csv with rows")
     rows, bad = predict(load(), items, options)
     if not rows:
-        file, reason = bad[0]
         raise InputError(
-            f"none of {len(bad)} files can be used, the first being {file} ({reason}); expected wav, flac, mp3 or ogg"
+            f"none of {_count(items)} can be used, the first being {bad[0].file} "
+            f"({bad[0].reason}); expected wav, flac, mp3 or ogg"
         )
     write(rows, path, as_json)
-    return report(rows, bad)
+    return report(rows, bad, items)
 
 
 def find_items(names: Sequence[str]) -> list[Item]:
-    """What files, folders, patterns and csv files name, in order.
+    """The clips that files, folders, patterns and csv files name, in order.
 
-    A csv needs the column `file`, relative to the csv's folder, and may have `start` and `end` in s; all of its columns
-    are kept.
+    A csv needs the column `file`, a path relative to the csv's folder. It may have the columns
+    `start` and `end`, in s. All of its columns are kept.
 
     Raises:
-      InputError: a name stands for nothing, or a csv has no column `file`.
+      InputError: a pattern matches no file, or a csv has no column `file`.
     """
     items: list[Item] = []
     for name in names:
@@ -97,12 +118,12 @@ def find_items(names: Sequence[str]) -> list[Item]:
         elif path.is_dir():
             items += [Item({"file": os.fspath(file)}, Part(file)) for file in audio_files(path)]
         elif not path.exists() and glob.has_magic(name):
-            found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
-            if not found:
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
+            if not matches:
                 raise InputError(
                     f"{name}: matches no file; check the pattern and the working directory"
                 )
-            items += [Item({"file": file}, Part(file)) for file in found]
+            items += [Item({"file": file}, Part(file)) for file in matches]
         else:
             items.append(Item({"file": name}, Part(name)))
     return items
@@ -110,96 +131,117 @@ def find_items(names: Sequence[str]) -> list[Item]:
 
 def predict(
     recogniser: Recogniser, items: Sequence[Item], options: Options
-) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+) -> tuple[list[dict[str, Any]], list[Bad]]:
     """Recognises every item.
 
     Returns:
-      Rows in the items' order: their columns, with a timeline `start` and `end` of each window, then `predicted` (empty
-      where the recogniser abstains or nothing is heard), `confidence` and `p_<label>`; and the items that could not be
-      used, file and reason.
+      Rows in the order of the items, and the items that could not be used. A row has the item's
+      columns; with a timeline, `start` and `end` of each window; then `predicted` (empty where the
+      recogniser abstains or a window holds no speech), `confidence` and `p_<label>`.
     """
-    bad: list[tuple[str, str]] = []
+    bad: list[Bad] = []
     rows: dict[int, list[dict[str, Any]]] = {}
-    speakers: dict[str, list[int]] = {"": list(range(len(items)))}
-    if options.adapt:
-        speakers = {}
-        for i, item in enumerate(items):
-            speakers.setdefault(item.columns.get("speaker", ""), []).append(i)
-    done = track(_all(recogniser, items, speakers, options, bad), "Recognising", _expected(items, options),
-                 "windows" if options.timeline else "files")  # fmt: skip
-    for i, more, probability in done:
-        rows.setdefault(i, []).append(
-            {**items[i].columns, **more, **_answer(recogniser.labels, probability, options.abstain)}
-        )
+    answers = _answers(recogniser, items, options, bad)
+    unit = "windows" if options.timeline else "files"
+    for answer in track(answers, "Recognising", _expected_rows(items, options), unit):
+        row = _row(recogniser.labels, answer.probabilities, options.abstain)
+        columns = {**items[answer.item].columns, **answer.columns}
+        rows.setdefault(answer.item, []).append(columns | row)
     return [row for i in sorted(rows) for row in rows[i]], bad
 
 
-def _all(
-    recogniser: Recogniser,
-    items: Sequence[Item],
-    speakers: dict[str, list[int]],
-    options: Options,
-    bad: list[tuple[str, str]],
-) -> Iterator[tuple[int, dict[str, Any], np.ndarray]]:
-    """(item, further columns, probabilities) of all that can be used; the rest goes to `bad`."""
-    for members in speakers.values():
-        of_speaker = recogniser
-        if options.adapt:
-            usable = [
-                items[i].part
-                for i, row in recogniser.each(items[i].part for i in members)
-                if not isinstance(row, str)
-            ]
-            if usable:
-                of_speaker = recogniser.adapt(usable)
-        if options.timeline:
-            yield from _timelines(of_speaker, items, members, options, bad)
+def _answers(
+    recogniser: Recogniser, items: Sequence[Item], options: Options, bad: list[Bad]
+) -> Iterator[Answer]:
+    """The answers for all items that can be used; the others are added to `bad`."""
+    speakers = _speakers(items) if options.adapt else {}
+    adapted_items = {i for indices in speakers.values() for i in indices}
+    others = [i for i in range(len(items)) if i not in adapted_items]
+    if options.adapt and others:
+        log.info(
+            "%d of %d clips have no speaker in a column speaker; "
+            "they are normalised as without --adapt",
+            len(others),
+            len(items),
+        )
+    if options.timeline:
+        yield from _timelines(recogniser, items, others, options, bad)
+    else:
+        yield from _recognise(recogniser, items, {i: items[i].part for i in others}, bad)
+    for indices in speakers.values():
+        # Each clip is decoded once, for the speaker's statistics and for its answer.
+        prepared = recogniser.prepare(items[i].part for i in indices)
+        clips = dict(zip(indices, prepared, strict=True))
+        usable = {i: clip for i, clip in clips.items() if isinstance(clip, Prepared)}
+        adapted = recogniser.adapt(list(usable.values())) if usable else recogniser
+        if options.timeline:  # it reads whole files, of which a clip holds the beginning only
+            yield from _timelines(adapted, items, indices, options, bad)
             continue
-        for place, row in of_speaker.each(items[i].part for i in members):
-            i = members[place]
-            if isinstance(row, str):
-                bad.append((items[i].columns["file"], row))
-            else:
-                yield i, {}, row
+        for i, clip in clips.items():
+            if isinstance(clip, str):
+                bad.append(Bad(items[i].columns["file"], clip))
+        yield from _recognise(adapted, items, usable, bad)
+
+
+def _speakers(items: Sequence[Item]) -> dict[str, list[int]]:
+    """The positions of each speaker's items; items without a speaker are left out."""
+    speakers: dict[str, list[int]] = {}
+    for i, item in enumerate(items):
+        speaker = item.columns.get("speaker", "").strip()
+        if speaker:
+            speakers.setdefault(speaker, []).append(i)
+    return speakers
+
+
+def _recognise(
+    recogniser: Recogniser, items: Sequence[Item], clips: Mapping[int, Clip], bad: list[Bad]
+) -> Iterator[Answer]:
+    """The answers for clips, which are given by the position of their item."""
+    indices = list(clips)
+    for position, row in recogniser.each(clips.values()):
+        i = indices[position]
+        if isinstance(row, str):
+            bad.append(Bad(items[i].columns["file"], row))
+        else:
+            yield Answer(i, {}, row)
 
 
 def _timelines(
     recogniser: Recogniser,
     items: Sequence[Item],
-    members: list[int],
+    indices: Sequence[int],
     options: Options,
-    bad: list[tuple[str, str]],
-) -> Iterator[tuple[int, dict[str, Any], np.ndarray]]:
-    for i in members:
-        item = items[i]
-        if item.part.start_s or item.part.end_s is not None:
+    bad: list[Bad],
+) -> Iterator[Answer]:
+    """The answers for each window of the items at `indices`."""
+    for i in indices:
+        file, path = items[i].columns["file"], items[i].part.path
+        if not items[i].is_whole_file:
             raise InputError(
-                f"{item.columns['file']}: a timeline is of whole files; leave out the columns start and end"
+                f"{file}: a timeline is of whole files; leave out the columns start and end"
             )
         try:
-            for start_s, end_s, row in recogniser.windows(
-                item.part.path, options.window_s, options.hop_s
-            ):
-                yield i, {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}"}, row
+            for start_s, end_s, row in recogniser.windows(path, options.window_s, options.hop_s):
+                yield Answer(i, {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}"}, row)
         except InputError as error:
-            bad.append((item.columns["file"], str(error).removeprefix(f"{item.part.path}: ")))
+            bad.append(Bad(file, str(error).removeprefix(f"{path}: ")))
 
 
-def _answer(labels: tuple[str, ...], probability: np.ndarray, abstain: float) -> dict[str, Any]:
-    if np.isnan(probability).any():
-        return {
-            "predicted": "",
-            "confidence": "",
-            **dict.fromkeys((f"p_{label}" for label in labels), ""),
-        }
-    best = int(probability.argmax())
-    named = labels[best] if probability[best] >= abstain else ""
-    chances = {f"p_{label}": float(p) for label, p in zip(labels, probability, strict=True)}
-    return {"predicted": named, "confidence": float(probability[best]), **chances}
+def _row(labels: tuple[str, ...], probabilities: np.ndarray, abstain: float) -> dict[str, Any]:
+    """The columns of one answer; all of them are empty if there are no probabilities."""
+    columns = [f"p_{label}" for label in labels]
+    if np.isnan(probabilities).any():
+        return dict.fromkeys(["predicted", "confidence", *columns], "")
+    best = int(probabilities.argmax())
+    return {
+        "predicted": labels[best] if probabilities[best] >= abstain else "",
+        "confidence": float(probabilities[best]),
+        **dict(zip(columns, map(float, probabilities), strict=True)),
+    }
 
 
 def write(rows: Sequence[dict[str, Any]], path: Path | None, as_json: bool) -> None:
-    """Writes rows: as a csv to `path`, as JSON one object a line, or as a table to standard output."""
+    """Writes rows: as a csv to `path`, and as JSON or, without a path, as a table to the output."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
     if path is not None:
@@ -207,37 +249,36 @@ def write(rows: Sequence[dict[str, Any]], path: Path | None, as_json: bool) -> N
         files.write_csv(path, columns, cells)
     if as_json:
         for row in rows:
-            print(
-                json.dumps(
-                    {name: None if value == "" else value for name, value in row.items()},
-                    ensure_ascii=False,
-                )
-            )
+            values = {name: None if value == "" else value for name, value in row.items()}
+            print(json.dumps(values, ensure_ascii=False))
     elif path is None:
-        shown = [[name.removeprefix("p_") for name in columns], *cells]
-        width = [max(len(line[i]) for line in shown) for i in range(len(columns))]
-        for line in shown:
+        lines = [[name.removeprefix("p_") for name in columns], *cells]
+        width = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+        for line in lines:
             print("  ".join(text.ljust(width[i]) for i, text in enumerate(line)).rstrip())
     sys.stdout.flush()
 
 
-def report(rows: Sequence[dict[str, Any]], bad: Sequence[tuple[str, str]]) -> int:
-    """Says on standard error what could not be used; returns the exit status: 0, 1 where something was left out."""
+def report(rows: Sequence[dict[str, Any]], bad: Sequence[Bad], items: Sequence[Item]) -> int:
+    """Says on standard error which of the items could not be used.
+
+    Returns:
+      The exit status: 0, or 1 if some were left out.
+    """
     for file, reason in bad:
         print(f"left out: {file}: {reason}", file=sys.stderr)
     if bad:
-        print(
-            f"{len(bad)} of {len({row['file'] for row in rows}) + len(bad)} files were left out",
-            file=sys.stderr,
-        )
+        print(f"{len(bad)} of {_count(items)} were left out", file=sys.stderr)
     if rows:
-        counts = Counter(str(row["predicted"]) or "none" for row in rows)
-        log.info(
-            "%d rows: %s",
-            len(rows),
-            ", ".join(f"{name} {count}" for name, count in counts.most_common()),
-        )
+        counts = Counter(str(row["predicted"]) or "none" for row in rows).most_common()
+        text = ", ".join(f"{name} {count}" for name, count in counts)
+        log.info("%d rows: %s", len(rows), text)
     return 1 if bad else 0
+
+
+def _count(items: Sequence[Item]) -> str:
+    """How many clips there are; they are called files if each of them is a whole file."""
+    return f"{len(items)} {'files' if all(item.is_whole_file for item in items) else 'clips'}"
 
 
 def _cell(value: Any) -> str:
@@ -246,23 +287,18 @@ def _cell(value: Any) -> str:
     return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
-def _expected(items: Sequence[Item], options: Options) -> int | None:
+def _expected_rows(items: Sequence[Item], options: Options) -> int:
+    """About how many rows there will be, for the progress bar."""
     if not options.timeline:
         return len(items)
-    total = 0
+    rows = 0
     for item in items:
         try:
-            total += max(
-                1,
-                1
-                + math.ceil(
-                    (soundfile.info(os.fspath(item.part.path)).duration - options.window_s)
-                    / options.hop_s
-                ),
-            )
+            duration_s = soundfile.info(os.fspath(item.part.path)).duration
         except (soundfile.SoundFileError, TypeError, OSError):
             continue
-    return total
+        rows += max(1, 1 + math.ceil((duration_s - options.window_s) / options.hop_s))
+    return rows
 
 
 def _from_csv(path: Path) -> list[Item]:
@@ -271,18 +307,15 @@ def _from_csv(path: Path) -> list[Item]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); expected a csv in UTF-8") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    if "file" not in (reader.fieldnames or ()):
-        raise InputError(
-            f"{path}: has no column file; found {', '.join(reader.fieldnames or ()) or 'none'}"
-        )
+    header = reader.fieldnames or ()
+    if "file" not in header:
+        raise InputError(f"{path}: has no column file; found {', '.join(header) or 'none'}")
     items = []
     for number, row in enumerate(reader, start=2):
         columns = {name: value or "" for name, value in row.items() if name is not None}
         try:
-            start_s, end_s = (
-                float(columns.get("start") or 0),
-                float(columns["end"]) if columns.get("end") else None,
-            )
+            start_s = float(columns.get("start") or 0)
+            end_s = float(columns["end"]) if columns.get("end") else None
         except ValueError:
             raise InputError(
                 f"{path}, line {number}: start and end are not numbers; expected seconds"

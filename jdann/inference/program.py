@@ -1,59 +1,118 @@
 """The programs of one model: each is traced once on a machine, and compiled once for each shape.
 
-Tracing a recipe takes longer than running it a hundred times. So where JAX keeps compiled programs (its option
-`jax_compilation_cache_dir`, which the command line sets), traced ones are kept beside them, as StableHLO by `jax.export`.
-A kept program is found by a digest of all that it depends on, and executes nothing but itself; what is damaged, or cannot
-be written, is traced anew without a word.
+Tracing a recipe takes a hundred times as long as running it. So traced programs are kept as
+StableHLO (`jax.export`) in the folder where JAX keeps compiled programs, which its option
+`jax_compilation_cache_dir` names. The file name holds a digest of everything that the program
+depends on. A damaged file is replaced. Where no file can be written, each process traces again.
 """
 
 import hashlib
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Callable
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import export
+from jax.experimental.compilation_cache import compilation_cache
+from ml_collections import ConfigDict, FrozenConfigDict
 
-if TYPE_CHECKING:  # it imports Flax and librosa, which a kept program does without
+from jdann.files import write_bytes
+
+if TYPE_CHECKING:  # it imports Flax and librosa, which a kept program does not need
     from jdann.inference.forward import Inference
 
-BATCH = 16
+BATCH = 16  # clips in one call where there are many
+LEAST_COMPILE_S = 0.2  # JAX keeps programs that take longer to compile than this
 _PACKAGES = ("jax", "jaxlib", "flax", "librosa", "numpy", "scipy")
 _DIGEST_SIZE = 16  # bytes
+
+
+class Settings(NamedTuple):
+    """The parts of a config that decide what the programs compute."""
+
+    sample_rate_hz: int  # of prepared audio
+    features: FrozenConfigDict  # `config.features`
+    encoder: ConfigDict  # `config.encoder`; its `name` is that of a single encoder
+
+
+def default_cache_dir() -> Path:
+    """Where jdann keeps compiled programs if the user chose no folder.
+
+    Raises:
+      RuntimeError: this user has no home folder.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jdann" / "xla"
+
+
+def keep_programs() -> None:
+    """Makes JAX keep compiled programs in `default_cache_dir`, unless the user has chosen.
+
+    The environment variables JAX_COMPILATION_CACHE_DIR (an empty one too) and
+    JAX_ENABLE_COMPILATION_CACHE are choices, and so are these options in `jax.config`. Nothing
+    happens where the folder cannot be written.
+    """
+    enabled = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    if _cache_dir() or not enabled or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
+        folder = default_cache_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return
+    if not os.access(folder, os.W_OK):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_COMPILE_S)
+    # JAX reads the folder at its first compilation only, and that may have been before.
+    compilation_cache.reset_cache()
 
 
 class Programs:
     """The functions of one model, each compiled once for each shape, whichever thread comes first.
 
+    They can be pickled: parameters and settings are written, and compiled programs are made again.
+
     Args:
-      config: a whole jdann config; read are audio, features and encoder.
-      encoder_name: one of those in `config.encoder.name`.
+      settings: what they compute.
       variables: {"encoder", "classifier"}, each array [members, ...].
     """
 
-    def __init__(self, config: Any, encoder_name: str, variables: Any):
-        self._config, self._encoder_name = config, encoder_name
+    def __init__(self, settings: Settings, variables: dict[str, Any]):
+        self.settings = settings
         self.variables = jax.device_put(variables)
-        # A CPU gains little by batches, and each is a shape more to compile.
-        self.batch = (
-            1 if jax.default_backend() == "cpu" else BATCH
-        )  # clips in one call where there are many
+        # A CPU gains little from batches, and each batch size is one more shape to compile.
+        self.batch = 1 if jax.default_backend() == "cpu" else BATCH
         self._lock = threading.Lock()
         self._compiled: dict[tuple[str, tuple[int, ...]], Callable[..., Any]] = {}
+
+    def __reduce__(self) -> tuple[type["Programs"], tuple[Settings, dict[str, Any]]]:
+        """Settings and parameters; neither a lock nor a compiled program can be pickled."""
+        return Programs, (self.settings, jax.device_get(self.variables))
+
+    @property
+    def members(self) -> int:
+        """How many members the ensemble has."""
+        return self.variables["classifier"]["kernel"].shape[0]
+
+    @property
+    def width(self) -> int:
+        """How many values a representation has."""
+        return self.variables["classifier"]["kernel"].shape[1]
 
     @cached_property
     def inference(self) -> "Inference":
         """The pure functions, neither jitted nor traced."""
+        # Flax and librosa stay unloaded until a program is traced.
         from jdann.inference.forward import make_inference
 
-        return make_inference(self._config, self._encoder_name)
+        return make_inference(**self.settings._asdict())
 
     def outputs(
         self, normaliser: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray
@@ -95,32 +154,36 @@ class Programs:
         leaves, structure = jax.tree.flatten(arguments)
         depends_on = (
             name,
-            *(
-                json.dumps(self._config[key].to_dict(), sort_keys=True)
-                for key in ("audio", "features", "encoder")
-            ),
-            self._encoder_name,
+            str(self.settings.sample_rate_hz),
+            json.dumps(self.settings.features.to_dict(), sort_keys=True),
+            json.dumps(self.settings.encoder.to_dict(), sort_keys=True),
             str(structure),
             *(f"{leaf.dtype}{leaf.shape}" for leaf in leaves),
             jax.default_backend(),
-            str((jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)),  # pyright: ignore
+            str(jax.config.jax_enable_x64),  # pyright: ignore[reportAttributeAccessIssue]
+            str(jax.config.jax_default_matmul_precision),  # pyright: ignore
             _source(),
             *map(version, _PACKAGES),
         )
         return hashlib.blake2b("\n".join(depends_on).encode(), digest_size=_DIGEST_SIZE).hexdigest()
 
 
+def _cache_dir() -> str | None:
+    """Where JAX keeps compiled programs; None or empty: nowhere."""
+    return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def _folder() -> Path | None:
     """Where traced programs are kept; None: nowhere."""
-    folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    folder = _cache_dir()
     return None if not folder or "://" in folder else Path(folder) / "traced"
 
 
 @cache
 def _source() -> str:
-    """A digest of this package's source, so that no program outlives a change of it."""
+    """A digest of the whole package's source, so that a changed source makes new programs."""
     digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -137,10 +200,9 @@ def _read(path: Path) -> export.Exported | None:
 
 
 def _write(path: Path, program: bytes) -> None:
+    digest = hashlib.blake2b(program, digest_size=_DIGEST_SIZE).digest()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.blake2b(program, digest_size=_DIGEST_SIZE).digest() + program)
-        os.replace(file.name, path)  # noqa: PTH105
-    except OSError:  # a full or read-only disk costs a later start its two seconds, no more
+        write_bytes(path, digest + program)
+    except OSError:  # on a full or read-only disk the next process traces again, in two seconds
         return

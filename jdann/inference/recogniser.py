@@ -2,68 +2,64 @@
 
     r = Recogniser.load("runs/en2zh")
     r("clip.wav")  # {"neutral": 0.12, "happy": 0.61, ...}
+    r.predict(["a.wav", "b.flac"])  # array(["happy", "sad"])
     r.timeline("meeting.wav", window_s=3, hop_s=1)
 
-A recogniser never changes: `only`, `adapt` and `at_temperature` return new ones that share its compiled programs. Any
-number of threads may use one.
+A recogniser never changes: `only`, `adapt` and `at_temperature` return new ones that share its
+compiled programs. Any number of threads may use one. `jdann.inference.clips` lists what a clip may
+be; the rate of an array is given as `rate`, `sr` or `sampling_rate`, in Hz.
 """
 
 import dataclasses
+import html
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Unpack
 
 import numpy as np
-from ml_collections import FrozenConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from jdann import audio, configuration
-from jdann.corpora.folder import list_audio
-from jdann.data import normalise
 from jdann.errors import InputError
-from jdann.inference import model
-from jdann.inference.model import Normaliser
-from jdann.inference.program import Programs
+from jdann.inference import timeline
+from jdann.inference.adaptation import adapt_normaliser
+from jdann.inference.batches import all_outputs, clip_features
+from jdann.inference.clips import (
+    Clip,
+    Clips,
+    Part,
+    Prepared,
+    Rate,
+    RateNames,
+    clip_name,
+    is_single,
+    list_clips,
+    one_rate,
+    prepare_clip,
+)
+from jdann.inference.model import CARD, Model, Normaliser, find_model, load_model, save_model
+from jdann.inference.program import Programs, Settings, keep_programs
+from jdann.inference.timeline import Timeline
 
-BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
+__all__ = ["Clip", "Part", "Prepared", "Recogniser", "Timeline"]
 log = logging.getLogger("jdann")
 
 
-class Part(NamedTuple):
-    """A part of a file as a clip."""
-
-    path: str | Path
-    start_s: float = 0.0
-    end_s: float | None = None  # None: to the file's end
-
-
-Clip = str | Path | np.ndarray | Part
-
-
-class Timeline(NamedTuple):
-    """Emotions over time."""
-
-    start_s: np.ndarray  # [windows] float64
-    end_s: np.ndarray  # [windows] float64; the last window may be shorter
-    probabilities: np.ndarray  # [windows, classes] float32; NaN where nothing was heard
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Recogniser:
-    """An ensemble of one member a seed (and fold), with the normalisation and the temperature that it is used with.
+    """An ensemble with one member for each seed (and fold), its normalisation and temperature.
 
-    Make one by `Recogniser.load`.
+    Make one with `Recogniser.load`. It can be pickled.
     """
 
-    card: dict[
-        str, Any
-    ]  # labels, config, versions, names of source and target, method, encoder, seeds, calibration
+    # labels, config, versions, source and target, method, encoder, seeds, calibration
+    card: dict[str, Any]
     labels: tuple[str, ...]
     temperature: float  # logits are divided by it
     normaliser: Normaliser  # of features
-    columns: np.ndarray  # [classes] int, which of the model's logits are those of `labels`
-    config: Any  # the run's
+    columns: np.ndarray  # [classes] int: the position of each label among the model's logits
+    config: FrozenConfigDict  # of the run
     programs: Programs
 
     @classmethod
@@ -74,344 +70,359 @@ class Recogniser:
         encoder: str | None = None,
         direction: int = 0,
     ) -> "Recogniser":
-        """Reads a recogniser; no corpus and no checkpoint is needed, and nothing that is read is executed.
+        """Reads a recogniser. It needs no corpus and no checkpoint, and executes nothing it reads.
+
+        From then on JAX keeps what this process compiles in `~/.cache/jdann/xla`, so that the next
+        process starts faster; see `jdann.inference.program.keep_programs` for how to choose
+        otherwise.
 
         Args:
-          path: the work directory of a finished run, or one of the folders in its `recogniser/`.
-          method: which one of the run's; None: the last that adapts to the target.
-          encoder: None: the last one of the run's config.
-          direction: 1: the way back, of a run in both directions.
+          path: the work directory of a finished run, a folder in its `recogniser/`, or a folder
+            that `save` wrote.
+          method: None: the last method of the run that adapts to the target.
+          encoder: None: the last encoder of the run's config.
+          direction: 1: the second direction, of a run that trained in both.
 
         Raises:
-          InputError: there is none, or it is damaged.
+          InputError: there is no such recogniser, or it is damaged.
         """
-        folder = model.find(Path(path), method, encoder, direction)
-        loaded = model.load(folder)
-        card = loaded.card
-        names = card["source"]["name"], card["target"]["name"]
-        log.info("%s: %s with %s, %s -> %s", folder, card["method"], card["encoder"], *names)
-        return cls.of(loaded)
+        folder = find_model(Path(path), method, encoder, direction)
+        recogniser = cls.of(load_model(folder))
+        keep_programs()
+        log.info("%s: %s", folder, recogniser._origin())
+        return recogniser
 
     @classmethod
-    def of(cls, loaded: model.Model) -> "Recogniser":
-        """A recogniser of a model in memory."""
-        card = loaded.card
-        config = FrozenConfigDict(configuration.tuples(card["config"]))
+    def of(cls, model: Model) -> "Recogniser":
+        """The recogniser of a model in memory."""
+        card = model.card
         labels = tuple(card["labels"])
-        programs = Programs(config, card["encoder"], loaded.variables)
+        config = FrozenConfigDict(configuration.tuples(card["config"]))
+        encoder = ConfigDict(config.encoder)
+        encoder.name = card["encoder"]
+        settings = Settings(config.audio.sample_rate_hz, config.features, encoder)
         return cls(
-            card,
-            labels,
-            float(card["temperature"]),
-            loaded.normaliser,
-            np.arange(len(labels)),
-            config,
-            programs,
+            card=card,
+            labels=labels,
+            temperature=float(card["temperature"]),
+            normaliser=model.normaliser,
+            columns=np.arange(len(labels)),
+            config=config,
+            programs=Programs(settings, model.variables),
         )
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Writes a folder that `load` reads, with the classes, adaptation and temperature in use.
+
+        Args:
+          path: the folder; it is made if it does not exist.
+          overwrite: replace a recogniser that is already there.
+
+        Raises:
+          InputError: the folder holds a recogniser already, or `path` is a file.
+        """
+        folder = Path(path)
+        if folder.is_file():
+            raise InputError(f"{folder}: is a file; give the name of a folder")
+        if (folder / CARD).exists() and not overwrite:
+            raise InputError(f"{folder}: holds a recogniser; give another name or overwrite=True")
+        variables = dict(self.programs.variables)
+        variables["classifier"] = {
+            name: np.asarray(values)[..., self.columns]  # kernel [members, d, classes] and bias
+            for name, values in variables["classifier"].items()
+        }
+        card = self.card | {"labels": list(self.labels), "temperature": self.temperature}
+        save_model(folder, Model(variables, self.normaliser, card))
+
+    @property
+    def audio_settings(self) -> audio.AudioSettings:
+        """How audio is prepared, as in training."""
+        return audio.AudioSettings(**self.config.audio)
 
     @property
     def sample_rate_hz(self) -> int:
-        """What audio is resampled to."""
-        return self.config.audio.sample_rate_hz
+        """The rate to which audio is resampled."""
+        return self.programs.settings.sample_rate_hz
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The labels as an array [classes], in the order of `predict_proba`'s columns."""
+        return np.array(self.labels)
+
+    def __repr__(self) -> str:
+        """Method, encoder, corpora and sizes in one line."""
+        return f"Recogniser({self._origin()}, {self._sizes()})"
+
+    def _repr_html_(self) -> str:
+        """The same with the labels, for notebooks."""
+        lines = (self._origin(), self._sizes(), ", ".join(self.labels))
+        return "<b>Recogniser</b><br>" + "<br>".join(map(html.escape, lines))
+
+    def _origin(self) -> str:
+        card = self.card
+        source, target = card["source"]["name"], card["target"]["name"]
+        return f"{card['method']} with {card['encoder']}, {source} -> {target}"
+
+    def _sizes(self) -> str:
+        seeds = len(self.card.get("seeds", ())) or self.programs.members
+        word = "seed" if seeds == 1 else "seeds"
+        return f"{len(self.labels)} emotions, {seeds} {word}, {self.sample_rate_hz} Hz"
 
     def __call__(
-        self, x: Clip | Sequence[Clip], rate: int | None = None
+        self, x: Clip | Sequence[Clip], rate: Rate = None, **names: Unpack[RateNames]
     ) -> dict[str, float] | list[dict[str, float]]:
-        """The probability of each of `labels`.
+        """The probability of each label.
 
         Args:
-          x: a file; samples, [samples] or [samples, channels], floating point in -1 to 1 or signed integers; a folder, of
-            which all audio files are taken, in the order of `audio_files`; a `Part` of a file; or a list of such clips.
-          rate: of samples, Hz.
+          x: a clip, a list of clips, or a folder: all of its audio files, sorted. Samples are
+            [samples] or [samples, channels], floating point in -1 to 1 or signed integers.
+          rate: of arrays, Hz; `sr` and `sampling_rate` mean the same.
 
         Returns:
-          A dict for a clip, a list of dicts for a list or folder.
+          A dict for a single clip, and a list of dicts for a list or a folder.
 
         Raises:
           InputError: a clip cannot be used; the message names it.
         """
-        many = (isinstance(x, (list, tuple)) and not isinstance(x, Part)) or (
-            isinstance(x, (str, Path)) and Path(x).is_dir()
-        )
-        rows = self.probabilities(x if many else [x], rate)  # pyright: ignore[reportArgumentType]
-        named = [dict(zip(self.labels, map(float, row), strict=True)) for row in rows]
-        return named if many else named[0]
+        single = is_single(x)
+        rows = self.probabilities([x] if single else x, rate, **names)  # pyright: ignore
+        answers = [dict(zip(self.labels, map(float, row), strict=True)) for row in rows]
+        return answers[0] if single else answers
 
-    def label(self, clip: Clip, rate: int | None = None, at_least: float = 0.0) -> str | None:
-        """The most probable emotion of one clip; None, to abstain, where its probability is below `at_least`."""
-        row = self.probabilities([clip], rate)[0]
+    def label(
+        self, clip: Clip, rate: Rate = None, at_least: float = 0.0, **names: Unpack[RateNames]
+    ) -> str | None:
+        """The most probable emotion of one clip, or None if it is less probable than `at_least`."""
+        row = self.probabilities([clip], rate, **names)[0]
         return self.labels[int(row.argmax())] if row.max() >= at_least else None
 
-    def probabilities(
-        self, clips: Sequence[Clip] | str | Path, rate: int | None = None
+    def predict(self, clips: Clips, rate: Rate = None, **names: Unpack[RateNames]) -> np.ndarray:
+        """The most probable emotion of each clip, as an array [clips] of names."""
+        return self.classes_[self.probabilities(clips, rate, **names).argmax(1)]
+
+    def predict_proba(
+        self, clips: Clips, rate: Rate = None, **names: Unpack[RateNames]
     ) -> np.ndarray:
-        """Probabilities float32 [clips, classes], the mean over members; see `__call__` for what a clip is."""
-        rows = np.zeros((len(clips := _listed(clips)), len(self.labels)), np.float32)
-        for i, row in self.each(clips, rate):
-            if isinstance(row, str):
-                raise InputError(f"{_name(clips[i], i)}: {row}; leave it out, or mend it")
-            rows[i] = row
+        """`probabilities` under scikit-learn's name: float32 [clips, classes]."""
+        return self.probabilities(clips, rate, **names)
+
+    def score(
+        self,
+        clips: Clips,
+        labels: Iterable[str | None],
+        rate: Rate = None,
+        **names: Unpack[RateNames],
+    ) -> float:
+        """The unweighted average recall (UAR), 0 to 1: the mean recall over the labels that occur.
+
+        Args:
+          clips: as for `probabilities`.
+          labels: an emotion for each clip; clips whose label is None or NaN are ignored.
+          rate: of arrays, Hz.
+
+        Raises:
+          InputError: a clip cannot be used, a label is unknown, or there are none or too few.
+        """
+        clips, labels = list_clips(clips), list(labels)
+        if len(labels) != len(clips):
+            raise InputError(f"{len(labels)} labels for {len(clips)} clips; give one for each clip")
+        # NaN, a missing cell of a pandas column, is not equal to itself.
+        indices = [i for i, label in enumerate(labels) if label is not None and label == label]
+        truth = [labels[i] for i in indices]
+        unknown = [label for label in truth if label not in self.labels]
+        if unknown or not truth:
+            problem = f"label {unknown[0]!r}" if unknown else "no clip has a label"
+            raise InputError(f"{problem}; expected {', '.join(self.labels)}, or None for no label")
+        correct = self.predict([clips[i] for i in indices], rate, **names) == np.array(truth)
+        recalls = [correct[np.array(truth) == label].mean() for label in sorted(set(truth))]
+        return float(np.mean(recalls))
+
+    def probabilities(
+        self, clips: Clips, rate: Rate = None, **names: Unpack[RateNames]
+    ) -> np.ndarray:
+        """Probabilities float32 [clips, classes], the mean over members.
+
+        Args:
+          clips: a list or a folder of clips, a single clip, or an array [clips, samples].
+          rate: of arrays, Hz.
+
+        Raises:
+          InputError: a clip cannot be used; the message names it.
+        """
+        rows = np.zeros((len(clips := list_clips(clips)), len(self.labels)), np.float32)
+        for i, row in self.each(clips, rate, **names):
+            rows[i] = _usable(row, clips, i)
         return rows
 
     def each(
-        self, clips: Iterable[Clip], rate: int | None = None
+        self, clips: Iterable[Clip], rate: Rate = None, **names: Unpack[RateNames]
     ) -> Iterator[tuple[int, np.ndarray | str]]:
-        """Probabilities [classes] of one clip after the other, or why it cannot be used.
+        """Probabilities [classes] of one clip after the other, or why a clip cannot be used.
 
         Args:
-          clips: as many as you like; few of them are held at a time.
-          rate: of samples, Hz.
+          clips: any number of clips; only a few are in memory at a time.
+          rate: of arrays, Hz.
 
         Yields:
-          The place of a clip in `clips`, not always in order, and its row or the reason.
+          The position of a clip in `clips`, not always in order, and its row or the reason.
         """
-        for i, found in self._each_outputs(clips, rate):
-            yield i, found if isinstance(found, str) else self._probability(found[0])
+        prepared = self.prepare(clips, rate, **names)
+        for i, outputs in all_outputs(self.programs, self.normaliser, prepared):
+            yield i, outputs if isinstance(outputs, str) else self._probabilities(outputs.logits)
 
     def representations(
-        self, clips: Sequence[Clip] | str | Path, rate: int | None = None
+        self, clips: Clips, rate: Rate = None, **names: Unpack[RateNames]
     ) -> np.ndarray:
-        """What the encoder makes of each clip, before the classifier: float32 [clips, members, d]."""
-        rows: dict[int, np.ndarray] = {}
-        for i, found in self._each_outputs(clips := _listed(clips), rate):
-            if isinstance(found, str):
-                raise InputError(f"{_name(clips[i], i)}: {found}; leave it out, or mend it")
-            rows[i] = found[1]
-        return np.stack([rows[i] for i in range(len(rows))])
+        """The encoder's output for each clip: float32 [clips, members, d]."""
+        clips = list_clips(clips)
+        shape = len(clips), self.programs.members, self.programs.width
+        rows = np.zeros(shape, np.float32)
+        prepared = self.prepare(clips, rate, **names)
+        for i, outputs in all_outputs(self.programs, self.normaliser, prepared):
+            rows[i] = _usable(outputs, clips, i).representation
+        return rows
+
+    def prepare(
+        self, clips: Iterable[Clip], rate: Rate = None, **names: Unpack[RateNames]
+    ) -> Iterator[Prepared | str]:
+        """Decodes each clip once, for several uses: a `Prepared` is a clip for every method.
+
+        Yields:
+          The prepared clip, or the reason why it cannot be used.
+        """
+        rate = one_rate(rate, names)
+        for i, clip in enumerate(clips):
+            try:
+                yield prepare_clip(clip, rate, clip_name(clip, i), self.audio_settings)
+            except audio.AudioError as error:
+                yield str(error)
 
     def timeline(
         self,
-        x: str | Path | np.ndarray,
+        x: Clip,
         window_s: float = 3.0,
         hop_s: float = 1.0,
-        rate: int | None = None,
+        rate: Rate = None,
+        **names: Unpack[RateNames],
     ) -> Timeline:
-        """Emotions over time, of hours of audio in bounded memory: each window is treated as a clip of its own.
+        """Emotions over time: each window is recognised as a clip of its own.
 
         Args:
-          x: a file or samples, as for `__call__`.
+          x: a clip; a file may last hours, because only a part of it is in memory at a time.
           window_s: length of a window, s, at most the config's `audio.max_duration_s`.
-          hop_s: from one window's beginning to the next one's, s.
-          rate: of samples, Hz.
+          hop_s: from the beginning of one window to the beginning of the next, s.
+          rate: of an array, Hz.
 
         Returns:
-          The Timeline; windows in which nothing is heard have the probability NaN.
+          The Timeline; a window without speech has the probability NaN.
 
         Raises:
-          InputError: the audio cannot be used, or the lengths make no sense.
+          InputError: the audio, or one of the lengths, cannot be used.
         """
-        starts, ends, rows = [], [], []
-        for start_s, end_s, row in self.windows(x, window_s, hop_s, rate):
-            starts.append(start_s)
-            ends.append(end_s)
-            rows.append(row)
+        windows = list(self.windows(x, window_s, hop_s, rate, **names))
+        probabilities = np.array([row for _, _, row in windows], np.float32)
         return Timeline(
-            np.array(starts),
-            np.array(ends),
-            np.array(rows, np.float32).reshape(-1, len(self.labels)),
+            np.array([start_s for start_s, _, _ in windows]),
+            np.array([end_s for _, end_s, _ in windows]),
+            probabilities.reshape(
+                -1, len(self.labels)
+            ),  # [windows, classes], if there are none too
         )
 
     def windows(
         self,
-        x: str | Path | np.ndarray,
+        x: Clip,
         window_s: float = 3.0,
         hop_s: float = 1.0,
-        rate: int | None = None,
+        rate: Rate = None,
+        **names: Unpack[RateNames],
     ) -> Iterator[tuple[float, float, np.ndarray]]:
-        """`timeline` as it is found: start and end in s, and probabilities [classes]."""
-        longest_s = self.config.audio.max_duration_s
-        if not audio.SHORTEST_S <= window_s <= longest_s:
-            raise InputError(
-                f"window_s is {window_s}; expected {audio.SHORTEST_S:g} to {longest_s:g} s, as in training"
-            )
-        if not hop_s > 0:
-            raise InputError(f"hop_s is {hop_s}; expected more than 0 s")
-        settings = audio.AudioSettings(**self.config.audio)._replace(offset_s=0.0)
-        waiting: list[tuple[float, float, np.ndarray | None]] = []
-        size = self._bucket(int(window_s * self.sample_rate_hz))
-        try:
-            for start_s, samples, rate_hz in audio.windows(x, window_s, hop_s, rate):
-                try:
-                    clip = audio.prepare(samples, rate_hz, settings).samples
-                except audio.AudioError:  # silence, or less than a syllable
-                    clip = None
-                waiting.append((start_s, start_s + len(samples) / rate_hz, clip))
-                if len(waiting) == self.programs.batch:
-                    yield from self._of_windows(waiting, size)
-                    waiting = []
-        except audio.AudioError as error:
-            raise InputError(f"{_name(x, 0)}: {error}") from error
-        yield from self._of_windows(waiting, size)
+        """The windows of a `timeline` one by one: start and end in s, probabilities [classes]."""
+        rate = one_rate(rate, names)
+        windows = timeline.read_windows(x, window_s, hop_s, rate, self.audio_settings)
+        no_speech = np.full(len(self.labels), np.nan, np.float32)
+        for window, logits in timeline.window_logits(
+            self.programs, self.normaliser, windows, window_s
+        ):
+            row = no_speech if logits is None else self._probabilities(logits)
+            yield window.start_s, window.end_s, row
 
     def only(self, *labels: str) -> "Recogniser":
-        """A recogniser that knows these emotions alone, the others' logits being left out.
+        """A recogniser that chooses among these emotions only; other logits are left out.
 
         Raises:
-          InputError: fewer than two, or one that it was not trained on.
+          InputError: fewer than two labels, one twice, or one that it was not trained on.
         """
+        known = ", ".join(self.labels)
         unknown = [label for label in labels if label not in self.labels]
         if unknown:
             raise InputError(
-                f"{unknown[0]}: not an emotion of this recogniser; choose among {', '.join(self.labels)}"
+                f"{unknown[0]}: not an emotion of this recogniser; choose among {known}"
             )
         if len(set(labels)) != len(labels) or len(labels) < 2:
-            given = ", ".join(labels) or "none"
-            raise InputError(
-                f"classes {given}: expected two or more different ones of {', '.join(self.labels)}"
-            )
+            names = ", ".join(labels) or "none"
+            raise InputError(f"classes {names}: expected two or more different ones of {known}")
         columns = self.columns[[self.labels.index(label) for label in labels]]
         return dataclasses.replace(self, labels=tuple(labels), columns=columns)
 
     def at_temperature(self, temperature: float) -> "Recogniser":
-        """A recogniser whose logits are divided by `temperature`, above 0; 1: as trained, not calibrated."""
+        """A recogniser whose logits are divided by `temperature`, above 0; 1: not calibrated."""
         if not temperature > 0:
             raise InputError(f"temperature is {temperature}; expected more than 0")
         return dataclasses.replace(self, temperature=float(temperature))
 
     def adapt(
-        self, clips: Sequence[Clip] | str | Path, rate: int | None = None, relevance: float = 5.0
+        self, clips: Clips, rate: Rate = None, relevance: float = 5.0, **names: Unpack[RateNames]
     ) -> "Recogniser":
-        """A recogniser for one speaker, or one recording condition, whose audio statistics those of `clips` are.
+        """A recogniser that normalises features for one speaker, or for one recording condition.
 
-        Features are then normalised as the run normalised each speaker of its target. No labels are needed, and the
-        clips may be the ones to be recognised; the more emotions they hold the better. Mean and variance are those of
-        n clips with the weight n / (n + relevance), else the target's, because few clips of one emotion say more of
-        the emotion than of the speaker (relevance: Reynolds et al. 2000, "Speaker verification using adapted Gaussian
-        mixture models", equation 14).
+        The run normalised each speaker of its target in this way. No labels are needed, and the
+        clips may be those to be recognised; the more emotions they hold, the better. With few clips
+        the target's statistics count more: `jdann.inference.adaptation.adapt_normaliser`.
 
         Args:
           clips: of one speaker.
-          rate: of samples, Hz.
-          relevance: clips, 0 or more; 0: the clips' own statistics alone.
+          rate: of arrays, Hz.
+          relevance: clips, 0 or more; 0: the statistics of these clips only.
 
         Raises:
-          InputError: a clip cannot be used, or the run's normalisation knows no speakers.
+          InputError: a clip cannot be used, or the run did not normalise by speaker.
         """
         by = self.config.features.normalise
         if by not in ("speaker", "voice", "corpus"):
             raise InputError(
-                f"this recogniser normalises by {by}, which no speaker changes; train with features.normalise=speaker"
+                f"this recogniser normalises by {by}, so it cannot adapt to a speaker; "
+                "train with features.normalise=speaker"
             )
-        values = []
-        for i, clip in enumerate(clips := _listed(clips)):
-            try:
-                samples = self._samples(clip, rate)
-            except audio.AudioError as error:
-                raise InputError(f"{_name(clip, i)}: {error}; leave it out, or mend it") from error
-            padded = np.pad(samples, (0, self._bucket(len(samples)) - len(samples)))
-            features, frames = self.programs.features(
-                padded[None], np.array([len(samples)], np.int32)
-            )
-            values.append(
-                features[0].T if features.shape[2] == 1 else features[0, : frames[0]]
-            )  # [frames or 1, values]
-        if not values:
+        clips = list_clips(clips)
+        if not clips:
             raise InputError("no clips to adapt to; give one or more of one speaker")
-        own = normalise.moments(values, ["speaker"] * len(values))
-        mean, std, voice = self.normaliser
-        prior = normalise.Moments(mean.astype(np.float64), std.astype(np.float64) ** 2)
-        blended = normalise.map_estimate(own, prior, len(values) / (len(values) + relevance))
-        mean, std, _ = normalise.statistics(blended, ())
-        return dataclasses.replace(self, normaliser=Normaliser(mean, std, voice))
+        prepared = enumerate(self.prepare(clips, rate, **names))
+        features = (
+            clip_features(self.programs, _usable(clip, clips, i).samples) for i, clip in prepared
+        )
+        normaliser = adapt_normaliser(self.normaliser, features, len(clips), relevance)
+        return dataclasses.replace(self, normaliser=normaliser)
 
-    def _probability(self, logits: np.ndarray) -> np.ndarray:
-        """[classes] from [members, all classes]."""
-        scaled = logits[:, self.columns].astype(np.float64) / self.temperature
-        exponential = np.exp(scaled - scaled.max(-1, keepdims=True))
-        return (exponential / exponential.sum(-1, keepdims=True)).mean(0).astype(np.float32)
-
-    def _each_outputs(
-        self, clips: Iterable[Clip], rate: int | None
-    ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray] | str]]:
-        """Logits [members, classes] and representation [members, d] of each clip, or a reason."""
-        waiting: dict[int, list[tuple[int, np.ndarray]]] = {}
-        for i, clip in enumerate(clips):
-            try:
-                samples = self._samples(clip, rate)
-            except audio.AudioError as error:
-                yield i, str(error)
-                continue
-            size = self._bucket(len(samples))
-            waiting.setdefault(size, []).append((i, samples))
-            if len(waiting[size]) == self.programs.batch:
-                yield from self._run(waiting.pop(size), size)
-        for size, some in waiting.items():
-            yield from self._run(some, size)
-
-    def _of_windows(
-        self, waiting: list[tuple[float, float, np.ndarray | None]], size: int
-    ) -> Iterator[tuple[float, float, np.ndarray]]:
-        heard = [(i, samples) for i, (_, _, samples) in enumerate(waiting) if samples is not None]
-        rows = {i: self._probability(logits) for i, (logits, _) in self._run(heard, size)}
-        unheard = np.full(len(self.labels), np.nan, np.float32)
-        for i, (start_s, end_s, _) in enumerate(waiting):
-            yield start_s, end_s, rows.get(i, unheard)
-
-    def _run(
-        self, some: list[tuple[int, np.ndarray]], size: int
-    ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-        """Runs clips: few of them one by one, more in calls that are filled up."""
-        step = self.programs.batch if len(some) > self.programs.batch // 4 else 1
-        for begin in range(0, len(some), step):
-            part = some[begin : begin + step]
-            samples, length = np.zeros((step, size), np.float32), np.ones(step, np.int32)
-            for row, (_, clip) in enumerate(part):
-                samples[row, : len(clip)] = clip
-                length[row] = len(clip)
-            logits, representation = self.programs.outputs(tuple(self.normaliser), samples, length)
-            for row, (i, _) in enumerate(part):
-                yield i, (logits[:, row], representation[:, row])
-
-    def _bucket(self, samples: int) -> int:
-        bucket = round(BUCKET_S * self.sample_rate_hz)
-        return -(-samples // bucket) * bucket
-
-    def _samples(self, clip: Clip, rate: int | None) -> np.ndarray:
-        """[samples] of a clip, decoded and prepared as in training."""
-        if isinstance(clip, np.ndarray):
-            if rate is None:
-                raise InputError(
-                    "samples came without their rate; give rate=, e.g. r(samples, rate=16000)"
-                )
-            if clip.ndim not in (1, 2) or not clip.size:
-                raise audio.AudioError(
-                    f"samples of shape {clip.shape}; expected [samples] or [samples, channels]"
-                )
-            return audio.prepare(clip, rate, audio.AudioSettings(**self.config.audio)).samples
-        if not isinstance(clip, (str, Path, Part)):
-            raise InputError(
-                f"a clip of type {type(clip).__name__}; expected a path or a NumPy array"
-            )
-        part = clip if isinstance(clip, Part) else Part(clip)
-        samples, rate_hz = audio.read(part.path, part.start_s, part.end_s)
-        prepared = audio.prepare(samples, rate_hz, audio.AudioSettings(**self.config.audio))
-        if prepared.cut:
-            heard_s = self.config.audio.max_duration_s
-            log.warning(
-                "%s: longer than %g s, and the rest is not heard; a timeline hears it all",
-                _name(clip, 0),
-                heard_s,
-            )
-        return prepared.samples
+    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """[classes] float32 from [members, all classes]."""
+        return mean_probabilities(logits[:, self.columns], self.temperature).astype(np.float32)
 
 
-def audio_files(folder: str | Path) -> list[Path]:
-    """The audio files below a folder, sorted.
+def mean_probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """The mean over members of softmax(logits / temperature): [..., classes] float64.
 
-    Raises:
-      InputError: there are none.
+    Args:
+      logits: [members, ..., classes].
+      temperature: above 0.
     """
-    return [Path(folder) / name for name in list_audio(Path(folder))[0]]
+    scaled = logits.astype(np.float64) / temperature
+    exponential = np.exp(scaled - scaled.max(-1, keepdims=True))
+    return (exponential / exponential.sum(-1, keepdims=True)).mean(0)
 
 
-def _listed(clips: Sequence[Clip] | str | Path) -> Sequence[Clip]:
-    if isinstance(clips, Part):
-        return [clips]
-    if isinstance(clips, (str, Path)):
-        return audio_files(clips) if Path(clips).is_dir() else [clips]
-    return clips
-
-
-def _name(clip: Clip, i: int) -> str:
-    clip = clip.path if isinstance(clip, Part) else clip
-    return os.fspath(clip) if isinstance(clip, (str, Path)) else f"clip {i}"
+def _usable(result: Any, clips: Sequence[Clip], i: int) -> Any:
+    """The result of a clip; InputError if it is a reason why the clip cannot be used."""
+    if isinstance(result, str):
+        raise InputError(f"{clip_name(clips[i], i)}: {result}; leave it out, or mend it")
+    return result

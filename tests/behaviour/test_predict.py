@@ -1,4 +1,4 @@
-"""`jdann predict` and `jdann export` on a real run: what they say, what they leave out, how they end."""
+"""`jdann predict` and `jdann export` on a real run: their output and their exit status."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jdann import Recogniser
+from jdann import Recogniser, audio
 from jdann.cli import main
 from jdann.inference import export
 from tests.support.corpora import EMOTIONS, write_manifest
@@ -61,23 +61,24 @@ def test_a_run_leaves_a_recogniser_of_each_method(finished):
     card = Recogniser.load(finished).card
     assert card["method"] == "dann" and card["seeds"] == [0, 1] and card["labels"] == list(EMOTIONS)
     errors = card["calibration"]["expected_calibration_error"]
-    assert set(errors) == set(card["calibration"]["temperatures"]) == {
-        "none", "source", "importance_weighted", "thresholded_confidence"}  # fmt: skip
-    assert all(0 <= error[of] <= 1 for error in errors.values() for of in ("source", "target"))
+    criteria = {"none", "source", "importance_weighted", "thresholded_confidence"}
+    assert set(errors) == set(card["calibration"]["temperatures"]) == criteria
+    for error in errors.values():
+        assert all(0 <= error[domain] <= 1 for domain in ("source", "target"))
     for path in (finished / "recogniser").rglob("*"):
         assert path.is_dir() or path.name in ("model.json", "model.safetensors")
 
 
 def test_a_recogniser_repeats_the_run(finished, folder):
-    """Each speaker's own statistics, not calibrated: the probabilities of predictions.csv, but for float16 in training."""
+    """Adapted to each speaker, not calibrated, it gives predictions.csv up to float16."""
     rows = [r for r in read(finished / "predictions.csv") if r["method"] == "dann"]
     recogniser = Recogniser.load(finished).at_temperature(1.0)
     for speaker in ("s0", "s3"):
-        of = [r for r in rows if r["speaker"] == speaker]
-        files = [folder / r["file"] for r in of]
-        found = recogniser.adapt(files, relevance=0).probabilities(files)
-        expected = [[float(r[f"p_{name}"]) for name in EMOTIONS] for r in of]
-        np.testing.assert_allclose(found, expected, atol=3e-3)
+        of_speaker = [r for r in rows if r["speaker"] == speaker]
+        files = [folder / r["file"] for r in of_speaker]
+        probabilities = recogniser.adapt(files, relevance=0).probabilities(files)
+        expected = [[float(r[f"p_{name}"]) for name in EMOTIONS] for r in of_speaker]
+        np.testing.assert_allclose(probabilities, expected, atol=3e-3)
 
 
 def test_python_command_line_and_export_agree(finished, folder, tmp_path, capsys):
@@ -161,6 +162,36 @@ def test_bad_files_are_listed_and_the_exit_status_is_honest(finished, folder, tm
     )
     status, out, err = run(capsys, "predict", finished, tmp_path / "text.wav")
     assert status == 2 and out == "" and "none of 1 files" in err.splitlines()[-1]
+
+
+def test_parts_of_one_file_are_counted_as_clips(finished, folder, capsys):
+    rows = [("0-0-0.wav", 0, 0.3), ("0-0-0.wav", 0.2, 0.5), ("absent.wav", 0, 1)]
+    path = write_manifest(folder / "parts.csv", rows, ("file", "start", "end"))
+    status, out, err = run(capsys, "predict", finished, path)
+    assert status == 1 and len(out.splitlines()) == 3
+    assert "1 of 3 clips were left out" in err
+
+
+def test_clips_of_unknown_speakers_are_not_adapted(finished, folder, capsys, monkeypatch):
+    """Each clip is decoded once; only clips with a speaker are normalised by speaker."""
+    names = ["0-0-0.wav", "0-1-0.wav", "1-0-0.wav", "1-1-0.wav", "absent.wav"]
+    rows = list(zip(names, ("a", "a", "", " ", "a"), strict=True))
+    path = write_manifest(folder / "speakers.csv", rows, ("file", "speaker"))
+    decoded = []
+    read = audio.read
+    monkeypatch.setattr(audio, "read", lambda file, *p: decoded.append(file) or read(file, *p))
+    status, out, err = run(capsys, "predict", finished, path, "--adapt", "--json")
+    assert sorted(file.name for file in decoded) == sorted(names)
+    assert status == 1 and "absent.wav: file not found" in err
+    assert "2 of 5 clips have no speaker in a column speaker" in err
+    recogniser = Recogniser.load(finished)
+    files = [folder / name for name in names[:4]]
+    adapted = recogniser.adapt(files[:2]).probabilities(files[:2])
+    expected = np.concatenate([adapted, recogniser.probabilities(files[2:])])
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [row["file"] for row in found] == names[:4]
+    probabilities = [[row[f"p_{name}"] for name in EMOTIONS] for row in found]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
 def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""One file that holds a recogniser: it says the same, anywhere, and is refused where it is not whole."""
+"""A recogniser as one file: its answers are the same, and a damaged file is refused."""
 
 import json
 import subprocess
@@ -25,8 +25,8 @@ def recogniser() -> Recogniser:
 @pytest.fixture(scope="module")
 def exported(recogniser, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "model.jdann"
-    said = export.write(recogniser.only("happy", "angry", "sad"), path)
-    assert "model.jdann" in said and "happy, angry, sad" in said
+    message = export.write(recogniser.only("happy", "angry", "sad"), path)
+    assert "model.jdann" in message and "happy, angry, sad" in message
     return path
 
 
@@ -43,10 +43,10 @@ def clips() -> list[np.ndarray]:
     ]
 
 
-def padded(some: list[np.ndarray], fill: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    length = np.array([len(clip) for clip in some], np.int32)
-    batch = np.full((len(some), length.max()), fill, np.float32)
-    for row, clip in zip(batch, some, strict=True):
+def padded(signals: list[np.ndarray], fill: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    length = np.array([len(clip) for clip in signals], np.int32)
+    batch = np.full((len(signals), length.max()), fill, np.float32)
+    for row, clip in zip(batch, signals, strict=True):
         row[: len(clip)] = clip
     return batch, length
 
@@ -77,27 +77,26 @@ def test_prepares_audio_as_in_training(recogniser, trim_db):
     config = ConfigDict(recogniser.config.audio)
     config.trim_db, config.offset_s = trim_db, 0.1
     batch, length = padded(clips())
-    found, size, usable = export.prepare(batch, length, config)
+    prepared, size, usable = export.prepare(batch, length, config)
     for i, clip in enumerate(clips()):
         expected = audio.prepare(clip, 16000, audio.AudioSettings(**config)).samples
         assert usable[i] and size[i] == len(expected)
-        np.testing.assert_allclose(found[i, : size[i]], expected, atol=1e-6)
-        assert not np.any(found[i, size[i] :])
+        np.testing.assert_allclose(prepared[i, : size[i]], expected, atol=1e-6)
+        assert not np.any(prepared[i, size[i] :])
 
 
 def test_needs_neither_flax_nor_jdann(recogniser, exported, tmp_path):
     np.savez(tmp_path / "in.npz", samples=padded(clips()[:1])[0], length=padded(clips()[:1])[1])
     code = f"""
-import json, sys, zipfile, jax, numpy as np
+import json, sys, zipfile, jax.export, numpy as np
 with zipfile.ZipFile({str(exported)!r}) as file:
-    card, program = json.loads(file.read("card.json")), jax.export.deserialize(bytearray(file.read("program.bin")))
-given = np.load({str(tmp_path / "in.npz")!r})
-print(json.dumps([card["labels"], card["sample_rate_hz"], np.asarray(program.call(given["samples"], given["length"])).tolist()]))
+    card = json.loads(file.read("card.json"))
+    program = jax.export.deserialize(bytearray(file.read("program.bin")))
+arrays = np.load({str(tmp_path / "in.npz")!r})
+probabilities = np.asarray(program.call(arrays["samples"], arrays["length"])).tolist()
+print(json.dumps([card["labels"], card["sample_rate_hz"], probabilities]))
 assert not {{"flax", "jdann"}} & set(sys.modules)
 """
-    code = code.replace(
-        "import json, sys, zipfile, jax,", "import json, sys, zipfile, jax, jax.export,"
-    )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )

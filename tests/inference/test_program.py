@@ -1,4 +1,4 @@
-"""Programs that are traced once and kept: what finds them, what replaces them, what starting up does without."""
+"""Programs that are traced once and kept: what finds them, what replaces them, and start-up."""
 
 import subprocess
 import sys
@@ -136,7 +136,7 @@ def test_threads_agree_and_compile_once(made, folder):
 
 
 def test_the_command_line_keeps_programs_and_then_imports_neither_flax_nor_librosa(made, tmp_path):
-    model.save(tmp_path / "model", made)
+    model.save_model(tmp_path / "model", made)
     soundfile.write(tmp_path / "clip.wav", CLIP, 16000)
     code = f"""
 import sys
@@ -168,3 +168,60 @@ print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
         if path.is_file()
     }
     assert {"outputs", "jit_call"} <= kept, kept  # traced, compiled
+
+
+def test_plain_python_keeps_programs_too(made, tmp_path):
+    """Where the user chose no cache, loading a recogniser sets one; importing it does not."""
+    model.save_model(tmp_path / "model", made)
+    soundfile.write(tmp_path / "clip.wav", CLIP, 16000)
+    code = f"""
+import sys, jax
+from jdann import Recogniser
+assert jax.config.jax_compilation_cache_dir is None
+jax.jit(lambda x: x + 1)(1.0)  # JAX looks at the folder at its first compilation
+Recogniser.load({str(tmp_path / "model")!r})({str(tmp_path / "clip.wav")!r})
+print(*(name for name in {HEAVY} if name in sys.modules))
+"""
+    environment = {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PATH": "",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+
+    def loaded(**more: str) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment | more,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return set(done.stdout.split())
+
+    assert {"flax", "librosa"} <= loaded(JAX_ENABLE_COMPILATION_CACHE="false")
+    assert not (tmp_path / "cache").exists()  # the user chose to keep nothing
+    assert {"flax", "librosa"} <= loaded()
+    assert not loaded()
+    files = [path.name for path in (tmp_path / "cache" / "jdann" / "xla").rglob("*")]
+    assert {"outputs", "jit_call"} <= {name.split("-")[0] for name in files}, files
+
+
+def test_a_folder_that_cannot_be_written_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("")
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        program.keep_programs()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_a_program_depends_on_the_source_of_every_stage(monkeypatch):
+    read = []
+    original = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or original(path))
+    program._source.__wrapped__()
+    assert {"recipe.py", "conv1d.py", "forward.py"} <= {path.name for path in read}

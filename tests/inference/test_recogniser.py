@@ -220,7 +220,7 @@ def test_what_cannot_be_heard_is_named(recogniser, tmp_path):
 @pytest.mark.parametrize("encoder", ["conv1d", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_saved_and_read_again_it_says_the_same(encoder, tmp_path):
     made = make_model(encoder)
-    model.save(tmp_path / "recogniser" / "0-x-dann", made)
+    model.save_model(tmp_path / "recogniser" / "0-x-dann", made)
     again = Recogniser.load(tmp_path)
     clip = speech(1.0)
     assert again(clip, 16000) == Recogniser.of(made)(clip, 16000)
@@ -231,7 +231,7 @@ def test_which_of_several_methods_is_taken(tmp_path):
     made = make_model()
     for order, method in enumerate(("source_only", "dann", "mcc", "supervised, random split")):
         made.card.update(method=method, order=order)
-        model.save(tmp_path / "recogniser" / f"0-conv1d-{order}", made)
+        model.save_model(tmp_path / "recogniser" / f"0-conv1d-{order}", made)
     assert Recogniser.load(tmp_path).card["method"] == "mcc"
     assert Recogniser.load(tmp_path, "dann").card["method"] == "dann"
     assert Recogniser.load(tmp_path / "recogniser" / "0-conv1d-0").card["method"] == "source_only"
@@ -248,7 +248,7 @@ def test_damaged_or_missing_models_are_refused(tmp_path):
     with pytest.raises(InputError, match="--resume"):
         Recogniser.load(tmp_path)
     folder = tmp_path / "recogniser" / "0-conv1d-dann"
-    model.save(folder, make_model())
+    model.save_model(folder, make_model())
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(InputError, match="damaged"):

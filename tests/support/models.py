@@ -21,32 +21,39 @@ def make_model(
     config.encoder.name, config.encoder.channels, config.encoder.strides = encoder, (8, 8), (2, 1)
     config.features.recipe, config.features.normalise = recipe or RECIPES[encoder], by
     module = make_encoder(config.encoder)
-    recipe_ = features.recipe.make_recipe(config.features.recipe, config.features, 16000)
+    recipe_name = config.features.recipe
+    extract = features.recipe.make_recipe(recipe_name, config.features, 16000).extract
     signals = np.stack([speech(2.0, 100 + 25 * i, i) for i in range(8)])
-    found, frames = jax.jit(recipe_.extract)(signals, np.full(8, signals.shape[1]))
-    rows = np.asarray(found)
-    rows = (
-        rows[:, :, 0] if rows.shape[2] == 1 else rows.reshape(-1, rows.shape[2])
-    )  # [utterances or frames, values]
+    values, frames = jax.jit(extract)(signals, np.full(8, signals.shape[1]))
+    rows = np.asarray(values)
+    # [utterances, values] of vectors, or [utterances * frames, bins]
+    rows = rows[:, :, 0] if rows.shape[2] == 1 else rows.reshape(-1, rows.shape[2])
     fitted = normalise.fit([rows], ["all"])
 
-    def one(seed: int):
+    def make_member(seed: int):
         key = jax.random.key(seed)
-        variables = module.init(key, found, frames, False)
-        width = module.apply(variables, found, frames, False)["representation"].shape[-1]
+        variables = module.init(key, values, frames, False)
+        width = module.apply(variables, values, frames, False)["representation"].shape[-1]
         kernel = np.asarray(jax.random.normal(key, (width, 5)) / np.sqrt(width), np.float32)
         return {
             "encoder": {"batch_stats": {}, **variables},
             "classifier": {"kernel": kernel, "bias": np.zeros(5, np.float32)},
         }
 
-    variables = jax.tree.map(
-        lambda *of: np.stack(of), *(jax.device_get(one(seed)) for seed in range(members))
-    )
+    all_members = [jax.device_get(make_member(seed)) for seed in range(members)]
+    variables = jax.tree.map(lambda *arrays: np.stack(arrays), *all_members)
     card = {
-        "labels": list(LABELS), "method": "dann", "encoder": encoder, "direction": 0, "order": 1, "temperature": 1.5,
-        "source": {"name": "a"}, "target": {"name": "b"}, "seeds": list(range(members)), "config": to_dict(config),
-    }  # fmt: skip
+        "labels": list(LABELS),
+        "method": "dann",
+        "encoder": encoder,
+        "direction": 0,
+        "order": 1,
+        "temperature": 1.5,
+        "source": {"name": "a"},
+        "target": {"name": "b"},
+        "seeds": list(range(members)),
+        "config": to_dict(config),
+    }
     normaliser = model.Normaliser(fitted.mean, fitted.std, np.zeros((1, 0), np.float32))
     return model.Model(variables, normaliser, card)
 
@@ -54,7 +61,7 @@ def make_model(
 def speech(
     seconds: float, pitch_hz: float = 180.0, seed: int = 0, rate_hz: int = 16000
 ) -> np.ndarray:
-    """Something voiced, [samples] float32."""
+    """A voiced signal, [samples] float32."""
     t = np.arange(int(seconds * rate_hz)) / rate_hz
     phase = 2 * np.pi * np.cumsum(pitch_hz * (1 + 0.1 * np.sin(2 * np.pi * 3 * t))) / rate_hz
     wave = sum(np.sin(k * phase) / k for k in range(1, 8)) * (1 + 0.6 * np.sin(2 * np.pi * 2 * t))
