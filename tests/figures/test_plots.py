@@ -80,6 +80,30 @@ def test_confusion_cells_are_recall_and_count():
     ]
 
 
+def test_confusion_counts_are_the_mean_over_seeds():
+    figure = plots.confusion([[6, 3], [0, 9]], ("happy", "sad"), "dann", seeds=3)
+    axes = figure.axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["0.67\n2", "0.33\n1", "0.00\n0", "1.00\n3"]
+    assert "mean over 3 seeds" in axes.get_title()
+    halves = plots.confusion([[3, 0], [0, 4]], ("happy", "sad"), "dann", seeds=2).axes[0]
+    assert halves.texts[0].get_text() == "1.00\n1.5"
+
+
+@pytest.mark.parametrize("classes", [2, 5, 9])
+def test_no_label_of_a_confusion_matrix_is_cut_off(classes):
+    title = "dann, conv1d, a long title that goes on: ravdess.csv -> casia.csv"
+    names = [f"a long emotion {i}" for i in range(classes)]
+    figure = plots.confusion(np.eye(classes, dtype=int), names, title)
+    figure.draw_without_rendering()
+    width, height = figure.bbox.width, figure.bbox.height
+    axes, bar = figure.axes
+    suptitle = figure.texts[0]
+    for text in (axes.yaxis.label, axes.xaxis.label, bar.yaxis.label, axes.title, suptitle):
+        box = text.get_window_extent()
+        assert box.x0 >= 4 and box.x1 <= width - 4 and box.y0 >= 4 and box.y1 <= height - 4, text
+
+
 def test_per_speaker_bars_and_spread():
     scores = {
         "source_only, conv1d": {"a": {"mean": 0.3, "std": 0.1}, "b": {"mean": 0.4, "std": 0.0}},
@@ -152,8 +176,25 @@ def test_domain_loss_is_shown_against_ln_2():
     assert curve.get_label() == "dann"
     np.testing.assert_allclose(reference.get_ydata(), np.log(2))
     assert "ln 2" in _panel(figure, "domain loss").get_title(loc="left")
-    unknown = _panel(figure, "source validation UAR")
-    assert not unknown.lines and unknown.texts[0].get_text() == "no values"
+
+
+def test_panels_without_values_and_lambdas_of_methods_without_one_are_not_drawn():
+    rows = [
+        row | {"strength": 0.0 if row["method"] == "source_only" else 0.5} for row in _history()
+    ]
+    rows += [row | {"method": "dsbn", "strength": 0.5} for row in rows if row["method"] == "dann"]
+    figure = training.training_curves(rows)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert not any("validation" in title or "cross-entropy" in title for title in titles)
+    assert all(axes.lines for axes in figure.axes) and len(titles) == 5
+    assert [line.get_label() for line in _panel(figure, "lambda").lines] == ["dann"]
+    legend = [text.get_text() for text in figure.legends[0].texts]
+    assert legend == ["source_only", "dann", "dsbn"]
+
+
+def test_a_history_without_values_is_drawn_without_an_error(tmp_path):
+    rows = [{"method": "dann", "encoder": "conv1d", "epoch": 1, "seed": 0, "fold": "all"}]
+    assert plots.save(training.training_curves(rows), tmp_path / "a.png").is_file()
 
 
 def test_several_encoders_are_told_apart():

@@ -15,7 +15,7 @@ pytest.importorskip("starlette", reason="needs the extra `serve`")
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, speech
 
-pytest_plugins = ["tests.serving"]
+pytest_plugins = ["tests.support.serving"]
 
 
 @pytest.fixture(scope="module")

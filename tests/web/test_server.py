@@ -29,7 +29,7 @@ from jdann.web.uploads import Limits
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, encoded, form, row, running, speech
 
-pytest_plugins = ["tests.serving"]
+pytest_plugins = ["tests.support.serving"]
 
 
 @pytest.mark.parametrize(
