@@ -197,7 +197,7 @@ def summarise(
                 direction,
                 outcome.job.method,
                 outcome.job.encoder,
-                metrics.mean_probability(logits).argmax(-1),
+                metrics.mean_probabilities(logits).argmax(-1),
             )
         )
         diagnostics.append(

@@ -164,7 +164,7 @@ def prediction_rows(
       logits: [seeds, n, classes]; probabilities are the mean of the seeds' softmax.
       tested: [n] bool.
     """
-    probability = metrics.mean_probability(logits)
+    probability = metrics.mean_probabilities(logits)
     rows = []
     names = (direction.source.corpus.name, direction.target.corpus.name)
     for i in np.flatnonzero(tested):

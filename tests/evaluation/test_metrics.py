@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import special
 from sklearn import metrics as reference
 
 from jdann.evaluation import metrics
@@ -36,6 +37,36 @@ def test_scores_equal_scikit_learn(present):
     for name, accuracy in scores.per_speaker.items():
         mine = np.array(speaker) == name
         assert accuracy == pytest.approx(reference.accuracy_score(emotion[mine], predicted[mine]))
+
+
+@pytest.mark.parametrize("present", [5, 3])
+def test_average_recall_of_many_predictions_equals_scikit_learn(present):
+    emotion, _, _ = _predictions(present=present)
+    predicted = np.random.default_rng(3).integers(0, 5, (2, 3, len(emotion)))
+    found = metrics.unweighted_average_recall(
+        np.r_[emotion, metrics.UNLABELLED], np.concatenate([predicted, predicted[..., :1]], -1)
+    )
+    assert found.shape == (2, 3)
+    labels = list(range(present))
+    for index in np.ndindex(2, 3):
+        recall = reference.recall_score(emotion, predicted[index], labels=labels, average=None)
+        np.testing.assert_allclose(metrics.class_recall(emotion, predicted[index]), recall)
+        assert found[index] == pytest.approx(recall.mean())
+
+
+def test_recall_without_labels_is_empty():
+    assert metrics.class_recall(np.full(4, -1), np.zeros((2, 4), int)).shape == (0, 2)
+
+
+def test_mean_probabilities_are_the_mean_of_softmaxes():
+    logits = np.random.default_rng(0).normal(size=(3, 7, 5)).astype(np.float32) * 4
+    plain = metrics.mean_probabilities(logits)
+    assert plain.dtype == np.float32
+    np.testing.assert_allclose(plain, special.softmax(logits, axis=-1).mean(0), rtol=1e-5)
+    warm = metrics.mean_probabilities(logits, temperature=2.5)
+    assert warm.dtype == np.float64
+    expected = special.softmax(logits.astype(np.float64) / 2.5, axis=-1).mean(0)
+    np.testing.assert_allclose(warm, expected, rtol=1e-12)
 
 
 def test_unlabelled_utterances_and_unknown_speakers_are_left_out():
