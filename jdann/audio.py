@@ -30,6 +30,10 @@ class AudioError(Exception):
     """Why one audio file cannot be used, in words."""
 
 
+class TooMuchAudio(AudioError):
+    """An audio file is longer, or needs more memory when decoded, than the caller allows."""
+
+
 class Clip(NamedTuple):
     """Samples ready for the features."""
 
@@ -95,9 +99,9 @@ def decode(
             if (
                 file.frames < 2**62 and duration_s > longest_s
             ):  # a header that does not know says 2**63
-                raise AudioError(f"lasts {duration_s:.0f} s; expected at most {longest_s:g} s")
+                raise TooMuchAudio(f"lasts {duration_s:.0f} s; expected at most {longest_s:g} s")
             if file.frames < 2**62 and file.frames * file.channels > most_values:
-                raise AudioError(
+                raise TooMuchAudio(
                     f"{duration_s:.0f} s at {file.samplerate} Hz with {file.channels} channels are too much; send mono at 16000 Hz"
                 )
             return _read_part(file, 0.0, None), file.samplerate
@@ -287,7 +291,7 @@ def _read_part(file: soundfile.SoundFile, start_s: float, end_s: float | None) -
         held += len(block)
         if held * file.channels > _MOST_VALUES:
             hours = held / rate_hz / 3600
-            raise AudioError(
+            raise TooMuchAudio(
                 f"more than {hours:.1f} h at once; give `start` and `end` to use a part"
             )
     if wanted - held > _TOLERANCE_S * rate_hz or not held:

@@ -88,9 +88,7 @@ def _representations(
         method, encoder = adapted.job.method, adapted.job.encoder
         if method in ("source_only", *SUPERVISED) or encoder not in source_only:
             continue
-        before, shown = training.tsne(
-            np.concatenate(source_only[encoder].representation), seed=0
-        )
+        before, shown = training.tsne(np.concatenate(source_only[encoder].representation), seed=0)
         after, _ = training.tsne(np.concatenate(adapted.representation), seed=0)
         source_rows, target_rows = adapted.rows
         domain = [f"source: {source.corpus.name}"] * len(source_rows)

@@ -1,7 +1,11 @@
-"""The server: answers as the recogniser does, limits that hold, mistakes answered in a sentence, nothing on disk."""
+"""The server answers as the recogniser does, keeps its limits and writes nothing to disk.
+
+Requests that cannot be used are answered with a sentence.
+"""
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import http.client
 import json
 import os
@@ -17,19 +21,25 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import soundfile
+from ml_collections import ConfigDict, FrozenConfigDict
 
-pytest.importorskip("starlette", reason="needs the extra `serve`")
+pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
 from jdann.cli import main
 from jdann.errors import InputError
+from jdann.inference import export
 from jdann.inference.recogniser import Recogniser
 from jdann.web import server as web_server
-from jdann.web.pages import Pages
+from jdann.web.pages import make_pages
 from jdann.web.uploads import Limits
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, encoded, form, row, running, speech
 
 pytest_plugins = ["tests.support.serving"]
+
+
+# The start of an upload whose end never comes.
+BEGUN = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nRIFF"
 
 
 @pytest.mark.parametrize(
@@ -54,8 +64,6 @@ def test_answers_as_python_and_the_command_line_do(server, tmp_path, capsys, kin
 
 
 def test_answers_as_an_exported_file_does(server, tmp_path):
-    from jdann.inference import export
-
     export.write(server.recogniser, tmp_path / "model.jdann")
     soundfile.write(tmp_path / "clip.wav", speech(2.2, 5), RATE, subtype="FLOAT")
     expected = export.Exported(tmp_path / "model.jdann").file(tmp_path / "clip.wav")
@@ -191,7 +199,7 @@ def test_two_hundred_malformed_uploads_get_a_sentence_and_the_server_stays_up(se
         ("hop_s=-1", "hop_s"),
         ("hop_s=x", "hop_s"),
         ("timeline=maybe", "timeline"),
-        ("windows=3", "no option"),
+        ("windows=3", "not an option"),
     ],
 )
 def test_options_that_make_no_sense_are_named(server, query, word):
@@ -236,8 +244,58 @@ def test_too_much_is_refused_before_it_is_held_or_decoded(server):
     answer = server.ask(wide)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert answer.status == 422 and "too much" in answer.body["error"]
+    assert answer.status == 413 and "too much" in answer.body["error"]
     assert peak < 50e6  # 307 MB decoded
+
+
+def test_too_much_decoded_audio_has_the_documented_status(server):
+    wide = encoded(np.zeros((200 * 48000, 8), np.int16), 48000, "FLAC")
+    described = json.loads(server.page("/api/openapi.json")[1])["paths"]["/api/predict"]["post"]
+    status = server.ask(wide).status
+    assert "too much audio" in described["responses"][str(status)]["description"]
+    assert "too much audio" in server.page("/api")[1]
+
+
+@dataclasses.dataclass
+class RecordingPrograms:
+    """Stands in for the compiled programs and notes the padded length of each clip."""
+
+    members: int
+    classes: int
+    batch: int = 1
+    sizes: set[int] = dataclasses.field(default_factory=set)
+
+    def outputs(self, normaliser, samples, length):
+        self.sizes.add(samples.shape[1])
+        assert samples.shape[1] >= max(length)
+        shape = (self.members, len(samples), self.classes)
+        return np.zeros(shape, np.float32), np.zeros((*shape[:2], 4), np.float32)
+
+
+@pytest.mark.parametrize("longest_s", [0.5, 3.0, 5.0, 7.2, 12.0, 15.5])
+@pytest.mark.parametrize("offset_s", [0.0, 0.25])
+def test_every_clip_length_is_compiled_before_the_first_visitor(server, longest_s, offset_s):
+    recogniser = server.recogniser
+    programs = RecordingPrograms(2, len(recogniser.labels))
+    config = ConfigDict(recogniser.config)
+    config.audio.update({"max_duration_s": longest_s, "offset_s": offset_s})
+    other = dataclasses.replace(recogniser, programs=programs, config=FrozenConfigDict(config))
+    web_server.warm_up(other)
+    compiled = set(programs.sizes)
+    for seconds in np.arange(0.2, longest_s + 3, 0.3):
+        list(other.each([speech(seconds + offset_s)], RATE))
+    assert programs.sizes == compiled and max(compiled) >= longest_s * RATE
+
+
+def test_the_examples_have_the_address_of_the_server(server):
+    text = server.page("/api")[1]
+    address = f"http://127.0.0.1:{server.port}/api/predict"
+    assert text.count(address) == 3 and ":8000" not in text
+
+
+def test_a_host_name_is_escaped_in_the_examples(server):
+    pages = make_pages(server.recogniser, server.workdir, Limits())
+    assert "<script>" not in pages.api("http://<script>alert(1)</script>")
 
 
 def test_what_is_far_too_large_is_not_even_read(server):
@@ -251,9 +309,7 @@ def test_what_is_far_too_large_is_not_even_read(server):
 def test_a_clients_disappearance_harms_nobody(server):
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
-            connection.sendall(
-                b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nRIFF"
-            )
+            connection.sendall(BEGUN)
     assert server.ask(encoded(speech(1))).status == 200
 
 
@@ -261,9 +317,7 @@ def test_slow_uploads_and_full_queues_are_refused(server):
     limits = Limits(seconds=0.5, waiting=1)
     with running(server.recogniser, server.workdir, limits) as slow:
         with socket.create_connection(("127.0.0.1", slow.port), 10) as connection:
-            connection.sendall(
-                b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nRIFF"
-            )
+            connection.sendall(BEGUN)
             time.sleep(0.15)
             busy = slow.ask(encoded(speech(1)))
             assert (
@@ -322,7 +376,8 @@ def test_pages_ask_nobody_else(server):
     ):
         status, text, headers = server.page(path)
         assert status == 200
-        text = text.replace("http://www.w3.org/2000/svg", "").replace("http://127.0.0.1:8000", "")
+        text = text.replace("http://www.w3.org/2000/svg", "")
+        text = text.replace(f"http://127.0.0.1:{server.port}", "")
         assert not re.search(r"https?://|//cdn|@import|url\(", text), path
         assert (
             "default-src 'none'" in headers["Content-Security-Policy"]
@@ -335,7 +390,7 @@ def test_pages_ask_nobody_else(server):
         "portrayed emotion",
         "Intended use",
         "licence is not known",
-        "Its run gave it UAR",
+        "In its run it reached UAR",
     ):
         assert words in card
 
@@ -369,5 +424,5 @@ def test_a_taken_port_and_senseless_limits_are_named(server):
 def test_a_model_without_its_run_has_a_card_too(served_run, tmp_path):
     (folder,) = (served_run / "recogniser").iterdir()
     shutil.copytree(folder, tmp_path / "model")
-    pages = Pages.of(Recogniser.load(tmp_path / "model"), tmp_path / "model", Limits())
-    assert "has not come with it" in pages.card and "Article 5(1)(f)" in pages.card
+    pages = make_pages(Recogniser.load(tmp_path / "model"), tmp_path / "model", Limits())
+    assert "have not come with the model" in pages.card and "Article 5(1)(f)" in pages.card
