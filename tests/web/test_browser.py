@@ -15,8 +15,6 @@ pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, speech
 
-pytest_plugins = ["tests.support.serving"]
-
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):

@@ -35,9 +35,6 @@ from jdann.web.uploads import Limits
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, encoded, form, row, running, speech
 
-pytest_plugins = ["tests.support.serving"]
-
-
 # The start of an upload whose end never comes.
 BEGUN = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nRIFF"
 
@@ -272,8 +269,9 @@ class RecordingPrograms:
         return np.zeros(shape, np.float32), np.zeros((*shape[:2], 4), np.float32)
 
 
-@pytest.mark.parametrize("longest_s", [0.5, 3.0, 5.0, 7.2, 12.0, 15.5])
-@pytest.mark.parametrize("offset_s", [0.0, 0.25])
+@pytest.mark.parametrize(
+    "longest_s, offset_s", [(0.5, 0.0), (5.0, 0.25), (7.2, 0.0), (12.0, 0.0), (15.5, 0.25)]
+)
 def test_every_clip_length_is_compiled_before_the_first_visitor(server, longest_s, offset_s):
     recogniser = server.recogniser
     programs = RecordingPrograms(2, len(recogniser.labels))
