@@ -35,8 +35,8 @@ def test_scores_equal_scikit_learn(present):
         scores.confusion, reference.confusion_matrix(emotion, predicted, labels=list(range(5)))
     )
     for name, accuracy in scores.per_speaker.items():
-        mine = np.array(speaker) == name
-        assert accuracy == pytest.approx(reference.accuracy_score(emotion[mine], predicted[mine]))
+        rows = np.array(speaker) == name
+        assert accuracy == pytest.approx(reference.accuracy_score(emotion[rows], predicted[rows]))
 
 
 @pytest.mark.parametrize("present", [5, 3])
@@ -97,7 +97,8 @@ def test_spread_is_over_seeds():
 
 
 def test_gain_is_paired():
-    gain = metrics.paired_gain([0.4, 0.6], [0.3, 0.5])  # the seeds differ much, the gain does not
+    # The seeds differ much, but the gain is the same for both.
+    gain = metrics.paired_gain([0.4, 0.6], [0.3, 0.5])
     assert gain["mean"] == pytest.approx(0.1) and gain["std"] == pytest.approx(0, abs=1e-9)
     with pytest.raises(ValueError):
         metrics.paired_gain([0.4, 0.6], [0.3])
@@ -136,7 +137,8 @@ def test_a_distance_is_zero_for_one_distribution_and_two_for_separate_ones():
     source, target = random.normal(size=(2000, 4)), random.normal(size=(500, 4))
     assert abs(metrics.a_distance(source, target, 0)) < 0.3
     assert metrics.a_distance(source, target + 20, 0) == 2
-    # Equal covariance, means one standard deviation apart: the best linear rule errs by Phi(-1/2) = .3085.
+    # The covariances are equal and the means are one standard deviation apart. The error of the
+    # best linear rule is then Phi(-1/2) = .3085.
     assert metrics.a_distance(source, target + np.eye(4)[0], 0) == pytest.approx(
         2 * (1 - 2 * 0.3085), abs=0.15
     )

@@ -127,9 +127,12 @@ def test_a_method_has_one_colour_in_every_figure():
     assert len(set(several.values())) == 4
 
 
+METHODS = ("source_only", "dann")
+
+
 def _history(seeds=3, epochs=4):
     rows = []
-    for method in ("source_only", "dann"):
+    for method in METHODS:
         for seed in range(seeds):
             for epoch in range(1, epochs + 1):
                 row = {
@@ -201,9 +204,8 @@ def test_several_encoders_are_told_apart():
     rows = _history(seeds=1, epochs=1)
     rows += [{**row, "encoder": "resnet50"} for row in rows]
     lines = _panel(training.training_curves(rows), "total loss").lines
-    assert [line.get_label() for line in lines] == [
-        "source_only, conv1d", "dann, conv1d", "source_only, resnet50", "dann, resnet50",
-    ]  # fmt: skip
+    names = [f"{method}, {encoder}" for encoder in ("conv1d", "resnet50") for method in METHODS]
+    assert [line.get_label() for line in lines] == names
 
 
 def test_tsne_keeps_clusters_and_shows_the_same_utterances():
@@ -212,13 +214,13 @@ def test_tsne_keeps_clusters_and_shows_the_same_utterances():
     points = random.normal(size=(1200, 8)) + 20 * cluster[:, None]
     layout, shown = training.tsne(points, seed=3)
     assert layout.shape == (training.TSNE_POINTS, 2) and (np.diff(shown) > 0).all()
-    # Every point's nearest neighbour in the plane is of its own cluster.
+    # The nearest neighbour of each point in the plane belongs to the same cluster.
     distance = ((layout[:, None] - layout[None]) ** 2).sum(-1) + 1e9 * np.eye(len(layout))
     assert (cluster[shown] == cluster[shown][distance.argmin(1)]).mean() > 0.99
 
 
 @pytest.mark.parametrize("points", [np.ones((2, 5)), np.ones((40, 5)), np.eye(3)])
-def test_tsne_of_hardly_anything(points):
+def test_tsne_of_few_or_constant_points(points):
     layout, shown = training.tsne(points, seed=0)
     assert np.isfinite(layout).all() and len(shown) == len(points)
     first, same = training.tsne(np.zeros((len(points), 9)), seed=0)
