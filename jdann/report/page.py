@@ -28,7 +28,7 @@ _TITLES = {
     "classes": "Utterances of each emotion",
     "speakers": "Utterances of each speaker",
     "training": "Training curves",
-    "confusion": "Confusion",
+    "confusion": "Confusion matrix",
     "per-speaker": "Accuracy of each target speaker",
     "tsne": "Representations before and after adaptation",
 }
