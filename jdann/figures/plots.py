@@ -286,7 +286,7 @@ def confusion(
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for label, prediction in np.ndindex(*counts.shape):
-        mean_count = counts[label, prediction] / seeds
+        mean_count = float(counts[label, prediction]) / seeds
         number = f"{mean_count:.0f}" if mean_count.is_integer() else f"{mean_count:.1f}"
         text = f"{share[label, prediction]:.2f}\n{number}" if total[label, 0] else "–"
         colour = "white" if share[label, prediction] > 0.65 else "black"

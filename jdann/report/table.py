@@ -147,7 +147,7 @@ def protocol(results: Mapping[str, Any]) -> str:
       results: the content of results.json. "adapted_utterances" is optional: the number of scored
         utterances whose audio was adapted to, written by `jdann evaluate --target`.
     """
-    name = results["protocol"]
+    name: str = results["protocol"]
     if name != "elsewhere":
         return _PROTOCOLS.get(name, name)
     adapted = results.get("adapted_utterances")
