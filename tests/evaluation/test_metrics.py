@@ -43,15 +43,15 @@ def test_scores_equal_scikit_learn(present):
 def test_average_recall_of_many_predictions_equals_scikit_learn(present):
     emotion, _, _ = _predictions(present=present)
     predicted = np.random.default_rng(3).integers(0, 5, (2, 3, len(emotion)))
-    found = metrics.unweighted_average_recall(
+    uar = metrics.unweighted_average_recall(
         np.r_[emotion, metrics.UNLABELLED], np.concatenate([predicted, predicted[..., :1]], -1)
     )
-    assert found.shape == (2, 3)
+    assert uar.shape == (2, 3)
     labels = list(range(present))
     for index in np.ndindex(2, 3):
         recall = reference.recall_score(emotion, predicted[index], labels=labels, average=None)
         np.testing.assert_allclose(metrics.class_recall(emotion, predicted[index]), recall)
-        assert found[index] == pytest.approx(recall.mean())
+        assert uar[index] == pytest.approx(recall.mean())
 
 
 def test_recall_without_labels_is_empty():

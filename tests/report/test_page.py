@@ -23,7 +23,7 @@ class Page(HTMLParser):
 
     def __init__(self, path: Path):
         super().__init__()
-        self.open, self.found, self.text, self.tables = [], [], [], []
+        self.open, self.tags, self.text, self.tables = [], [], [], []
         self.html = path.read_text(encoding="utf-8")
         self.feed(self.html)
         assert self.open == []
@@ -31,7 +31,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
-        self.found.append((tag, attributes))
+        self.tags.append((tag, attributes))
         if tag == "table":
             self.tables.append({"header": [], "caption": "", "rows": []})
         if tag == "tr":
@@ -42,7 +42,7 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -56,8 +56,8 @@ class Page(HTMLParser):
         elif self.open and self.open[-1] in ("th", "td"):
             self.tables[-1]["rows"][-1][-1] += data
 
-    def of(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
+    def elements(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
 
     def table(self, caption: str) -> list[list[str]]:
         return next(t["rows"] for t in self.tables if caption in t["caption"])
@@ -84,24 +84,26 @@ def finished(tones, data_dir, tmp_path_factory) -> Path:
 
 def check_self_contained(html: Page) -> None:
     """There is no script and no form, nothing is fetched, and a policy forbids it too."""
-    assert not {tag for tag, _ in html.found} & {"script", "link", "iframe", "object", "form"}
-    for tag, attributes in html.found:
+    assert not {tag for tag, _ in html.tags} & {"script", "link", "iframe", "object", "form"}
+    for tag, attributes in html.tags:
         for name in ("src", "href", "srcset"):
             value = attributes.get(name, "")
             assert value.startswith(("data:", "#")) or not value, (tag, value[:80])
         assert not any(name.startswith("on") for name in attributes)
     assert "url(" not in html.html and "@import" not in html.html
     policy = next(
-        a["content"] for a in html.of("meta") if a.get("http-equiv") == "Content-Security-Policy"
+        a["content"]
+        for a in html.elements("meta")
+        if a.get("http-equiv") == "Content-Security-Policy"
     )
     assert "default-src 'none'" in policy
-    identities = [a["id"] for _, a in html.found if "id" in a]
+    identities = [a["id"] for _, a in html.tags if "id" in a]
     assert len(identities) == len(set(identities))
-    assert {a["href"][1:] for a in html.of("a")} <= set(identities)
-    assert all(a["alt"] for a in html.of("img"))
+    assert {a["href"][1:] for a in html.elements("a")} <= set(identities)
+    assert all(a["alt"] for a in html.elements("img"))
     assert all(t["caption"] for t in html.tables)
-    assert all(a["scope"] in ("col", "row") for a in html.of("th"))
-    assert [a["lang"] for a in html.of("html")] == ["en"]
+    assert all(a["scope"] in ("col", "row") for a in html.elements("th"))
+    assert [a["lang"] for a in html.elements("html")] == ["en"]
 
 
 def test_one_run_has_everything_on_one_page(finished, data_dir, capsys):
@@ -113,7 +115,7 @@ def test_one_run_has_everything_on_one_page(finished, data_dir, capsys):
     for row in results["rows"]:
         assert f"{row['uar']['mean']:.3f}".replace("0.", ".") in html.words
     assert "transductive: adapted to all of the target's audio" in html.words
-    assert len(html.of("img")) == len(list((finished / "figures").glob("*.png")))
+    assert len(html.elements("img")) == len(list((finished / "figures").glob("*.png")))
     speakers = html.table("Accuracy of each target speaker")
     assert [row[0] for row in speakers[1:]] == ["s0", "s1", "s2", "s3", "highest minus lowest"]
     criteria = [row[0] for row in html.table("criteria by the UAR")]

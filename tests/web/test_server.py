@@ -69,9 +69,9 @@ def test_answers_as_an_exported_file_does(server, tmp_path):
     )
 
 
-def main_without_exit(given: list[str]) -> None:
+def main_without_exit(arguments: list[str]) -> None:
     with contextlib.suppress(SystemExit):
-        main(given)
+        main(arguments)
 
 
 def test_the_timeline_is_the_recognisers(server):
@@ -81,11 +81,13 @@ def test_the_timeline_is_the_recognisers(server):
         encoded(samples, subtype="FLOAT"), path="/api/predict?timeline=true&window_s=1.5&hop_s=0.7"
     ).body
     expected = server.recogniser.timeline(samples, 1.5, 0.7, RATE)
-    found = answer["timeline"]
-    assert found[0]["probabilities"] is None
-    np.testing.assert_allclose([w["start_s"] for w in found], expected.start_s, atol=1e-3)
-    np.testing.assert_allclose([w["end_s"] for w in found], expected.end_s, atol=1e-3)
-    values = [list((w["probabilities"] or dict.fromkeys(EMOTIONS, np.nan)).values()) for w in found]
+    windows = answer["timeline"]
+    assert windows[0]["probabilities"] is None
+    np.testing.assert_allclose([w["start_s"] for w in windows], expected.start_s, atol=1e-3)
+    np.testing.assert_allclose([w["end_s"] for w in windows], expected.end_s, atol=1e-3)
+    values = [
+        list((w["probabilities"] or dict.fromkeys(EMOTIONS, np.nan)).values()) for w in windows
+    ]
     np.testing.assert_allclose(values, expected.probabilities, atol=1e-6)
     assert (answer["duration_s"], answer["heard_s"]) == (7.3, 5.0)
 
@@ -168,11 +170,11 @@ def malformed() -> Iterator[tuple[str, bytes, dict[str, str]]]:
 
 
 def test_two_hundred_malformed_uploads_get_a_sentence_and_the_server_stays_up(server):
-    given = list(malformed())[:220]
-    assert len(given) >= 200
+    uploads = list(malformed())[:220]
+    assert len(uploads) >= 200
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda one: server.ask(one[1], one[2]), given))
-    for (what, body, _), answer in zip(given, answers, strict=True):
+        answers = list(pool.map(lambda upload: server.ask(upload[1], upload[2]), uploads))
+    for (what, body, _), answer in zip(uploads, answers, strict=True):
         assert 400 <= answer.status < 500, (what, body[:60], answer)
         sentence = answer.body["error"]
         assert (
@@ -333,10 +335,10 @@ def test_slow_uploads_and_full_queues_are_refused(server):
 _watched: list[str] | None = None
 
 
-def _audit(event: str, given: tuple) -> None:
-    if _watched is not None and event == "open" and isinstance(given[2], int):
-        if given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            _watched.append(str(given[0]))
+def _audit(event: str, arguments: tuple) -> None:
+    if _watched is not None and event == "open" and isinstance(arguments[2], int):
+        if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            _watched.append(str(arguments[0]))
     elif _watched is not None and event in ("tempfile.mkstemp", "os.mkdir", "shutil.copyfile"):
         _watched.append(event)
 
@@ -356,8 +358,8 @@ def test_nothing_touches_the_disk(server, tmp_path, monkeypatch):
     _watched = []
     for request in requests:
         request()
-    found, _watched = _watched, None
-    assert found == []
+    opened, _watched = _watched, None
+    assert opened == []
     assert list(tmp_path.iterdir()) == []
 
 
