@@ -37,6 +37,10 @@ class AudioError(Exception):
     """Why one audio file cannot be used, in words."""
 
 
+class TooMuchAudio(AudioError):
+    """An audio file is longer, or needs more memory when decoded, than the caller allows."""
+
+
 class AudioSettings(NamedTuple):
     """How clips are prepared; the defaults are those of configs/base.py."""
 
@@ -112,9 +116,9 @@ def decode(
             duration_s = file.frames / file.samplerate
             length_is_known = file.frames < _UNKNOWN_FRAMES
             if length_is_known and duration_s > longest_s:
-                raise AudioError(f"lasts {duration_s:.0f} s; expected at most {longest_s:g} s")
+                raise TooMuchAudio(f"lasts {duration_s:.0f} s; expected at most {longest_s:g} s")
             if length_is_known and file.frames * file.channels > most_values:
-                raise AudioError(
+                raise TooMuchAudio(
                     f"{duration_s:.0f} s at {file.samplerate} Hz with {file.channels} channels "
                     "are too much; send mono at 16000 Hz"
                 )
@@ -317,7 +321,7 @@ def _read_part(file: soundfile.SoundFile, start_s: float, end_s: float | None) -
         n_read += len(block)
         if n_read * file.channels > _MOST_VALUES:
             hours = n_read / rate_hz / 3600
-            raise AudioError(
+            raise TooMuchAudio(
                 f"more than {hours:.1f} h at once; give `start` and `end` to use a part"
             )
     if wanted - n_read > _TOLERANCE_S * rate_hz or not n_read:

@@ -1,4 +1,7 @@
-"""The row to beat: a support vector machine on each utterance's statistics. It needs no label of the target."""
+"""The baseline that a method has to beat: a support vector machine on utterance statistics.
+
+It needs no target labels.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,14 +17,14 @@ def statistics(utterances: Iterable[np.ndarray], n: int, bins: Sequence[int]) ->
     """Describes each utterance by a fixed number of statistics of its frames.
 
     Args:
-      utterances: n arrays [frames, bins] float, each of one frame at least.
-      n: how many.
+      utterances: n arrays [frames, bins] float, each with at least one frame.
+      n: number of utterances.
       bins: the columns to describe.
 
     Returns:
-      [n, 5 * len(bins) + 1] float32: means of all bins, then standard deviations, 10th percentiles, 90th percentiles,
-      standard deviations of the difference between neighbouring frames (0 where there is one frame), and the length in
-      frames.
+      [n, 5 * len(bins) + 1] float32. The columns are the means of all bins, their standard
+      deviations, their 10th percentiles, their 90th percentiles, the standard deviations of the
+      differences between neighbouring frames (0 for a single frame), and the number of frames.
     """
     rows = np.empty((n, 5 * len(bins) + 1), np.float32)
     for row, frames in track(
@@ -35,37 +38,40 @@ def statistics(utterances: Iterable[np.ndarray], n: int, bins: Sequence[int]) ->
 
 
 def normalise(
-    stats: np.ndarray, group: Sequence[str], voices: VoicePositions | None = None
+    utterance_statistics: np.ndarray, group: Sequence[str], voices: VoicePositions | None = None
 ) -> np.ndarray:
     """Z-scores each statistic over the utterances of each group.
 
     Args:
-      stats: [n, statistics] float, of one corpus.
+      utterance_statistics: [n, statistics] float, of one corpus.
       group: [n] names, from `jdann.data.normalise.grouping` by "speaker", "voice" or "corpus".
-      voices: of the utterances, where groups are drawn towards voices alike.
+      voices: the voices of the utterances, if groups are normalised with similar voices.
 
     Returns:
-      [n, statistics] float32; 0 where a statistic is constant within the group, so also for a group of one utterance.
+      [n, statistics] float32. A statistic that is constant within its group becomes 0, and so do
+      all statistics of a group with a single utterance.
     """
-    frames = stats[
-        :, None
-    ]  # an utterance's statistics are to `fit_speakers` an utterance of one frame
+    # `fit_speakers` expects utterances of several frames: each row becomes an utterance of one.
+    frames = utterance_statistics[:, None]  # [n, 1, statistics]
     fitted = fit_speakers(lambda: frames, group, voices)
     return np.concatenate(list(apply(fitted, frames, group))).astype(np.float32)
 
 
 def svm_predict(source: np.ndarray, emotion: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Predicts the target's emotions by a support vector machine (RBF kernel, C = 1) trained on the source.
+    """Trains a support vector machine (RBF kernel, C = 1) on the source and labels the target.
+
+    Both domains are scaled by the mean and the standard deviation of the source. Statistics that
+    `normalise` has not seen are thereby normalised by the source.
 
     Args:
       source: [n, statistics] float.
-      emotion: [n] int, the source's labels; entries of -1 are unlabelled and left out.
+      emotion: [n] int, the labels of the source; entries of -1 are unlabelled and left out.
       target: [m, statistics] float.
 
     Returns:
-      [m] int, predicted labels of the target. Both domains are scaled by the source's mean and standard deviation, so
-      that statistics which have not gone through `normalise` are normalised by the source.
+      [m] int, the predicted labels of the target.
     """
+    # scikit-learn is slow to load, and only a run with a baseline needs it.
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC

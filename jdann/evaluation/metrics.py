@@ -1,15 +1,22 @@
-"""How well predictions agree with labels: confusion matrices, scores, their spread over seeds, rows of results.json."""
+"""Compares predictions with labels: confusion matrices, scores, their spread over seeds.
+
+scikit-learn is imported inside the one function that needs it: this module is loaded by every
+command, and scikit-learn is slow to load.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-UNLABELLED = -1  # the emotion of an utterance that has none
+UNLABELLED = -1  # the emotion of an utterance without a label
 
 
 class Scores(NamedTuple):
-    """Scores of one set of predictions; classes absent from the labels count for neither `macro_f1` nor `uar`."""
+    """Scores of one set of predictions.
+
+    `macro_f1` and `uar` are means over the classes that occur among the labels.
+    """
 
     accuracy: float
     macro_f1: float
@@ -23,7 +30,7 @@ def confusion_matrix(emotion: np.ndarray, predicted: np.ndarray, classes: int) -
     """Counts utterances by label and prediction.
 
     Args:
-      emotion: [n] int, labels from 0 to classes - 1; entries of -1 are unlabelled and left out.
+      emotion: [n] int, labels from 0 to classes - 1; UNLABELLED entries are left out.
       predicted: [n] int, from 0 to classes - 1.
       classes: number of classes.
 
@@ -36,22 +43,56 @@ def confusion_matrix(emotion: np.ndarray, predicted: np.ndarray, classes: int) -
     return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
 
 
+def class_recall(emotion: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The recall of each class that occurs among the labels, for one or many sets of predictions.
+
+    Args:
+      emotion: [n] int, labels; UNLABELLED entries are left out.
+      predicted: [..., n] int.
+
+    Returns:
+      [present classes, ...] float64, in ascending order of the classes; the first axis is empty if
+      nothing is labelled.
+    """
+    emotion, predicted = np.asarray(emotion), np.asarray(predicted)
+    labelled = emotion != UNLABELLED
+    emotion, predicted = emotion[labelled], predicted[..., labelled]
+    correct = predicted == emotion
+    present = np.unique(emotion)
+    recalls = [correct[..., emotion == label].mean(-1) for label in present]
+    return np.array(recalls).reshape(len(present), *predicted.shape[:-1])
+
+
+def unweighted_average_recall(emotion: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The mean recall over the classes that occur among the labels (UAR, balanced accuracy).
+
+    Args:
+      emotion: [n] int, labels, of which at least one is not UNLABELLED; those that are UNLABELLED
+        are left out.
+      predicted: [..., n] int.
+
+    Returns:
+      [...] float64, the UAR of each set of predictions.
+    """
+    return np.mean(class_recall(emotion, predicted), axis=0)
+
+
 def score(
     emotion: np.ndarray, predicted: np.ndarray, speaker: Sequence[str | None], classes: int
 ) -> Scores | None:
     """Scores predictions against labels.
 
-    Equal to scikit-learn's `accuracy_score`, and to its `f1_score` and `recall_score` with `average="macro"` and the
-    classes that occur in `emotion` as `labels`.
+    The scores equal scikit-learn's `accuracy_score`, and its `f1_score` and `recall_score` with
+    `average="macro"` and with the classes that occur in `emotion` as `labels`.
 
     Args:
-      emotion: [n] int, labels from 0 to classes - 1; entries of -1 are unlabelled and not scored.
+      emotion: [n] int, labels from 0 to classes - 1; UNLABELLED entries are not scored.
       predicted: [n] int, from 0 to classes - 1.
-      speaker: n speaker ids; None where unknown, which counts for no speaker.
+      speaker: n speaker ids, or None for an unknown speaker, who gets no accuracy of their own.
       classes: number of classes.
 
     Returns:
-      The scores, or None where nothing is labelled.
+      The scores; None if nothing is labelled.
     """
     emotion, predicted = np.asarray(emotion), np.asarray(predicted)
     confusion = confusion_matrix(emotion, predicted, classes)
@@ -76,28 +117,32 @@ def score(
     )
 
 
-def mean_probability(logits: np.ndarray) -> np.ndarray:
-    """Class probabilities, the mean over seeds.
+def mean_probabilities(logits: np.ndarray, temperature: float | None = None) -> np.ndarray:
+    """Class probabilities of an ensemble: the mean over its members of softmax(logits / T).
 
     Args:
-      logits: [seeds, n, classes] float.
+      logits: [members, n, classes] float.
+      temperature: T, above 0, with which the result is computed in float64. None: T = 1 in the
+        precision of `logits`, as predictions.csv is written.
 
     Returns:
-      [n, classes] float.
+      [n, classes], float64 with a temperature, otherwise of the type of `logits`.
     """
+    if temperature is not None:
+        logits = np.asarray(logits, np.float64) / temperature
     exponential = np.exp(logits - logits.max(-1, keepdims=True))
     return (exponential / exponential.sum(-1, keepdims=True)).mean(0)
 
 
 def summarise(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and spread of one number over seeds.
+    """Mean and spread of one number over the seeds.
 
     Args:
       values: one value per seed, at least one.
 
     Returns:
-      "mean", "std" (of the sample, n - 1 in the denominator; None for a single seed, whose spread is unknown) and
-      "values", ready for JSON.
+      "mean", "std" and "values", ready for JSON. "std" is the standard deviation of the sample
+      (n - 1 in the denominator); it is None for a single seed.
     """
     values = [float(value) for value in values]
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -105,19 +150,22 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
 
 
 def paired_gain(values: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:
-    """Gain over a reference, seed by seed, so that what a seed does to both cancels.
+    """Gain over a reference, seed by seed.
+
+    What a seed changes in both values cancels.
 
     Args:
       values: one value per seed.
-      reference: the reference's value for the same seeds, in the same order; usually those of "source_only".
+      reference: the values of the reference, usually "source_only", for the same seeds in the same
+        order.
 
     Returns:
-      The differences, as `summarise` gives them.
+      The differences, as `summarise` returns them.
 
     Raises:
-      ValueError: the two differ in length.
+      ValueError: `values` and `reference` differ in length.
     """
-    return summarise([value - other for value, other in zip(values, reference, strict=True)])
+    return summarise([value - base for value, base in zip(values, reference, strict=True)])
 
 
 def row(
@@ -135,15 +183,16 @@ def row(
       method: a name of `jdann.methods.METHODS`, "supervised, ..." or "svm".
       encoder: the encoder's name.
       direction: names of source and target.
-      selection: how the checkpoint was chosen: "last", a criterion without target labels, or "oracle".
+      selection: how the checkpoint was chosen: "last", a criterion without target labels, or
+        "oracle".
       protocol: "transductive" or "inductive".
-      scores_per_seed: one entry per seed, all of the same utterances.
+      scores_per_seed: one entry per seed, all for the same utterances.
       classes: names of the classes, in the order of the confusion matrices.
 
     Returns:
-      The row, ready for JSON. "achievable" is False where target labels were used, by the oracle and the supervised
-      ceiling. "recall" is {"mean": None, "std": None} of a class absent from the labels; "confusion" is summed over the
-      seeds.
+      The row, ready for JSON. "achievable" is False for the oracle and the supervised ceiling,
+      which use target labels. "recall" of a class absent from the labels is
+      {"mean": None, "std": None}. "confusion" is summed over the seeds.
     """
     first = scores_per_seed[0]
     confusion = np.sum([scores.confusion for scores in scores_per_seed], axis=0)
@@ -174,7 +223,7 @@ def row(
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:
-    """`summarise` without the single values; JSON knows no NaN."""
+    """`summarise` without the single values; None instead of NaN, which JSON does not have."""
     if np.isnan(values).any():
         return {"mean": None, "std": None}
     summary = summarise(values)
@@ -182,19 +231,19 @@ def _spread(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def a_distance(source: np.ndarray, target: np.ndarray, seed: int) -> float | None:
-    """Proxy A-distance: how well a linear classifier, trained afterwards, tells the two domains apart.
+    """Proxy A-distance: how well a linear classifier tells the two domains apart after training.
 
-    2 (1 - 2 err), err the balanced error of a logistic regression on a held-out half: about 0 where the domains cannot
-    be told apart, 2 where they always can. Ben-David et al., "Analysis of representations for domain adaptation"
-    (NeurIPS 2006), section 4.
+    The distance is 2 (1 - 2 err), where err is the balanced error of a logistic regression on a
+    held-out half. It is about 0 if the domains cannot be told apart and 2 if they always can.
+    Ben-David et al., "Analysis of representations for domain adaptation" (NeurIPS 2006), section 4.
 
     Args:
-      source: [n, d] float representations of the source.
-      target: [m, d] float representations of the target.
-      seed: of the split into halves.
+      source: [n, d] float, representations of the source.
+      target: [m, d] float, representations of the target.
+      seed: seed of the split into halves.
 
     Returns:
-      The distance, from -2 to 2; None where a domain has fewer than two utterances.
+      The distance, from -2 to 2; None if a domain has fewer than two utterances.
     """
     if min(len(source), len(target)) < 2:
         return None

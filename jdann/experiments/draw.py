@@ -1,4 +1,4 @@
-"""Draws a run's figures into its work directory."""
+"""Draws the figures of a run into its work directory."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from jdann.figures import plots, training
 
 
 def corpora(folder: Path, directions: Sequence[Direction], emotions: Sequence[str]) -> None:
-    """Draws how emotions and speakers are distributed in both corpora."""
+    """Draws how many utterances of each emotion and of each speaker both corpora have."""
     source, target = directions[0].source, directions[0].target
     names = (source.corpus.description, target.corpus.description)
     counts = [_by_emotion(domain, emotions) for domain in (source, target)]
@@ -26,47 +26,52 @@ def outcomes(
     folder: Path,
     directions: Sequence[Direction],
     outcomes: Sequence[Outcome],
-    results: dict[str, Any],
+    results: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     tsne: bool,
 ) -> None:
-    """Draws training curves, confusion matrices, accuracy per speaker and, where wanted, t-SNE of the representations."""
-    for d, direction in enumerate(directions):
-        suffix = f"-{d + 1}" if len(directions) > 1 else ""
+    """Draws training curves, confusion matrices and the accuracy of each speaker.
+
+    Args:
+      folder: folder of the figures.
+      directions: the directions of the run.
+      outcomes: what the jobs of the run returned.
+      results: the content of results.json.
+      history: the rows of history.csv.
+      tsne: whether to draw the representations too.
+    """
+    for index, direction in enumerate(directions):
+        suffix = f"-{index + 1}" if len(directions) > 1 else ""
         names = (direction.source.corpus.name, direction.target.corpus.name)
         title = " -> ".join(names)
-        rows = [h for h in history if (h["source"], h["target"]) == names]
+        rows = [row for row in history if (row["source"], row["target"]) == names]
         if rows:
-            plots.save(
-                training.training_curves(rows, f"Training, {title}"),
-                folder / f"training{suffix}.png",
-            )
-        scored = [
-            r
-            for r in results["rows"]
-            if (r["source"], r["target"]) == names and r["selection"] == "last"
-        ]
-        for row in scored:
-            label = _label(row["method"], row["encoder"])
-            figure = plots.confusion(row["confusion"], results["emotions"], f"{label}, {title}")
-            plots.save(
-                figure,
-                folder / f"confusion-{label.replace(', ', '-').replace(' ', '-')}{suffix}.png",
-            )
-        if scored and scored[0]["per_speaker"]:
-            per_speaker = {
-                _label(row["method"], row["encoder"]): row["per_speaker"] for row in scored
-            }
-            figure = plots.per_speaker(per_speaker, f"Accuracy of each target speaker, {title}")
-            plots.save(figure, folder / f"per-speaker{suffix}.png")
+            figure = training.training_curves(rows, f"Training, {title}")
+            plots.save(figure, folder / f"training{suffix}.png")
+        _scores(folder, suffix, names, results)
         if tsne:
-            _representations(
-                folder,
-                suffix,
-                direction,
-                [o for o in outcomes if o.job.direction == d],
-                results["emotions"],
-            )
+            of_direction = [outcome for outcome in outcomes if outcome.job.direction == index]
+            _representations(folder, suffix, direction, of_direction, results["emotions"])
+
+
+def _scores(folder: Path, suffix: str, names: tuple[str, str], results: Mapping[str, Any]) -> None:
+    """Draws the confusion matrix of each method, and the accuracy of each target speaker."""
+    title = " -> ".join(names)
+    scored = [
+        row
+        for row in results["rows"]
+        if (row["source"], row["target"]) == names and row["selection"] == "last"
+    ]
+    for row in scored:
+        label = _label(row["method"], row["encoder"])
+        seeds = len(row["uar"]["values"])
+        figure = plots.confusion(row["confusion"], results["emotions"], f"{label}, {title}", seeds)
+        file_name = label.replace(", ", "-").replace(" ", "-")
+        plots.save(figure, folder / f"confusion-{file_name}{suffix}.png")
+    if scored and scored[0]["per_speaker"]:
+        per_speaker = {_label(row["method"], row["encoder"]): row["per_speaker"] for row in scored}
+        figure = plots.per_speaker(per_speaker, f"Accuracy of each target speaker, {title}")
+        plots.save(figure, folder / f"per-speaker{suffix}.png")
 
 
 def _representations(
@@ -76,31 +81,31 @@ def _representations(
     outcomes: Sequence[Outcome],
     emotions: Sequence[str],
 ) -> None:
-    """Each adapted method's representations beside those of source_only with the same encoder."""
-    before = {o.job.encoder: o for o in outcomes if o.job.method == "source_only"}
-    for after in outcomes:
-        if after.job.method in ("source_only", *SUPERVISED) or after.job.encoder not in before:
+    """Draws the representations of each adapted method beside those of source_only."""
+    source, target = direction.source, direction.target
+    source_only = {o.job.encoder: o for o in outcomes if o.job.method == "source_only"}
+    for adapted in outcomes:
+        method, encoder = adapted.job.method, adapted.job.encoder
+        if method in ("source_only", *SUPERVISED) or encoder not in source_only:
             continue
-        before_layout, shown = training.tsne(
-            np.concatenate(before[after.job.encoder].representation), seed=0
-        )
-        after_layout, _ = training.tsne(np.concatenate(after.representation), seed=0)
-        source, target = direction.source, direction.target
-        domain = [f"source: {source.corpus.name}"] * len(after.rows[0]) + [
-            f"target: {target.corpus.name}"
-        ] * len(after.rows[1])
-        emotion = np.concatenate([source.emotion[after.rows[0]], target.emotion[after.rows[1]]])
+        before, shown = training.tsne(np.concatenate(source_only[encoder].representation), seed=0)
+        after, _ = training.tsne(np.concatenate(adapted.representation), seed=0)
+        source_rows, target_rows = adapted.rows
+        domain = [f"source: {source.corpus.name}"] * len(source_rows)
+        domain += [f"target: {target.corpus.name}"] * len(target_rows)
+        emotion = np.concatenate([source.emotion[source_rows], target.emotion[target_rows]])
         figure = training.representations(
-            before_layout,
-            after_layout,
+            before,
+            after,
             [domain[i] for i in shown],
             [str(emotions[e]) if e >= 0 else None for e in emotion[shown].tolist()],
-            f"Representations ({_label(after.job.method, after.job.encoder)}), laid out by t-SNE",
+            f"Representations ({_label(method, encoder)}), laid out by t-SNE",
         )
-        plots.save(figure, folder / f"tsne-{after.job.method}-{after.job.encoder}{suffix}.png")
+        plots.save(figure, folder / f"tsne-{method}-{encoder}{suffix}.png")
 
 
 def _label(method: str, encoder: str) -> str:
+    """Method and encoder; the encoder "-" of the baseline is left out."""
     return method if encoder == "-" else f"{method}, {encoder}"
 
 

@@ -38,7 +38,7 @@ def summarise(
         names = job_names(job, direction)
         rows += result_rows(outcome, direction, config)
         selections += [names | row for row in selection_rows(outcome, direction)]
-        probabilities = metrics.mean_probability(outcome.logits[-1][:, outcome.tested])
+        probabilities = metrics.mean_probabilities(outcome.logits[-1][:, outcome.tested])
         shares.append(names | _share(config, probabilities.argmax(-1)))
         distance = None
         if not job.is_supervised:
@@ -151,10 +151,8 @@ def recorded_uar(outcome: Outcome, emotion: np.ndarray) -> np.ndarray | None:
     scored = outcome.tested & (emotion >= 0)
     if not scored.any():
         return None
-    labels = emotion[scored]
-    correct = outcome.logits[:, :, scored].argmax(-1) == labels
-    recalls = [correct[:, :, labels == label].mean(-1) for label in np.unique(labels)]
-    return np.mean(recalls, axis=0)
+    predicted = outcome.logits[:, :, scored].argmax(-1)
+    return metrics.unweighted_average_recall(emotion[scored], predicted)
 
 
 def selection_rows(outcome: Outcome, direction: Direction) -> list[dict[str, Any]]:
@@ -326,7 +324,7 @@ def prediction_rows(
     outcome: Outcome, direction: Direction, emotions: Sequence[str]
 ) -> Iterator[tuple[Any, ...]]:
     """Rows of predictions.csv: each tested target utterance, with the mean over seeds."""
-    probabilities = metrics.mean_probability(outcome.logits[-1])
+    probabilities = metrics.mean_probabilities(outcome.logits[-1])
     job = outcome.job
     names = (*domain_names(direction).values(), job.method, job.encoder)
     for i in np.flatnonzero(outcome.tested):

@@ -1,17 +1,23 @@
 """Figures of the corpora and of the scores.
 
-Every function returns a `matplotlib.figure.Figure` and leaves no global state; `save` writes it. Emotions, domains and
-methods have the same colours everywhere (Okabe & Ito's and Tol's palettes, made for colour-blind readers).
+Every function returns a `matplotlib.figure.Figure` and changes no global state; `save` writes it.
+An emotion, a domain or a method has the same colour in every figure. The colours come from the
+palettes of Okabe & Ito and of Tol, which colour-blind readers can tell apart.
+
+matplotlib is imported inside the functions: commands that draw nothing must not load it.
 """
 
-import os
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from math import ceil
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from jdann import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,56 +60,59 @@ _OTHER_METHODS = (
     "#882255",
     "#117733",
 )
-_LONGEST_NAME = 16  # characters of a name that a figure shows
+_LONGEST_NAME = 16  # characters of a name on an axis; a longer name is shortened
 _WIDEST_INCHES = 14.0
-_NAME_INCHES = 0.2  # of the axis, for one upright name
+_NAME_INCHES = 0.2  # width that one upright name needs on the axis
+_TITLE_CHARACTERS_PER_INCH = 8.5  # at the size of a figure's title
+_MARGIN_INCHES = 0.12  # around everything, so that the edge of the image cuts off no label
 
 
 def save(figure: "Figure", path: str | Path) -> Path:
-    """Writes a figure as PNG, 160 dots per inch, so that the file is never half written.
+    """Writes a figure as PNG with 160 dots per inch; a reader never finds half of a file.
 
     Args:
-      figure: what to write.
-      path: the file; its folder is made where needed.
+      figure: the figure to write.
+      path: the file; its folder is created if it does not exist.
 
     Returns:
       The path.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(part, format="png", dpi=160, facecolor="white")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=160, facecolor="white")
+    files.write_bytes(path, image.getvalue())
     return path
 
 
 def empty(width_inches: float, height_inches: float, title: str) -> "Figure":
-    """An empty figure with a title, whose layout keeps labels from overlapping."""
+    """An empty figure with a title; its layout keeps labels from overlapping."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)  # pyright: ignore[reportCallIssue]
     if title:
-        figure.suptitle(plain(title), fontsize=13)
+        lines = fill(plain(title), int(width_inches * _TITLE_CHARACTERS_PER_INCH))
+        figure.suptitle(lines, fontsize=13)
     return figure
 
 
 def plain(name: str) -> str:
-    """A name as text: matplotlib reads what stands between two dollar signs as a formula."""
+    """A name as plain text: matplotlib would read text between two dollar signs as a formula."""
     return name.replace("$", r"\$")
 
 
 def short(name: str) -> str:
-    """A name as an axis shows it; what is too long loses its middle."""
+    """A name as an axis shows it: the middle of a long name is left out."""
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME // 2 - 1]}…{name[-_LONGEST_NAME // 2 :]}"
     return plain(name)
 
 
 def tidy(axes: "Axes", title: str = "") -> "Axes":
-    """Removes the upper and right spine, and draws a faint grid behind the data."""
+    """Removes the upper and the right spine and draws a faint grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -112,31 +121,40 @@ def tidy(axes: "Axes", title: str = "") -> "Axes":
 
 
 def emotion_colour(emotion: str | None) -> str:
-    """The colour of an emotion, or of None, for unlabelled."""
+    """The colour of an emotion; None stands for unlabelled utterances."""
     return EMOTION_COLOURS.get(emotion, EMOTION_COLOURS["other"])
 
 
 def in_order(emotions: Iterable[str | None]) -> list[str | None]:
-    """Each emotion once, in the order of the colours, unlabelled last."""
+    """Each emotion once, in the order of EMOTION_COLOURS; unlabelled comes last."""
     order = list(EMOTION_COLOURS)
-    return sorted(
-        set(emotions),
-        key=lambda name: (order.index(name) if name in order[:-1] else len(order), name or ""),
-    )
+
+    def place(emotion: str | None) -> tuple[int, str]:
+        known = emotion in EMOTION_COLOURS and emotion is not None
+        return (order.index(emotion) if known else len(order), emotion or "")
+
+    return sorted(set(emotions), key=place)
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """A colour for each method ("dann", or "dann, conv1d"): its own where it has one, else the next free one."""
-    others = cycle(_OTHER_METHODS)
+    """A colour for each method, such as "dann" or "dann, conv1d".
+
+    Well-known methods have a fixed colour; every other method gets the next free one.
+    """
+    free = cycle(_OTHER_METHODS)
     colours: dict[str, str] = {}
     for method in methods:
-        own = _METHOD_COLOURS.get(method.split(",")[0])
-        colours[method] = own if own and own not in colours.values() else next(others)
+        fixed = _METHOD_COLOURS.get(method.split(",")[0])
+        colours[method] = fixed if fixed and fixed not in colours.values() else next(free)
     return colours
 
 
 def _name_ticks(axes: "Axes", figure: "Figure", names: Sequence[str]) -> None:
-    """Names along the horizontal axis: upright where they would not fit side by side, then every second, third, ..."""
+    """Writes names along the horizontal axis.
+
+    Names that do not fit side by side are upright. If upright names do not fit either, only every
+    second (third, ...) name is written.
+    """
     inches = figure.get_figwidth() * 0.85
     upright = sum(len(short(name)) for name in names) * 0.09 > inches
     every = ceil(len(names) * _NAME_INCHES / inches)
@@ -153,15 +171,15 @@ def class_distribution(
     target_counts: Mapping[str | None, int],
     names: tuple[str, str],
 ) -> "Figure":
-    """How many utterances of each emotion the two domains have.
+    """Shows how many utterances of each emotion the two domains have.
 
     Args:
-      source_counts: utterances by emotion; None: unlabelled.
-      target_counts: the same of the target.
-      names: the corpora of source and target in plain words.
+      source_counts: number of source utterances per emotion; None stands for unlabelled.
+      target_counts: the same for the target.
+      names: descriptions of the source corpus and the target corpus.
 
     Returns:
-      One group of two bars for each emotion, its count above each bar.
+      A figure with a group of two bars for each emotion and the count above each bar.
     """
     emotions = in_order([*source_counts, *target_counts])
     figure = empty(
@@ -189,15 +207,17 @@ def speaker_distribution(
     target_counts: Mapping[str | None, Mapping[str | None, int]],
     names: tuple[str, str],
 ) -> "Figure":
-    """How many utterances each speaker of the two domains has, by emotion.
+    """Shows how many utterances each speaker of the two domains has, by emotion.
 
     Args:
-      source_counts: utterances by speaker (None: unknown), then by emotion (None: unlabelled).
-      target_counts: the same of the target.
-      names: the corpora of source and target in plain words.
+      source_counts: number of source utterances per speaker (None: unknown speaker) and then per
+        emotion (None: unlabelled).
+      target_counts: the same for the target.
+      names: descriptions of the source corpus and the target corpus.
 
     Returns:
-      Two panels, source above target, one bar for each speaker, stacked by emotion.
+      A figure with two panels, the source above the target. Each speaker has one bar, which is
+      stacked by emotion.
     """
     from matplotlib.patches import Patch
     from matplotlib.ticker import MaxNLocator
@@ -218,7 +238,7 @@ def speaker_distribution(
         bottom = np.zeros(len(ordered))
         for emotion in emotions:
             heights = np.array([speakers[speaker].get(emotion, 0) for speaker in ordered])
-            # Few speakers would otherwise make bars as wide as a hand.
+            # With few speakers the bars would otherwise be very wide.
             axes.bar(
                 range(len(ordered)),
                 heights,
@@ -240,51 +260,59 @@ def speaker_distribution(
 
 
 def confusion(
-    matrix: Sequence[Sequence[int]] | np.ndarray, emotions: Sequence[str], title: str
+    matrix: Sequence[Sequence[int]] | np.ndarray,
+    emotions: Sequence[str],
+    title: str,
+    seeds: int = 1,
 ) -> "Figure":
-    """A confusion matrix, each row divided by its sum.
+    """Draws a confusion matrix in which each row is divided by its sum.
 
     Args:
-      matrix: [classes, classes] int, rows: label, columns: prediction; may be summed over seeds.
+      matrix: [classes, classes] int, counts summed over the seeds; rows: label, columns:
+        prediction.
       emotions: the names of the classes.
       title: what was scored.
+      seeds: how many seeds `matrix` is summed over, at least 1.
 
     Returns:
-      One panel; each cell shows the part of its row (recall, on the diagonal) above the count.
+      A figure with one panel. Each cell shows its share of the row (on the diagonal: the recall)
+      above the number of utterances, which is the mean over the seeds.
     """
     counts = np.asarray(matrix)
     total = counts.sum(1, keepdims=True)
-    part = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
     size = 2.6 + 0.85 * len(emotions)
-    figure = empty(size + 1.0, size, title)
+    figure = empty(size + 1.5, size + 0.5, title)
     axes = figure.subplots()
-    image = axes.imshow(part, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for label, prediction in np.ndindex(*counts.shape):
-        text = (
-            f"{part[label, prediction]:.2f}\n{counts[label, prediction]}"
-            if total[label, 0]
-            else "–"
-        )
-        colour = "white" if part[label, prediction] > 0.65 else "black"
+        mean_count = float(counts[label, prediction]) / seeds
+        number = f"{mean_count:.0f}" if mean_count.is_integer() else f"{mean_count:.1f}"
+        text = f"{share[label, prediction]:.2f}\n{number}" if total[label, 0] else "–"
+        colour = "white" if share[label, prediction] > 0.65 else "black"
         axes.text(prediction, label, text, ha="center", va="center", color=colour, fontsize=10)
     shown = [short(emotion) for emotion in emotions]
     axes.set_xticks(range(len(emotions)), shown, rotation=30 if len(emotions) > 6 else 0)
     axes.set_yticks(range(len(emotions)), shown)
     axes.set_xlabel("predicted")
     axes.set_ylabel("labelled")
-    figure.colorbar(image, ax=axes, shrink=0.8, label="part of the labelled utterances")
+    counted = f"utterances, mean over {seeds} seeds" if seeds > 1 else "utterances"
+    axes.set_title(f"share of the row; below it: {counted}", fontsize=9, color="#555555")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the labelled utterances")
     return figure
 
 
 def per_speaker(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str) -> "Figure":
-    """Accuracy of each target speaker.
+    """Draws the accuracy of each target speaker.
 
     Args:
-      scores: by method, the `per_speaker` of its row of results.json: {speaker: {"mean": ..., "std": ... or None}}.
-      title: which direction, in plain words.
+      scores: for each method the `per_speaker` of its row in results.json, which is
+        {speaker: {"mean": float, "std": float or None}}.
+      title: names the direction.
 
     Returns:
-      One group of bars for each speaker, one bar for each method, with the standard deviation over seeds.
+      A figure with a group of bars for each speaker. Each method has one bar, with a line for the
+      standard deviation over the seeds.
     """
     speakers = sorted({speaker for by_speaker in scores.values() for speaker in by_speaker})
     figure = empty(min(max(7.5, 2 + 0.2 * len(speakers) * len(scores)), _WIDEST_INCHES), 4.6, title)

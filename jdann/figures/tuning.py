@@ -1,4 +1,7 @@
-"""What tuning found: a table for the terminal, the course of the trials, and which keys mattered."""
+"""The outcome of tuning: a table for the terminal, the values of the trials, the important keys.
+
+rich is imported inside the function that draws on the terminal: most commands do not need it.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,21 +15,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import RenderableType
 
-_COLOUR, _OTHER = "#0077BB", "#BBBBBB"
+_TRIAL_COLOUR, _BEST_COLOUR, _STOPPED_COLOUR = "#0077BB", "#CC3311", "#BBBBBB"
+Trial = tuple[int, str, float | None]  # number, state, value
 
 
 def render(results: Mapping[str, Any]) -> "RenderableType":
-    """The table for the terminal: the best trial's values and each key's importance.
+    """The table for the terminal: the values of the best trial and the importance of each key.
 
     Args:
-      results: what results.json of `jdann tune` holds.
+      results: the content of results.json of `jdann tune`.
     """
     from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    best, importance = results["best"], results["importance"]
+    best, importances, criterion = results["best"], results["importance"], results["criterion"]
     table = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style=""
     )
@@ -35,43 +39,46 @@ def render(results: Mapping[str, Any]) -> "RenderableType":
     table.add_column("importance", justify="right")
     for key, value in best["values"].items():
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        table.add_row(key, text, f"{importance[key]:.0%}" if key in importance else "–")
+        table.add_row(key, text, f"{importances[key]:.0%}" if key in importances else "–")
     counts = ", ".join(f"{count} {state}" for state, count in results["trials"].items() if count)
-    higher = "higher" if results["higher_is_better"] else "lower"
+    value = f"{criterion} {best['value']:.4f} ({_direction(results)} is better)"
+    note = (
+        f"importance: share of the variance of {criterion} over the trials (fANOVA). No target "
+        "label was used; jdann train shows the score of the choice."
+    )
     return Group(
         Text(results["title"], style="bold"),
         Text(f"{results['study']}: {counts}"),
-        Text(
-            f"trial {best['number']}: {results['criterion']} {best['value']:.4f} ({higher} is better)\n"
-        ),
+        Text(f"trial {best['number']}: {value}\n"),
         table,
-        Text(
-            f"\nimportance: share of the variance of {results['criterion']} over the trials (fANOVA). No target label was looked "
-            "at: what the choice is worth, jdann train says.",
-            style="dim",
-        ),
+        Text(f"\n{note}", style="dim"),
     )
 
 
-def draw(
-    folder: Path, results: Mapping[str, Any], trials: Sequence[tuple[int, str, float | None]]
-) -> None:
-    """Draws history.png and, where enough trials differ, importance.png.
+def _direction(results: Mapping[str, Any]) -> str:
+    return "higher" if results["higher_is_better"] else "lower"
+
+
+def draw(folder: Path, results: Mapping[str, Any], trials: Sequence[Trial]) -> None:
+    """Draws history.png and, if the importance of the keys is known, importance.png.
 
     Args:
-      folder: where to.
-      results: what results.json holds.
-      trials: number, state and value of each.
+      folder: folder of the files.
+      results: the content of results.json of `jdann tune`.
+      trials: number, state and value of each trial.
     """
     plots.save(history(results, trials), folder / "history.png")
     if results["importance"]:
         plots.save(importance(results), folder / "importance.png")
 
 
-def history(
-    results: Mapping[str, Any], trials: Sequence[tuple[int, str, float | None]]
-) -> "Figure":
-    """Every trial's value, and the best so far. Arguments as of `draw`."""
+def history(results: Mapping[str, Any], trials: Sequence[Trial]) -> "Figure":
+    """Draws the value of every trial, and the best value so far.
+
+    Args:
+      results: the content of results.json of `jdann tune`.
+      trials: number, state and value of each trial, of which at least one is complete.
+    """
     figure = plots.empty(7.0, 3.6, f"{results['criterion']} over the trials")
     axes = figure.subplots()
     complete = [
@@ -79,36 +86,34 @@ def history(
         for number, state, value in trials
         if state == "complete" and value is not None
     ]
-    number, value = (np.array(x) for x in zip(*complete, strict=True))
-    best = (np.maximum if results["higher_is_better"] else np.minimum).accumulate(value)
-    axes.plot(number, value, "o", color=_COLOUR, label="trial", markersize=4)
-    axes.step(number, best, where="post", color="#CC3311", label="best so far")
-    stopped = [n for n, state, _ in trials if state == "pruned"]
-    if stopped:
-        low = value.min()
-        axes.plot(
-            stopped,
-            [low] * len(stopped),
-            "x",
-            color=_OTHER,
-            label="pruned or diverged, at the trial's number",
-            markersize=5,
-        )
+    numbers, values = (np.array(column) for column in zip(*complete, strict=True))
+    better = np.maximum if results["higher_is_better"] else np.minimum
+    best = better.accumulate(values)
+    axes.plot(numbers, values, "o", color=_TRIAL_COLOUR, label="trial", markersize=4)
+    axes.step(numbers, best, where="post", color=_BEST_COLOUR, label="best so far")
+    stopped = [number for number, state, _ in trials if state == "pruned"]
+    if stopped:  # their values cannot be compared: they are marked at the lower edge
+        label = "pruned or diverged, at the trial's number"
+        lowest = [values.min()] * len(stopped)
+        axes.plot(stopped, lowest, "x", color=_STOPPED_COLOUR, label=label, markersize=5)
     axes.set_xlabel("trial")
-    axes.set_ylabel(
-        f"{results['criterion']} ({'higher' if results['higher_is_better'] else 'lower'} is better)"
-    )
+    axes.set_ylabel(f"{results['criterion']} ({_direction(results)} is better)")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     return figure
 
 
 def importance(results: Mapping[str, Any]) -> "Figure":
-    """Each key's share of the variance of the trials' values, the largest on top. Argument as of `draw`."""
+    """Draws the share of each key in the variance of the trials' values, the largest on top.
+
+    Args:
+      results: the content of results.json of `jdann tune`.
+    """
     shares = sorted(results["importance"].items(), key=lambda item: item[1])
-    figure = plots.empty(6.5, 1.2 + 0.38 * len(shares), f"What mattered for {results['criterion']}")
+    title = f"Importance of each key for {results['criterion']}"
+    figure = plots.empty(6.5, 1.2 + 0.38 * len(shares), title)
     axes = figure.subplots()
-    axes.barh([key for key, _ in shares], [share for _, share in shares], color=_COLOUR)
+    axes.barh([key for key, _ in shares], [share for _, share in shares], color=_TRIAL_COLOUR)
     for place, (_, share) in enumerate(shares):
         axes.text(share + 0.01, place, f"{share:.0%}", va="center", fontsize=9)
     axes.set_xlim(0, max(share for _, share in shares) * 1.15 + 0.02)

@@ -1,4 +1,4 @@
-"""The model card of a run: data and their licences, intended use, limits, law."""
+"""The model card of a run or a recogniser: its data and their licences, its use, limits and law."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,137 +7,203 @@ from jdann.report.table import number
 
 
 class Section(NamedTuple):
-    """A heading and what stands below it, in words."""
+    """A heading and the sentences below it."""
 
     title: str
     lines: tuple[str, ...]
 
 
-# By a word in the name or description of a corpus.
+# The key is a word in the name or the description of a corpus.
 _LICENCES = {
     "ravdess": "RAVDESS: CC BY-NC-SA 4.0, so not for commercial use (Livingstone & Russo 2018).",
-    "casia": "CASIA: by agreement with the Institute of Automation, Chinese Academy of Sciences; its terms are those you signed.",
-    "esd": "ESD: for research only, by a signed form; its audio may not be passed on (Zhou et al. 2021).",
+    "casia": "CASIA: by agreement with the Institute of Automation, Chinese Academy of Sciences; "
+    "its terms are those that you signed.",
+    "esd": "ESD: for research only, by a signed form; its audio may not be passed on "
+    "(Zhou et al. 2021).",
     "demo": "Demo corpus: synthesised by espeak-ng (a GPL-3 program); no person has spoken it.",
 }
-_UNKNOWN = "{}: its licence is not known to jdann; ask whoever gave you the corpus, and whether its speakers have agreed."
+_UNKNOWN_LICENCE = (
+    "{}: its licence is not known to jdann; ask the people who gave you the corpus, and ask "
+    "whether its speakers have agreed."
+)
 
 LAW = Section(
     "Law",
     (
-        "European Union: the AI Act (Regulation (EU) 2024/1689) bans systems that infer emotions of people at work and in "
-        "education, except for medical or safety reasons: Article 5(1)(f), applicable since 2 February 2025.",
-        "Other emotion recognition from voice is high-risk there (Annex III, point 1(c)), and people exposed to it must be told "
-        "(Article 50(3)).",
-        "A voice recording is personal data: recording and analysing one needs a legal ground, as a rule the speaker's consent.",
-        "This is information, not legal advice; other countries have rules of their own.",
+        "European Union: the AI Act (Regulation (EU) 2024/1689) bans systems that infer the "
+        "emotions of people at work and in education, except for medical or safety reasons: "
+        "Article 5(1)(f), applicable since 2 February 2025.",
+        "There, other systems that recognise emotions from voices are high-risk (Annex III, point "
+        "1(c)), and people must be told that such a system is used on them (Article 50(3)).",
+        "A voice recording is personal data. To record and to analyse it you need a legal ground, "
+        "usually the consent of the speaker.",
+        "This is information, not legal advice; other countries have their own rules.",
     ),
 )
 _USE = Section(
     "Intended use",
     (
-        "Research into emotion recognition across languages: comparing methods, and measuring on labelled speech of your own.",
-        "Not for decisions about a person: not for hiring, grading, surveillance, credit, policing, diagnosis or lie detection.",
+        "Research on emotion recognition across languages: comparing methods, and measuring them "
+        "on labelled speech of your own.",
+        "Not for decisions about a person: not for hiring, grading, surveillance, credit, "
+        "policing, diagnosis or lie detection.",
     ),
 )
 _PORTRAYED = (
-    "The usual corpora are acted: an actor was asked to sound angry. What is recognised is portrayed emotion, never what a "
-    "speaker feels."
+    "The usual corpora are acted: an actor was asked to sound angry. The model recognises "
+    "portrayed emotion and never what a speaker feels."
 )
-_SYNTHETIC = "Trained or scored on synthesised speech: its figures say nothing about people."
-_CLOSED = (
-    "It must choose one of its emotions, also for speech that shows none, another one, a mixture, or no speech at all. Other "
-    "languages, ages, microphones, noise and spontaneous speech have not been measured, and accuracy differs between speakers."
+_SYNTHETIC = (
+    "The model was trained or scored on synthesised speech: its scores say nothing about people."
 )
+_ALWAYS_ANSWERS = (
+    "The model always chooses one of its emotions, even for speech with no emotion, another "
+    "emotion or a mixture, and for sound without speech. It was not measured on other languages, "
+    "ages, microphones, noise or spontaneous speech. Its accuracy differs between speakers."
+)
+_SIDES = (("source", "with its labels"), ("target", "without labels"))
 
 
-def make(results: Mapping[str, Any], corpora: Sequence[str] = ()) -> list[Section]:
+def run_card(results: Mapping[str, Any], corpora: Sequence[str] = ()) -> list[Section]:
     """The model card of a finished run.
 
     Args:
-      results: what results.json holds.
-      corpora: further names of the corpora that its domains consist of, such as "ravdess" for a manifest "list.csv".
+      results: the content of results.json.
+      corpora: further names of the corpora in its domains, such as "ravdess" for a manifest
+        "list.csv".
 
     Returns:
-      The sections, in the order in which they are read.
+      The sections in reading order.
     """
     return [_model(results), _data(results, corpora), _USE, _limits(results), LAW]
 
 
-def of_recogniser(
+def recogniser_card(
     model: Mapping[str, Any], results: Mapping[str, Any] | None = None
 ) -> list[Section]:
     """The model card of one recogniser in use.
 
     Args:
       model: `Recogniser.card`.
-      results: what results.json of its run holds, where that is at hand; without it no score is known.
+      results: the content of results.json of its run, if it is available; the card has no score
+        without it.
+
+    Returns:
+      The sections in reading order.
     """
-    config, seeds = model["config"], model["seeds"]
-    used = Section(
-        "What answers here",
-        (
-            f"{model['method']} with {model['encoder']}, {model['source']['description']} → {model['target']['description']}; the "
-            f"probabilities are the mean over {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}.",
-            f"It hears the first {config['audio']['max_duration_s']:g} s of a clip, without the silence around it, and knows "
-            "nothing of who speaks. A timeline hears all of it, a window at a time.",
-            f"Its logits are divided by a temperature of {model['temperature']:.2f}; the probabilities are no more than a guide.",
-            f"Trained on {model['date']} by jdann {model['versions'].get('jdann', 'unknown')} (Apache-2.0).",
-        ),
-    )
+    used = _recogniser(model)
     if results is not None:
-        return [used._replace(lines=(*used.lines, *_own_score(model, results))), *make(results)[1:]]
-    lines = [
-        line
-        for side, how in (("source", "with its labels"), ("target", "without labels"))
-        for line in (
-            f"{side.capitalize()}, {how}: {model[side]['description']}, {model[side]['utterances']:,} utterances.",
-            *licences([model[side]["name"], model[side]["description"]]),
-        )
-    ]
+        used = used._replace(lines=(*used.lines, *_score_of_recogniser(model, results)))
+        return [used, *run_card(results)[1:]]
+    lines = []
+    for side, labels in _SIDES:
+        domain = model[side]
+        size = f"{domain['utterances']:,} utterances"
+        lines.append(f"{side.capitalize()}, {labels}: {domain['description']}, {size}.")
+        lines += licences([domain["name"], domain["description"]])
     synthetic = model["source"].get("synthetic") or model["target"].get("synthetic")
-    limits = [_PORTRAYED, "How good it is has not come with it: see results.json of its run."]
+    limits = [_PORTRAYED, "The scores have not come with the model: see results.json of its run."]
     limits += [_SYNTHETIC] if synthetic else []
     return [
         used,
         Section("Data and its licences", tuple(dict.fromkeys(lines))),
         _USE,
-        Section("Limits", (*limits, _CLOSED)),
+        Section("Limits", (*limits, _ALWAYS_ANSWERS)),
         LAW,
     ]
 
 
-def _own_score(model: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
-    """How the run scored this very recogniser, where it could."""
-    of = (model["method"], model["encoder"], model["source"]["name"], model["target"]["name"])
-    rows = [
-        r for r in results["rows"] if (r["method"], r["encoder"], r["source"], r["target"]) == of
-    ]
-    row = next(
-        (r for by in (model["config"]["selection"], "last") for r in rows if r["selection"] == by),
-        None,
+def _recogniser(model: Mapping[str, Any]) -> Section:
+    config, seeds = model["config"], model["seeds"]
+    source, target = model["source"]["description"], model["target"]["description"]
+    heard_s = config["audio"]["max_duration_s"]
+    listed = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+    return Section(
+        "The model",
+        (
+            f"{model['method']} with {model['encoder']}, {source} → {target}; the probabilities "
+            f"are the mean over {listed}.",
+            f"It uses the first {heard_s:g} s of a clip, without the silence at both ends, and "
+            "does not know who speaks. A timeline covers the whole clip, window after window.",
+            f"Its logits are divided by a temperature of {model['temperature']:.2f}; even so, the "
+            "probabilities are only a rough guide.",
+            f"Trained on {model['date']} by jdann {model['versions'].get('jdann', 'unknown')} "
+            "(Apache-2.0).",
+        ),
     )
+
+
+def _score_of_recogniser(model: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+    """The score of this recogniser in its run; empty if the run did not score it."""
+    job = (model["method"], model["encoder"], model["source"]["name"], model["target"]["name"])
+    by_selection = {
+        row["selection"]: row
+        for row in results["rows"]
+        if (row["method"], row["encoder"], row["source"], row["target"]) == job
+    }
+    row = by_selection.get(model["config"]["selection"]) or by_selection.get("last")
     if row is None:
         return []
-    score = f"Its run gave it UAR {number(row['uar'])} on {row['n']:,} utterances of {row['target']}, {row['protocol']}"
-    if results["normalise"] == "speaker":
+    score = (
+        f"In its run it reached UAR {number(row['uar'])} on {row['n']:,} utterances of "
+        f"{row['target']} ({row['protocol']})"
+    )
+    if results["normalise"] == "speaker" and not _unknown_speakers(results, "target"):
         return [
-            f"{score}, each speaker normalised by all of that speaker's audio. Expect less of a clip of an unknown speaker."
+            f"{score}. There each speaker was normalised with all of that speaker's audio; expect "
+            "a lower score for clips of unknown speakers."
         ]
     return [f"{score}."]
 
 
+def _unknown_speakers(results: Mapping[str, Any], side: str) -> int:
+    """How many utterances of the first direction's source or target have no speaker id."""
+    return results["directions"][0][side]["per_speaker"].get("unknown", 0)
+
+
+def _normalisation(results: Mapping[str, Any]) -> str:
+    """How the features were normalised in fact: speakers that are unknown change the choice."""
+    texts = {
+        "speaker": "normalised per speaker",
+        "voice": "normalised by similar voices",
+        "corpus": "normalised per corpus",
+        "utterance": "normalised per utterance",
+        "source": "normalised with the statistics of the source",
+        "none": "not normalised",
+    }
+    text = texts.get(results["normalise"], f"normalised per {results['normalise']}")
+    if results["normalise"] != "speaker":
+        return text
+    fallback = "by similar voices (per corpus if the recipe has no pitch)"
+    domains = results["directions"][0]
+    unknown = {side: _unknown_speakers(results, side) for side in ("source", "target")}
+    # As `jdann.data.pairs` decides: if most target speakers are unknown, the source follows suit.
+    if unknown["target"] > domains["target"]["utterances"] / 2:
+        return f"normalised {fallback}, because most target speakers are unknown"
+    sides = [
+        f"{count:,} of {domains[side]['utterances']:,} {side} utterances"
+        for side, count in unknown.items()
+        if count
+    ]
+    if not sides:
+        return text
+    return f"{text}, and {fallback} where the speaker is unknown ({' and '.join(sides)})"
+
+
 def _model(results: Mapping[str, Any]) -> Section:
     config, versions = results["config"], results["versions"]
-    trained = [m for m in config["methods"] if m != "supervised"]
+    trained = [method for method in config["methods"] if method != "supervised"]
     return Section(
         "Model",
         (
-            f"Recognises {', '.join(results['emotions'])}, one of them for each utterance, from the voice alone, not the words.",
-            f"Methods: {', '.join(trained)}. Encoder: {config['encoder']['name']}. Features: {config['features']['recipe']}, "
-            f"normalised per {results['normalise']}. Checkpoint: {config['selection'].replace('_', ' ')}.",
-            f"Trained on {results['date']} by jdann {versions.get('jdann', 'unknown')} (Apache-2.0), "
-            f"jax {versions.get('jax', 'unknown')}, on {results['machine']}, in {results['seconds'] / 60:.1f} minutes.",
+            f"Recognises {', '.join(results['emotions'])}. Each utterance gets one of them, by the "
+            "sound of the voice alone and not by the words.",
+            f"Methods: {', '.join(trained)}. Encoder: {config['encoder']['name']}. Features: "
+            f"{config['features']['recipe']}, {_normalisation(results)}. Checkpoint: "
+            f"{config['selection'].replace('_', ' ')}.",
+            f"Trained on {results['date']} by jdann {versions.get('jdann', 'unknown')} "
+            f"(Apache-2.0), jax {versions.get('jax', 'unknown')}, on {results['machine']}, in "
+            f"{results['seconds'] / 60:.1f} minutes.",
         ),
     )
 
@@ -145,81 +211,75 @@ def _model(results: Mapping[str, Any]) -> Section:
 def _data(results: Mapping[str, Any], corpora: Sequence[str]) -> Section:
     lines = []
     for direction in results["directions"][:1]:
-        for side, how in (("source", "with its labels"), ("target", "without labels")):
+        for side, labels in _SIDES:
             domain = direction[side]
             size = f"{domain['utterances']:,} utterances, {domain['minutes']:.1f} minutes"
-            lines.append(f"{side.capitalize()}, {how}: {domain['description']}, {size}.")
+            lines.append(f"{side.capitalize()}, {labels}: {domain['description']}, {size}.")
             lines += licences([domain["name"], domain["description"]], corpora)
     return Section("Data and its licences", tuple(dict.fromkeys(lines)))
 
 
 def licences(names: Sequence[str], corpora: Sequence[str] = ()) -> list[str]:
-    """What is known of the licences of a domain.
+    """The known licences of a domain.
 
     Args:
-      names: the domain's name and description.
-      corpora: names of corpora which the run's domains consist of; those that `names` do not tell apart count for each domain.
+      names: the name and the description of the domain.
+      corpora: names of the corpora in the domains of the run. They are used if `names` contain no
+        known corpus.
 
     Returns:
-      One sentence for each known corpus, or one that says that nothing is known.
+      One sentence for each known corpus, or one sentence that says that the licence is unknown.
     """
     text = " ".join(names).casefold()
     if "demo" in text:
         return [_LICENCES["demo"]]
     known = [sentence for word, sentence in _LICENCES.items() if word in text]
     if not known:
-        known = [
-            sentence
-            for word, sentence in _LICENCES.items()
-            if word in {c.casefold() for c in corpora}
-        ]
-    return known or [_UNKNOWN.format(names[0])]
+        folded = {name.casefold() for name in corpora}
+        known = [sentence for word, sentence in _LICENCES.items() if word in folded]
+    return known or [_UNKNOWN_LICENCE.format(names[0])]
 
 
 def _limits(results: Mapping[str, Any]) -> Section:
     lines = [_PORTRAYED]
     chance = number({"mean": 1 / len(results["emotions"]), "std": None})
     for direction in results["directions"]:
-        of = [
-            r
-            for r in results["rows"]
-            if r["achievable"] and r["selection"] == "last" and _same(r, direction)
+        names = (direction["source"]["name"], direction["target"]["name"])
+        rows = [
+            row
+            for row in results["rows"]
+            if row["achievable"]
+            and row["selection"] == "last"
+            and (row["source"], row["target"]) == names
         ]
-        if of:
-            lines.append(_measured(max(of, key=lambda r: r["uar"]["mean"]), chance))
+        if rows:
+            lines.append(_best_score(max(rows, key=lambda row: row["uar"]["mean"]), chance))
         else:
-            lines.append(
-                f"How good it is on {direction['target']['description']} is not known: nothing there is labelled."
-            )
+            target = direction["target"]["description"]
+            lines.append(f"Its score on {target} is unknown, because the target has no labels.")
     if results["synthetic"]:
         lines.append(_SYNTHETIC)
     if any(
-        d["source"]["name"].split(":")[0] != d["target"]["name"].split(":")[0]
-        for d in results["directions"]
+        direction["source"]["name"].split(":")[0] != direction["target"]["name"].split(":")[0]
+        for direction in results["directions"]
     ):
         lines.append(
-            "Source and target are different corpora, so that language and recording conditions are confounded."
+            "Source and target are different corpora. A difference between them may come from the "
+            "language or from the recording conditions."
         )
-    return Section("Limits", (*lines, _CLOSED))
+    return Section("Limits", (*lines, _ALWAYS_ANSWERS))
 
 
-def _same(row: Mapping[str, Any], direction: Mapping[str, Any]) -> bool:
-    return (row["source"], row["target"]) == (
-        direction["source"]["name"],
-        direction["target"]["name"],
-    )
-
-
-def _measured(row: Mapping[str, Any], chance: str) -> str:
-    """The best achievable row in a sentence: its score, its weakest emotion, its weakest and strongest speaker."""
+def _best_score(row: Mapping[str, Any], chance: str) -> str:
+    """The best achievable row: its score, its weakest emotion, its range over the speakers."""
     score = f"UAR {number(row['uar'])} ({row['protocol']}; chance {chance})"
-    text = f"Best without target labels on {row['target']}: {row['method']}, {score}"
+    text = f"Best score without target labels on {row['target']}: {row['method']}, {score}"
     recall = {
         name: value["mean"] for name, value in row["recall"].items() if value["mean"] is not None
     }
     weakest = min(recall, key=lambda name: recall[name])
-    text += f"; weakest on {weakest}, of which it finds {recall[weakest]:.0%}"
+    text += f"; the weakest emotion is {weakest} with a recall of {recall[weakest]:.0%}"
     accuracy = [value["mean"] for value in row["per_speaker"].values() if value["mean"] is not None]
     if len(accuracy) > 1:
-        text += f"; accuracy from {min(accuracy):.0%} to {max(accuracy):.0%} between speakers"
+        text += f"; the accuracy of a speaker is {min(accuracy):.0%} to {max(accuracy):.0%}"
     return text + "."

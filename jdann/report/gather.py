@@ -1,4 +1,7 @@
-"""Reads what a run has left in its work directory, for the report; what is missing is said, not fatal."""
+"""Reads the files in the work directory of a run, for the report.
+
+A missing file is no error: the report says what is missing.
+"""
 
 import base64
 import csv
@@ -10,25 +13,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jdann import corpora
+from jdann.corpora import demo
 from jdann.errors import InputError
+from jdann.evaluation.metrics import UNLABELLED
 from jdann.experiments import workdir
 from jdann.inference import model
 from jdann.selection import calibration
 
 log = logging.getLogger("jdann")
 BINS = 10  # of a reliability diagram
-_EXPECTED = ("classes", "speakers", "training")
+_EXPECTED = ("classes", "speakers", "training")  # figures that each run draws
+_ORDER = (*_EXPECTED, "confusion", "per-speaker", "tsne")  # of the figures in the report
+Utterance = tuple[str, str, float, float | None]  # speaker, file, start_s, end_s
 
 
 class Figure(NamedTuple):
-    """A figure of the run, embedded."""
+    """A figure of the run, embedded in the page."""
 
-    stem: str  # of its file
-    uri: str
+    stem: str  # name of its file, without the suffix
+    uri: str  # data: URI of the PNG
 
 
 class Predictions(NamedTuple):
-    """What one method says of one target: its rows of predictions.csv."""
+    """What one method predicts for one target: its rows of predictions.csv."""
 
     source: str
     target: str
@@ -36,109 +44,114 @@ class Predictions(NamedTuple):
     encoder: str
     emotion: np.ndarray  # [n] int, -1 where unlabelled
     probability: np.ndarray  # [n, classes] float, the mean over seeds
-    key: tuple[
-        tuple[str, str, float, float | None], ...
-    ]  # speaker, file, start_s and end_s of the n utterances
+    utterances: tuple[Utterance, ...]  # n
     reliability: calibration.Reliability  # in `BINS` bins
     ece: float | None  # expected calibration error; None where nothing is labelled
 
     @property
     def name(self) -> str:
-        """For headings: "dann, conv1d"."""
+        """Method and encoder for headings, such as "dann, conv1d"."""
         return f"{self.method}, {self.encoder}"
 
 
 class Described(NamedTuple):
-    """What the corpora say that results.json does not."""
+    """What the corpora know that results.json does not contain; each dict is by domain name."""
 
-    languages: dict[str, str]  # by name of a domain
-    parts: dict[str, tuple[str, ...]]  # names of the corpora within each domain
-    genders: dict[str, dict[tuple[str, str, float, float | None], str]]  # of utterances, by domain
-    why_not: dict[str, str]  # why a domain is not described, in words
+    languages: dict[str, str]
+    parts: dict[str, tuple[str, ...]]  # names of the corpora within the domain
+    genders: dict[str, dict[Utterance, str]]
+    unavailable: dict[str, str]  # why a domain could not be described
 
 
 class Run(NamedTuple):
-    """One run, as far as it got."""
+    """One run, finished or not."""
 
     path: Path
     config: Mapping[str, Any]
-    results: Mapping[str, Any] | None  # None: unfinished
-    unfinished: str  # one line, empty where finished
+    results: Mapping[str, Any] | None  # None: the run is not finished
+    unfinished: str  # one line that says so; empty for a finished run
     figures: tuple[Figure, ...]
-    missing: tuple[str, ...]  # figures that each run draws and this one lacks
+    missing: tuple[str, ...]  # figures that each run draws and that are missing here
     predictions: tuple[Predictions, ...]
-    elsewhere: tuple[Mapping[str, Any], ...]  # results.json of `jdann evaluate --target`
+    evaluations: tuple[Mapping[str, Any], ...]  # results.json of each `jdann evaluate --target`
     described: Described
-    models: tuple[Mapping[str, Any], ...]  # model.json of each recogniser that the run has left
+    models: tuple[Mapping[str, Any], ...]  # model.json of each recogniser of the run
 
     @property
     def name(self) -> str:
-        """The work directory's own name."""
+        """The name of the work directory."""
         return self.path.resolve().name
 
 
-def read(path: Path, data_dir: Path) -> Run:
+def read_run(path: Path, data_dir: Path) -> Run:
     """Reads a run, finished or not.
 
     Args:
       path: the work directory.
-      data_dir: where prepared corpora live.
+      data_dir: folder of the prepared corpora.
 
     Raises:
-      InputError: there is no run, or a file of it is damaged.
+      InputError: there is no run, or one of its files is damaged.
     """
     config = workdir.read_config(path).to_dict()
-    results, unfinished, elsewhere = None, "", ()
-    if (path / "results.json").exists():
-        results = workdir.read_json(path / "results.json")
-        if not isinstance(results, dict) or not {"rows", "kind"} & set(results):
-            raise InputError(
-                f"{path / 'results.json'}: is not the outcome of a run; run the training again by --overwrite"
-            )
-        workdir.check_kind(path, results)
-        elsewhere = tuple(
-            workdir.read_json(p) for p in sorted(path.glob("evaluation/*/results.json"))
-        )
-    else:
-        trained = (
-            len(list((path / "checkpoints").glob("*"))) if (path / "checkpoints").exists() else 0
-        )
-        begun = f"{trained} of its trainings begun" if trained else "no training begun"
-        unfinished = f"{path}: this run is not finished ({begun}, no results.json); continue it by jdann train --resume"
     figures = tuple(_figures(path / "figures"))
-    missing = (
-        tuple(stem for stem in _EXPECTED if not any(f.stem.startswith(stem) for f in figures))
-        if results
-        else ()
-    )
-    predictions = (
-        tuple(_predictions(path / "predictions.csv", results["emotions"])) if results else ()
-    )
-    described = describe(config, results, data_dir) if results else Described({}, {}, {}, {})
-    models = tuple(
-        workdir.read_json(p) for p in sorted((path / model.FOLDER).glob(f"*/{model.CARD}"))
-    )
+    cards = sorted((path / model.FOLDER).glob(f"*/{model.CARD}"))
+    models = tuple(workdir.read_json(card) for card in cards)
+    if not (path / "results.json").exists():
+        return Run(
+            path=path,
+            config=config,
+            results=None,
+            unfinished=_unfinished(path),
+            figures=figures,
+            missing=(),
+            predictions=(),
+            evaluations=(),
+            described=Described({}, {}, {}, {}),
+            models=models,
+        )
+    results = workdir.read_json(path / "results.json")
+    if not isinstance(results, dict) or not {"rows", "kind"} & set(results):
+        raise InputError(
+            f"{path / 'results.json'}: is not the outcome of a run; "
+            "run the training again by --overwrite"
+        )
+    workdir.check_kind(path, results)
+    stems = [figure.stem for figure in figures]
+    evaluations = sorted(path.glob("evaluation/*/results.json"))
     return Run(
-        path,
-        config,
-        results,
-        unfinished,
-        figures,
-        missing,
-        predictions,
-        elsewhere,
-        described,
-        models,
+        path=path,
+        config=config,
+        results=results,
+        unfinished="",
+        figures=figures,
+        missing=tuple(
+            name for name in _EXPECTED if not any(stem.startswith(name) for stem in stems)
+        ),
+        predictions=tuple(_predictions(path / "predictions.csv", results["emotions"])),
+        evaluations=tuple(workdir.read_json(file) for file in evaluations),
+        described=describe(config, results, data_dir),
+        models=models,
+    )
+
+
+def _unfinished(path: Path) -> str:
+    """One line that says how far an unfinished run got."""
+    checkpoints = path / "checkpoints"
+    trained = len(list(checkpoints.glob("*"))) if checkpoints.exists() else 0
+    begun = f"{trained} of its trainings begun" if trained else "no training begun"
+    return (
+        f"{path}: this run is not finished ({begun}, no results.json); "
+        "continue it by jdann train --resume"
     )
 
 
 def _figures(folder: Path) -> Iterator[Figure]:
-    order = ("classes", "speakers", "training", "confusion", "per-speaker", "tsne")
+    """The figures in a folder, in the order of the report."""
 
     def place(path: Path) -> tuple[int, str]:
-        return next(
-            (i for i, name in enumerate(order) if path.stem.startswith(name)), len(order)
-        ), path.stem
+        places = [i for i, name in enumerate(_ORDER) if path.stem.startswith(name)]
+        return (places[0] if places else len(_ORDER)), path.stem
 
     for path in sorted(folder.glob("*.png"), key=place):
         try:
@@ -147,71 +160,62 @@ def _figures(folder: Path) -> Iterator[Figure]:
             log.warning("%s: is left out of the report (%s)", path, error.strerror)
             continue
         if data.startswith(b"\x89PNG"):
-            yield Figure(
-                path.stem, f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
-            )
+            encoded = base64.b64encode(data).decode("ascii")
+            yield Figure(path.stem, f"data:image/png;base64,{encoded}")
         else:
-            log.warning("%s: is left out of the report, being no PNG", path)
+            log.warning("%s: is left out of the report, because it is not a PNG", path)
 
 
 def _predictions(path: Path, emotions: Sequence[str]) -> Iterator[Predictions]:
+    """The predictions of each method for each target; none if the file is missing."""
     if not path.exists():
         return
-    number = {name: i for i, name in enumerate(emotions)}
-    rows: dict[tuple[str, str, str, str], list[tuple[int, list[float], Any]]] = {}
+    index = {name: i for i, name in enumerate(emotions)}
+    groups: dict[tuple[str, str, str, str], list[tuple[int, list[float], Utterance]]] = {}
     try:
         with path.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
             for row in csv.DictReader(file):
-                key = (
-                    row["speaker"],
-                    row["file"],
-                    float(row["start"] or 0),
-                    float(row["end"]) if row["end"] else None,
-                )
-                values = [float(row[f"p_{name}"]) for name in emotions]
-                of = (row["source"], row["target"], row["method"], row["encoder"])
-                rows.setdefault(of, []).append((number.get(row["emotion"], -1), values, key))
+                start_s, end_s = float(row["start"] or 0), float(row["end"]) if row["end"] else None
+                utterance = (row["speaker"], row["file"], start_s, end_s)
+                probability = [float(row[f"p_{name}"]) for name in emotions]
+                group = (row["source"], row["target"], row["method"], row["encoder"])
+                emotion = index.get(row["emotion"], UNLABELLED)
+                groups.setdefault(group, []).append((emotion, probability, utterance))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: is damaged ({error!r}); write it anew by jdann evaluate {path.parent}"
         ) from error
-    for of, found in rows.items():
-        emotion, probability = (
-            np.array([e for e, _, _ in found]),
-            np.array([p for _, p, _ in found]),
-        )
-        keys = tuple(k for _, _, k in found)
-        bins = calibration.reliability(probability, emotion, BINS)
+    for group, rows in groups.items():
+        emotion = np.array([row[0] for row in rows])
+        probability = np.array([row[1] for row in rows])
         yield Predictions(
-            *of,
+            *group,
             emotion,
             probability,
-            keys,
-            bins,
+            tuple(row[2] for row in rows),
+            calibration.reliability(probability, emotion, BINS),
             calibration.expected_calibration_error(probability, emotion, BINS),
         )
 
 
 def describe(config: Mapping[str, Any], results: Mapping[str, Any], data_dir: Path) -> Described:
-    """Asks the corpora of a run, where they are still at hand, for languages, genders and where they come from.
+    """Looks up languages, genders and corpus names, if the corpora of the run are still available.
 
     Args:
-      config: of the run.
-      results: what results.json holds.
-      data_dir: where prepared corpora live. Nothing is prepared or synthesised anew.
+      config: the config of the run.
+      results: the content of results.json.
+      data_dir: folder of the prepared corpora. Nothing is prepared or synthesised anew.
     """
-    from jdann import corpora
-
     described = Described({}, {}, {}, {})
     first = results["directions"][0]
     for side in ("source", "target"):
         name = first[side]["name"]
         spec = name if name.startswith(("esd:", "demo:")) else str(config[side])
         try:
-            _check_at_hand(spec, data_dir)
+            _check_available(spec, data_dir)
             corpus = corpora.load_all(spec, tuple(results["emotions"]), data_dir)
         except (InputError, OSError) as error:
-            described.why_not[name] = str(error)
+            described.unavailable[name] = str(error)
             continue
         languages = Counter(u.language for u in corpus.utterances if u.language)
         described.languages[name] = ", ".join(sorted(languages)) or "unknown"
@@ -224,12 +228,9 @@ def describe(config: Mapping[str, Any], results: Mapping[str, Any], data_dir: Pa
     return described
 
 
-def _check_at_hand(spec: str, data_dir: Path) -> None:
-    """Raises InputError where loading would synthesise the demo corpus first."""
-    from jdann.corpora import demo
-
-    if (
-        any(part.strip().startswith(("demo:", "auto:")) for part in spec.split(","))
-        and not demo.folder(data_dir).exists()
-    ):
+def _check_available(spec: str, data_dir: Path) -> None:
+    """Raises InputError if loading the corpus would first synthesise the demo corpus."""
+    parts = [part.strip() for part in spec.split(",")]
+    needs_demo = any(part.startswith(("demo:", "auto:")) for part in parts)
+    if needs_demo and not demo.folder(data_dir).exists():
         raise InputError(f"the demo corpus is not in {data_dir}")

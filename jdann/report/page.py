@@ -1,4 +1,4 @@
-"""`jdann report`: one page for one run or several, self-contained, that needs no network."""
+"""`jdann report`: one self-contained page for one run or several; it needs no network."""
 
 import logging
 import os
@@ -7,9 +7,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
 from jdann import files
 from jdann.errors import InputError
-from jdann.report import card, gather, page_reliability, page_tables, table
+from jdann.report import (
+    card,
+    gather,
+    page_comparison,
+    page_groups,
+    page_reliability,
+    page_tables,
+    table,
+)
 from jdann.report.gather import Figure, Run
 
 log = logging.getLogger("jdann")
@@ -17,7 +28,7 @@ _TITLES = {
     "classes": "Utterances of each emotion",
     "speakers": "Utterances of each speaker",
     "training": "Training curves",
-    "confusion": "Confusion",
+    "confusion": "Confusion matrix",
     "per-speaker": "Accuracy of each target speaker",
     "tsne": "Representations before and after adaptation",
 }
@@ -29,9 +40,11 @@ def write(
     """Writes the page.
 
     Args:
-      paths: work directories. Where several are given, those that hold no run are left out, as `runs/*` names them too.
-      data_dir: where prepared corpora live; genders and languages come from them.
-      output: the file; None: report.html in the work directory, or in the folder that holds all of several.
+      paths: work directories. If there are several, folders without a run are left out, because a
+        pattern such as `runs/*` matches them too.
+      data_dir: folder of the prepared corpora, from which genders and languages come.
+      output: the file; None: report.html in the work directory or, for several, in the folder that
+        holds all of them.
 
     Returns:
       The file, and a line for each run that is not finished or was left out.
@@ -40,53 +53,60 @@ def write(
       InputError: there is no run.
     """
     runs: list[Run] = []
-    said: list[str] = []
+    messages: list[str] = []
     for path in paths:
         try:
-            runs.append(gather.read(path, data_dir))
+            runs.append(gather.read_run(path, data_dir))
         except InputError as error:
             if len(paths) == 1:
                 raise
             if path.is_dir():
-                said.append(f"left out: {error}")
+                messages.append(f"left out: {error}")
     if not runs:
         raise InputError(
-            f"{paths[0]} and others: no run of jdann among them; expected work directories with a config.json"
+            f"{paths[0]} and others: none of them holds a run of jdann; "
+            "expected work directories with a config.json"
         )
-    said += [run.unfinished for run in runs if run.unfinished]
+    messages += [run.unfinished for run in runs if run.unfinished]
     if output is None:
         parents = {run.path.resolve().parent for run in runs}
         folder = runs[0].path if len(paths) == 1 else parents.pop() if len(parents) == 1 else Path()
         output = folder / "report.html"
     if output.is_dir():
         raise InputError(
-            f"{output}: is a folder; --output expects a file, as in --output {output / 'report.html'}"
+            f"{output}: is a folder; --output expects a file, "
+            f"as in --output {output / 'report.html'}"
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(output, render(runs))
-    return output, said
+    return output, messages
 
 
 def render(runs: Sequence[Run]) -> str:
     """The page as HTML.
 
     Args:
-      runs: at least one.
+      runs: one run or several.
     """
     views = [_view(run, i) for i, run in enumerate(runs)]
     several = len(runs) > 1
     finished = [run for run in runs if run.results is not None]
     title = f"{len(runs)} runs side by side" if several else views[0]["title"]
-    compared = page_tables.compared(finished) if several and finished else []
-    return environment().get_template("report.html.jinja").render(
-        title=title, several=several, runs=views, compared=compared, law=card.LAW, css=base_css(), chart=page_reliability.CHART
-    )  # fmt: skip
+    compared = page_comparison.compared(finished) if several and finished else []
+    template = environment().get_template("report.html.jinja")
+    return template.render(
+        title=title,
+        several=several,
+        runs=views,
+        compared=compared,
+        law=card.LAW,
+        css=base_css(),
+        chart=page_reliability.CHART,
+    )
 
 
-def environment() -> Any:
-    """Jinja2's environment with the package's templates; whatever is filled in is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
+def environment() -> Environment:
+    """The Jinja2 environment of the report; it escapes every value in a template."""
     return Environment(
         loader=PackageLoader("jdann.report", "."),
         autoescape=True,
@@ -96,103 +116,91 @@ def environment() -> Any:
     )
 
 
-def base_css() -> Any:
-    """The style that the report and the web page share, safe to stand in a page as it is."""
-    from markupsafe import Markup
-
+def base_css() -> Markup:
+    """The style sheet that the report and the web page share, marked as safe to be inserted."""
     return Markup((resources.files("jdann") / "web" / "base.css").read_text(encoding="utf-8"))
 
 
 def _view(run: Run, index: int) -> dict[str, Any]:
-    """What the template shows of one run."""
-    shown: dict[str, Any] = {
+    """The values of one run for the template."""
+    view: dict[str, Any] = {
         "name": run.name,
         "id": f"run-{index + 1}",
         "unfinished": run.unfinished,
+        "settings": page_comparison.settings(run.config),
+        "missing": [_TITLES[stem].lower() for stem in run.missing],
+        "figures": [_figure(figure, run) for figure in run.figures],
     }
-    shown["settings"] = page_tables.settings(run.config)
-    shown["missing"] = [_TITLES[stem].lower() for stem in run.missing]
-    shown["figures"] = [_figure(figure, run) for figure in run.figures]
     if run.results is None:
-        shown["title"] = f"{run.config['source']} → {run.config['target']}"
-        shown["finished"] = False
-        return shown
-    results = run.results
-    title, *headlines = table.headlines(results)
+        title = f"{run.config['source']} → {run.config['target']}"
+        return view | {"title": title, "finished": False}
+    return view | _finished_view(run, run.results)
+
+
+def _finished_view(run: Run, results: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that only a finished run has."""
+    heading = table.heading(results)
     parts = [part for names in run.described.parts.values() for part in names]
-    return shown | {
+    versions = [*results["versions"].items(), ("machine", results["machine"])]
+    return {
         "finished": True,
-        "title": title.replace("<->", "↔").replace("->", "→"),
-        "headlines": headlines,
+        "title": heading.title.replace("<->", "↔").replace("->", "→"),
+        "protocol": heading.protocol,
         "synthetic": results["synthetic"],
         "scored": results["scored"],
         "data": page_tables.domains(run),
         "data_notes": _data_notes(results),
-        "tables": [page_tables.scores(t) for t in table.tables(results)],
+        "tables": [page_tables.scores(scores) for scores in table.tables(results)],
         "notes": [*table.notes(results), *results.get("notes", ())],
-        "recall": page_tables.recall(results),
-        "speakers": page_tables.speakers(results),
-        "genders": page_tables.genders(run),
-        "no_genders": page_tables.why_no_genders(run),
+        "recall": page_groups.recall(results),
+        "speakers": page_groups.speakers(results),
+        "genders": page_groups.genders(run),
+        "no_genders": page_groups.why_no_genders(run),
         "charts": page_reliability.charts(run.predictions),
         "reliability": page_reliability.reliability(run.predictions),
         "temperatures": page_reliability.temperatures(run),
         "selection": page_tables.selection(results),
         "diagnostics": page_tables.diagnostics(results),
-        "elsewhere": [page_tables.elsewhere(of) for of in run.elsewhere],
-        "card": card.make(results, parts),
-        "versions": [
-            *results["versions"].items(),
-            ("machine", results["machine"]),
-            ("date", results["date"]),
-        ],
+        "evaluations": [page_tables.evaluation(other, results) for other in run.evaluations],
+        "card": card.run_card(results, parts),
+        "versions": [*versions, ("date", results["date"])],
     }
 
 
 def _data_notes(results: Mapping[str, Any]) -> list[str]:
-    """What was left out of each corpus, and what else is known of it."""
+    """What was left out of each corpus, and what else a reader must know of it."""
     notes = []
     for side in ("source", "target"):
         domain = results["directions"][0][side]
-        outside = ", ".join(f"{name} {count}" for name, count in domain["outside"].items())
-        found = [
-            *domain["notes"],
-            *([f"left out, being outside the chosen emotions: {outside}"] if outside else []),
-        ]
-        found += (
-            [f"{domain['skipped']} files could not be used; skipped.csv says why"]
-            if domain["skipped"]
-            else []
-        )
-        notes += [f"{domain['name']}: {note}" for note in found]
+        lines = list(domain["notes"])
+        if domain["outside"]:
+            counts = ", ".join(f"{name} {count}" for name, count in domain["outside"].items())
+            lines.append(f"left out, because these are not among the chosen emotions: {counts}")
+        if domain["skipped"]:
+            lines.append(f"{domain['skipped']} files could not be used; skipped.csv says why")
+        notes += [f"{domain['name']}: {line}" for line in lines]
     return notes
 
 
 def _figure(figure: Figure, run: Run) -> dict[str, str]:
-    """Title, alternative text and data of a figure."""
-    kind = next((name for name in _TITLES if figure.stem.startswith(name)), "")
-    detail = figure.stem.removeprefix(kind).strip("-")
-    several = run.results is not None and len(run.results["directions"]) > 1
-    if several and detail[-2:] in ("-1", "-2", "1", "2"):
-        direction = run.results["directions"][int(detail[-1]) - 1]  # pyright: ignore[reportOptionalSubscript]
-        way = f", {direction['source']['name']} → {direction['target']['name']}"
-        detail = detail[:-1].strip("-")
-    else:
-        way = ""
-    title = (
-        f"{_TITLES.get(kind, figure.stem)}{f' of {detail}' if detail else ''}{way}"
-        if kind
-        else figure.stem
-    )
-    return {
-        "title": title,
-        "alt": f"{title}. {_alternative(kind, detail, run)}".strip(),
-        "uri": figure.uri,
-    }
+    """The title, the alternative text and the data of a figure."""
+    kind = next((name for name in _TITLES if figure.stem.startswith(name)), None)
+    if kind is None:
+        return {"title": figure.stem, "alt": f"{figure.stem}.", "uri": figure.uri}
+    detail = figure.stem.removeprefix(kind).strip("-")  # such as "dann-conv1d" or "dann-conv1d-2"
+    name, _, number = detail.rpartition("-")
+    direction = ""
+    if run.results is not None and len(run.results["directions"]) > 1 and number in ("1", "2"):
+        domains = run.results["directions"][int(number) - 1]
+        direction = f", {domains['source']['name']} → {domains['target']['name']}"
+        detail = name
+    title = f"{_TITLES[kind]}{f' of {detail}' if detail else ''}{direction}"
+    alternative = f"{title}. {_alternative(kind, detail, run)}".strip()
+    return {"title": title, "alt": alternative, "uri": figure.uri}
 
 
 def _alternative(kind: str, detail: str, run: Run) -> str:
-    """What a figure shows, in words, as far as the tables of the page do not say it."""
+    """A description of a figure for readers who cannot see it."""
     if run.results is None:
         return ""
     first = run.results["directions"][0]
@@ -203,30 +211,42 @@ def _alternative(kind: str, detail: str, run: Run) -> str:
         )
         return f"Bars; {'; '.join(sides)}."
     if kind == "speakers":
-        return f"Stacked bars: {len(first['source']['per_speaker'])} source and {len(first['target']['per_speaker'])} target speakers."
-    if kind == "training":
-        return "Learning rate, lambda, losses and accuracies over the epochs, the mean over seeds within their range."
-    if kind == "per-speaker":
-        return "Grouped bars; the table of speakers has the same numbers."
-    if kind == "tsne":
-        return "Four scatter plots: without and with adaptation, coloured by domain above and by emotion below."
+        source, target = (len(first[side]["per_speaker"]) for side in ("source", "target"))
+        return f"Stacked bars: {source} source speakers and {target} target speakers."
     if kind == "confusion":
-        rows = [r for r in run.results["rows"] if r["selection"] == "last"]
-        for row in rows:
-            label = row["method"] if row["encoder"] == "-" else f"{row['method']}, {row['encoder']}"
-            if label.replace(", ", "-").replace(" ", "-") == detail:
-                found = ", ".join(
-                    f"{n} {v['mean']:.2f}"
-                    for n, v in row["recall"].items()
-                    if v["mean"] is not None
-                )
-                return f"Rows: labels, columns: predictions; part found of each: {found}."
+        return _confusion_in_words(detail, run.results)
+    return {
+        "training": "Learning rate, lambda, losses and accuracies over the epochs: the mean over "
+        "the seeds, and the range between them.",
+        "per-speaker": "Grouped bars; the table of speakers has the same numbers.",
+        "tsne": "Four scatter plots: without and with adaptation, coloured by domain above and by "
+        "emotion below.",
+    }.get(kind, "")
+
+
+def _confusion_in_words(detail: str, results: Mapping[str, Any]) -> str:
+    """The recalls of the method whose confusion matrix is drawn."""
+    for row in results["rows"]:
+        file_name = page_tables.label(row).replace(", ", "-").replace(" ", "-")
+        if row["selection"] == "last" and file_name == detail:
+            recalls = ", ".join(
+                f"{name} {value['mean']:.2f}"
+                for name, value in row["recall"].items()
+                if value["mean"] is not None
+            )
+            return f"Rows: labels, columns: predictions; recall of each emotion: {recalls}."
     return ""
 
 
 def main(paths: Sequence[Path], data_dir: Path, output: Path | None) -> None:
-    """The command's body: writes the page and prints where it is, after a line for each run that is not finished."""
-    path, said = write(paths, data_dir, output)
-    for line in said:
-        print(line)
+    """Writes the page and prints where it is.
+
+    Args:
+      paths: work directories.
+      data_dir: folder of the prepared corpora.
+      output: the file; None: report.html, as `write` chooses its folder.
+    """
+    path, messages = write(paths, data_dir, output)
+    for message in messages:
+        print(message)
     print(f"The report is {os.path.relpath(path)}, {path.stat().st_size / 1e6:.1f} MB")

@@ -1,4 +1,4 @@
-"""The reliability diagrams of the report, their numbers, and what a temperature does about them."""
+"""The reliability diagrams of the report, their numbers, and the effect of the temperatures."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,16 +8,17 @@ import numpy as np
 from jdann.report.gather import BINS, Predictions, Run
 from jdann.report.page_tables import PageTable, label, share
 
-CHART = {"side": 200, "counts": 40, "left": 34, "top": 8}  # of a diagram, in units of its viewBox
+# Sizes within a diagram, in units of its viewBox.
+CHART = {"side": 200, "counts": 40, "left": 34, "top": 8}
 
 
 class Bar(NamedTuple):
-    """A bin of a reliability diagram, in units of its viewBox, y downwards."""
+    """A bin of a reliability diagram, in units of its viewBox; y points downwards."""
 
     x: float
     width: float
-    height: float  # of its accuracy
-    gap_y: float  # where the confidence lies
+    height: float  # shows the accuracy
+    confidence_y: float
     count_height: float
 
 
@@ -25,110 +26,101 @@ class Chart(NamedTuple):
     """A reliability diagram."""
 
     title: str
-    alt: str
+    alternative: str  # the diagram in words
     bars: tuple[Bar, ...]
-    said: str
+    summary: str
 
 
 def charts(predictions: Sequence[Predictions]) -> list[Chart]:
-    """A reliability diagram for each method that can be scored."""
-    return [_chart(p, p.ece) for p in predictions if p.ece is not None]
+    """A reliability diagram for each method that can be scored.
+
+    Args:
+      predictions: the predictions of each method for each target.
+    """
+    return [_chart(method, method.ece) for method in predictions if method.ece is not None]
 
 
-def _chart(of: Predictions, ece: float) -> Chart:
-    found, side = of.reliability, CHART["side"]
-    most = int(found.count.max())
-    full = np.flatnonzero(found.count)
+def _chart(method: Predictions, ece: float) -> Chart:
+    bins, side = method.reliability, CHART["side"]
+    largest = int(bins.count.max())
+    filled = np.flatnonzero(bins.count)
     bars = [
         Bar(
             side * b / BINS + 1,
             side / BINS - 2,
-            side * accuracy,
-            side * (1 - confidence),
-            CHART["counts"] * int(found.count[b]) / most,
+            side * float(bins.accuracy[b]),
+            side * (1 - float(bins.confidence[b])),
+            CHART["counts"] * int(bins.count[b]) / largest,
         )
-        for b, accuracy, confidence in zip(
-            full.tolist(),
-            found.accuracy[full].tolist(),
-            found.confidence[full].tolist(),
-            strict=True,
-        )
+        for b in filled.tolist()
     ]
     listed = ", ".join(
-        f"{found.edges[b]:.1f} to {found.edges[b + 1]:.1f}: {found.accuracy[b]:.2f}" for b in full
+        f"{bins.edges[b]:.1f} to {bins.edges[b + 1]:.1f}: {bins.accuracy[b]:.2f}" for b in filled
     )
-    weight = found.count[full] / found.count.sum()
-    confidence, accuracy = (
-        float(weight @ found.confidence[full]),
-        float(weight @ found.accuracy[full]),
+    weight = bins.count[filled] / bins.count.sum()
+    confidence = float(weight @ bins.confidence[filled])
+    accuracy = float(weight @ bins.accuracy[filled])
+    title = f"{method.name}, {method.source} → {method.target}"
+    comparison = "too confident" if confidence > accuracy else "not confident enough"
+    summary = (
+        f"ECE {share(ece)}; mean confidence {share(confidence)}, accuracy {share(accuracy)}: "
+        f"{comparison}"
     )
-    title = f"{of.name}, {of.source} → {of.target}"
-    over = "more" if confidence > accuracy else "less"
-    said = f"ECE {share(ece)}; mean confidence {share(confidence)}, accuracy {share(accuracy)}: {over} confident than right"
-    return Chart(
-        title,
-        f"Reliability diagram of {title}: accuracy by confidence, {listed}. {said}.",
-        tuple(bars),
-        said,
-    )
+    alternative = f"Reliability diagram of {title}: accuracy by confidence, {listed}. {summary}."
+    return Chart(title, alternative, tuple(bars), summary)
 
 
 def reliability(predictions: Sequence[Predictions]) -> PageTable | None:
-    """The numbers behind the diagrams."""
-    methods = [p for p in predictions if p.ece is not None]
+    """The numbers of the diagrams; None if nothing can be scored.
+
+    Args:
+      predictions: the predictions of each method for each target.
+    """
+    methods = [method for method in predictions if method.ece is not None]
     if not methods:
         return None
     rows = []
     for b in range(BINS):
         cells: list[str] = []
-        for found in (p.reliability for p in methods):
-            cells += (
-                f"{found.count[b]:,}",
-                share(float(found.accuracy[b])) if found.count[b] else "–",
-            )
+        for bins in (method.reliability for method in methods):
+            accuracy = share(float(bins.accuracy[b])) if bins.count[b] else "–"
+            cells += (f"{bins.count[b]:,}", accuracy)
         edges = methods[0].reliability.edges
         rows.append((f"{edges[b]:.1f} to {edges[b + 1]:.1f}", *cells))
-    several = len({(p.source, p.target) for p in methods}) > 1
-    names = [f"{p.name}, {p.source} → {p.target}" if several else p.name for p in methods]
-    header = (
-        "confidence",
-        *(f"{what}, {name}" for name in names for what in ("utterances", "accuracy")),
-    )
-    return PageTable(
-        "Accuracy in ten bins of confidence, the probability of the predicted emotion.",
-        header,
-        tuple(rows),
-    )
+    several = len({(method.source, method.target) for method in methods}) > 1
+    names = [f"{m.name}, {m.source} → {m.target}" if several else m.name for m in methods]
+    columns = (f"{column}, {name}" for name in names for column in ("utterances", "accuracy"))
+    caption = "Accuracy in ten bins of confidence (the probability of the predicted emotion)."
+    return PageTable(caption, ("confidence", *columns), tuple(rows))
 
 
 def temperatures(run: Run) -> PageTable | None:
-    """What the temperature of each recogniser, fitted without target labels, does to its calibration error."""
-    found = [
-        m
-        for m in run.models
-        if "target"
-        in m.get("calibration", {}).get("expected_calibration_error", {}).get("none", {})
-    ]
+    """How the temperature of each recogniser changes its calibration error; None if unknown.
+
+    Args:
+      run: the run; the temperatures were fitted without target labels.
+    """
     rows = []
-    for of in sorted(found, key=lambda m: (m["direction"], m["order"])):
-        calibrated = of["calibration"]
-        errors = [
-            calibrated["expected_calibration_error"][by]["target"]
-            for by in ("none", calibrated["by"])
-        ]
-        way = f"{of['source']['name']} → {of['target']['name']}"
-        cells = ("–" if error is None else share(error) for error in errors)
+    for model in sorted(run.models, key=lambda model: (model["direction"], model["order"])):
+        calibrated = model.get("calibration", {})
+        errors = calibrated.get("expected_calibration_error", {})
+        if "target" not in errors.get("none", {}):
+            continue
+        before, after = errors["none"]["target"], errors[calibrated["by"]]["target"]
         rows.append(
             (
-                label(of),
-                way,
+                label(model),
+                f"{model['source']['name']} → {model['target']['name']}",
                 calibrated["by"].replace("_", " "),
                 f"{calibrated['temperature']:.2f}",
-                *cells,
+                *("–" if error is None else share(error) for error in (before, after)),
             )
         )
     if not rows:
         return None
-    caption = "In jdann predict and serve, logits are divided by a temperature fitted without target labels (15 bins)."
+    caption = (
+        "jdann predict and jdann serve divide logits by a temperature fitted without target labels "
+        "(ECE in 15 bins)."
+    )
     header = ("method", "direction", "fitted by", "temperature", "ECE before", "ECE after")
-    return PageTable(caption, header, tuple(rows), 3)
+    return PageTable(caption, header, tuple(rows), numbers=3)

@@ -1,4 +1,7 @@
-"""The table of a run's scores, for the terminal and in Markdown, from what results.json holds."""
+"""The table of a run's scores, for the terminal and in Markdown, made from results.json.
+
+rich is imported inside the functions that draw on a terminal: the other commands do not need it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,30 +13,48 @@ if TYPE_CHECKING:
     from jdann.corpora import Summary
 
 _PROTOCOLS = {
-    "transductive": "transductive: adapted to all of the target's audio without labels, then scored on that audio",
-    "elsewhere": "scored on another corpus than the one adapted to",
+    "transductive": "transductive: adapted to all of the target's audio without labels, then "
+    "scored on that audio",
     "inductive": "inductive: scored on target speakers whose audio was not adapted to",
 }
 _DEMO = "DEMO CORPUS (synthesised speech): proves the pipeline, says nothing about people"
-_UNSCORED = "Nothing could be scored, because the target has no labels: {}. The predictions are in predictions.csv."
-_CONFOUNDED = "Source and target are different corpora: actors, rooms and microphones may differ, not language alone."
-_CEILING = "supervised: trained on labels of the target itself, a ceiling that is not achievable without them."
-DIRECTION = 2  # its column
+_UNSCORED = (
+    "Nothing could be scored, because the target has no labels: {}. "
+    "The predictions are in predictions.csv."
+)
+_CONFOUNDED = (
+    "Source and target are different corpora: actors, rooms and microphones may differ, not "
+    "language alone."
+)
+_CEILING = (
+    "supervised: trained on labels of the target itself; without such labels nobody can reach "
+    "this score."
+)
+DIRECTION = 2  # index of the column
 
 
 class ScoreTable(NamedTuple):
-    """Cells as text."""
+    """A table whose cells are text."""
 
     header: list[str]
     rows: list[list[str]]
     best: set[tuple[int, int]]  # row and column of the cells to mark
+    scored: bool  # False: the cells are shares of predicted emotions, because labels are missing
+
+
+class Heading(NamedTuple):
+    """The lines above the tables."""
+
+    title: str  # the corpora
+    warning: str | None  # that a corpus is synthesised
+    protocol: str  # protocol and seeds
 
 
 def render(results: Mapping[str, Any]) -> "RenderableType":
     """The table for the terminal.
 
     Args:
-      results: what results.json holds.
+      results: the content of results.json.
 
     Returns:
       Title, a table for each direction, and notes, to be printed by `rich.console.Console`.
@@ -41,9 +62,10 @@ def render(results: Mapping[str, Any]) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
-    title, *lines = headlines(results)
-    parts: list[Any] = [Text(title, style="bold")]
-    parts += [Text(line, style="bold yellow" if line == _DEMO else "") for line in lines]
+    top = heading(results)
+    parts: list[Any] = [Text(top.title, style="bold")]
+    parts += [Text(top.warning, style="bold yellow")] if top.warning else []
+    parts.append(Text(top.protocol))
     for table in tables(results):
         for direction in dict.fromkeys(cells[DIRECTION] for cells in table.rows):
             parts += [Text(f"\n{direction}\n", style="bold"), _drawn(table, direction)]
@@ -51,7 +73,7 @@ def render(results: Mapping[str, Any]) -> "RenderableType":
 
 
 def _drawn(table: ScoreTable, direction: str) -> "Table":
-    """The rows of one direction, which its heading names: terminals are narrow."""
+    """The rows of one direction; its heading replaces a column, because terminals are narrow."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -62,7 +84,7 @@ def _drawn(table: ScoreTable, direction: str) -> "Table":
     columns = [column for column in range(len(table.header)) if column != DIRECTION]
     for column in columns:
         justify = "right" if column > DIRECTION else "left"
-        # Names keep their width; where there is too little, spreads go below their means and headers are broken.
+        # Names keep their width. On a narrow terminal spreads move below means, and headers wrap.
         name = column < DIRECTION
         drawn.add_column(Text(table.header[column]), justify=justify, overflow="fold", no_wrap=name)
     for index, cells in enumerate(table.rows):
@@ -76,20 +98,20 @@ def _drawn(table: ScoreTable, direction: str) -> "Table":
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The same in Markdown.
+    """The table in Markdown.
 
     Args:
-      results: what results.json holds.
+      results: the content of results.json.
 
     Returns:
-      Title, tables and notes, as text that also reads well as it is.
+      Title, tables and notes, as text that is readable as it is.
     """
 
     def joined(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |"
 
-    title, *lines = headlines(results)
-    parts = [f"**{title}**", *lines]
+    top = heading(results)
+    parts = [f"**{top.title}**", *([top.warning] if top.warning else []), top.protocol]
     for table in tables(results):
         rule = ["---:" if column > DIRECTION else "---" for column in range(len(table.header))]
         rows = [
@@ -103,56 +125,90 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, *notes(results)]) + "\n"
 
 
-def headlines(results: Mapping[str, Any]) -> list[str]:
-    """Corpora in plain words; a warning where they are synthesised; protocol and seeds."""
+def heading(results: Mapping[str, Any]) -> Heading:
+    """The lines above the tables.
+
+    Args:
+      results: the content of results.json.
+    """
     seeds = results["seeds"]
-    listed = ", ".join(str(seed) for seed in seeds)
-    protocol = _PROTOCOLS.get(results["protocol"], results["protocol"])
-    return [
+    listed = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+    return Heading(
         results["title"],
-        *([_DEMO] if results["synthetic"] else []),
-        f"{protocol}; {'seed' if len(seeds) == 1 else 'seeds'} {listed}",
-    ]
+        _DEMO if results["synthetic"] else None,
+        f"{protocol(results)}; {listed}",
+    )
+
+
+def protocol(results: Mapping[str, Any]) -> str:
+    """What the scored utterances have to do with those that the run adapted to, in words.
+
+    Args:
+      results: the content of results.json. "adapted_utterances" is optional: the number of scored
+        utterances whose audio was adapted to, written by `jdann evaluate --target`.
+    """
+    name: str = results["protocol"]
+    if name != "elsewhere":
+        return _PROTOCOLS.get(name, name)
+    adapted = results.get("adapted_utterances")
+    if adapted is None:
+        return "scored on a corpus that was chosen after training"
+    if not adapted:
+        return "scored on another corpus, of which no audio was adapted to"
+    total = results["directions"][0]["target"]["utterances"]
+    return (
+        f"scored on a corpus that was chosen after training; {adapted:,} of its {total:,} "
+        "utterances were adapted to without labels"
+    )
 
 
 def notes(results: Mapping[str, Any]) -> list[str]:
-    """What a reader of the tables has to know: spread, chance, what could not be scored, what is confounded."""
-    found = []
+    """What a reader of the tables must know: spread, chance, missing labels, confounded causes.
+
+    Args:
+      results: the content of results.json.
+    """
+    lines = []
     rows = results["rows"]
     if rows:
         spread = "; ± standard deviation over seeds" if len(results["seeds"]) > 1 else ""
         chance = number({"mean": 1 / len(results["emotions"]), "std": None})
-        found.append(
-            f"n: scored utterances{spread}; chance: UAR {chance}; bold: the best without target labels."
-        )
+        best = "bold: the best without target labels"
+        lines.append(f"n: scored utterances{spread}; chance: UAR {chance}; {best}.")
     if any(row["method"].startswith("supervised") for row in rows):
-        found.append(_CEILING)
+        lines.append(_CEILING)
     unscored = list(dict.fromkeys(share["target"] for share in _unscored(results)))
     if unscored:
-        found.append(_UNSCORED.format(", ".join(unscored)))
+        lines.append(_UNSCORED.format(", ".join(unscored)))
     # "esd:en" and "esd:zh" are one corpus; two folders or manifests are two.
     corpora = [
-        {d[side]["name"].split(":")[0] for side in ("source", "target")}
-        for d in results["directions"]
+        {direction[side]["name"].split(":")[0] for side in ("source", "target")}
+        for direction in results["directions"]
     ]
     if any(len(names) > 1 for names in corpora):
-        found.append(_CONFOUNDED)
-    return found
+        lines.append(_CONFOUNDED)
+    return lines
 
 
 def tables(results: Mapping[str, Any]) -> list[ScoreTable]:
-    """The scores of all directions, and the predicted class shares of those in which nothing could be scored."""
-    found = []
-    if results["rows"]:
-        found.append(_score_table(results))
+    """The tables of a run.
+
+    Args:
+      results: the content of results.json.
+
+    Returns:
+      The scores of all directions, and the shares of the predicted emotions in directions without
+      labels.
+    """
     unscored = _unscored(results)
-    if unscored:
-        found.append(_share_table(unscored, results["emotions"]))
-    return found
+    return [
+        *([_score_table(results)] if results["rows"] else []),
+        *([_share_table(unscored, results["emotions"])] if unscored else []),
+    ]
 
 
 def _unscored(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The predicted class shares of directions in which nothing was scored."""
+    """The shares of the predicted emotions in directions in which nothing was scored."""
     scored = {_direction(row) for row in results["rows"]}
     return [share for share in results["predicted_share"] if _direction(share) not in scored]
 
@@ -162,53 +218,49 @@ def _direction(row: Mapping[str, Any]) -> str:
 
 
 def _score_table(results: Mapping[str, Any]) -> ScoreTable:
-    """One row for each method, encoder and direction; the UAR of each way of selecting side by side."""
+    """A row for each method, encoder and direction; each way of selection has a column of UAR."""
     groups: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
     for row in results["rows"]:
-        groups.setdefault((_direction(row), row["encoder"], row["method"]), {})[
-            row["selection"]
-        ] = row
-    found = {row["selection"]: None for row in results["rows"]}
-    selections = sorted(found, key=lambda name: {"last": 0, "oracle": 2}.get(name, 1))
-    gains = any("uar_gain" in row for row in results["rows"])
+        group = (_direction(row), row["encoder"], row["method"])
+        groups.setdefault(group, {})[row["selection"]] = row
+    used = dict.fromkeys(row["selection"] for row in results["rows"])
+    selections = sorted(used, key=lambda name: {"last": 0, "oracle": 2}.get(name, 1))
+    with_gains = any("uar_gain" in row for row in results["rows"])
     titles = [
         "oracle (not achievable)" if name == "oracle" else name.replace("_", " ")
         for name in selections
     ]
     header = ["method", "encoder", "direction", "n", *(f"UAR, {title}" for title in titles)]
-    header += ["gain over source only"] * gains + ["accuracy", "macro-F1"]
+    header += ["gain over source only"] * with_gains + ["accuracy", "macro-F1"]
     order = list(dict.fromkeys(direction for direction, _, _ in groups))
     rows: list[list[str]] = []
+    # The best UAR of each direction, and its row and column (negated so that the first one wins).
     best: dict[str, tuple[float, int, int]] = {}
     for direction, encoder, method in sorted(groups, key=lambda group: order.index(group[0])):
         by_selection = groups[direction, encoder, method]
         first = by_selection.get("last") or next(iter(by_selection.values()))
         usual = first["protocol"] == results["protocol"] or method.startswith("supervised")
-        cells = [
-            method if usual else f"{method} ({first['protocol']})",
-            encoder,
-            direction,
-            str(first["n"]),
-        ]
+        name = method if usual else f"{method} ({first['protocol']})"
+        cells = [name, encoder, direction, str(first["n"])]
         for selection in selections:
             row = by_selection.get(selection)
             if row is not None and row["achievable"]:
-                best[direction] = max(
-                    best.get(direction, (-1.0, 0, 0)), (row["uar"]["mean"], -len(rows), -len(cells))
-                )
+                candidate = (row["uar"]["mean"], -len(rows), -len(cells))
+                best[direction] = max(best.get(direction, (-1.0, 0, 0)), candidate)
             cells.append(number(row["uar"]) if row is not None else "–")
-        cells += [number(first["uar_gain"], sign=True) if "uar_gain" in first else "–"] * gains
-        cells += [number(first["accuracy"]), number(first["macro_f1"])]
+        gain = number(first["uar_gain"], sign=True) if "uar_gain" in first else "–"
+        cells += [gain] * with_gains + [number(first["accuracy"]), number(first["macro_f1"])]
         rows.append(cells)
-    return ScoreTable(header, rows, {(-row, -column) for _, row, column in best.values()})
+    marked = {(-row, -column) for _, row, column in best.values()}
+    return ScoreTable(header, rows, marked, scored=True)
 
 
 def number(summary: Mapping[str, Any], sign: bool = False) -> str:
-    """Mean and spread, .322 ±.010; the mean alone where there was one seed.
+    """Mean and spread as text, such as ".322 ±.010"; the mean alone for a single seed.
 
     Args:
-      summary: "mean" and "std", None for one seed, as of `jdann.evaluation.metrics.summarise`.
-      sign: also of what is positive.
+      summary: "mean" and "std", as `jdann.evaluation.metrics.summarise` returns them.
+      sign: whether a positive mean gets a plus sign.
     """
     mean = f"{summary['mean']:{'+' if sign else ''}.3f}"
     text = mean if summary["std"] is None else f"{mean} ±{summary['std']:.3f}"
@@ -216,7 +268,7 @@ def number(summary: Mapping[str, Any], sign: bool = False) -> str:
 
 
 def _share_table(shares: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -> ScoreTable:
-    """What part of the target each method takes for each emotion."""
+    """Which share of the target each method predicts to be each emotion."""
     header = ["method", "encoder", "direction", *(f"predicted {emotion}" for emotion in emotions)]
     rows = [
         [
@@ -227,11 +279,11 @@ def _share_table(shares: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -
         ]
         for row in shares
     ]
-    return ScoreTable(header, rows, set())
+    return ScoreTable(header, rows, set(), scored=False)
 
 
 def render_summaries(summaries: Sequence["Summary"]) -> "RenderableType":
-    """What corpora hold, for the terminal: a column for each corpus.
+    """A table of corpora for the terminal, with a column for each corpus.
 
     Args:
       summaries: from `jdann.corpora.describe`.

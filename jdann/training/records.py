@@ -7,6 +7,7 @@ import numpy as np
 from jdann import selection
 from jdann.data import batches
 from jdann.data.batches import Frames, StoredFrames
+from jdann.evaluation.metrics import unweighted_average_recall
 from jdann.training.members import CompiledTraining
 from jdann.training.state import Outputs, State
 from jdann.training.task import LAST, Progress, Run
@@ -115,6 +116,5 @@ def _validation_scores(logits: np.ndarray, emotion: np.ndarray) -> tuple[np.ndar
     """Cross-entropy and unweighted average recall [members] of the held-out source."""
     log_p = np.asarray(jax.nn.log_softmax(logits))  # [members, n, classes]
     risk = -log_p[:, np.arange(len(emotion)), emotion].mean(1)
-    correct = logits.argmax(-1) == emotion
-    recalls = [correct[:, emotion == label].mean(1) for label in np.unique(emotion)]
-    return risk.astype(np.float32), np.mean(recalls, axis=0).astype(np.float32)
+    uar = unweighted_average_recall(emotion, logits.argmax(-1))
+    return risk.astype(np.float32), uar.astype(np.float32)

@@ -1,4 +1,4 @@
-// The page of `jdann serve`. Everything is asked of this server alone; clips are kept in this tab only.
+// The page of `jdann serve`. It contacts this server only, and keeps the clips in this tab only.
 import * as draw from "./draw.js";
 
 const $ = (id) => document.getElementById(id);
@@ -9,9 +9,9 @@ let recording = null;
 let queue = Promise.resolve();
 
 function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
 }
 
 function swatch(colour, part = 1) {
@@ -33,7 +33,7 @@ function complain(text) {
   $("error").hidden = !text;
 }
 
-// --- Asking the server ----------------------------------------------------------------------------------------------
+// --- Requests -------------------------------------------------------------------------------------------------------
 
 async function post(blob) {
   const headers = { "Content-Type": "application/octet-stream" };
@@ -50,7 +50,7 @@ async function recognise(name, blob) {
   } catch (error) {
     if (error instanceof TypeError) throw new Error("The server does not answer; is it still running?");
     if (error.status !== 422) throw error;
-    const wav = await converted(blob); // what the browser can decode and the server cannot, such as m4a
+    const wav = await converted(blob); // browsers decode formats that the server cannot, such as m4a
     if (!wav) throw error;
     return await post(wav);
   }
@@ -85,7 +85,7 @@ function add(name, blob) {
   });
 }
 
-// --- Showing an answer ----------------------------------------------------------------------------------------------
+// --- Answers --------------------------------------------------------------------------------------------------------
 
 function show(clip) {
   shown = clip;
@@ -155,7 +155,7 @@ function table() {
 
 function csv() {
   const cell = (text) => {
-    const safe = /^[=+@\t\r-]/.test(text) ? `'${text}` : text; // a spreadsheet would take it for a formula
+    const safe = /^[=+@\t\r-]/.test(text) ? `'${text}` : text; // a spreadsheet would read it as a formula
     return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   const lines = [["file", "emotion", ...info.labels.map((label) => `p_${label}`), "duration_s", "error"].join(",")];
@@ -187,13 +187,13 @@ function toWav(blocks, rate) {
 }
 
 async function record() {
-  if (!navigator.mediaDevices) return complain("Browsers give the microphone to https pages and to 127.0.0.1 only; send a file instead.");
+  if (!navigator.mediaDevices) return complain("Browsers allow the microphone on https pages and on 127.0.0.1 only; send a file instead.");
   let stream;
   try {
-    const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // as the training data
+    const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // the training data is unprocessed too
     stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...plain } });
   } catch {
-    return complain("No microphone: there is none, or this page may not use it; allow it in the browser, or send a file instead.");
+    return complain("There is no microphone, or this page may not use it; allow it in the browser, or send a file instead.");
   }
   complain("");
   const context = new AudioContext();

@@ -1,4 +1,4 @@
-// Draws a clip: waveform, mel spectrogram and timeline, each over the whole width and the whole duration.
+// Draws the waveform, the mel spectrogram and the timeline of a clip, each over its whole duration.
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -23,7 +23,7 @@ export function waveform(canvas, { low, high }) {
   }
 }
 
-// Dark to light through violet and orange, five stops after matplotlib's inferno.
+// From dark to light through violet and orange: five colours of matplotlib's inferno.
 const STOPS = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
 
 export function mel(canvas, { bins, columns, values }) {
@@ -45,7 +45,7 @@ export function mel(canvas, { bins, columns, values }) {
   prepared(canvas).drawImage(small, 0, 0, canvas.width, canvas.height);
 }
 
-// Each moment belongs to the window whose middle is nearest; gaps are where nothing is heard.
+// Each moment has the colours of the window whose middle is nearest; a gap means that nothing is heard.
 export function timeline(canvas, windows, duration, labels, colours) {
   const context = prepared(canvas);
   const { width, height } = canvas;

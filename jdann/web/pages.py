@@ -1,7 +1,10 @@
-"""The HTML and JSON that go with a recogniser: its page, its model card, and the endpoint's documentation."""
+"""The HTML and JSON that belong to a recogniser: its page, its model card, its documentation."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jdann.experiments import workdir
 from jdann.figures.plots import emotion_colour
@@ -13,64 +16,80 @@ from jdann.web.uploads import Limits
 class Pages(NamedTuple):
     """What the server shows besides its answers."""
 
-    index: str
-    card: str
-    api: str
+    index: str  # HTML
+    card: str  # HTML
+    api: Callable[
+        [str], str
+    ]  # from the address of the server, such as http://127.0.0.1:8000, to HTML
     info: dict[str, Any]
     openapi: dict[str, Any]
 
-    @classmethod
-    def of(cls, recogniser: Recogniser, path: Path, limits: Limits) -> "Pages":
-        """The pages of a recogniser.
 
-        Args:
-          recogniser: what answers.
-          path: where it was loaded from; its run's results.json, where there is one, makes the model card richer.
-          limits: what is accepted.
-        """
-        from jinja2 import Environment, PackageLoader, StrictUndefined
+def make_pages(recogniser: Recogniser, path: Path, limits: Limits) -> Pages:
+    """The pages of a recogniser.
 
-        found = next((p for p in (path, path.parent.parent) if (p / "results.json").exists()), None)
-        results = None if found is None else workdir.read_json(found / "results.json")
-        model = recogniser.card
-        facts = {
-            "title": f"{model['source']['description']} → {model['target']['description']}",
-            "method": model["method"],
-            "encoder": model["encoder"],
-            "labels": list(recogniser.labels),
-            "sections": card.of_recogniser(model, results),
-            "megabytes": f"{limits.bytes / 2**20:g}",
-            "seconds": f"{limits.duration_s:g}",
-            "heard": f"{model['config']['audio']['max_duration_s']:g}",
-            "synthetic": bool(model["source"].get("synthetic") or model["target"].get("synthetic")),
-        }
-        environment = Environment(
-            loader=PackageLoader("jdann.web", "."),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        index, about, api = (
-            environment.get_template(f"{name}.html.jinja").render(facts)
-            for name in ("index", "card", "api")
-        )
-        info = {
-            "labels": list(recogniser.labels),
-            "colours": [emotion_colour(label) for label in recogniser.labels],
-            "source": model["source"]["description"],
-            "target": model["target"]["description"],
-            "method": model["method"],
-            "encoder": model["encoder"],
-            "most_bytes": limits.bytes,
-            "most_s": limits.duration_s,
-            "heard_s": model["config"]["audio"]["max_duration_s"],
-        }
-        return cls(index, about, api, info, openapi(recogniser.labels, limits))
+    Args:
+      recogniser: recognises the uploaded clips.
+      path: where the recogniser was loaded from. If its run has a results.json, the model card
+        shows the scores of the run too.
+      limits: the limits of an upload.
+    """
+    model = recogniser.card
+    source, target = model["source"]["description"], model["target"]["description"]
+    facts = {
+        "title": f"{source} → {target}",
+        "method": model["method"],
+        "encoder": model["encoder"],
+        "labels": list(recogniser.labels),
+        "sections": card.recogniser_card(model, _results(path)),
+        "megabytes": f"{limits.bytes / 2**20:g}",
+        "seconds": f"{limits.duration_s:g}",
+        "heard": f"{model['config']['audio']['max_duration_s']:g}",
+        "synthetic": bool(model["source"].get("synthetic") or model["target"].get("synthetic")),
+    }
+    info = {
+        "labels": list(recogniser.labels),
+        "colours": [emotion_colour(label) for label in recogniser.labels],
+        "source": source,
+        "target": target,
+        "method": model["method"],
+        "encoder": model["encoder"],
+        "most_bytes": limits.bytes,
+        "most_s": limits.duration_s,
+        "heard_s": model["config"]["audio"]["max_duration_s"],
+    }
+    environment = Environment(
+        loader=PackageLoader("jdann.web", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    api = environment.get_template("api.html.jinja")
+    return Pages(
+        environment.get_template("index.html.jinja").render(facts),
+        environment.get_template("card.html.jinja").render(facts),
+        lambda address: api.render(facts, address=address),
+        info,
+        openapi(recogniser.labels, limits),
+    )
+
+
+def _results(path: Path) -> dict[str, Any] | None:
+    """The results.json of the run from which a recogniser was loaded, if it is still there."""
+    for folder in (path, path.parent.parent):
+        if (folder / "results.json").exists():
+            return workdir.read_json(folder / "results.json")
+    return None
 
 
 def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
-    """The endpoint in OpenAPI 3.1."""
+    """The description of the endpoint in OpenAPI 3.1.
+
+    Args:
+      labels: the emotions that the recogniser tells apart.
+      limits: the limits of an upload.
+    """
     probabilities = {
         "type": "object",
         "properties": {label: {"type": "number", "minimum": 0, "maximum": 1} for label in labels},
@@ -83,7 +102,7 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
             "end_s": {"type": "number"},
             "probabilities": {
                 "oneOf": [probabilities, {"type": "null"}],
-                "description": "null where nothing is heard",
+                "description": "null for a window in which nothing is heard",
             },
         },
     }
@@ -91,15 +110,15 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         "type": "object",
         "required": ["file", "emotion", "probabilities", "duration_s", "heard_s"],
         "properties": {
-            "file": {"type": ["string", "null"], "description": "the name that a form gave"},
+            "file": {"type": ["string", "null"], "description": "the file name in a form"},
             "emotion": {"type": "string", "enum": list(labels)},
             "probabilities": probabilities,
             "duration_s": {"type": "number"},
-            "heard_s": {"type": "number", "description": "how much of the clip decides"},
+            "heard_s": {"type": "number", "description": "how much of the clip is used"},
             "timeline": {"type": "array", "items": window},
             "picture": {
                 "type": "object",
-                "description": "waveform and mel spectrogram, for the page",
+                "description": "waveform and mel spectrogram, as the page draws them",
             },
         },
     }
@@ -118,14 +137,19 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         (
             "hop_s",
             {"type": "number", "default": 0.5},
-            "from one window's beginning to the next one's, seconds",
+            "from the start of one window to the start of the next, seconds",
         ),
-        ("picture", {"type": "boolean", "default": False}, "also what the page draws"),
+        (
+            "picture",
+            {"type": "boolean", "default": False},
+            "also the waveform and the mel spectrogram that the page draws",
+        ),
     ]
     reasons = {
-        "400": "no audio, a damaged form, or an option that makes no sense",
+        "400": "no audio, a damaged form, or an option without a sensible value",
         "408": f"the upload took longer than {limits.seconds:g} s",
-        "413": f"larger than {limits.bytes / 2**20:g} MB or longer than {limits.duration_s:g} s",
+        "413": f"larger than {limits.bytes / 2**20:g} MB, longer than {limits.duration_s:g} s, "
+        "or too much audio once it is decoded",
         "422": "not audio, damaged, silent or too short",
         "503": "too many requests at once; Retry-After says when to try again",
     }
@@ -136,15 +160,11 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         "audio/*": {"schema": binary},
         "multipart/form-data": {"schema": form},
     }
+    descriptions = {"200": ("the emotion of the clip", answer)}
+    descriptions |= {status: (reason, error) for status, reason in reasons.items()}
     responses = {
-        "200": {
-            "description": "what was recognised",
-            "content": {"application/json": {"schema": answer}},
-        },
-        **{
-            code: {"description": why, "content": {"application/json": {"schema": error}}}
-            for code, why in reasons.items()
-        },
+        status: {"description": text, "content": {"application/json": {"schema": schema}}}
+        for status, (text, schema) in descriptions.items()
     }
     operation = {
         "summary": "Recognise the emotion of one clip",

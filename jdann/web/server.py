@@ -1,20 +1,23 @@
-"""`jdann serve`: a page and a JSON endpoint that recognise emotions in uploaded audio, which never leaves memory.
+"""`jdann serve`: a web page and a JSON endpoint that recognise emotions in uploaded audio.
 
-Starlette on uvicorn: requests are read concurrently within limits, and one worker thread decodes and recognises them in
-turn, so that memory and processor are used by one clip at a time however many come at once.
+The server is Starlette on uvicorn. Requests are received concurrently, within limits. One worker
+thread decodes and recognises them one after the other, so that however many requests come at once,
+only one clip needs memory and processor time. Audio stays in memory; nothing is written to disk.
 """
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -26,16 +29,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jdann import audio
 from jdann.errors import InputError
-from jdann.inference.recogniser import Recogniser
-from jdann.web.pages import Pages
-from jdann.web.picture import picture
-from jdann.web.uploads import Gate, Limits, Refused, read
+from jdann.inference.recogniser import BUCKET_S, Recogniser
+from jdann.web.pages import Pages, make_pages
+from jdann.web.picture import draw_clip
+from jdann.web.uploads import Gate, Limits, Refused, read_upload
 
 log = logging.getLogger("jdann")
-_MOST_VALUES = (
-    2**25
-)  # samples times channels of one clip, 128 MB decoded: 300 s of stereo at 48 kHz and a little more
-_WINDOWS = 400  # of a timeline at most; longer clips get a longer hop
+# Samples times channels of one clip: 128 MB decoded, a little more than 300 s of stereo at 48 kHz.
+_MOST_VALUES = 2**25
+_MOST_WINDOWS = 400  # of a timeline; a longer clip gets a longer hop
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 UVICORN: dict[str, Any] = {
     "log_level": "warning",
@@ -44,16 +46,42 @@ UVICORN: dict[str, Any] = {
     "server_header": False,
     "lifespan": "off",
 }
-_STATIC = {"base.css": "text/css", "page.css": "text/css", "app.js": "text/javascript", "draw.js": "text/javascript",
-           "recorder.js": "text/javascript", "icon.svg": "image/svg+xml"}  # fmt: skip
+_MEDIA_TYPES = {
+    "base.css": "text/css",
+    "page.css": "text/css",
+    "app.js": "text/javascript",
+    "draw.js": "text/javascript",
+    "recorder.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data:",
+    "media-src blob:",
+    "connect-src 'self'",
+    "worker-src 'self'",
+    "form-action 'none'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+)
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src blob:; "
-    "connect-src 'self'; worker-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "; ".join(_CONTENT_SECURITY_POLICY),
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+
+
+class Options(NamedTuple):
+    """What a request asks for."""
+
+    timeline: bool  # also the emotions over time
+    picture: bool  # also the waveform and the mel spectrogram
+    window_s: float  # length of a window of the timeline
+    hop_s: float  # from the start of one window to the start of the next
 
 
 def make_app(
@@ -62,25 +90,29 @@ def make_app(
     """The web application.
 
     Args:
-      recogniser: what answers.
-      pages: the HTML that goes with it.
-      limits: what is accepted.
-      hosts: names under which it may be asked, so that no other site's name can be made to point here; "*": any.
+      recogniser: recognises the uploaded clips.
+      pages: the pages that belong to the recogniser.
+      limits: the limits of an upload.
+      hosts: host names that a request may use; "*": any. The list keeps other web sites from
+        reaching a local server through a name of their own (DNS rebinding).
     """
-    logging.getLogger("python_multipart").setLevel(
-        logging.ERROR
-    )  # a damaged form is answered, not logged
+    # A damaged form is answered with a sentence; it need not be logged too.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     service = _Service(recogniser, limits)
-    static = {name: (files("jdann") / "web" / name).read_bytes() for name in _STATIC}
+    static = {name: (files("jdann") / "web" / name).read_bytes() for name in _MEDIA_TYPES}
 
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in static:
             raise HTTPException(404)
-        return Response(static[name], media_type=_STATIC[name])
+        return Response(static[name], media_type=_MEDIA_TYPES[name])
 
     def page(html: str) -> Callable[[Request], Response]:
         return lambda request: HTMLResponse(html)
+
+    async def api(request: Request) -> Response:
+        # The examples use the address by which this visitor reached the server.
+        return HTMLResponse(pages.api(f"{request.url.scheme}://{request.url.netloc}"))
 
     async def info(request: Request) -> Response:
         return JSONResponse(pages.info)
@@ -88,7 +120,7 @@ def make_app(
     routes = [
         Route("/", page(pages.index)),
         Route("/card", page(pages.card)),
-        Route("/api", page(pages.api)),
+        Route("/api", api),
         Route("/api/info", info),
         Route("/api/openapi.json", lambda request: JSONResponse(pages.openapi)),
         Route("/api/predict", service.predict, methods=["POST"]),
@@ -99,129 +131,141 @@ def make_app(
         Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
         Middleware(_SecurityHeaders),
     ]
-    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)  # pyright: ignore[reportArgumentType]
+    return Starlette(
+        routes=routes,
+        middleware=middleware,
+        exception_handlers=handlers,  # pyright: ignore[reportArgumentType]
+    )
 
 
 class _Service:
-    """The recogniser behind the endpoint: one clip at a time, in the order in which uploads are complete."""
+    """Recognises one clip at a time, in the order in which the uploads are complete."""
 
     def __init__(self, recogniser: Recogniser, limits: Limits):
         self.recogniser, self.limits, self.gate = recogniser, limits, Gate(limits)
         self.worker = ThreadPoolExecutor(1, "jdann-recogniser")
 
     async def predict(self, request: Request) -> Response:
-        async with self.gate.entered() as held:
-            options = _options(request, self.recogniser.card["config"]["audio"]["max_duration_s"])
-            upload = await read(request, held)
-            work = partial(recognise, self.recogniser, upload.data, self.limits, **options)
+        async with self.gate.entered() as memory:
+            options = _options(request, _longest_s(self.recogniser))
+            upload = await read_upload(request, memory)
+            work = partial(recognise, self.recogniser, upload.data, self.limits, options)
             answer = await asyncio.get_running_loop().run_in_executor(self.worker, work)
         return JSONResponse({"file": upload.name, **answer})
 
 
-def _options(request: Request, longest_s: float) -> dict[str, Any]:
-    """What the query of a request asks for."""
-    known = {"timeline", "picture", "window_s", "hop_s"}
+def _longest_s(recogniser: Recogniser) -> float:
+    """How much of a clip the recogniser uses, in seconds."""
+    return recogniser.config.audio.max_duration_s
+
+
+def _options(request: Request, longest_s: float) -> Options:
+    """The options in the query of a request.
+
+    Raises:
+      Refused: an option is unknown or has no sensible value.
+    """
     for name in request.query_params:
-        if name not in known:
-            raise Refused(400, f"{name[:40]!r} is no option; expected {', '.join(sorted(known))}.")
-    given: dict[str, Any] = {}
-    for name in ("timeline", "picture"):
-        value = request.query_params.get(name, "false").casefold()
-        if value not in ("true", "false", "1", "0", ""):
-            raise Refused(400, f"{name} is {value[:40]!r}; expected true or false.")
-        given[name] = value in ("true", "1")
-    for name, default, low, high in (
-        ("window_s", min(2.0, longest_s), audio.SHORTEST_S, longest_s),
-        ("hop_s", 0.5, 0.05, 3600.0),
-    ):
-        text = request.query_params.get(name)
-        try:
-            value = default if text is None else float(text)
-        except ValueError:
-            value = np.nan
-        if not low <= value <= high:
-            raise Refused(
-                400, f"{name} is {str(text)[:40]!r}; expected seconds from {low:g} to {high:g}."
-            )
-        given[name] = value
-    return given
+        if name not in Options._fields:
+            known = ", ".join(sorted(Options._fields))
+            raise Refused(400, f"{name[:40]!r} is not an option; expected {known}.")
+    return Options(
+        timeline=_switch(request, "timeline"),
+        picture=_switch(request, "picture"),
+        window_s=_seconds(request, "window_s", min(2.0, longest_s), audio.SHORTEST_S, longest_s),
+        hop_s=_seconds(request, "hop_s", 0.5, 0.05, 3600.0),
+    )
+
+
+def _switch(request: Request, name: str) -> bool:
+    """The value of an option that is true or false; false if it is absent."""
+    text = request.query_params.get(name, "false").casefold()
+    if text not in ("true", "false", "1", "0", ""):
+        raise Refused(400, f"{name} is {text[:40]!r}; expected true or false.")
+    return text in ("true", "1")
+
+
+def _seconds(request: Request, name: str, default: float, lowest: float, highest: float) -> float:
+    """The value of an option in seconds; `default` if it is absent."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not lowest <= value <= highest:
+        expected = f"seconds from {lowest:g} to {highest:g}"
+        raise Refused(400, f"{name} is {text[:40]!r}; expected {expected}.")
+    return value
 
 
 def recognise(
-    recogniser: Recogniser,
-    data: bytes,
-    limits: Limits,
-    *,
-    timeline: bool,
-    picture: bool,
-    window_s: float,
-    hop_s: float,
+    recogniser: Recogniser, data: bytes, limits: Limits, options: Options
 ) -> dict[str, Any]:
-    """The answer to one upload.
+    """Recognises one upload.
 
     Args:
-      recogniser: what answers.
-      data: an audio file's bytes.
-      limits: what is accepted.
-      timeline: also the emotions over time.
-      picture: also what the page draws.
-      window_s: of the timeline, s.
-      hop_s: of the timeline, s; longer where the clip would have more than 400 windows.
+      recogniser: recognises the clip.
+      data: the bytes of an audio file.
+      limits: the limits of an upload.
+      options: what the answer contains. If the clip would have more than 400 windows, `hop_s` is
+        increased.
 
     Returns:
-      "emotion", "probabilities" by emotion, "duration_s", "heard_s", "timeline" and "picture" where they are wanted.
+      "emotion", "probabilities" by emotion, "duration_s" and "heard_s"; also "timeline" and
+      "picture" if the options ask for them.
 
     Raises:
-      Refused: it is not audio that can be used.
+      Refused: the data are not audio that can be used; the status is 413 for too much audio and
+        422 otherwise.
     """
     try:
         samples, rate_hz = audio.decode(data, limits.duration_s, _MOST_VALUES)
-        duration_s = len(samples) / rate_hz
-        (_, row), = recogniser.each([samples], rate_hz)  # fmt: skip
-        if isinstance(row, str):
-            raise audio.AudioError(row)
-        answer: dict[str, Any] = {
-            "emotion": recogniser.labels[int(np.argmax(row))],
-            "probabilities": _named(recogniser, row),
-            "duration_s": round(duration_s, 3),
-            "heard_s": round(
-                min(duration_s, recogniser.card["config"]["audio"]["max_duration_s"]), 3
-            ),
-        }
-        if timeline:
-            found = recogniser.windows(
-                samples, window_s, max(hop_s, (duration_s - window_s) / _WINDOWS), rate_hz
-            )
-            answer["timeline"] = [
-                {
-                    "start_s": round(start_s, 3),
-                    "end_s": round(end_s, 3),
-                    "probabilities": _named(recogniser, row),
-                }
-                for start_s, end_s, row in found
-            ]
-        if picture:
-            answer["picture"] = _picture(samples, rate_hz)
-        return answer
-    except audio.AudioError as error:
-        status = 413 if str(error).startswith("lasts ") and "at most" in str(error) else 422
-        raise Refused(status, f"This cannot be used: {error}.") from error
-    except InputError as error:
+        return _answer(recogniser, samples, rate_hz, options)
+    except audio.TooMuchAudio as error:
+        raise Refused(413, f"This cannot be used: {error}.") from error
+    except (audio.AudioError, InputError) as error:
         raise Refused(422, f"This cannot be used: {error}.") from error
     except MemoryError as error:
-        raise Refused(
-            413, "This is too much audio for the memory at hand; send a shorter clip."
-        ) from error
+        sentence = "The server has too little memory for this clip; send a shorter one."
+        raise Refused(413, sentence) from error
 
 
-_picture = picture  # which is also the name of an option
+def _answer(
+    recogniser: Recogniser, samples: np.ndarray, rate_hz: int, options: Options
+) -> dict[str, Any]:
+    duration_s = len(samples) / rate_hz
+    ((_, row),) = recogniser.each([samples], rate_hz)
+    if isinstance(row, str):  # the reason why the clip cannot be used
+        raise audio.AudioError(row)
+    answer: dict[str, Any] = {
+        "emotion": recogniser.labels[int(np.argmax(row))],
+        "probabilities": _by_emotion(recogniser, row),
+        "duration_s": round(duration_s, 3),
+        "heard_s": round(min(duration_s, _longest_s(recogniser)), 3),
+    }
+    if options.timeline:
+        hop_s = max(options.hop_s, (duration_s - options.window_s) / _MOST_WINDOWS)
+        windows = recogniser.windows(samples, options.window_s, hop_s, rate_hz)
+        answer["timeline"] = [
+            {
+                "start_s": round(start_s, 3),
+                "end_s": round(end_s, 3),
+                "probabilities": _by_emotion(recogniser, row),
+            }
+            for start_s, end_s, row in windows
+        ]
+    if options.picture:
+        answer["picture"] = draw_clip(samples, rate_hz)
+    return answer
 
 
-def _named(recogniser: Recogniser, row: np.ndarray) -> dict[str, float] | None:
-    """Probabilities by name; None where nothing was heard."""
-    return (
-        None if np.isnan(row).any() else dict(zip(recogniser.labels, map(float, row), strict=True))
-    )
+def _by_emotion(recogniser: Recogniser, row: np.ndarray) -> dict[str, float] | None:
+    """Probabilities by emotion; None for a window in which nothing was heard."""
+    if np.isnan(row).any():
+        return None
+    return dict(zip(recogniser.labels, map(float, row), strict=True))
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -231,21 +275,21 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    said = {
-        404: "There is nothing here; /api explains what there is.",
-        405: "This address takes another method; /api says which.",
+    sentences = {
+        404: "There is no such page; /api lists what there is.",
+        405: "This address does not accept that method; /api says which one it accepts.",
     }
-    return JSONResponse(
-        {"error": said.get(error.status_code, error.detail)}, error.status_code, error.headers
-    )
+    sentence = sentences.get(error.status_code, error.detail)
+    return JSONResponse({"error": sentence}, error.status_code, error.headers)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "The server made a mistake; its log says which."}, 500, _HEADERS)
+    sentence = "The server made an unexpected error; its log has the details."
+    return JSONResponse({"error": sentence}, 500, _HEADERS)
 
 
 class _SecurityHeaders:
-    """Adds to every answer what keeps the page to itself."""
+    """Adds headers to every answer that keep the page from contacting other servers."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -263,14 +307,14 @@ class _SecurityHeaders:
 
 
 def make_limits(megabytes: float, seconds: float) -> Limits:
-    """What is accepted.
+    """The limits of an upload.
 
     Args:
-      megabytes: of one upload, 0.1 to 200.
-      seconds: of one clip, 1 to 3600.
+      megabytes: largest size of one upload, 0.1 to 200.
+      seconds: longest duration of one clip, 1 to 3600.
 
     Raises:
-      InputError: either makes no sense.
+      InputError: a limit is outside its range.
     """
     if not 0.1 <= megabytes <= 200:
         raise InputError(f"--max-mb {megabytes:g}: expected 0.1 to 200")
@@ -280,20 +324,19 @@ def make_limits(megabytes: float, seconds: float) -> Limits:
 
 
 def main(recogniser: Recogniser, path: Path, host: str, port: int, limits: Limits) -> None:
-    """The command's body: serves until it is interrupted.
+    """Runs the server until it is interrupted.
 
     Args:
-      recogniser: what answers.
-      path: where it was loaded from; the model card is richer where that is a run's work directory.
+      recogniser: recognises the uploaded clips.
+      path: where the recogniser was loaded from. If that is the work directory of a run, the model
+        card shows the scores of the run too.
       host: address to listen on.
-      port: 0: any free one.
-      limits: what is accepted.
+      port: port to listen on; 0: any free one.
+      limits: the limits of an upload.
 
     Raises:
-      InputError: the address cannot be listened on.
+      InputError: the server cannot listen on the address.
     """
-    import uvicorn
-
     if not 0 <= port <= 65535:
         raise InputError(f"--port {port}: expected 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -303,33 +346,45 @@ def main(recogniser: Recogniser, path: Path, host: str, port: int, limits: Limit
             listener.bind((host, port))
         except OSError as error:
             raise InputError(
-                f"{host}:{port}: cannot be listened on ({error.strerror}); choose another --port or --host"
+                f"{host}:{port}: cannot listen here ({error.strerror}); "
+                "choose another --port or --host"
             ) from error
         port = listener.getsockname()[1]
         loopback = host in LOOPBACK
         hosts = LOOPBACK if loopback else ("*",)
-        log.info("warming up")
+        log.info("compiling for every clip length")
         warm_up(recogniser)
-        app = make_app(recogniser, Pages.of(recogniser, path, limits), limits, hosts)
+        app = make_app(recogniser, make_pages(recogniser, path, limits), limits, hosts)
         shown = f"[{host}]" if ":" in host else host
         print(
-            f"http://{shown}:{port} (Ctrl-C ends it; audio stays in memory and is forgotten after the answer)",
+            f"http://{shown}:{port} (Ctrl-C ends the server; "
+            "audio stays in memory and is forgotten after the answer)",
             flush=True,
         )
         if not loopback:
             log.warning(
-                "%s is not loopback: whoever reaches it may send audio, unencrypted; browsers give it no microphone",
+                "%s: other machines can reach the server and send audio to it without encryption; "
+                "their browsers will not allow the page to use a microphone",
                 host,
             )
         uvicorn.Server(uvicorn.Config(app, **UVICORN)).run(sockets=[listener])
 
 
 def warm_up(recogniser: Recogniser) -> None:
-    """Compiles for the clips that come most, so that the first visitor does not wait."""
-    rate_hz = recogniser.sample_rate_hz
-    noise = np.random.default_rng(0).normal(0, 0.1, 6 * rate_hz).astype(np.float32)
-    longest_s = int(recogniser.card["config"]["audio"]["max_duration_s"])
-    for seconds in range(1, longest_s + 1):
-        list(recogniser.each([noise[: seconds * rate_hz]], rate_hz))
-    list(recogniser.windows(noise, min(2.0, longest_s), 0.5, rate_hz))
-    picture(noise, rate_hz)
+    """Compiles the programs for every clip length, so that no visitor has to wait for them.
+
+    Clips are padded to a multiple of BUCKET_S, and each multiple needs a program of its own. The
+    last one holds clips of the longest duration, which may be a fraction of a bucket.
+    """
+    rate_hz, longest_s = recogniser.sample_rate_hz, _longest_s(recogniser)
+    buckets = math.ceil(longest_s / BUCKET_S)
+    skipped_s = recogniser.config.audio.offset_s  # left out at the start of every clip
+    noise_s = skipped_s + max(6.0, buckets * BUCKET_S)
+    noise = np.random.default_rng(0).normal(0, 0.1, math.ceil(noise_s * rate_hz))
+    noise = noise.astype(np.float32)
+    for bucket in range(1, buckets + 1):
+        clip_s = skipped_s + bucket * BUCKET_S
+        list(recogniser.each([noise[: int(clip_s * rate_hz)]], rate_hz))
+    six_seconds = noise[: 6 * rate_hz]
+    list(recogniser.windows(six_seconds, min(2.0, longest_s), 0.5, rate_hz))
+    draw_clip(six_seconds, rate_hz)

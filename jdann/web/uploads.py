@@ -1,4 +1,7 @@
-"""Reads an uploaded file into memory, within limits that hold while it still arrives; nothing touches the disk."""
+"""Reads an uploaded file into memory; nothing touches the disk.
+
+The limits are checked while the file still arrives, so that no request can fill the memory.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,11 +13,13 @@ from starlette.requests import ClientDisconnect, Request
 
 MULTIPART = "multipart/form-data"
 _OVERHEAD = 16 * 1024  # bytes that a form adds to its file
-_DISCARDED = 8  # times the limit: what is too large is read on for this long, so that its sender hears why it is refused
+# Bytes beyond the limit are read and thrown away, up to this multiple of the limit. Most clients
+# read the answer, which says why the file is refused, only after they have sent everything.
+_DISCARDED = 8
 
 
 class Refused(Exception):
-    """Why a request is not answered, in a sentence, and the HTTP status that says so."""
+    """A request that is refused: the HTTP status, and a sentence that says why."""
 
     def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None):
         super().__init__(sentence)
@@ -29,77 +34,85 @@ class Upload(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What is accepted."""
+    """The limits of an upload."""
 
     bytes: int = 20 * 2**20  # of one file
-    duration_s: float = 300.0
+    duration_s: float = 300.0  # of one clip
     in_flight_bytes: int = 256 * 2**20  # of all requests together
-    waiting: int = 256  # requests that wait for the recogniser
-    seconds: float = 60.0  # for a body to arrive
+    waiting: int = 256  # requests that may wait for the recogniser
+    seconds: float = 60.0  # within which a body must arrive
 
 
 class Gate:
-    """Counts what is held in memory, so that many requests at once are refused before memory ends."""
+    """Counts the requests and their bytes in memory, and refuses more before memory ends."""
 
     def __init__(self, limits: Limits):
         self.limits, self.bytes, self.requests = limits, 0, 0
 
     @asynccontextmanager
-    async def entered(self) -> AsyncIterator["Held"]:
-        """A request's stay, from its first byte to its answer."""
+    async def entered(self) -> AsyncIterator["RequestMemory"]:
+        """Counts one request from its first byte until its answer.
+
+        Raises:
+          Refused: too many requests are waiting.
+        """
         if self.requests >= self.limits.waiting:
-            raise Refused(
-                503, "Too many requests at once; try again in a few seconds.", {"Retry-After": "5"}
-            )
+            raise _busy("Too many requests at once; try again in a few seconds.")
         self.requests += 1
-        held = Held(self)
+        memory = RequestMemory(self)
         try:
-            yield held
+            yield memory
         finally:
             self.requests -= 1
-            self.bytes -= held.bytes
+            self.bytes -= memory.bytes
 
 
-class Held:
-    """The bytes that one request holds."""
+class RequestMemory:
+    """The bytes that one request holds in memory."""
 
     def __init__(self, gate: Gate):
         self.gate, self.bytes = gate, 0
 
     def add(self, count: int) -> None:
-        """Raises Refused where all requests together would hold too much."""
+        """Counts further bytes.
+
+        Raises:
+          Refused: all requests together would hold too many bytes.
+        """
         if self.gate.bytes + count > self.gate.limits.in_flight_bytes:
-            raise Refused(
-                503, "Too much audio at once; try again in a few seconds.", {"Retry-After": "5"}
-            )
+            raise _busy("Too much audio at once; try again in a few seconds.")
         self.gate.bytes += count
         self.bytes += count
 
 
-async def read(request: Request, held: Held) -> Upload:
-    """The file of a request: its whole body, or the one file of a form.
+def _busy(sentence: str) -> Refused:
+    return Refused(503, sentence, {"Retry-After": "5"})
+
+
+async def read_upload(request: Request, memory: RequestMemory) -> Upload:
+    """Reads the file of a request: its whole body, or the one file of a form.
 
     Raises:
-      Refused: it is missing, too large, too slow, or the form is damaged.
+      Refused: the file is missing, too large or too slow, or the form is damaged.
     """
-    limits = held.gate.limits
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
-    form = kind == MULTIPART
+    limits = memory.gate.limits
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
+    is_form = media_type == MULTIPART
+    most_bytes = limits.bytes + (_OVERHEAD if is_form else 0)
     try:
         async with asyncio.timeout(limits.seconds):
-            body = await _body(
-                request, held, limits.bytes + (_OVERHEAD if form else 0), limits.bytes
-            )
+            body = await _body(request, memory, most_bytes, limits.bytes)
     except TimeoutError:
         sentence = f"The upload took longer than {limits.seconds:g} s; send it again."
         raise Refused(408, sentence, {"Connection": "close"}) from None
     except ClientDisconnect:
-        raise Refused(400, "The upload ended before its end.") from None
-    upload = await _of_form(request, body) if form else Upload(None, body)
+        raise Refused(400, "The upload broke off before its end.") from None
+    upload = await _file_of_form(request, body) if is_form else Upload(None, body)
     if not upload.data:
         raise Refused(
             400,
-            "No audio came with the request; send a wav, flac, mp3 or ogg file as its body, or as the field file.",
+            "The request has no audio; send a wav, flac, mp3 or ogg file as its body, "
+            "or in the field file of a form.",
         )
     if len(upload.data) > limits.bytes:
         raise _too_large(limits.bytes)
@@ -111,24 +124,23 @@ def _too_large(limit: int) -> Refused:
     return Refused(413, sentence, {"Connection": "close"})
 
 
-async def _body(request: Request, held: Held, most: int, named: int) -> bytes:
-    """The body, of which never more than `most` bytes are held."""
+async def _body(request: Request, memory: RequestMemory, most: int, limit: int) -> bytes:
+    """Reads the body and never holds more than `most` bytes; `limit` is the one that is named."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > _DISCARDED * most:
-        raise _too_large(named)
-    body, seen = bytearray(), 0
+        raise _too_large(limit)
+    body, received = bytearray(), 0
     async for chunk in request.stream():
-        seen += len(chunk)
-        if seen > most:
-            if body:
-                body.clear()
-            if seen > _DISCARDED * most:
+        received += len(chunk)
+        if received > most:
+            body.clear()
+            if received > _DISCARDED * most:
                 break
             continue
-        held.add(len(chunk))
+        memory.add(len(chunk))
         body += chunk
-    if seen > most:
-        raise _too_large(named)
+    if received > most:
+        raise _too_large(limit)
     return bytes(body)
 
 
@@ -136,20 +148,20 @@ class _InMemory(MultiPartParser):
     spool_max_size = 0  # a SpooledTemporaryFile of this size never goes to disk
 
 
-async def _of_form(request: Request, body: bytes) -> Upload:
+async def _file_of_form(request: Request, body: bytes) -> Upload:
     async def stream():
         yield body
 
     try:
         form = await _InMemory(request.headers, stream(), max_files=1, max_fields=8).parse()
     except (MultiPartException, ValueError, KeyError) as error:
-        message = getattr(error, "message", "it cannot be read")
+        reason = error.message if isinstance(error, MultiPartException) else "it cannot be read"
         raise Refused(
-            400, f"The form is damaged ({message}); send one file, as in curl -F file=@clip.wav."
+            400, f"The form is damaged ({reason}); send one file, as in curl -F file=@clip.wav."
         ) from error
     files = [value for value in form.values() if not isinstance(value, str)]
     if not files:
         raise Refused(
-            400, "The form holds no file; send one in the field file, as in curl -F file=@clip.wav."
+            400, "The form has no file; send one in the field file, as in curl -F file=@clip.wav."
         )
     return Upload(files[0].filename, await files[0].read())

@@ -32,7 +32,7 @@ from tests.support.documented import (
 )
 from tests.support.runs import SMALL, read
 
-pytest_plugins = ["tests.serving"]
+pytest_plugins = ["tests.support.serving"]
 
 TINY = (
     *(s for s in SMALL if not s.startswith("epochs")),

@@ -59,6 +59,7 @@ def test_svm_learns_from_the_labelled_source_only():
     emotion = np.repeat([0, 1, 4], 20)
     source = np.repeat(centres, 20, axis=0) + random.normal(size=(60, 8))
     target = centres[[2, 0, 1, 1]] + random.normal(size=(4, 8))
-    # Unlabelled utterances of the source lie on the target's points: they must not become a class of their own.
+    # The unlabelled source utterances lie on the points of the target. They must not become a
+    # class of their own.
     predicted = baseline.svm_predict(np.r_[source, target], np.r_[emotion, [-1] * 4], target)
     np.testing.assert_array_equal(predicted, [4, 0, 1, 1])

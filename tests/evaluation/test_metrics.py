@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import special
 from sklearn import metrics as reference
 
 from jdann.evaluation import metrics
@@ -34,8 +35,38 @@ def test_scores_equal_scikit_learn(present):
         scores.confusion, reference.confusion_matrix(emotion, predicted, labels=list(range(5)))
     )
     for name, accuracy in scores.per_speaker.items():
-        mine = np.array(speaker) == name
-        assert accuracy == pytest.approx(reference.accuracy_score(emotion[mine], predicted[mine]))
+        rows = np.array(speaker) == name
+        assert accuracy == pytest.approx(reference.accuracy_score(emotion[rows], predicted[rows]))
+
+
+@pytest.mark.parametrize("present", [5, 3])
+def test_average_recall_of_many_predictions_equals_scikit_learn(present):
+    emotion, _, _ = _predictions(present=present)
+    predicted = np.random.default_rng(3).integers(0, 5, (2, 3, len(emotion)))
+    uar = metrics.unweighted_average_recall(
+        np.r_[emotion, metrics.UNLABELLED], np.concatenate([predicted, predicted[..., :1]], -1)
+    )
+    assert uar.shape == (2, 3)
+    labels = list(range(present))
+    for index in np.ndindex(2, 3):
+        recall = reference.recall_score(emotion, predicted[index], labels=labels, average=None)
+        np.testing.assert_allclose(metrics.class_recall(emotion, predicted[index]), recall)
+        assert uar[index] == pytest.approx(recall.mean())
+
+
+def test_recall_without_labels_is_empty():
+    assert metrics.class_recall(np.full(4, -1), np.zeros((2, 4), int)).shape == (0, 2)
+
+
+def test_mean_probabilities_are_the_mean_of_softmaxes():
+    logits = np.random.default_rng(0).normal(size=(3, 7, 5)).astype(np.float32) * 4
+    plain = metrics.mean_probabilities(logits)
+    assert plain.dtype == np.float32
+    np.testing.assert_allclose(plain, special.softmax(logits, axis=-1).mean(0), rtol=1e-5)
+    warm = metrics.mean_probabilities(logits, temperature=2.5)
+    assert warm.dtype == np.float64
+    expected = special.softmax(logits.astype(np.float64) / 2.5, axis=-1).mean(0)
+    np.testing.assert_allclose(warm, expected, rtol=1e-12)
 
 
 def test_unlabelled_utterances_and_unknown_speakers_are_left_out():
@@ -66,7 +97,8 @@ def test_spread_is_over_seeds():
 
 
 def test_gain_is_paired():
-    gain = metrics.paired_gain([0.4, 0.6], [0.3, 0.5])  # the seeds differ much, the gain does not
+    # The seeds differ much, but the gain is the same for both.
+    gain = metrics.paired_gain([0.4, 0.6], [0.3, 0.5])
     assert gain["mean"] == pytest.approx(0.1) and gain["std"] == pytest.approx(0, abs=1e-9)
     with pytest.raises(ValueError):
         metrics.paired_gain([0.4, 0.6], [0.3])
@@ -105,7 +137,8 @@ def test_a_distance_is_zero_for_one_distribution_and_two_for_separate_ones():
     source, target = random.normal(size=(2000, 4)), random.normal(size=(500, 4))
     assert abs(metrics.a_distance(source, target, 0)) < 0.3
     assert metrics.a_distance(source, target + 20, 0) == 2
-    # Equal covariance, means one standard deviation apart: the best linear rule errs by Phi(-1/2) = .3085.
+    # The covariances are equal and the means are one standard deviation apart. The error of the
+    # best linear rule is then Phi(-1/2) = .3085.
     assert metrics.a_distance(source, target + np.eye(4)[0], 0) == pytest.approx(
         2 * (1 - 2 * 0.3085), abs=0.15
     )

@@ -80,6 +80,30 @@ def test_confusion_cells_are_recall_and_count():
     ]
 
 
+def test_confusion_counts_are_the_mean_over_seeds():
+    figure = plots.confusion([[6, 3], [0, 9]], ("happy", "sad"), "dann", seeds=3)
+    axes = figure.axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["0.67\n2", "0.33\n1", "0.00\n0", "1.00\n3"]
+    assert "mean over 3 seeds" in axes.get_title()
+    halves = plots.confusion([[3, 0], [0, 4]], ("happy", "sad"), "dann", seeds=2).axes[0]
+    assert halves.texts[0].get_text() == "1.00\n1.5"
+
+
+@pytest.mark.parametrize("classes", [2, 5, 9])
+def test_no_label_of_a_confusion_matrix_is_cut_off(classes):
+    title = "dann, conv1d, a long title that goes on: ravdess.csv -> casia.csv"
+    names = [f"a long emotion {i}" for i in range(classes)]
+    figure = plots.confusion(np.eye(classes, dtype=int), names, title)
+    figure.draw_without_rendering()
+    width, height = figure.bbox.width, figure.bbox.height
+    axes, bar = figure.axes
+    suptitle = figure.texts[0]
+    for text in (axes.yaxis.label, axes.xaxis.label, bar.yaxis.label, axes.title, suptitle):
+        box = text.get_window_extent()
+        assert box.x0 >= 4 and box.x1 <= width - 4 and box.y0 >= 4 and box.y1 <= height - 4, text
+
+
 def test_per_speaker_bars_and_spread():
     scores = {
         "source_only, conv1d": {"a": {"mean": 0.3, "std": 0.1}, "b": {"mean": 0.4, "std": 0.0}},
@@ -103,9 +127,12 @@ def test_a_method_has_one_colour_in_every_figure():
     assert len(set(several.values())) == 4
 
 
+METHODS = ("source_only", "dann")
+
+
 def _history(seeds=3, epochs=4):
     rows = []
-    for method in ("source_only", "dann"):
+    for method in METHODS:
         for seed in range(seeds):
             for epoch in range(1, epochs + 1):
                 row = {
@@ -152,17 +179,33 @@ def test_domain_loss_is_shown_against_ln_2():
     assert curve.get_label() == "dann"
     np.testing.assert_allclose(reference.get_ydata(), np.log(2))
     assert "ln 2" in _panel(figure, "domain loss").get_title(loc="left")
-    unknown = _panel(figure, "source validation UAR")
-    assert not unknown.lines and unknown.texts[0].get_text() == "no values"
+
+
+def test_panels_without_values_and_lambdas_of_methods_without_one_are_not_drawn():
+    rows = [
+        row | {"strength": 0.0 if row["method"] == "source_only" else 0.5} for row in _history()
+    ]
+    rows += [row | {"method": "dsbn", "strength": 0.5} for row in rows if row["method"] == "dann"]
+    figure = training.training_curves(rows)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert not any("validation" in title or "cross-entropy" in title for title in titles)
+    assert all(axes.lines for axes in figure.axes) and len(titles) == 5
+    assert [line.get_label() for line in _panel(figure, "lambda").lines] == ["dann"]
+    legend = [text.get_text() for text in figure.legends[0].texts]
+    assert legend == ["source_only", "dann", "dsbn"]
+
+
+def test_a_history_without_values_is_drawn_without_an_error(tmp_path):
+    rows = [{"method": "dann", "encoder": "conv1d", "epoch": 1, "seed": 0, "fold": "all"}]
+    assert plots.save(training.training_curves(rows), tmp_path / "a.png").is_file()
 
 
 def test_several_encoders_are_told_apart():
     rows = _history(seeds=1, epochs=1)
     rows += [{**row, "encoder": "resnet50"} for row in rows]
     lines = _panel(training.training_curves(rows), "total loss").lines
-    assert [line.get_label() for line in lines] == [
-        "source_only, conv1d", "dann, conv1d", "source_only, resnet50", "dann, resnet50",
-    ]  # fmt: skip
+    names = [f"{method}, {encoder}" for encoder in ("conv1d", "resnet50") for method in METHODS]
+    assert [line.get_label() for line in lines] == names
 
 
 def test_tsne_keeps_clusters_and_shows_the_same_utterances():
@@ -171,13 +214,13 @@ def test_tsne_keeps_clusters_and_shows_the_same_utterances():
     points = random.normal(size=(1200, 8)) + 20 * cluster[:, None]
     layout, shown = training.tsne(points, seed=3)
     assert layout.shape == (training.TSNE_POINTS, 2) and (np.diff(shown) > 0).all()
-    # Every point's nearest neighbour in the plane is of its own cluster.
+    # The nearest neighbour of each point in the plane belongs to the same cluster.
     distance = ((layout[:, None] - layout[None]) ** 2).sum(-1) + 1e9 * np.eye(len(layout))
     assert (cluster[shown] == cluster[shown][distance.argmin(1)]).mean() > 0.99
 
 
 @pytest.mark.parametrize("points", [np.ones((2, 5)), np.ones((40, 5)), np.eye(3)])
-def test_tsne_of_hardly_anything(points):
+def test_tsne_of_few_or_constant_points(points):
     layout, shown = training.tsne(points, seed=0)
     assert np.isfinite(layout).all() and len(shown) == len(points)
     first, same = training.tsne(np.zeros((len(points), 9)), seed=0)

@@ -168,7 +168,7 @@ def test_other_normalisations(by):
             one = jax.tree.map(lambda x, m=m: x[m], variables)
             representation = encoder.apply(one["encoder"], z[None], frames, False)["representation"]
             logits.append(representation @ one["classifier"]["kernel"] + one["classifier"]["bias"])
-        expected = metrics.mean_probability(np.stack(logits) / recogniser.temperature)
+        expected = metrics.mean_probabilities(np.stack(logits) / recogniser.temperature)
         np.testing.assert_allclose(rows[0], expected[0], atol=2e-3)  # z-scores of float16
     with pytest.raises(InputError, match="normalises by"):
         recogniser.adapt([clip], 16000)

@@ -1,4 +1,4 @@
-"""The report: one self-contained page for finished, unlabelled, unfinished and several runs."""
+"""The report is one self-contained page, for runs of every kind and for several runs."""
 
 import json
 import shutil
@@ -19,19 +19,19 @@ VOID = {"meta", "img", "br", "line", "rect", "link", "input"}
 
 
 class Page(HTMLParser):
-    """What a test asks of a page: its elements, text, and that every element is closed in turn."""
+    """The elements, the text and the tables of a page; every element must be closed."""
 
     def __init__(self, path: Path):
         super().__init__()
-        self.open, self.found, self.text, self.tables = [], [], [], []
+        self.open, self.tags, self.text, self.tables = [], [], [], []
         self.html = path.read_text(encoding="utf-8")
         self.feed(self.html)
         assert self.open == []
-        self.said = " ".join(" ".join(self.text).split())
+        self.words = " ".join(" ".join(self.text).split())
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
-        self.found.append((tag, attributes))
+        self.tags.append((tag, attributes))
         if tag == "table":
             self.tables.append({"header": [], "caption": "", "rows": []})
         if tag == "tr":
@@ -42,7 +42,7 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -56,8 +56,8 @@ class Page(HTMLParser):
         elif self.open and self.open[-1] in ("th", "td"):
             self.tables[-1]["rows"][-1][-1] += data
 
-    def of(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
+    def elements(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
 
     def table(self, caption: str) -> list[list[str]]:
         return next(t["rows"] for t in self.tables if caption in t["caption"])
@@ -83,25 +83,27 @@ def finished(tones, data_dir, tmp_path_factory) -> Path:
 
 
 def check_self_contained(html: Page) -> None:
-    """No script, no form, nothing fetched, and a policy that would forbid it."""
-    assert not {tag for tag, _ in html.found} & {"script", "link", "iframe", "object", "form"}
-    for tag, attributes in html.found:
+    """There is no script and no form, nothing is fetched, and a policy forbids it too."""
+    assert not {tag for tag, _ in html.tags} & {"script", "link", "iframe", "object", "form"}
+    for tag, attributes in html.tags:
         for name in ("src", "href", "srcset"):
             value = attributes.get(name, "")
             assert value.startswith(("data:", "#")) or not value, (tag, value[:80])
         assert not any(name.startswith("on") for name in attributes)
     assert "url(" not in html.html and "@import" not in html.html
     policy = next(
-        a["content"] for a in html.of("meta") if a.get("http-equiv") == "Content-Security-Policy"
+        a["content"]
+        for a in html.elements("meta")
+        if a.get("http-equiv") == "Content-Security-Policy"
     )
     assert "default-src 'none'" in policy
-    identities = [a["id"] for _, a in html.found if "id" in a]
+    identities = [a["id"] for _, a in html.tags if "id" in a]
     assert len(identities) == len(set(identities))
-    assert {a["href"][1:] for a in html.of("a")} <= set(identities)
-    assert all(a["alt"] for a in html.of("img"))
+    assert {a["href"][1:] for a in html.elements("a")} <= set(identities)
+    assert all(a["alt"] for a in html.elements("img"))
     assert all(t["caption"] for t in html.tables)
-    assert all(a["scope"] in ("col", "row") for a in html.of("th"))
-    assert [a["lang"] for a in html.of("html")] == ["en"]
+    assert all(a["scope"] in ("col", "row") for a in html.elements("th"))
+    assert [a["lang"] for a in html.elements("html")] == ["en"]
 
 
 def test_one_run_has_everything_on_one_page(finished, data_dir, capsys):
@@ -111,11 +113,11 @@ def test_one_run_has_everything_on_one_page(finished, data_dir, capsys):
     check_self_contained(html)
     results = json.loads((finished / "results.json").read_text())
     for row in results["rows"]:
-        assert f"{row['uar']['mean']:.3f}".replace("0.", ".") in html.said
-    assert "transductive: adapted to all of the target's audio" in html.said
-    assert len(html.of("img")) == len(list((finished / "figures").glob("*.png")))
+        assert f"{row['uar']['mean']:.3f}".replace("0.", ".") in html.words
+    assert "transductive: adapted to all of the target's audio" in html.words
+    assert len(html.elements("img")) == len(list((finished / "figures").glob("*.png")))
     speakers = html.table("Accuracy of each target speaker")
-    assert [row[0] for row in speakers[1:]] == ["s0", "s1", "s2", "s3", "highest less lowest"]
+    assert [row[0] for row in speakers[1:]] == ["s0", "s1", "s2", "s3", "highest minus lowest"]
     criteria = [row[0] for row in html.table("criteria by the UAR")]
     assert criteria[-1].startswith("oracle") and len(criteria) > 4
     for words in (
@@ -126,12 +128,12 @@ def test_one_run_has_everything_on_one_page(finished, data_dir, capsys):
         "Intended use",
         "licence is not known",
     ):
-        assert words in html.said, words
+        assert words in html.words, words
     assert [row[0] for row in html.table("temperature fitted without target labels")[1:]] == [
         "source_only, conv1d",
         "dann, conv1d",
     ]
-    assert "ECE" in html.said and "needs labels of the target" in html.said
+    assert "ECE" in html.words and "needs labels of the target" in html.words
 
 
 def test_genders_are_scored_as_counted_by_hand(finished, data_dir, tmp_path):
@@ -156,9 +158,9 @@ def test_without_its_corpora_a_run_is_reported_all_the_same(finished, data_dir, 
     path, _ = page.write([moved], data_dir)
     html = Page(path)
     check_self_contained(html)
-    assert "Missing in its folder figures: training curves" in html.said
-    assert "No table of genders: predictions.csv is missing" in html.said
-    assert "No reliability diagram" in html.said
+    assert "Missing in its folder figures: training curves" in html.words
+    assert "No table of genders: predictions.csv is missing" in html.words
+    assert "No reliability diagram" in html.words
 
 
 def test_an_unlabelled_target_is_not_scored(tones, data_dir, tmp_path):
@@ -174,12 +176,12 @@ def test_an_unlabelled_target_is_not_scored(tones, data_dir, tmp_path):
             "--config.epochs=1",
         )
     )
-    path, said = page.write([tmp_path / "run"], data_dir)
+    path, messages = page.write([tmp_path / "run"], data_dir)
     html = Page(path)
     check_self_contained(html)
-    assert said == []
-    assert "Nothing is labelled in the target" in html.said and "ECE" not in html.said
-    assert [f"predicted {e}" for e in EMOTIONS] == html.table("Part of the target")[0][-5:]
+    assert messages == []
+    assert "Nothing is labelled in the target" in html.words and "ECE" not in html.words
+    assert [f"predicted {e}" for e in EMOTIONS] == html.table("Share of the target")[0][-5:]
 
 
 def test_an_unfinished_run_is_one_clear_line(finished, data_dir, tmp_path, capsys):
@@ -191,7 +193,7 @@ def test_an_unfinished_run_is_one_clear_line(finished, data_dir, tmp_path, capsy
     assert len(lines) == 2 and "not finished" in lines[0] and "--resume" in lines[0]
     html = Page(unfinished / "report.html")
     check_self_contained(html)
-    assert html.said.count("this run is not finished") == 1
+    assert html.words.count("this run is not finished") == 1
 
 
 def test_several_runs_stand_side_by_side(finished, data_dir, tmp_path, capsys):
@@ -210,7 +212,7 @@ def test_several_runs_stand_side_by_side(finished, data_dir, tmp_path, capsys):
     check_self_contained(html)
     assert html.table("UAR, last checkpoint")[0] == ["method", "a", "b"]
     assert ["epochs", "3", "77"] in html.table("keys in which their configs differ")
-    assert html.said.count("this run is not finished") == 2  # above all, and in its own place
+    assert html.words.count("this run is not finished") == 2  # above all, and in its own place
 
 
 @pytest.mark.parametrize("what", ["nothing", "folder", "output"])
@@ -241,13 +243,13 @@ def test_names_are_escaped(finished, data_dir, tmp_path):
     path, _ = page.write([tmp_path / "run"], data_dir)
     html = Page(path)
     check_self_contained(html)
-    assert "<script>alert(1)</script>" in html.said
+    assert "<script>alert(1)</script>" in html.words
 
 
 def test_reliability_equals_scikit_learns_curve(finished, data_dir):
     from sklearn.calibration import calibration_curve
 
-    run = gather.read(finished, data_dir)
+    run = gather.read_run(finished, data_dir)
     (table,) = [page_reliability.reliability(run.predictions)]
     assert table is not None
     for column, method in ((1, "source_only"), (3, "dann")):
@@ -263,7 +265,73 @@ def test_reliability_equals_scikit_learns_curve(finished, data_dir):
         chart = next(
             c for c in page_reliability.charts(run.predictions) if c.title.startswith(method)
         )
-        assert f"ECE {ece:.3f};".replace("0.", ".") in chart.said
+        assert f"ECE {ece:.3f};".replace("0.", ".") in chart.summary
+
+
+def evaluated(run: Path, target: str, adapted: int | None = None) -> None:
+    """Adds to a run what `jdann evaluate --target` would leave."""
+    results = json.loads((run / "results.json").read_text())
+    results["protocol"] = "elsewhere"
+    results["directions"][0]["target"] |= {"name": target, "description": "another list"}
+    if adapted is not None:
+        results["adapted_utterances"] = adapted
+    (run / "evaluation" / "other").mkdir(parents=True)
+    files.write_json(run / "evaluation" / "other" / "results.json", results)
+
+
+@pytest.mark.parametrize(
+    "same, adapted, words",
+    [
+        (True, None, "Scored on another list, to which the run adapted."),
+        (False, None, "Scored on another list."),
+        (False, 0, "Scored on another list, to which the run did not adapt."),
+        (False, 20, "the run adapted to 20 of its 60 utterances without their labels."),
+    ],
+)
+def test_an_evaluation_says_whether_the_run_adapted_to_it(
+    same, adapted, words, finished, data_dir, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    target = json.loads((run / "results.json").read_text())["directions"][0]["target"]["name"]
+    evaluated(run, target if same else "other.csv", adapted)
+    path, _ = page.write([run], data_dir)
+    assert words in Page(path).words
+
+
+@pytest.mark.parametrize(
+    "normalise, unknown, words, absent",
+    [
+        ("speaker", (0, 0), "normalised per speaker. Checkpoint", "voices"),
+        ("speaker", (0, 60), "normalised by similar voices", "normalised per speaker"),
+        ("speaker", (0, 20), "(20 of 60 target utterances)", "most target speakers"),
+        ("voice", (0, 0), "normalised by similar voices. Checkpoint", "per speaker"),
+        ("source", (0, 0), "normalised with the statistics of the source", "per speaker"),
+        ("none", (0, 0), "not normalised", "per speaker"),
+    ],
+)
+def test_a_card_names_the_normalisation_that_was_used(normalise, unknown, words, absent, finished):
+    results = json.loads((finished / "results.json").read_text()) | {"normalise": normalise}
+    for side, count in zip(("source", "target"), unknown, strict=True):
+        known = {"s0": 60 - count}
+        results["directions"][0][side]["per_speaker"] = known | (
+            {"unknown": count} if count else {}
+        )
+    text = " ".join(card.run_card(results)[0].lines)
+    assert words in text and absent not in text
+
+
+def test_only_known_speakers_make_the_warning_about_unknown_ones(finished):
+    (model,) = (
+        json.loads(path.read_text())
+        for path in (finished / "recogniser").glob("*/*.json")
+        if json.loads(path.read_text())["method"] == "dann"
+    )
+    results = json.loads((finished / "results.json").read_text())
+    assert "clips of unknown speakers" in " ".join(card.recogniser_card(model, results)[0].lines)
+    results["directions"][0]["target"]["per_speaker"] = {"unknown": 60}
+    text = " ".join(card.recogniser_card(model, results)[0].lines)
+    assert "In its run it reached UAR" in text and "unknown speakers" not in text
 
 
 @pytest.mark.parametrize(

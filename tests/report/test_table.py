@@ -12,7 +12,7 @@ DEMO = "DEMO CORPUS (synthesised speech): proves the pipeline, says nothing abou
 
 
 def _scores(uar, confused_with=1):
-    """Twenty utterances of each emotion, of which the part `uar` is recognised."""
+    """Twenty utterances of each emotion; the share `uar` of them is recognised."""
     emotion = np.repeat(np.arange(5), 20)
     right = np.tile(np.arange(20) < round(uar * 20), 5)
     scores = metrics.score(
@@ -118,6 +118,22 @@ def test_both_forms_say_what_the_figures_are(form):
     assert ".450 ±.071" in text and "oracle (not achievable)" in text.replace("\n", " ")
     assert "chance: UAR .200;" in text
     assert "Nothing could be scored" not in text
+
+
+@pytest.mark.parametrize(
+    "adapted, words",
+    [
+        ({}, "scored on a corpus that was chosen after training"),
+        ({"adapted_utterances": 0}, "scored on another corpus, of which no audio was adapted to"),
+        ({"adapted_utterances": 3}, "3 of its 9 utterances were adapted to without labels"),
+    ],
+)
+def test_an_evaluation_says_what_was_adapted_to(adapted, words):
+    results = _results() | {"protocol": "elsewhere"} | adapted
+    results["directions"][0]["target"]["utterances"] = 9
+    text = table.markdown(results)
+    assert words in text
+    assert ("another corpus" in text) == (adapted == {"adapted_utterances": 0})
 
 
 @pytest.mark.parametrize("form", [_printed, table.markdown])

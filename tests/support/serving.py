@@ -1,4 +1,4 @@
-"""A running server for tests, and what they send to it."""
+"""A running server for tests, and the clips that tests send to it."""
 
 import contextlib
 import http.client
@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("starlette", reason="needs the extra `serve`")
+pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 import uvicorn
 
 from jdann.cli import main
 from jdann.inference.recogniser import Recogniser
 from jdann.web import server as web_server
-from jdann.web.pages import Pages
+from jdann.web.pages import make_pages
 from jdann.web.uploads import Limits
 from tests.support.corpora import EMOTIONS
 from tests.support.runs import arguments
@@ -60,9 +60,8 @@ class Server(NamedTuple):
 def running(recogniser: Recogniser, path: Path, limits: Limits) -> Iterator[Server]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        app = web_server.make_app(
-            recogniser, Pages.of(recogniser, path, limits), limits, web_server.LOOPBACK
-        )
+        pages = make_pages(recogniser, path, limits)
+        app = web_server.make_app(recogniser, pages, limits, web_server.LOOPBACK)
         server = uvicorn.Server(uvicorn.Config(app, **web_server.UVICORN))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
@@ -84,12 +83,12 @@ def served_run(tones, data_dir, tmp_path_factory) -> Path:
 def server(served_run) -> Iterator[Server]:
     recogniser = Recogniser.load(served_run)
     web_server.warm_up(recogniser)
-    with running(recogniser, served_run, Limits()) as it:
-        yield it
+    with running(recogniser, served_run, Limits()) as served:
+        yield served
 
 
 def speech(seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray:
-    """[samples] float32 of a trembling harmonic tone, another one for each seed."""
+    """A trembling harmonic tone, [samples] float32; each seed gives another one."""
     random = np.random.default_rng(seed)
     t = np.arange(int(seconds * rate)) / rate
     pitch = random.uniform(100, 300)
@@ -109,7 +108,8 @@ def encoded(
 
 
 def form(name: str, data: bytes, field: str = "file") -> tuple[bytes, dict[str, str]]:
-    head = f'--XX\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\nContent-Type: audio/wav\r\n\r\n'
+    disposition = f'Content-Disposition: form-data; name="{field}"; filename="{name}"'
+    head = f"--XX\r\n{disposition}\r\nContent-Type: audio/wav\r\n\r\n"
     return head.encode() + data + b"\r\n--XX--\r\n", {
         "Content-Type": "multipart/form-data; boundary=XX"
     }

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("starlette", reason="needs the extra `serve`")
+pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, speech
-
-pytest_plugins = ["tests.serving"]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +27,12 @@ def chromium(tmp_path_factory):
         pytest.skip("no Chromium here: apt-get install chromium, or set JDANN_CHROMIUM")
     microphone = tmp_path_factory.mktemp("microphone") / "speech.wav"
     soundfile.write(microphone, speech(4), RATE, subtype="PCM_16")
-    flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
-             f"--use-file-for-fake-audio-capture={microphone}"]  # fmt: skip
+    flags = [
+        "--no-sandbox",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={microphone}",
+    ]
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=binary, args=flags)
         yield browser
@@ -39,31 +41,39 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture(params=[(1280, 900, "light"), (390, 844, "dark")], ids=["desktop", "phone"])
 def tab(request, chromium, server):
-    """The page, opened; at its end everything it asked for was this server's and nothing stood beyond the screen's edge."""
+    """The opened page.
+
+    At the end of a test, the page must have contacted this server only, and nothing may be wider
+    than the screen.
+    """
     width, height, scheme = request.param
     context = chromium.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, permissions=["microphone"]
     )
     page = context.new_page()
-    asked, wrong = [], []
-    page.on("request", lambda r: asked.append(r.url))
-    page.on("pageerror", lambda e: wrong.append(str(e)))
+    requested, errors = [], []
+    page.on("request", lambda r: requested.append(r.url))
+    page.on("pageerror", lambda e: errors.append(str(e)))
     page.goto(f"http://127.0.0.1:{server.port}/")
     page.wait_for_selector("html[data-ready]")
     yield page
-    here = f"http://127.0.0.1:{server.port}/"
-    assert wrong == [] and all(url.startswith((here, f"blob:{here}")) for url in asked)
+    address = f"http://127.0.0.1:{server.port}/"
+    allowed = (address, f"blob:{address}")
+    assert errors == [] and all(url.startswith(allowed) for url in requested)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
 
 
 def painted(page, name: str) -> float:
     """The part of a canvas that is not empty."""
-    return page.evaluate(
-        "name => {const c = document.getElementById(name); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
-        "let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n / (d.length / 4)}",
-        name,
-    )
+    script = """name => {
+      const c = document.getElementById(name);
+      const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+      let n = 0;
+      for (let i = 3; i < d.length; i += 4) n += d[i] > 0;
+      return n / (d.length / 4);
+    }"""
+    return page.evaluate(script, name)
 
 
 def test_browser_drops_files_and_downloads_the_table(tab, server, tmp_path):
@@ -82,12 +92,12 @@ def test_browser_drops_files_and_downloads_the_table(tab, server, tmp_path):
         and painted(tab, "timeline") > 0.95
     )
     assert tab.locator("#cut").is_visible()
-    assert (
-        tab.evaluate(
-            "new Promise(r => {const a = document.getElementById('audio'); a.onplaying = () => r(a.duration); a.play()})"
-        )
-        == 6
-    )
+    played = """new Promise(r => {
+      const a = document.getElementById('audio');
+      a.onplaying = () => r(a.duration);
+      a.play();
+    })"""
+    assert tab.evaluate(played) == 6
     with tab.expect_download() as download:
         tab.click("#download")
     assert download.value.suggested_filename == "emotions.csv"
@@ -111,11 +121,14 @@ def test_browser_records_from_the_microphone(tab):
     tab.click("#record")
     tab.locator("#result-title", has_text="recording 1.wav").wait_for(timeout=20000)
     assert painted(tab, "timeline") > 0.9
-    known = (  # once the player has read it
-        "new Promise(r => {const a = document.getElementById('audio'); const tell = () => r(a.duration);"
-        "if (a.duration) tell(); else a.ondurationchange = tell})"
-    )
-    assert tab.evaluate(known) > 0.9
+    # The duration is known once the player has read the recording.
+    duration = """new Promise(r => {
+      const a = document.getElementById('audio');
+      const tell = () => r(a.duration);
+      if (a.duration) tell();
+      else a.ondurationchange = tell;
+    })"""
+    assert tab.evaluate(duration) > 0.9
 
 
 def test_browser_says_what_is_not_audio_and_links_the_card(tab, tmp_path):

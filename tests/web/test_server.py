@@ -1,7 +1,11 @@
-"""The server: answers as the recogniser does, limits that hold, mistakes answered in a sentence, nothing on disk."""
+"""The server answers as the recogniser does, keeps its limits and writes nothing to disk.
+
+Requests that cannot be used are answered with a sentence.
+"""
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import http.client
 import json
 import os
@@ -17,19 +21,22 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import soundfile
+from ml_collections import ConfigDict, FrozenConfigDict
 
-pytest.importorskip("starlette", reason="needs the extra `serve`")
+pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
 from jdann.cli import main
 from jdann.errors import InputError
+from jdann.inference import export
 from jdann.inference.recogniser import Recogniser
 from jdann.web import server as web_server
-from jdann.web.pages import Pages
+from jdann.web.pages import make_pages
 from jdann.web.uploads import Limits
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, encoded, form, row, running, speech
 
-pytest_plugins = ["tests.serving"]
+# The start of an upload whose end never comes.
+BEGUN = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nRIFF"
 
 
 @pytest.mark.parametrize(
@@ -54,8 +61,6 @@ def test_answers_as_python_and_the_command_line_do(server, tmp_path, capsys, kin
 
 
 def test_answers_as_an_exported_file_does(server, tmp_path):
-    from jdann.inference import export
-
     export.write(server.recogniser, tmp_path / "model.jdann")
     soundfile.write(tmp_path / "clip.wav", speech(2.2, 5), RATE, subtype="FLOAT")
     expected = export.Exported(tmp_path / "model.jdann").file(tmp_path / "clip.wav")
@@ -64,9 +69,9 @@ def test_answers_as_an_exported_file_does(server, tmp_path):
     )
 
 
-def main_without_exit(given: list[str]) -> None:
+def main_without_exit(arguments: list[str]) -> None:
     with contextlib.suppress(SystemExit):
-        main(given)
+        main(arguments)
 
 
 def test_the_timeline_is_the_recognisers(server):
@@ -76,11 +81,13 @@ def test_the_timeline_is_the_recognisers(server):
         encoded(samples, subtype="FLOAT"), path="/api/predict?timeline=true&window_s=1.5&hop_s=0.7"
     ).body
     expected = server.recogniser.timeline(samples, 1.5, 0.7, RATE)
-    found = answer["timeline"]
-    assert found[0]["probabilities"] is None
-    np.testing.assert_allclose([w["start_s"] for w in found], expected.start_s, atol=1e-3)
-    np.testing.assert_allclose([w["end_s"] for w in found], expected.end_s, atol=1e-3)
-    values = [list((w["probabilities"] or dict.fromkeys(EMOTIONS, np.nan)).values()) for w in found]
+    windows = answer["timeline"]
+    assert windows[0]["probabilities"] is None
+    np.testing.assert_allclose([w["start_s"] for w in windows], expected.start_s, atol=1e-3)
+    np.testing.assert_allclose([w["end_s"] for w in windows], expected.end_s, atol=1e-3)
+    values = [
+        list((w["probabilities"] or dict.fromkeys(EMOTIONS, np.nan)).values()) for w in windows
+    ]
     np.testing.assert_allclose(values, expected.probabilities, atol=1e-6)
     assert (answer["duration_s"], answer["heard_s"]) == (7.3, 5.0)
 
@@ -163,11 +170,11 @@ def malformed() -> Iterator[tuple[str, bytes, dict[str, str]]]:
 
 
 def test_two_hundred_malformed_uploads_get_a_sentence_and_the_server_stays_up(server):
-    given = list(malformed())[:220]
-    assert len(given) >= 200
+    uploads = list(malformed())[:220]
+    assert len(uploads) >= 200
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda one: server.ask(one[1], one[2]), given))
-    for (what, body, _), answer in zip(given, answers, strict=True):
+        answers = list(pool.map(lambda upload: server.ask(upload[1], upload[2]), uploads))
+    for (what, body, _), answer in zip(uploads, answers, strict=True):
         assert 400 <= answer.status < 500, (what, body[:60], answer)
         sentence = answer.body["error"]
         assert (
@@ -191,7 +198,7 @@ def test_two_hundred_malformed_uploads_get_a_sentence_and_the_server_stays_up(se
         ("hop_s=-1", "hop_s"),
         ("hop_s=x", "hop_s"),
         ("timeline=maybe", "timeline"),
-        ("windows=3", "no option"),
+        ("windows=3", "not an option"),
     ],
 )
 def test_options_that_make_no_sense_are_named(server, query, word):
@@ -236,8 +243,59 @@ def test_too_much_is_refused_before_it_is_held_or_decoded(server):
     answer = server.ask(wide)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert answer.status == 422 and "too much" in answer.body["error"]
+    assert answer.status == 413 and "too much" in answer.body["error"]
     assert peak < 50e6  # 307 MB decoded
+
+
+def test_too_much_decoded_audio_has_the_documented_status(server):
+    wide = encoded(np.zeros((200 * 48000, 8), np.int16), 48000, "FLAC")
+    described = json.loads(server.page("/api/openapi.json")[1])["paths"]["/api/predict"]["post"]
+    status = server.ask(wide).status
+    assert "too much audio" in described["responses"][str(status)]["description"]
+    assert "too much audio" in server.page("/api")[1]
+
+
+@dataclasses.dataclass
+class RecordingPrograms:
+    """Stands in for the compiled programs and notes the padded length of each clip."""
+
+    members: int
+    classes: int
+    batch: int = 1
+    sizes: set[int] = dataclasses.field(default_factory=set)
+
+    def outputs(self, normaliser, samples, length):
+        self.sizes.add(samples.shape[1])
+        assert samples.shape[1] >= max(length)
+        shape = (self.members, len(samples), self.classes)
+        return np.zeros(shape, np.float32), np.zeros((*shape[:2], 4), np.float32)
+
+
+@pytest.mark.parametrize(
+    "longest_s, offset_s", [(0.5, 0.0), (5.0, 0.25), (7.2, 0.0), (12.0, 0.0), (15.5, 0.25)]
+)
+def test_every_clip_length_is_compiled_before_the_first_visitor(server, longest_s, offset_s):
+    recogniser = server.recogniser
+    programs = RecordingPrograms(2, len(recogniser.labels))
+    config = ConfigDict(recogniser.config)
+    config.audio.update({"max_duration_s": longest_s, "offset_s": offset_s})
+    other = dataclasses.replace(recogniser, programs=programs, config=FrozenConfigDict(config))
+    web_server.warm_up(other)
+    compiled = set(programs.sizes)
+    for seconds in np.arange(0.2, longest_s + 3, 0.3):
+        list(other.each([speech(seconds + offset_s)], RATE))
+    assert programs.sizes == compiled and max(compiled) >= longest_s * RATE
+
+
+def test_the_examples_have_the_address_of_the_server(server):
+    text = server.page("/api")[1]
+    address = f"http://127.0.0.1:{server.port}/api/predict"
+    assert text.count(address) == 3 and ":8000" not in text
+
+
+def test_a_host_name_is_escaped_in_the_examples(server):
+    pages = make_pages(server.recogniser, server.workdir, Limits())
+    assert "<script>" not in pages.api("http://<script>alert(1)</script>")
 
 
 def test_what_is_far_too_large_is_not_even_read(server):
@@ -251,9 +309,7 @@ def test_what_is_far_too_large_is_not_even_read(server):
 def test_a_clients_disappearance_harms_nobody(server):
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
-            connection.sendall(
-                b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nRIFF"
-            )
+            connection.sendall(BEGUN)
     assert server.ask(encoded(speech(1))).status == 200
 
 
@@ -261,9 +317,7 @@ def test_slow_uploads_and_full_queues_are_refused(server):
     limits = Limits(seconds=0.5, waiting=1)
     with running(server.recogniser, server.workdir, limits) as slow:
         with socket.create_connection(("127.0.0.1", slow.port), 10) as connection:
-            connection.sendall(
-                b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nRIFF"
-            )
+            connection.sendall(BEGUN)
             time.sleep(0.15)
             busy = slow.ask(encoded(speech(1)))
             assert (
@@ -281,10 +335,10 @@ def test_slow_uploads_and_full_queues_are_refused(server):
 _watched: list[str] | None = None
 
 
-def _audit(event: str, given: tuple) -> None:
-    if _watched is not None and event == "open" and isinstance(given[2], int):
-        if given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            _watched.append(str(given[0]))
+def _audit(event: str, arguments: tuple) -> None:
+    if _watched is not None and event == "open" and isinstance(arguments[2], int):
+        if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            _watched.append(str(arguments[0]))
     elif _watched is not None and event in ("tempfile.mkstemp", "os.mkdir", "shutil.copyfile"):
         _watched.append(event)
 
@@ -304,8 +358,8 @@ def test_nothing_touches_the_disk(server, tmp_path, monkeypatch):
     _watched = []
     for request in requests:
         request()
-    found, _watched = _watched, None
-    assert found == []
+    opened, _watched = _watched, None
+    assert opened == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -322,7 +376,8 @@ def test_pages_ask_nobody_else(server):
     ):
         status, text, headers = server.page(path)
         assert status == 200
-        text = text.replace("http://www.w3.org/2000/svg", "").replace("http://127.0.0.1:8000", "")
+        text = text.replace("http://www.w3.org/2000/svg", "")
+        text = text.replace(f"http://127.0.0.1:{server.port}", "")
         assert not re.search(r"https?://|//cdn|@import|url\(", text), path
         assert (
             "default-src 'none'" in headers["Content-Security-Policy"]
@@ -335,7 +390,7 @@ def test_pages_ask_nobody_else(server):
         "portrayed emotion",
         "Intended use",
         "licence is not known",
-        "Its run gave it UAR",
+        "In its run it reached UAR",
     ):
         assert words in card
 
@@ -369,5 +424,5 @@ def test_a_taken_port_and_senseless_limits_are_named(server):
 def test_a_model_without_its_run_has_a_card_too(served_run, tmp_path):
     (folder,) = (served_run / "recogniser").iterdir()
     shutil.copytree(folder, tmp_path / "model")
-    pages = Pages.of(Recogniser.load(tmp_path / "model"), tmp_path / "model", Limits())
-    assert "has not come with it" in pages.card and "Article 5(1)(f)" in pages.card
+    pages = make_pages(Recogniser.load(tmp_path / "model"), tmp_path / "model", Limits())
+    assert "have not come with the model" in pages.card and "Article 5(1)(f)" in pages.card
