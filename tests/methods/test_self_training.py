@@ -11,6 +11,7 @@ from jdann.methods import make_method
 from jdann.methods.consistency import aligned
 from jdann.methods.contrastive import supervised_contrast
 from jdann.methods.self_training import balanced, centroid_labels, most_confident, prior_among
+from jdann.training.records import outputs
 from tests.support.toy_training import (
     CLASSES,
     fit,
