@@ -153,9 +153,7 @@ def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -
 
 
 def _make_encoder(config: Any, name: str) -> Any:
-    encoder = ConfigDict(config.encoder)
-    encoder.name = name
-    return make_encoder(encoder, config.precision)
+    return make_encoder(name, config.encoder, config.precision)
 
 
 def make_job_method(job: Job, config: Any) -> Method:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from jdann.data.normalise import LARGEST_VALUE, LARGEST_Z
 from jdann.features.recipe import RECIPES
@@ -42,9 +41,7 @@ def make_inference(config: Any, encoder_name: str) -> Inference:
     recipe = RECIPES[config.features.recipe](
         config.features, config.audio.sample_rate_hz
     )  # its sizes did for training
-    encoder_config = ConfigDict(config.encoder)
-    encoder_config.name = encoder_name
-    encoder = make_encoder(encoder_config)
+    encoder = make_encoder(encoder_name, config.encoder)
     by = config.features.normalise
 
     def outputs(

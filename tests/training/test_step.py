@@ -46,7 +46,7 @@ EPOCHS = 2
 @functools.cache  # compiling costs more than all the steps
 def functions(method, how="map"):
     config = small_config(seeds_in=how)
-    encoder = make_encoder(config.encoder)
+    encoder = make_encoder(config.encoder.name, config.encoder)
     made, steps = make_method(method, config), [EPOCHS * STEPS]
     return make_train(
         config, encoder, made, bins=BINS, window=WINDOW, speakers=0, phase_steps=steps
