@@ -57,7 +57,7 @@ def step_jdann() -> None:
         STRIDES,
     )
     method = make_method("source_only", config)
-    encoder = make_encoder(config.encoder)
+    encoder = make_encoder(config.encoder.name, config.encoder)
     train = make_train(
         config, encoder, method, bins=BINS, window=FRAMES, speakers=0, phase_steps=[10]
     )
@@ -130,7 +130,7 @@ def write_models(folder: Path) -> None:
     for name in MODELS.values():
         config = load_config(name)
         encoder, recipe = (
-            make_encoder(config.encoder),
+            make_encoder(config.encoder.name, config.encoder),
             make_recipe(config.features.recipe, config.features, rate_hz),
         )
         shape = (

@@ -84,13 +84,10 @@ def plain_flax(encoder: str) -> Any:
 
 def jdann(encoder: str, precision: str) -> Any:
     """The encoder of the package."""
-    from configs.base import get_config
     from jdann.models import make_encoder
 
-    config = get_config().encoder
-    config.name, config.dropout = encoder, 0.0
-    config.channels, config.kernel_size, config.strides = CHANNELS, KERNEL_SIZE, STRIDES
-    return make_encoder(config, precision)
+    sizes = {"channels": CHANNELS, "kernel_size": KERNEL_SIZE, "strides": STRIDES}
+    return make_encoder(encoder, {"dropout": 0.0, **sizes}, precision)
 
 
 def jax_step(module: Any, shape: tuple[int, int, int]) -> tuple[Callable, Callable]:

@@ -169,9 +169,7 @@ def _count_speakers(domain: Domain) -> int:
 
 
 def _make_encoder(config: Any, name: str) -> nn.Module:
-    encoder = ConfigDict(config.encoder)
-    encoder.name = name
-    return make_encoder(encoder, config.precision)
+    return make_encoder(name, config.encoder, config.precision)
 
 
 def make_job_method(job: Job, config: Any) -> Method:

@@ -46,7 +46,7 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
     """
     # Training has checked the sizes, which takes a trace.
     recipe = make_recipe_unchecked(features.recipe, features, sample_rate_hz)
-    module = make_encoder(encoder)
+    module = make_encoder(encoder.name, encoder)
     normalise_by = features.normalise
 
     def outputs(

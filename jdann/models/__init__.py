@@ -1,36 +1,66 @@
-"""Encoders: [batch, frames, bins] -> a representation and named intermediates, whatever the padding."""
+"""Encoders: from a batch of features to one representation per clip and named intermediates.
 
+An encoder is a linen module. `apply(variables, features, length, train)` takes features
+[batch, frames, bins] and lengths [batch], and returns a dictionary of `representation` [batch, d]
+and intermediates. The padding after a clip's length never changes the result.
+
+To add an encoder, write a function that makes the module from keyword hyper-parameters, and give
+the function a name in `ENCODERS`. Nothing else has to change.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from flax import linen as nn
 
 from jdann.errors import InputError
 from jdann.models.conv1d import conv1d
-from jdann.models.cpu.convolution import check_precision
+from jdann.models.convolution import check_precision
 from jdann.models.mlp import mlp
 from jdann.models.resnet import resnet50
+from jdann.parameters import check, parameters
 
-ENCODERS = {"conv1d": conv1d, "resnet50": resnet50, "mlp": mlp}
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    "conv1d": conv1d,
+    "resnet50": resnet50,
+    "mlp": mlp,
+}
 
 
-def make_encoder(config: Any, precision: str = "float32") -> nn.Module:
-    """Makes the encoder that a config names.
+def make_encoder(
+    name: str,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    precision: str = "float32",
+) -> nn.Module:
+    """Makes the encoder of a name, with the settings that its factory accepts.
 
     Args:
-      config: `config.encoder`: `name`, a key of `ENCODERS`, and the keys that the encoder reads.
-      precision: `config.precision` in training, "float32" or "mixed" (bfloat16 products, summed in float32); a trained
-        encoder is used in float32.
+      name: a key of `ENCODERS`.
+      settings: hyper-parameters by name, such as the `encoder` section of a config. A setting that
+        this encoder has no parameter for is ignored, because the section is shared by all encoders.
+        A parameter without a setting keeps its default.
+      precision: "float32", or "mixed" for products in bfloat16 that are summed in float32. A
+        factory without this parameter computes in float32. Use "float32" for a trained encoder.
 
     Returns:
-      A linen module: `apply(variables, features [batch, frames, bins], length [batch], train)` returns a dictionary of
-      `representation` [batch, d] and named intermediates; its variables are `params` and `batch_stats`.
+      A linen module with the variables `params` and, where it has batch norm, `batch_stats`.
 
     Raises:
-      InputError: there is no such encoder or precision, or its keys do not fit together.
+      InputError: there is no such encoder or precision, or a setting is not usable.
     """
-    if config.name not in ENCODERS:
+    if name not in ENCODERS:
+        similar = difflib.get_close_matches(name, ENCODERS, n=1)
+        hint = f" (did you mean {similar[0]}?)" if similar else ""
         raise InputError(
-            f"encoder.name {config.name!r} is unknown; choose one of {', '.join(ENCODERS)}"
+            f"encoder.name {name!r} is unknown{hint}; choose one of {', '.join(ENCODERS)}"
         )
     check_precision(precision)
-    return ENCODERS[config.name](config, precision)
+    factory = ENCODERS[name]
+    accepted = parameters(factory)
+    chosen = {key: settings[key] for key in accepted if key in settings}
+    check(factory, chosen, "config.encoder.")
+    if "precision" in accepted:
+        chosen["precision"] = precision
+    return factory(**chosen)

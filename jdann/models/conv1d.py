@@ -1,27 +1,30 @@
 """Convolutions over time: the small, fast encoder."""
 
-from typing import Any
+from typing import Literal
 
 import jax
 from flax import linen as nn
 
 from jdann.errors import InputError
-from jdann.models.cpu.convolution import Convolution, strided
-from jdann.models.layers import MaskedBatchNorm, checked, statistics_pool
+from jdann.models.convolution import Convolution
+from jdann.models.layers import MaskedBatchNorm, prepare_input, statistics_pool
+from jdann.models.windows import strided
+from jdann.parameters import Count, Counts, Fraction, checked
 
 
 class Conv1d(nn.Module):
-    """Layers of convolution over frames, batch norm and ReLU, then mean and deviation over time.
+    """Layers of convolution over frames, batch norm and ReLU; then mean and deviation over time.
 
-    Dropout acts on the representation alone: between the layers its draw would depend on the padding, and it would
-    disturb the next batch norm (Li et al., "Understanding the disharmony between dropout and batch norm", 2019).
+    Dropout is applied to the representation only. Between layers, the dropped entries would depend
+    on the padding, and dropout would disturb the statistics of the next batch norm (Li et al.,
+    "Understanding the disharmony between dropout and batch norm", 2019).
 
     Fields:
-      channels: of each layer.
-      kernel_size: in frames.
+      channels: output channels of each layer.
+      kernel_size: in frames, the same in all layers.
       strides: of each layer, in frames of the layer below.
       dropout: probability, 0 to 1, that an entry of the representation is dropped in training.
-      precision: of the convolutions' products, a key of `jdann.models.cpu.convolution.PRECISIONS`.
+      precision: of the products, a key of `jdann.models.convolution.PRECISIONS`.
     """
 
     channels: tuple[int, ...]
@@ -35,19 +38,21 @@ class Conv1d(nn.Module):
         """Encodes a batch of clips.
 
         Args:
-          features: [batch, frames, bins], float32 or float16. What stands in the padding does not matter.
-          length: [batch], valid frames, 1 to frames.
-          train: use the batch's statistics, move the running ones and drop out; needs `mutable=["batch_stats"]` and,
-            where dropout is not 0, the key `rngs={"dropout": key}`.
+          features: [batch, frames, bins], float32 or float16. The padding may hold any value.
+          length: [batch], valid frames of each clip, 1 to frames.
+          train: if True, batch norm uses and updates its statistics and dropout is active. This
+            needs `mutable=["batch_stats"]` and, for dropout, the key `rngs={"dropout": key}`.
 
         Returns:
-          `layer1`, `layer2`, ... [batch, ceil(frames / strides so far), channels]: what each layer made, zero in the
-          padding; `pooled` [batch, 2 * channels]; `representation`: the same after dropout.
+          `layer1`, `layer2`, ... [batch, ceil(frames / product of strides so far), channels]: the
+          output of each layer, zero in the padding.
+          `pooled` [batch, 2 * channels]: mean and deviation over the valid frames.
+          `representation` [batch, 2 * channels]: `pooled` after dropout.
 
         Raises:
-          InputError: the input's shape is not that.
+          InputError: the shapes are different.
         """
-        x, length = checked(features, length)
+        x, length = prepare_input(features, length)
         outputs = {}
         for layer, (channels, stride) in enumerate(
             zip(self.channels, self.strides, strict=True), start=1
@@ -61,15 +66,33 @@ class Conv1d(nn.Module):
         return {"representation": representation, "pooled": pooled, **outputs}
 
 
-def conv1d(config: Any, precision: str) -> Conv1d:
-    """Makes the encoder from `config.encoder`: its `channels`, `kernel_size`, `strides` and `dropout`, and `config.precision`.
+@checked
+def conv1d(
+    *,
+    channels: Counts = (64, 64, 64, 64),
+    kernel_size: Count = 5,
+    strides: Counts = (2, 2, 2, 1),
+    dropout: Fraction = 0.3,
+    precision: Literal["float32", "mixed"] = "float32",
+) -> Conv1d:
+    """Makes the encoder of convolutions over time.
+
+    Args:
+      channels: output channels of each layer.
+      kernel_size: in frames, the same in all layers.
+      strides: of each layer, in frames of the layer below; as many as `channels`.
+      dropout: probability that an entry of the representation is dropped in training.
+      precision: "float32", or "mixed" for products in bfloat16 that are summed in float32.
+
+    Returns:
+      A linen module.
 
     Raises:
-      InputError: `channels` and `strides` differ in length.
+      InputError: a value is out of range, or `channels` and `strides` differ in length.
     """
-    channels, strides = tuple(config.channels), tuple(config.strides)
-    if len(channels) != len(strides) or not channels:
+    if len(channels) != len(strides):
         raise InputError(
-            f"encoder.channels {channels} and encoder.strides {strides}: expected one entry a layer in each; change them together"
+            f"encoder.channels {tuple(channels)} and encoder.strides {tuple(strides)} differ in "
+            "length; expected one entry per layer in each, so change them together"
         )
-    return Conv1d(channels, config.kernel_size, strides, config.dropout, precision)
+    return Conv1d(tuple(channels), kernel_size, tuple(strides), dropout, precision)

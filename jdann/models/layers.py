@@ -1,107 +1,126 @@
-"""Layers of which no result depends on padding: masked batch norm, masked pooling; with `convolution.py`, all of an encoder.
+"""Layers for clips of different lengths: masked batch norm, masked pooling, the encoder's input.
 
-A batch is `[batch, frames, ..., channels]` with `length[batch]` in frames; frames at and after the length are padding.
+A batch is an array [batch, frames, ..., channels] and `length` [batch] in frames. The frames of a
+clip from its length on are padding, and the padding never changes the result. Together with the
+convolutions of `jdann/models/convolution.py`, these are all layers of the encoders.
 
-Every layer keeps two laws. Padded frames are zero wherever a window could reach them. And a window begins
-`(size - 1) // 2` frames before its own frame, however many frames the array has, and a stride keeps the frames
-0, stride, 2 stride, ... So n frames become ceil(n / stride), for the array and for each length alike. These are the
-windows of PyTorch's `padding=kernel_size // 2`; XLA's `SAME`, equal at stride 1, shifts strided windows by a frame
-between an odd and an even number of frames, so that padding would change the result.
+Two rules make this possible:
+
+1. Each layer sets the padding of its result to zero. So a convolution or a pooling window that
+   reaches over the end of a clip reads zeros, as it does at the end of the array.
+2. The window of frame i begins at frame i - (size - 1) // 2, for any number of frames. A stride
+   keeps the frames 0, stride, 2 * stride and so on. So n frames become ceil(n / stride) frames,
+   both for the array and for the length of each clip.
+
+The windows are those of PyTorch's `padding=kernel_size // 2`. The `SAME` padding of XLA is the same
+at stride 1. At a larger stride it moves the windows by one frame when the number of frames changes
+from odd to even, so that the padding would change the result.
 """
 
 import functools
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
 from jdann.errors import InputError
-from jdann.models.cpu.convolution import centred, shifted, strided
+from jdann.models.windows import centred, shifted, strided
 
-MOMENTUM, EPSILON = (
-    0.9,
-    1e-5,
-)  # of batch norm: kept of the running statistics in a step; added to the variance
+MOMENTUM = 0.9  # of batch norm: the part of the running statistics that a training step keeps
+EPSILON = 1e-5  # added to a variance before its root is taken
 
 
-def checked(features: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns an encoder's input in float32 with its padding set to zero, and the lengths in int32.
+def prepare_input(features: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Checks the input of an encoder and sets its padding to zero.
 
     Args:
-      features: [batch, frames, bins], float32 or float16.
+      features: [batch, frames, bins], float32 or float16. The padding may hold any value.
       length: [batch], valid frames of each clip, 1 to frames.
 
     Returns:
       features [batch, frames, bins] float32 and length [batch] int32.
 
     Raises:
-      InputError: the shapes are not those.
+      InputError: the shapes are different.
     """
     if features.ndim != 3 or length.shape != features.shape[:1]:
         raise InputError(
-            f"an encoder got features of shape {features.shape} and lengths of shape {length.shape}; "
-            "give it [batch, frames, bins] and [batch]"
+            f"an encoder got features of shape {features.shape} and lengths of shape "
+            f"{length.shape}; give it [batch, frames, bins] and [batch]"
         )
     mask = frame_mask(length, features)
-    # `where`, not a product: padding may hold anything, NaN included.
+    # `where` and not a product, because the padding may hold NaN.
     return jnp.where(mask, features.astype(jnp.float32), 0.0), length.astype(jnp.int32)
 
 
 def frame_mask(length: jax.Array, x: jax.Array) -> jax.Array:
-    """Says which frames of x are not padding.
+    """Returns True for each frame that is not padding.
 
     Args:
-      length: [batch], in frames.
+      length: [batch], valid frames of x.
       x: [batch, frames, ...].
 
     Returns:
       bool [batch, frames, 1, ...], with as many axes as x.
     """
     mask = jnp.arange(x.shape[1]) < length[:, None]  # [batch, frames]
-    return mask.reshape(mask.shape + (1,) * (x.ndim - 2))
+    return mask.reshape(mask.shape + (1,) * (x.ndim - 2))  # [batch, frames, 1, ...]
 
 
 @jax.custom_vjp
-def _normalised(
+def _normalise(
     x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Batch norm by the batch's own statistics, zero where the mask is False: the result, the mean and the biased variance."""
-    return _normalised_forward(x, mask, scale, bias)[0]
+    """Batch norm in training.
+
+    Args:
+      x: [..., channels].
+      mask: bool, broadcast to x; False where x is padding.
+      scale: [channels].
+      bias: [channels].
+
+    Returns:
+      The normalised x, zero where the mask is False; the mean [channels]; the biased variance
+      [channels].
+    """
+    return _normalise_forward(x, mask, scale, bias)[0]
 
 
-def _normalised_forward(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array) -> Any:
-    count = mask.sum() * (x.size / (mask.size * x.shape[-1]))  # of the values of a channel
+def _normalise_forward(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array) -> Any:
+    count = mask.sum() * (x.size / (mask.size * x.shape[-1]))  # valid values in each channel
     axes = tuple(range(x.ndim - 1))
     mean = jnp.where(mask, x, 0.0).sum(axes) / count
-    # E[x^2] - E[x]^2, the "fast" variance, is rounding noise where the mean is far from zero.
+    # The faster E[x^2] - E[x]^2 is only rounding noise where the mean is far from zero.
     variance = jnp.where(mask, jnp.square(x - mean), 0.0).sum(axes) / count
     y = jnp.where(mask, (x - mean) * (lax.rsqrt(variance + EPSILON) * scale) + bias, 0.0)
     return (y, mean, variance), (x, mask, scale, mean, variance, count)
 
 
-def _normalised_backward(saved: Any, gradients: Any) -> Any:
-    # Ioffe and Szegedy (2015), section 3: the gradient through mean and variance takes its mean and its part along x away.
-    # Automatic differentiation reads and writes x several times more. No loss depends on the statistics themselves.
+def _normalise_backward(saved: Any, gradients: Any) -> Any:
+    # Ioffe and Szegedy (2015), section 3. The gradient that passes through the mean and the
+    # variance removes two parts of the gradient of y: its mean, and its part along x.
+    # This is written out because automatic differentiation reads and writes x several times more.
+    # The gradients of the mean and the variance are ignored: no loss depends on them directly.
     x, mask, scale, mean, variance, count = saved
     gradient = jnp.where(mask, gradients[0], 0.0)
     inverse = lax.rsqrt(variance + EPSILON)
     axes = tuple(range(x.ndim - 1))
-    of_bias = gradient.sum(axes)
-    of_scale = (gradient * (x - mean)).sum(axes) * inverse
-    along = of_scale * inverse / count
-    of_x = jnp.where(
-        mask, (gradient - of_bias / count - (x - mean) * along) * (inverse * scale), 0.0
-    )
-    return of_x, None, of_scale, of_bias
+    bias_gradient = gradient.sum(axes)
+    scale_gradient = (gradient * (x - mean)).sum(axes) * inverse
+    along_x = scale_gradient * inverse / count
+    centred_gradient = gradient - bias_gradient / count - (x - mean) * along_x
+    x_gradient = jnp.where(mask, centred_gradient * (inverse * scale), 0.0)
+    return x_gradient, None, scale_gradient, bias_gradient
 
 
-_normalised.defvjp(_normalised_forward, _normalised_backward)
+_normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 class BatchNorm(nn.Module):
-    """Batch norm over all but the last axis, over the entries where a mask is True; zero elsewhere.
+    """Batch norm of each channel, over the entries where a mask is True.
 
     Fields:
       scale_init: initialiser of the scale.
@@ -111,31 +130,30 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Normalises x [..., channels]; the result is zero where the mask is False."""
         shape = x.shape[-1:]
-        scale, bias = (
-            self.param("scale", self.scale_init, shape),
-            self.param("bias", nn.initializers.zeros, shape),
-        )
+        scale = self.param("scale", self.scale_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
-            return jnp.where(
-                mask, (x - mean.value) * (lax.rsqrt(variance.value + EPSILON) * scale) + bias, 0.0
-            )
-        y, *found = _normalised(x, mask, scale, bias)
+            centred_x = x - mean.value
+            factor = lax.rsqrt(variance.value + EPSILON) * scale
+            return jnp.where(mask, centred_x * factor + bias, 0.0)
+        y, *batch_statistics = _normalise(x, mask, scale, bias)
         if not self.is_initializing():
-            for running, of_batch in zip((mean, variance), found, strict=True):
-                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * lax.stop_gradient(
-                    of_batch
-                )
+            for running, value in zip((mean, variance), batch_statistics, strict=True):
+                value = lax.stop_gradient(value)
+                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * value
         return y
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch norm (Ioffe and Szegedy, 2015) whose statistics are those of the frames that are not padding.
+    """Batch norm (Ioffe and Szegedy, 2015) over the frames that are not padding.
 
-    Training uses the batch's mean and biased variance and moves the running ones (collection `batch_stats`) a tenth of
-    the way there; evaluation uses the running ones. The result's padding is zero.
+    Training uses the mean and the biased variance of the batch, and moves the running statistics
+    (collection `batch_stats`) by a tenth of the difference to them. Evaluation uses the running
+    statistics. The padding of the result is zero.
 
     Fields:
       scale_init: initialiser of the scale.
@@ -145,47 +163,59 @@ class MaskedBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, length: jax.Array, train: bool) -> jax.Array:
-        """Normalises x [batch, frames, ..., channels] of `length` [batch] frames, channel by channel."""
+        """Normalises each channel of x [batch, frames, ..., channels] with `length` [batch]."""
         return BatchNorm(self.scale_init)(x, frame_mask(length, x), train)
 
 
 def max_pool(x: jax.Array, length: jax.Array) -> jax.Array:
-    """Takes the largest of each 3 x 3 neighbourhood, at every second frame and bin.
+    """Takes the maximum of 3 x 3 frames and bins, at every second frame and bin.
 
     Args:
-      x: [batch, frames, bins, channels], nowhere negative, padding set to zero: so zero changes no maximum.
+      x: [batch, frames, bins, channels], at least 0 everywhere and 0 in the padding. So the zeros
+        of the padding never change a maximum.
       length: [batch], valid frames of x.
 
     Returns:
-      [batch, ceil(frames / 2), ceil(bins / 2), channels], padding set to zero.
+      [batch, ceil(frames / 2), ceil(bins / 2), channels], zero in the padding.
     """
-    # Maxima of shifted arrays: the gradient of XLA's own window maximum is a slow scatter.
-    rows = _largest(x, (3, 1), (2, 1))
-    largest = _largest(rows, (1, 3), (1, 2))
-    return jnp.where(frame_mask(strided(length, 2), largest), largest, 0.0)
+    chex.assert_rank(x, 4)
+    # Maxima of shifted arrays, because the gradient of XLA's window maximum is a slow scatter.
+    frames = _window_max(x, (3, 1), (2, 1))  # [batch, ceil(frames / 2), bins, channels]
+    pooled = _window_max(frames, (1, 3), (1, 2))
+    return jnp.where(frame_mask(strided(length, 2), pooled), pooled, 0.0)
 
 
-def _largest(x: jax.Array, window: tuple[int, ...], strides: tuple[int, ...]) -> jax.Array:
-    return functools.reduce(
-        jnp.maximum, shifted(x, window, strides, *centred(x.shape[1:-1], window, strides))
-    )
+def _window_max(x: jax.Array, window: tuple[int, ...], strides: tuple[int, ...]) -> jax.Array:
+    margins, windows = centred(x.shape[1:-1], window, strides)
+    return functools.reduce(jnp.maximum, shifted(x, window, strides, margins, windows))
 
 
 def mean_pool(x: jax.Array, length: jax.Array) -> jax.Array:
-    """Averages x [batch, frames, channels] over its `length` [batch] valid frames, to [batch, channels]."""
+    """Returns the mean over the valid frames.
+
+    Args:
+      x: [batch, frames, channels].
+      length: [batch], valid frames of x, at least 1.
+
+    Returns:
+      [batch, channels].
+    """
+    chex.assert_rank([x, length], [3, 1])
     return jnp.where(frame_mask(length, x), x, 0.0).sum(axis=1) / length[:, None]
 
 
 def statistics_pool(x: jax.Array, length: jax.Array) -> jax.Array:
-    """Returns mean and standard deviation over the valid frames (statistics pooling, Snyder et al., 2017).
+    """Returns mean and standard deviation over the valid frames (Snyder et al., 2017).
+
+    The deviation is sqrt(biased variance + 1e-5). So its gradient is finite where nothing varies,
+    as in a clip of one frame.
 
     Args:
       x: [batch, frames, channels].
-      length: [batch], 1 to frames.
+      length: [batch], valid frames of x, at least 1.
 
     Returns:
-      [batch, 2 * channels], the means first. The deviation is sqrt(biased variance + 1e-5), so that its gradient is
-      finite where nothing varies, as in a clip of one frame.
+      [batch, 2 * channels], the means first.
     """
     mean = mean_pool(x, length)
     variance = mean_pool(jnp.square(x - mean[:, None]), length)

@@ -1,22 +1,23 @@
-"""A perceptron on one vector an utterance: the encoder of utterance statistics."""
+"""A perceptron on one vector per utterance: the encoder of utterance statistics."""
 
-from typing import Any
+from typing import Literal
 
 import jax
 from flax import linen as nn
 
 from jdann.errors import InputError
-from jdann.models.layers import checked
+from jdann.models.layers import prepare_input
+from jdann.parameters import Counts, Fraction, checked
 
 
 class Mlp(nn.Module):
-    """Dense layers with ReLU and dropout, on values that stand as frames of one bin.
+    """Dense layers with ReLU and dropout, for a vector that is stored as frames of one bin.
 
     Fields:
       hidden: units of each layer.
       input_dropout: probability, 0 to 1, that a value of the input is dropped in training.
-      dropout: the same of each layer's units.
-      batch_norm: normalise each layer before its ReLU (Ioffe and Szegedy, 2015).
+      dropout: probability, 0 to 1, that a unit of a layer is dropped in training.
+      batch_norm: if True, normalise each layer before its ReLU (Ioffe and Szegedy, 2015).
     """
 
     hidden: tuple[int, ...]
@@ -30,21 +31,23 @@ class Mlp(nn.Module):
 
         Args:
           features: [batch, values, 1].
-          length: [batch], the number of values, the same for all.
-          train: drop out, and use the batch's statistics and move the running ones; needs the key
-            `rngs={"dropout": key}` and `mutable=["batch_stats"]`.
+          length: [batch], the number of values, the same for all utterances.
+          train: if True, dropout is active and batch norm uses and updates its statistics. This
+            needs the key `rngs={"dropout": key}` and `mutable=["batch_stats"]`.
 
         Returns:
-          `layer1`, `layer2`, ... [batch, units]; `pooled`, the last of them before dropout; `representation`, after it.
+          `layer1`, `layer2`, ... [batch, units]: the output of each layer before dropout.
+          `pooled` [batch, units]: the output of the last layer before dropout.
+          `representation` [batch, units]: `pooled` after dropout.
 
         Raises:
-          InputError: the input is no vector an utterance.
+          InputError: the input is not one vector per utterance.
         """
-        x, _ = checked(features, length)
+        x, _ = prepare_input(features, length)
         if x.shape[-1] != 1:
             raise InputError(
-                f"encoder.name=mlp takes one vector an utterance, not {x.shape[-1]} bins over time; set "
-                "--config.features.recipe=statistics, or choose conv1d or resnet50"
+                f"encoder.name=mlp needs one vector per utterance, not {x.shape[-1]} bins over "
+                "time; set --config.features.recipe=statistics, or choose conv1d or resnet50"
             )
         x = nn.Dropout(self.input_dropout, deterministic=not train)(x[..., 0])  # [batch, values]
         outputs = {}
@@ -57,10 +60,30 @@ class Mlp(nn.Module):
         return {"representation": x, "pooled": pooled, **outputs}
 
 
-def mlp(config: Any, precision: str) -> Mlp:
-    """Makes the encoder from `config.encoder`: its `hidden`, `input_dropout`, `dropout` and `batch_norm`.
+@checked
+def mlp(
+    *,
+    hidden: Counts = (256, 64),
+    input_dropout: Fraction = 0.1,
+    dropout: Fraction = 0.3,
+    batch_norm: bool = False,
+    precision: Literal["float32", "mixed"] = "float32",
+) -> Mlp:
+    """Makes the encoder of utterance statistics.
 
-    Its products are float32 in every precision: they are small, and its steps spend their time elsewhere.
+    Args:
+      hidden: units of each layer.
+      input_dropout: probability that a value of the input is dropped in training.
+      dropout: probability that a unit of a layer is dropped in training.
+      batch_norm: if True, normalise each layer before its ReLU.
+      precision: either value is accepted, but the products are always float32. They are small, and
+        a training step spends its time elsewhere.
+
+    Returns:
+      A linen module.
+
+    Raises:
+      InputError: a value is out of range.
     """
     del precision
-    return Mlp(tuple(config.hidden), config.input_dropout, config.dropout, config.batch_norm)
+    return Mlp(tuple(hidden), input_dropout, dropout, batch_norm)

@@ -1,24 +1,27 @@
-"""ResNet-50 over frames and bins: the feature matrix as a picture of one channel."""
+"""ResNet-50 over frames and bins: the features of a clip are an image with one channel."""
 
-from typing import Any
+from typing import Literal
 
 import jax
 from flax import linen as nn
 
-from jdann.models.cpu.convolution import Convolution, strided
-from jdann.models.layers import MaskedBatchNorm, checked, max_pool, mean_pool
+from jdann.models.convolution import Convolution
+from jdann.models.layers import MaskedBatchNorm, max_pool, mean_pool, prepare_input
+from jdann.models.windows import strided
+from jdann.parameters import Fraction, checked
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolutions with batch norm, added to their input (He et al., 2015, figure 5).
+    """Convolutions of 1 x 1, 3 x 3 and 1 x 1 with batch norm, added to the block's input.
 
-    The stride is the 3 x 3 convolution's ("v1.5"). The last batch norm's scale begins at zero, so that the block begins
-    as its shortcut (Goyal et al., 2017, section 5.1).
+    He et al., "Deep residual learning for image recognition", 2015, figure 5. The 3 x 3 convolution
+    has the stride, as in "v1.5" of the network. The scale of the last batch norm is initially zero,
+    so that the block initially passes its input on (Goyal et al., 2017, section 5.1).
 
     Fields:
-      channels: inside; the result has four times as many.
+      channels: inside the block; its output has four times as many.
       stride: along frames and bins.
-      precision: of the convolutions' products, a key of `jdann.models.cpu.convolution.PRECISIONS`.
+      precision: of the products, a key of `jdann.models.convolution.PRECISIONS`.
     """
 
     channels: int
@@ -27,18 +30,21 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, length: jax.Array, train: bool) -> jax.Array:
-        """Maps [batch, frames, bins, in] to [batch, ceil(frames / stride), ceil(bins / stride), 4 * channels]."""
+        """Applies the block.
+
+        Args:
+          x: [batch, frames, bins, in], zero in the padding.
+          length: [batch], valid frames of x.
+          train: if True, batch norm uses and updates its statistics.
+
+        Returns:
+          [batch, ceil(frames / stride), ceil(bins / stride), 4 * channels], zero in the padding.
+        """
         strides, shorter = (self.stride, self.stride), strided(length, self.stride)
-        y = nn.relu(
-            MaskedBatchNorm()(
-                Convolution(self.channels, (1, 1), (1, 1), self.precision)(x), length, train
-            )
-        )
-        y = nn.relu(
-            MaskedBatchNorm()(
-                Convolution(self.channels, (3, 3), strides, self.precision)(y), shorter, train
-            )
-        )
+        y = Convolution(self.channels, (1, 1), (1, 1), self.precision)(x)
+        y = nn.relu(MaskedBatchNorm()(y, length, train))
+        y = Convolution(self.channels, (3, 3), strides, self.precision)(y)
+        y = nn.relu(MaskedBatchNorm()(y, shorter, train))
         y = Convolution(4 * self.channels, (1, 1), (1, 1), self.precision)(y)
         y = MaskedBatchNorm(scale_init=nn.initializers.zeros)(y, shorter, train)
         if x.shape[-1] != 4 * self.channels:
@@ -48,13 +54,16 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Deep residual network of bottlenecks (He et al., "Deep residual learning for image recognition", 2015).
+    """A deep residual network of bottlenecks.
+
+    He et al., "Deep residual learning for image recognition", 2015.
 
     Fields:
-      blocks: bottlenecks of each stage; a stage after the first halves frames and bins and doubles the channels.
-      channels: of the stem and inside the first stage's bottlenecks.
+      blocks: the number of bottlenecks in each stage. Each stage after the first halves frames and
+        bins and doubles the channels.
+      channels: of the stem, and inside the bottlenecks of the first stage.
       dropout: probability, 0 to 1, that an entry of the representation is dropped in training.
-      precision: of the convolutions' products, a key of `jdann.models.cpu.convolution.PRECISIONS`.
+      precision: of the products, a key of `jdann.models.convolution.PRECISIONS`.
     """
 
     blocks: tuple[int, ...]
@@ -67,20 +76,22 @@ class ResNet(nn.Module):
         """Encodes a batch of clips.
 
         Args:
-          features: [batch, frames, bins], float32 or float16. What stands in the padding does not matter.
-          length: [batch], valid frames, 1 to frames.
-          train: use the batch's statistics, move the running ones and drop out; needs `mutable=["batch_stats"]` and,
-            where dropout is not 0, the key `rngs={"dropout": key}`.
+          features: [batch, frames, bins], float32 or float16. The padding may hold any value.
+          length: [batch], valid frames of each clip, 1 to frames.
+          train: if True, batch norm uses and updates its statistics and dropout is active. This
+            needs `mutable=["batch_stats"]` and, for dropout, the key `rngs={"dropout": key}`.
 
         Returns:
-          `stem`, `stage1`, `stage2`, ... [batch, frames, bins, channels], zero in the padding: frames and bins are the
-          input's over 4 in `stem` and `stage1`, over 8 in `stage2` and so on, rounded up; `pooled` [batch, channels of
-          the last stage]: its mean over valid frames and bins; `representation`: the same after dropout.
+          `stem`, `stage1`, `stage2`, ... [batch, frames, bins, channels], zero in the padding.
+          Frames and bins are divided by 4 in `stem` and `stage1`, by 8 in `stage2` and so on, and
+          rounded up.
+          `pooled` [batch, channels of the last stage]: the mean over valid frames and all bins.
+          `representation` [batch, channels of the last stage]: `pooled` after dropout.
 
         Raises:
-          InputError: the input's shape is not that.
+          InputError: the shapes are different.
         """
-        x, length = checked(features, length)
+        x, length = prepare_input(features, length)
         x, length = x[..., None], strided(length, 2)  # [batch, frames, bins, 1]
         x = Convolution(self.channels, (7, 7), (2, 2), self.precision, name="stem")(x)
         x = max_pool(nn.relu(MaskedBatchNorm(name="stem_norm")(x, length, train)), length)
@@ -99,8 +110,20 @@ class ResNet(nn.Module):
         return {"representation": representation, "pooled": pooled, **outputs}
 
 
-def resnet50(config: Any, precision: str) -> ResNet:
-    """Makes the ResNet-50 (stages of 3, 4, 6 and 3 bottlenecks, 64 channels) from `config.encoder`: its `dropout`,
-    and `config.precision`.
+@checked
+def resnet50(
+    *, dropout: Fraction = 0.3, precision: Literal["float32", "mixed"] = "float32"
+) -> ResNet:
+    """Makes the ResNet-50: stages of 3, 4, 6 and 3 bottlenecks, with 64 channels in the first.
+
+    Args:
+      dropout: probability that an entry of the representation is dropped in training.
+      precision: "float32", or "mixed" for products in bfloat16 that are summed in float32.
+
+    Returns:
+      A linen module.
+
+    Raises:
+      InputError: a value is out of range.
     """
-    return ResNet((3, 4, 6, 3), 64, config.dropout, precision)
+    return ResNet((3, 4, 6, 3), 64, dropout, precision)

@@ -1,11 +1,14 @@
-"""Which checkpoint, which hyper-parameters: criteria without target labels. CRITERIA is all of them.
+"""Criteria without target labels, to choose a checkpoint or hyper-parameters.
 
-No criterion is safe alone. Each has a way to be fooled, which its docstring names.
+`CRITERIA` lists all of them; to add one, give it a name there. No criterion is safe alone: each can
+be misled in some way, which its docstring names.
 """
 
+import difflib
 from collections.abc import Sequence
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,70 +72,68 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 
-def evaluate(evidence: Evidence, names: Sequence[str] = tuple(CRITERIA)) -> dict[str, np.ndarray]:
-    """Values of criteria for every member, compiled once for each shape of evidence.
+def evaluate(evidence: Evidence, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Returns the values of criteria for each member. It is compiled once per shape of evidence.
 
     Args:
-      evidence: every field with a leading axis of members; `source_emotion` may be [n], the same for all. A field without
-        rows is missing: no held-out source, say.
-      names: of CRITERIA.
+      evidence: each field with a leading axis of members; `source_emotion` may be [n], the same for
+        all members. A field without rows is missing, such as the source if none was held out.
+      names: keys of CRITERIA; None: all of them.
 
     Returns:
-      A dict from each name to values [members] float32; NaN where something that the criterion needs is missing or not
-      finite.
+      For each name the values [members] float32. A value is NaN if a field that the criterion needs
+      is missing or not finite.
 
     Raises:
       InputError: there is no criterion of such a name.
     """
-    criteria = {name: _named(name) for name in names}
+    criteria = {name: _criterion(name) for name in (CRITERIA if names is None else names)}
     members = len(evidence.target_logits)
     emotion = np.asarray(evidence.source_emotion)
-    evidence = evidence._replace(
-        source_emotion=np.broadcast_to(emotion, (members, emotion.shape[-1]))
-    )
+    emotion = np.broadcast_to(emotion, (members, emotion.shape[-1]))
+    evidence = evidence._replace(source_emotion=emotion)  # pyright: ignore[reportArgumentType]
+    chex.assert_equal_shape_prefix(list(evidence), 1)
     rows = {field: value.shape[1] for field, value in evidence._asdict().items()}
-    possible = {
-        name: criterion
-        for name, criterion in criteria.items()
-        if all(rows[field] for field in criterion.needs)
-    }
 
-    values = {name: np.full(members, np.nan, np.float32) for name in names}
-    on_device = tuple(name for name, criterion in possible.items() if not criterion.on_host)
+    values = {name: np.full(members, np.nan, np.float32) for name in criteria}
+    possible = {n: c for n, c in criteria.items() if all(rows[field] for field in c.needs)}
+    on_device = {name: c for name, c in possible.items() if not c.on_host}
     if on_device:
-        values |= {
-            name: np.array(value)
-            for name, value in _on_device(_needed(evidence, on_device), on_device).items()
-        }
+        functions = tuple(on_device.values())
+        results = _on_device(_needed_fields(evidence, functions), functions)
+        values |= {n: np.array(v) for n, v in zip(on_device, results, strict=True)}
     for name, criterion in possible.items():
         if criterion.on_host:
             values[name][:] = _on_host(evidence, criterion)
     return values
 
 
-def _needed(evidence: Evidence, names: tuple[str, ...]) -> Evidence:
-    """Evidence emptied of what the criteria do not need: it is not moved to the device, nor compiled for anew."""
-    needed = {field for name in names for field in CRITERIA[name].needs}
+def _needed_fields(evidence: Evidence, criteria: Sequence[Criterion]) -> Evidence:
+    """Empties the fields that no criterion needs, so that they are neither moved nor compiled."""
+    needed = {field for criterion in criteria for field in criterion.needs}
     empty = np.zeros((len(evidence.target_logits), 0), np.float32)
     return evidence._replace(**{field: empty for field in evidence._fields if field not in needed})
 
 
 def _on_host(evidence: Evidence, criterion: Criterion) -> list[float]:
+    """Returns the value of one criterion for each member, computed with NumPy arrays."""
     fields = {field: np.asarray(getattr(evidence, field)) for field in criterion.needs}
+    values = []
+    for member in range(len(evidence.target_logits)):
+        member_fields = {field: value[member] for field, value in fields.items()}
+        finite = all(np.isfinite(value).all() for value in member_fields.values())
+        member_evidence = evidence._replace(**member_fields)
+        values.append(criterion.function(member_evidence) if finite else np.nan)
+    return values
 
-    def one(member: int) -> float:
-        own = {field: value[member] for field, value in fields.items()}
-        finite = all(np.isfinite(value).all() for value in own.values())
-        return criterion.function(evidence._replace(**own)) if finite else np.nan
 
-    return [one(member) for member in range(len(evidence.target_logits))]
+@partial(jax.jit, static_argnums=1)
+def _on_device(evidence: Evidence, criteria: tuple[Criterion, ...]) -> tuple[jax.Array, ...]:
+    """Returns the values [members] of each criterion."""
 
-
-@partial(jax.jit, static_argnames="names")
-def _on_device(evidence: Evidence, names: tuple[str, ...]) -> dict[str, jax.Array]:
-    def one(evidence: Evidence) -> dict[str, jax.Array]:
+    def values_of_member(evidence: Evidence) -> tuple[jax.Array, ...]:
         finite = {field: jnp.isfinite(value).all() for field, value in evidence._asdict().items()}
-        preparations = dict.fromkeys(CRITERIA[name].prepare for name in names)
+        preparations = dict.fromkeys(criterion.prepare for criterion in criteria)
         shared = {prepare: prepare(evidence) for prepare in preparations if prepare}
 
         def value(criterion: Criterion) -> jax.Array:
@@ -140,62 +141,69 @@ def _on_device(evidence: Evidence, names: tuple[str, ...]) -> dict[str, jax.Arra
             prepared = (shared[criterion.prepare],) if criterion.prepare else ()
             return jnp.where(usable, criterion.function(evidence, *prepared), jnp.nan)
 
-        return {name: value(CRITERIA[name]) for name in names}
+        return tuple(value(criterion) for criterion in criteria)
 
-    return jax.lax.map(
-        one, evidence
-    )  # one after the other: quadratic criteria side by side would fill the memory
+    # One member after the other: quadratic criteria of all members at once would fill the memory.
+    return jax.lax.map(values_of_member, evidence)
 
 
 def choose(values: np.ndarray, criterion: str) -> np.ndarray:
-    """The record that a criterion prefers.
+    """Returns the record that a criterion prefers, for each member.
 
     Args:
-      values: [records, members] of one criterion, records in the order of training; what is not finite is passed over.
-      criterion: a name of CRITERIA, which says whether high or low is better.
+      values: [records, members] of one criterion, in the order of training. Values that are not
+        finite are ignored.
+      criterion: a key of CRITERIA, which says whether higher or lower is better.
 
     Returns:
-      [members] int: each member's best record; the later one of equals, and the last where nothing is finite.
+      [members] int, the index of the best record. Of equal records it is the later one, and it is
+      the last one if no value is finite.
 
     Raises:
       InputError: there is no criterion of that name.
     """
-    values = np.asarray(values, np.float64) * (1 if _named(criterion).higher_is_better else -1)
+    values = np.asarray(values, np.float64) * (1 if _criterion(criterion).higher_is_better else -1)
     latest_first = np.where(np.isfinite(values), values, -np.inf)[::-1]
     return len(values) - 1 - latest_first.argmax(0)
 
 
 def rank_correlation(values: np.ndarray, uar: np.ndarray, criterion: str) -> float | None:
-    """Spearman's rank correlation of a criterion with the scores that it should foretell. It needs target labels.
+    """Returns Spearman's rank correlation of a criterion with the scores that it should predict.
+
+    The scores need target labels, so this judges a criterion; it does not select.
 
     Args:
-      values: [records, members] of one criterion; what is not finite is left out.
-      uar: [records, members], or another score of which more is better.
-      criterion: a name of CRITERIA, which says whether high or low is better.
+      values: [records, members] of one criterion. Values that are not finite are ignored.
+      uar: [records, members], or another score for which higher is better.
+      criterion: a key of CRITERIA, which says whether higher or lower is better.
 
     Returns:
-      From -1 to 1, positive where the criterion is right; None where fewer than two pairs are left or either is constant.
+      -1 to 1, positive if the criterion ranks as the scores do; None if fewer than two pairs are
+      finite, or if all values or all scores are the same.
 
     Raises:
       InputError: there is no criterion of that name.
-      ValueError: the two differ in shape.
+      ValueError: the shapes differ.
     """
+    # SciPy's statistics take half a second to import, and training does not use them.
     from scipy.stats import spearmanr
 
-    sign = 1 if _named(criterion).higher_is_better else -1
+    sign = 1 if _criterion(criterion).higher_is_better else -1
     values, uar = np.asarray(values, np.float64), np.asarray(uar, np.float64)
     if values.shape != uar.shape:
         raise ValueError(
             f"values of shape {values.shape} and scores of shape {uar.shape}; expected one shape"
         )
-    both = np.isfinite(values) & np.isfinite(uar)
-    values, uar = values[both], uar[both]
+    finite = np.isfinite(values) & np.isfinite(uar)
+    values, uar = values[finite], uar[finite]
     if len(values) < 2 or np.ptp(values) == 0 or np.ptp(uar) == 0:
         return None
     return sign * float(np.asarray(spearmanr(values, uar))[0])
 
 
-def _named(name: str) -> Criterion:
+def _criterion(name: str) -> Criterion:
     if name not in CRITERIA:
-        raise InputError(f"there is no criterion {name!r}; known are {', '.join(CRITERIA)}")
+        similar = difflib.get_close_matches(name, CRITERIA, n=1)
+        hint = f" (did you mean {similar[0]}?)" if similar else ""
+        raise InputError(f"there is no criterion {name!r}; known are {', '.join(CRITERIA)}{hint}")
     return CRITERIA[name]

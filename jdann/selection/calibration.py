@@ -1,17 +1,17 @@
-"""How far probabilities can be believed: the expected calibration error, and a temperature fitted without target labels."""
+"""Calibration: how far probabilities can be trusted, and a temperature without target labels."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from jdann.evaluation.metrics import UNLABELLED
-
 BINS = 15
 RANGE = (0.25, 10.0)  # of a temperature
-# Of the ways in `temperatures`. A fit to the source sharpens what is already too sure of itself on another corpus
-# (docs/predict.md has the measured errors of all of them).
+GRID = 41  # temperatures that are tried before the search between two of them
+# The rule of `temperatures` that is used. A temperature that is fitted to the source makes a model
+# more confident than before, and on another corpus it is overconfident already. docs/predict.md has
+# the measured errors of all rules.
 CHOSEN = "thresholded_confidence"
-_GOLDEN = (np.sqrt(5) - 1) / 2
 
 
 class Reliability(NamedTuple):
@@ -24,55 +24,63 @@ class Reliability(NamedTuple):
 
 
 def reliability(probabilities: np.ndarray, emotion: np.ndarray, bins: int = BINS) -> Reliability:
-    """What a reliability diagram shows.
+    """Returns the numbers of a reliability diagram.
 
     Args:
       probabilities: [n, classes] float.
-      emotion: [n] int, -1 where unlabelled, which counts for nothing.
-      bins: of equal width; a confidence on an edge belongs to the lower one.
+      emotion: [n] int; -1 is unlabelled, and such rows are ignored.
+      bins: number of bins. A confidence on an edge belongs to the lower bin.
 
     Returns:
       The Reliability.
     """
-    labelled = emotion != UNLABELLED
+    labelled = emotion >= 0
     probabilities, emotion = probabilities[labelled], emotion[labelled]
-    confidence, right = probabilities.max(-1), probabilities.argmax(-1) == emotion
+    confidence, correct = probabilities.max(-1), probabilities.argmax(-1) == emotion
     edges = np.linspace(0, 1, bins + 1)
-    of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    count = np.bincount(of, minlength=bins)
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # of the bin
+    count = np.bincount(index, minlength=bins)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        total = np.bincount(of, values, minlength=bins)
+        total = np.bincount(index, values, minlength=bins)
         return np.divide(total, count, out=np.full(bins, np.nan), where=count > 0)
 
-    return Reliability(edges, count, mean(confidence), mean(right.astype(float)))
+    return Reliability(edges, count, mean(confidence), mean(correct.astype(float)))
 
 
 def expected_calibration_error(
     probabilities: np.ndarray, emotion: np.ndarray, bins: int = BINS
 ) -> float | None:
-    """Mean distance of confidence and accuracy over the bins, each weighted by its count.
+    """Returns the mean difference of confidence and accuracy over bins, weighted by their counts.
 
     Guo et al. 2017, "On calibration of modern neural networks", ICML, equation 3.
 
     Args:
       probabilities: [n, classes] float.
-      emotion: [n] int, -1 where unlabelled.
-      bins: of equal width.
+      emotion: [n] int; -1 is unlabelled, and such rows are ignored.
+      bins: number of bins of equal width.
 
     Returns:
-      The error, 0 to 1; None where nothing is labelled.
+      The error, 0 to 1, or None if no row is labelled.
     """
-    found = reliability(probabilities, emotion, bins)
-    if not found.count.sum():
+    diagram = reliability(probabilities, emotion, bins)
+    total = diagram.count.sum()
+    if not total:
         return None
-    return float(
-        np.nansum(found.count * np.abs(found.confidence - found.accuracy)) / found.count.sum()
-    )
+    difference = np.abs(diagram.confidence - diagram.accuracy)
+    return float(np.nansum(diagram.count * difference) / total)
 
 
 def ensemble_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities [n, classes] of logits [members, n, classes]: the mean over members of softmax(logits / temperature)."""
+    """Returns the mean over members of softmax(logits / temperature).
+
+    Args:
+      logits: [members, n, classes].
+      temperature: above 0.
+
+    Returns:
+      [n, classes] float64.
+    """
     scaled = np.asarray(logits, np.float64) / temperature
     exponential = np.exp(scaled - scaled.max(-1, keepdims=True))
     return (exponential / exponential.sum(-1, keepdims=True)).mean(0)
@@ -81,40 +89,46 @@ def ensemble_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
 def fit_temperature(
     logits: np.ndarray, emotion: np.ndarray, weight: np.ndarray | None = None
 ) -> float:
-    """The temperature of the least weighted negative log-likelihood of an ensemble.
+    """Returns the temperature with the smallest weighted negative log-likelihood of an ensemble.
 
-    argmin_T sum_i w_i -log p_i(T), p = `ensemble_probability`. Without weights and with one member it is the temperature
-    scaling of Guo et al. 2017, "On calibration of modern neural networks", ICML, section 4.2; with density ratios as weights
-    that of Park et al. 2020, "Calibrated prediction with covariate shift via unsupervised domain adaptation", AISTATS.
+    argmin_T sum_i w_i -log p_i(T), with p of `ensemble_probability`.
+
+    Source: without weights and with one member, the temperature scaling of Guo et al. 2017, "On
+    calibration of modern neural networks", ICML, section 4.2. With density ratios as weights, Park
+    et al. 2020, "Calibrated prediction with covariate shift via unsupervised domain adaptation",
+    AISTATS.
 
     Args:
       logits: [members, n, classes].
-      emotion: [n] int, -1 where unlabelled, which counts for nothing.
-      weight: [n], above 0; None: all equal.
+      emotion: [n] int; -1 is unlabelled, and such rows are ignored.
+      weight: [n], above 0; None: all rows have the same weight.
 
     Returns:
-      The temperature, within RANGE; 1 where nothing is labelled.
+      The temperature, within RANGE; 1 if no row is labelled.
     """
-    labelled = emotion != UNLABELLED
+    labelled = emotion >= 0
     if not labelled.any():
         return 1.0
     logits, emotion = logits[:, labelled], emotion[labelled]
     weight = np.ones(len(emotion)) if weight is None else np.asarray(weight, np.float64)[labelled]
 
-    def risk(log_temperature: float) -> float:
-        chances = ensemble_probability(logits, np.exp(log_temperature))
-        return float(
-            -(weight * np.log(np.maximum(chances[np.arange(len(emotion)), emotion], 1e-300))).sum()
-        )
+    def risk(temperature: float) -> float:
+        probabilities = ensemble_probability(logits, temperature)
+        likelihood = np.maximum(probabilities[np.arange(len(emotion)), emotion], 1e-300)
+        return float(-(weight * np.log(likelihood)).sum())
 
-    return float(np.exp(_least(risk, *np.log(RANGE))))
+    return _best_temperature(risk)
 
 
 def estimated_accuracy(source: np.ndarray, emotion: np.ndarray, target: np.ndarray) -> float:
-    """The accuracy on the target by its average thresholded confidence.
+    """Estimates the accuracy on the target by its average thresholded confidence.
 
-    The part of the target whose confidence is at least t, where as large a part of the held-out source lies below t as is
-    recognised wrongly there. Garg et al. 2022, "Leveraging unlabeled data to predict out-of-distribution performance", ICLR.
+    The threshold t is chosen so that the part of the held-out source with a confidence below t is
+    as large as the part that is recognised wrongly. The estimate is the part of the target with a
+    confidence of at least t.
+
+    Source: Garg et al. 2022, "Leveraging unlabeled data to predict out-of-distribution
+    performance", ICLR.
 
     Args:
       source: [n, classes] probabilities of held-out labelled source.
@@ -130,44 +144,47 @@ def estimated_accuracy(source: np.ndarray, emotion: np.ndarray, target: np.ndarr
 
 
 def match_confidence(logits: np.ndarray, accuracy: float) -> float:
-    """The temperature at which an ensemble's mean confidence is an accuracy that was estimated without labels.
+    """Returns the temperature at which the mean confidence of an ensemble equals an accuracy.
+
+    The accuracy can be an estimate without labels. Confidence decreases with the temperature.
 
     Args:
       logits: [members, n, classes].
       accuracy: 0 to 1.
 
     Returns:
-      The temperature, within RANGE: confidence falls as it rises.
+      The temperature, within RANGE.
     """
 
-    def distance(log_temperature: float) -> float:
-        return abs(
-            float(ensemble_probability(logits, np.exp(log_temperature)).max(-1).mean()) - accuracy
-        )
+    def distance(temperature: float) -> float:
+        confidence = ensemble_probability(logits, temperature).max(-1).mean()
+        return abs(float(confidence) - accuracy)
 
-    return float(np.exp(_least(distance, *np.log(RANGE))))
+    return _best_temperature(distance)
 
 
 class Evidence(NamedTuple):
-    """What one training's members say of speech that they were not fitted to."""
+    """The outputs of the members of one training for speech that they were not trained on."""
 
     source: np.ndarray  # [members, n, classes] logits of held-out source
     emotion: np.ndarray  # [n] int, its labels
     weight: np.ndarray  # [n] density ratios, target over source
-    target: np.ndarray  # [members, m, classes] logits of the target that was adapted to
+    target: np.ndarray  # [members, m, classes] logits of the target of the adaptation
 
 
 def temperatures(evidence: Evidence) -> dict[str, float]:
-    """The temperature by each of the ways that need no target label.
+    """Returns the temperature of each rule that needs no target label.
 
     Returns:
-      "none" is 1; "source" fits the held-out source; "importance_weighted" too, weighted towards the target;
-      "thresholded_confidence" matches the target's mean confidence with its `estimated_accuracy`, and is at least 1: what
-      was learnt elsewhere gives no reason to be surer than training made it.
+      "none" is 1.
+      "source" is fitted to the held-out source.
+      "importance_weighted" is fitted to it too, with the density ratios as weights.
+      "thresholded_confidence" makes the mean confidence on the target equal to its
+      `estimated_accuracy`. It is at least 1: labels of another domain are no reason to be more
+      confident than after training.
     """
-    source, target = (
-        ensemble_probability(logits, 1.0) for logits in (evidence.source, evidence.target)
-    )
+    source = ensemble_probability(evidence.source, 1.0)
+    target = ensemble_probability(evidence.target, 1.0)
     accuracy = estimated_accuracy(source, evidence.emotion, target)
     return {
         "none": 1.0,
@@ -177,15 +194,22 @@ def temperatures(evidence: Evidence) -> dict[str, float]:
     }
 
 
-def _least(function: Any, low: float, high: float) -> float:
-    """Where `function` is least: the best of a grid, then golden section beside it."""
-    grid = np.linspace(low, high, 41)
-    best = int(np.argmin([function(x) for x in grid]))
-    low, high = grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)]
-    while high - low > 1e-7:
-        width = _GOLDEN * (high - low)
-        if function(high - width) <= function(low + width):
-            high = low + width
-        else:
-            low = high - width
-    return float((low + high) / 2)
+def _best_temperature(cost: Callable[[float], float]) -> float:
+    """Returns the temperature within RANGE with the smallest cost.
+
+    It searches on a logarithmic scale: first a grid, since the cost may have several minima, then
+    Brent's method between the neighbours of the best grid point.
+    """
+    # SciPy's optimisers take half a second to import, and the report, which imports this module,
+    # fits no temperature.
+    from scipy.optimize import minimize_scalar
+
+    def log_cost(log_temperature: float) -> float:
+        return cost(float(np.exp(log_temperature)))
+
+    grid = np.linspace(*np.log(RANGE), GRID)
+    best = int(np.argmin([log_cost(x) for x in grid]))
+    bounds = grid[max(0, best - 1)], grid[min(GRID - 1, best + 1)]
+    options = {"xatol": 1e-7}
+    result = minimize_scalar(log_cost, bounds=bounds, method="bounded", options=options)
+    return float(np.exp(result.x))

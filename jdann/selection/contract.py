@@ -1,4 +1,4 @@
-"""What a criterion sees and what it is."""
+"""What a criterion receives, and what a criterion is."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,26 +8,30 @@ import numpy as np
 
 
 class Evidence(NamedTuple):
-    """What one trained model says of held-out source and of target. There is no field for the target's labels.
+    """The outputs of one trained model for held-out source and for target.
 
-    For several models at once every field has a leading axis of members: seeds, or points of a sweep.
+    There is no field for the target's labels. For several models at once, each field has a leading
+    axis of members, such as seeds or points of a sweep.
     """
 
     source_logits: jax.Array  # [n, classes], held-out source
-    source_emotion: jax.Array  # [n] int, -1 where unlabelled, which counts for nothing
+    source_emotion: jax.Array  # [n] int; -1 is unlabelled, and such rows are ignored
     source_representation: jax.Array  # [n, d]
-    train_representation: jax.Array  # [k, d], source rows learnt from; may equal the former
+    train_representation: jax.Array  # [k, d], training source; may be the held-out source
     target_logits: jax.Array  # [m, classes]
     target_representation: jax.Array  # [m, d]
 
 
 class Criterion(NamedTuple):
-    """A number that stands in for the target's accuracy, which nobody knows.
+    """A number that stands in for the target's accuracy, which is unknown.
 
-    `function(evidence) -> scalar` is pure and works under `jit` and `vmap`, unless `on_host`: then it takes NumPy arrays
-    and returns a float. It is finite for finite evidence with at least one row, and for labels at least one that is known,
-    in each field it needs, and depends on no other field. With `prepare`, `prepare(evidence)` is what it takes as its second
-    argument, so that criteria with the same `prepare` share that work.
+    `function(evidence)` returns a scalar. The function is pure and works under `jit` and `vmap`,
+    unless `on_host` is True: then it takes NumPy arrays and returns a float. It depends only on the
+    fields in `needs`. It is finite if these fields are finite, have at least one row, and, for
+    labels, at least one label.
+
+    `prepare(evidence)`, if there is one, computes a second argument for the function. Criteria with
+    the same `prepare` share this work.
     """
 
     function: Callable[..., Any]
@@ -39,6 +43,6 @@ class Criterion(NamedTuple):
 
 
 def evenly(rows: Any, most: int) -> Any:
-    """At most `most` of the rows [n, ...], evenly spaced from the first to the last."""
+    """Returns at most `most` of the rows [n, ...], evenly spaced from the first to the last."""
     n = rows.shape[0]
     return rows if n <= most else rows[np.linspace(0, n - 1, most).round().astype(np.int32)]

@@ -161,7 +161,7 @@ def test_other_normalisations(by):
         )
         values = [np.asarray(found[0, : frames[0]])]
         (z,) = normalise.apply(normalise.fit(values, ["x"]), values, ["x"])
-        encoder = make_encoder(recogniser.config.encoder)
+        encoder = make_encoder("conv1d", recogniser.config.encoder)
         variables = recogniser.programs.variables
         logits = []
         for m in range(2):

@@ -1,4 +1,4 @@
-"""Both encoders: independent of padding, equal to the published networks, and fit for vmap over seeds."""
+"""The encoders: independent of padding, equal to the published networks, and batched over seeds."""
 
 import functools
 
@@ -6,13 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax import lax
-from ml_collections import ConfigDict
 
+from jdann.configuration import base_config
 from jdann.errors import InputError
 from jdann.models import ENCODERS, make_encoder
-from jdann.models.conv1d import Conv1d
-from jdann.models.resnet import ResNet
+from jdann.models.conv1d import Conv1d, conv1d
+from jdann.models.layers import mean_pool, prepare_input
+from jdann.models.mlp import Mlp, mlp
+from jdann.models.resnet import ResNet, resnet50
+from jdann.parameters import Count, checked, defaults
 
 SMALL = {
     "conv1d": Conv1d(channels=(8, 6, 4), kernel_size=5, strides=(2, 1, 2), dropout=0.5),
@@ -20,12 +24,7 @@ SMALL = {
 }
 
 
-def encoder_config(name: str, **changes) -> ConfigDict:
-    config = ConfigDict(
-        {"name": name, "channels": (8, 8), "kernel_size": 3, "strides": (2, 1), "dropout": 0.1}
-    )
-    config.update(changes)
-    return config
+SETTINGS = {"channels": (8, 8), "kernel_size": 3, "strides": (2, 1), "dropout": 0.1}
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -65,7 +64,7 @@ def shapes(module, frames: int, bins: int):
 
 @functools.cache
 def trained_like(name: str):
-    """Variables of which none is at the value that it begins with."""
+    """Variables that all differ from their initial values, as after training."""
     rng = np.random.default_rng(0)
 
     def value(leaf):
@@ -146,8 +145,8 @@ def test_seeds_batch():
     variables, batched = per_seed(jax.random.split(jax.random.key(0), 3))
     kernels = [x for x in jax.tree.leaves(variables["params"]) if x.ndim > 2]
     assert all(len(x) == 3 and np.all(x[0] != x[1]) for x in kernels)
-    one = train(module, jax.tree.map(lambda x: x[1], variables), features, length)
-    assert_trees_close(jax.tree.map(lambda x: x[1], batched), one, 1e-3)
+    single = train(module, jax.tree.map(lambda x: x[1], variables), features, length)
+    assert_trees_close(jax.tree.map(lambda x: x[1], batched), single, 1e-3)
 
 
 def test_resnet_batches_over_seeds():
@@ -156,12 +155,12 @@ def test_resnet_batches_over_seeds():
     batched = jax.vmap(lambda v: evaluate(SMALL["resnet"], v, features, length)["representation"])(
         variables
     )
-    one = evaluate(SMALL["resnet"], trained_like("resnet"), features, length)["representation"]
-    np.testing.assert_allclose(batched[0], one, rtol=1e-4, atol=1e-4)
+    single = evaluate(SMALL["resnet"], trained_like("resnet"), features, length)["representation"]
+    np.testing.assert_allclose(batched[0], single, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_dropout_acts_on_the_representation_in_training_alone(name):
+def test_dropout_changes_only_the_representation_and_only_in_training(name):
     outputs, _, _ = train(SMALL[name], trained_like(name), *batch())
     kept = np.asarray(outputs["representation"]) != 0
     np.testing.assert_allclose(
@@ -239,7 +238,7 @@ def test_resnet_is_the_published_network():
 
 
 def test_resnet50_has_the_published_number_of_parameters():
-    variables, outputs = shapes(make_encoder(encoder_config("resnet50")), 149, 1)
+    variables, outputs = shapes(make_encoder("resnet50"), 149, 1)
     count = sum(x.size for x in jax.tree.leaves(variables["params"]))
     two_input_channels, classifier = 7 * 7 * 2 * 64, 2048 * 1000 + 1000
     assert count + two_input_channels + classifier == 25_557_032
@@ -256,7 +255,8 @@ def test_resnet50_has_the_published_number_of_parameters():
 
 @pytest.mark.slow
 def test_a_new_resnet_of_full_depth_in_stages_takes_one_frame_and_one_bin():
-    # Where nothing varies each batch norm multiplies gradients by 300: five of them follow each other before training.
+    # Where nothing varies, each batch norm multiplies gradients by about 300. Before training, five
+    # batch norms follow each other.
     encoder = ResNet((1, 1, 1, 1), 8, 0.1)
     features, length = np.zeros((2, 149, 1), np.float16), np.array([149, 1])
     variables = jax.jit(encoder.init, static_argnums=3)(jax.random.key(0), features, length, False)
@@ -266,17 +266,101 @@ def test_a_new_resnet_of_full_depth_in_stages_takes_one_frame_and_one_bin():
         assert results[0]["representation"].dtype == np.float32
 
 
-def test_make_encoder_reads_the_config():
-    assert make_encoder(encoder_config("conv1d")) == Conv1d((8, 8), 3, (2, 1), 0.1)
-    assert make_encoder(encoder_config("resnet50")) == ResNet((3, 4, 6, 3), 64, 0.1)
+def test_make_encoder_passes_the_settings_that_the_factory_accepts():
+    assert make_encoder("conv1d", SETTINGS) == Conv1d((8, 8), 3, (2, 1), 0.1)
+    assert make_encoder("resnet50", SETTINGS) == ResNet((3, 4, 6, 3), 64, 0.1)
+    assert make_encoder("mlp", SETTINGS) == Mlp((256, 64), 0.1, 0.1, False)
     with pytest.raises(InputError, match=f"'vgg' is unknown; choose one of {', '.join(ENCODERS)}"):
-        make_encoder(encoder_config("vgg"))
-    assert make_encoder(encoder_config("conv1d"), "mixed") == Conv1d(
-        (8, 8), 3, (2, 1), 0.1, "mixed"
-    )
+        make_encoder("vgg")
+    with pytest.raises(InputError, match=r"'resnet5' is unknown \(did you mean resnet50\?\)"):
+        make_encoder("resnet5")
+    assert make_encoder("conv1d", SETTINGS, "mixed") == Conv1d((8, 8), 3, (2, 1), 0.1, "mixed")
     with pytest.raises(
         InputError, match="config.precision is 'bf16'; choose one of float32, mixed"
     ):
-        make_encoder(encoder_config("conv1d"), "bf16")
-    with pytest.raises(InputError, match="one entry a layer"):
-        make_encoder(encoder_config("conv1d", strides=(2,)))
+        make_encoder("conv1d", SETTINGS, "bf16")
+    with pytest.raises(InputError, match="one entry per layer"):
+        make_encoder("conv1d", {**SETTINGS, "strides": (2,)})
+
+
+def test_encoders_without_settings_are_those_of_the_base_config():
+    section = base_config().encoder
+    for name, factory in ENCODERS.items():
+        assert factory() == make_encoder(name) == make_encoder(name, section)
+        shared = {key: value for key, value in defaults(factory).items() if key in section}
+        assert shared == {key: section[key] for key in shared}
+        assert set(defaults(factory)) == {*shared, "precision"}
+
+
+@pytest.mark.parametrize(
+    "name, key, value, expected",
+    [
+        ("mlp", "input_dropout", 3, "of at least 0 and at most 1"),
+        ("mlp", "dropout", float("nan"), "of at least 0 and at most 1"),
+        ("mlp", "hidden", (), "one or more whole numbers of at least 1"),
+        ("mlp", "hidden", (8, 0), "one or more whole numbers of at least 1"),
+        ("mlp", "batch_norm", 1, "true or false"),
+        ("conv1d", "dropout", -0.1, "of at least 0 and at most 1"),
+        ("conv1d", "kernel_size", 0, "a whole number of at least 1"),
+        ("conv1d", "channels", (8, 8.5), "one or more whole numbers of at least 1"),
+        ("resnet50", "dropout", 3, "of at least 0 and at most 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(name, key, value, expected):
+    with pytest.raises(InputError, match=rf"config\.encoder\.{key} is .*; expected .*{expected}"):
+        make_encoder(name, {key: value})
+    with pytest.raises(InputError, match=rf"^{name}: {key} is .*; expected .*{expected}"):
+        ENCODERS[name](**{key: value})
+
+
+def test_factories_refuse_what_does_not_fit_together():
+    with pytest.raises(InputError, match="one entry per layer"):
+        conv1d(channels=(8, 8, 8))
+    for factory in (conv1d, resnet50, mlp):
+        with pytest.raises(InputError, match="one of float32, mixed"):
+            factory(precision="float16")
+
+
+class FrameAverage(nn.Module):
+    """The smallest encoder: a dense layer on each frame, then the mean over valid frames."""
+
+    units: int
+
+    @nn.compact
+    def __call__(self, features, length, train):
+        x, length = prepare_input(features, length)
+        frames = nn.relu(nn.Dense(self.units)(x))  # [batch, frames, units]
+        return {"representation": mean_pool(frames, length), "frames": frames}
+
+
+@checked
+def frame_average(*, units: Count = 3) -> FrameAverage:
+    return FrameAverage(units)
+
+
+@pytest.mark.parametrize("name", ["frame_average"])
+def test_a_new_encoder_needs_only_an_entry_in_the_dictionary(name, monkeypatch):
+    monkeypatch.setitem(ENCODERS, name, frame_average)
+    # Settings of other encoders and a precision that this factory does not know are ignored.
+    encoder = make_encoder(name, {**SETTINGS, "units": 5}, "mixed")
+    assert encoder == FrameAverage(5)
+    with pytest.raises(InputError, match=r"config\.encoder\.units is 0"):
+        make_encoder(name, {"units": 0})
+    with pytest.raises(InputError, match=r"did you mean frame_average\?\); choose one of conv1d"):
+        make_encoder("frame_averages")
+
+    features, length = batch()
+    variables = encoder.init(jax.random.key(0), features, length, False)
+    padded = evaluate(encoder, variables, *padded_batch())["representation"]
+    assert padded.shape == (4, 5)
+
+    def loss(params):
+        outputs, _ = encoder.apply(
+            {"params": params}, features, length, True, mutable=["batch_stats"]
+        )
+        return jnp.square(outputs["representation"] - 1.0).sum(), outputs["representation"]
+
+    (before, trained), gradients = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    np.testing.assert_allclose(trained, padded, rtol=1e-5, atol=1e-6)
+    stepped = jax.tree.map(lambda p, g: p - 0.01 * g, variables["params"], gradients)
+    assert loss(stepped)[0] < before

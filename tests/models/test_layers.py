@@ -1,4 +1,4 @@
-"""The encoders' layers beside XLA's operations and NumPy on the valid frames alone."""
+"""The encoders' layers against XLA's operations, and against NumPy on the valid frames only."""
 
 import re
 
@@ -11,7 +11,10 @@ from jax import lax
 
 from jdann.errors import InputError
 from jdann.models import layers
-from jdann.models.cpu import convolution, minimal_filter
+from jdann.models.convolution import PRECISIONS, convolution, convolution_as_primitive
+from jdann.models.cpu import minimal_filter
+from jdann.models.cpu.convolution import convolution_for_cpu
+from jdann.models.windows import LAYOUTS
 
 RNG = np.random.default_rng(0)
 
@@ -20,7 +23,6 @@ def draw(*shape: int) -> jax.Array:
     return jnp.asarray(RNG.standard_normal(shape), jnp.float32)
 
 
-LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 CONVOLUTIONS = [  # spatial, window, strides
     ((9,), (5,), (2,)),
     ((10,), (3,), (3,)),
@@ -37,9 +39,9 @@ CONVOLUTIONS = [  # spatial, window, strides
 
 @pytest.fixture(params=["large", "small"])
 def size(request, monkeypatch):
-    """Both ways of a convolution along frames, the toys of these tests taken for large ones or for what they are."""
+    """Both forms of a convolution along frames: with "large", small arrays use minimal filters."""
     if request.param == "large":
-        monkeypatch.setattr(minimal_filter, "WORTH", 0)
+        monkeypatch.setattr(minimal_filter, "MINIMUM_MULTIPLICATIONS", 0)
 
 
 @pytest.mark.usefixtures("size")
@@ -58,13 +60,13 @@ def test_convolution_equals_xla_in_value_and_gradients(spatial, window, strides)
     @jax.jit
     def compare(x, kernel):
         value, pull = jax.vjp(
-            lambda x, kernel: convolution.convolution_for_cpu(x, kernel, strides, "float32"),
+            lambda x, kernel: convolution_for_cpu(x, kernel, strides, jnp.float32),
             x,
             kernel,
         )
         expected, expected_pull = jax.vjp(reference, x, kernel)
-        elsewhere = convolution.convolution_as_primitive(x, kernel, strides, "float32")
-        return (value, *pull(weight), elsewhere), (expected, *expected_pull(weight), expected)
+        primitive = convolution_as_primitive(x, kernel, strides, jnp.float32)
+        return (value, *pull(weight), primitive), (expected, *expected_pull(weight), expected)
 
     for ours, theirs in zip(*compare(x, kernel), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
@@ -77,12 +79,12 @@ def test_mixed_convolution_is_that_of_rounded_operands(spatial, window, strides)
     weight = draw(2, *(-(-n // s) for n, s in zip(spatial, strides, strict=True)), 4)
 
     def exact(x, kernel):
-        return convolution.convolution_as_primitive(x, kernel, strides, "float32")
+        return convolution_as_primitive(x, kernel, strides, jnp.float32)
 
     @jax.jit
     def compare(x, kernel):
         value, pull = jax.vjp(
-            lambda x, kernel: convolution.convolution_for_cpu(x, kernel, strides, "mixed"),
+            lambda x, kernel: convolution_for_cpu(x, kernel, strides, jnp.bfloat16),
             x,
             kernel,
         )
@@ -96,97 +98,90 @@ def test_mixed_convolution_is_that_of_rounded_operands(spatial, window, strides)
 
 
 @pytest.mark.usefixtures("size")
-@pytest.mark.parametrize("precision", convolution.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_convolution_has_second_derivatives(precision):
-    # As virtual adversarial methods and gradient penalties take them; summing the gradient's square reaches every product.
+    # Virtual adversarial methods and gradient penalties need them. The sum of the squared gradients
+    # depends on every product.
     x, kernel = draw(2, 9, 3), draw(5, 3, 4)
 
     def penalty(form):
-        def of(x, kernel):
-            gradients = jax.grad(
-                lambda x, kernel: jnp.square(form(x, kernel, (2,), precision)).sum(), (0, 1)
-            )(x, kernel)
+        def value(x, kernel):
+            return jnp.square(form(x, kernel, (2,), PRECISIONS[precision])).sum()
+
+        def squared_gradients(x, kernel):
+            gradients = jax.grad(value, (0, 1))(x, kernel)
             return sum(jnp.square(g).sum() for g in gradients) / 1e4
 
-        return jax.jit(jax.grad(of, (0, 1)))(x, kernel)
+        return jax.jit(jax.grad(squared_gradients, (0, 1)))(x, kernel)
 
-    for ours, theirs in zip(
-        *map(penalty, (convolution.convolution_for_cpu, convolution.convolution_as_primitive)),
-        strict=True,
-    ):
-        np.testing.assert_allclose(
-            ours,
-            theirs,
-            rtol=0,
-            atol=(1e-5 if precision == "float32" else 1e-2) * np.abs(theirs).max(),
-        )
+    tolerance = 1e-5 if precision == "float32" else 1e-2
+    pairs = zip(penalty(convolution_for_cpu), penalty(convolution_as_primitive), strict=True)
+    for ours, theirs in pairs:
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("window, strides", [((5,), (1,)), ((3, 3), (2, 2)), ((1, 1), (1, 1))])
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere it is XLA's own convolution")
-def test_every_product_of_a_step_has_the_form_that_the_cpu_library_takes(window, strides):
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices use XLA's convolution")
+def test_every_product_of_a_step_has_the_form_that_the_cpu_library_computes(window, strides):
     x, kernel = draw(2, *(8,) * len(window), 16), draw(*window, 16, 32)
 
     def loss(x, kernel):
-        return jnp.sin(convolution.convolution(x, kernel, strides, "mixed")).sum()
+        return jnp.sin(convolution(x, kernel, strides, "mixed")).sum()
 
     text = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel).compile().as_text()
     kinds = dict(re.findall(r"%?([\w.-]+) = (\w+)\[", text))
-    products = re.findall(
-        r" dot\(%?([\w.-]+), %?([\w.-]+)\), lhs_contracting_dims=\{(\d)\}, rhs_contracting_dims=\{(\d)\}",
-        text,
-    )
+    axes = r"lhs_contracting_dims=\{(\d)\}, rhs_contracting_dims=\{(\d)\}"
+    products = re.findall(rf" dot\(%?([\w.-]+), %?([\w.-]+)\), {axes}", text)
     assert len(products) >= 3  # value, gradient of x, gradient of the kernel
-    for *operands, of_left, of_right in products:
-        assert (of_left, of_right) == ("1", "0") and [kinds[name] for name in operands] == [
-            "bf16",
-            "bf16",
-        ]
+    for left, right, left_axis, right_axis in products:
+        assert (left_axis, right_axis) == ("1", "0")
+        assert (kinds[left], kinds[right]) == ("bf16", "bf16")
 
 
 @pytest.mark.parametrize("taps", range(2, 8))
 def test_minimal_filters_are_exact_and_lose_little_of_float32(taps):
     tile, weights = (np.asarray(draw(n, 64), np.float64) for n in (8, taps))
-    of_results, of_filter, of_tile = minimal_filter.matrices(taps)
+    results_matrix, weights_matrix, tile_matrix = minimal_filter.transforms(taps)
     expected = [(weights * tile[q : q + taps]).sum(axis=0) for q in range(9 - taps)]
-    np.testing.assert_allclose(
-        of_results.T @ ((of_filter @ weights) * (of_tile @ tile)), expected, rtol=0, atol=1e-12
-    )
+    results = results_matrix.T @ ((weights_matrix @ weights) * (tile_matrix @ tile))
+    np.testing.assert_allclose(results, expected, rtol=0, atol=1e-12)
 
     x, kernel = draw(2, 100, 64), draw(taps, 64, 8)
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(x, np.float64), taps, axis=1)
     exact = np.einsum("btik,kio->bto", windows, np.asarray(kernel, np.float64))
-    found = minimal_filter.correlate(x, kernel, 1, 0, 101 - taps)
-    assert np.abs(found - exact).max() < 1e-5 * np.abs(exact).std()
+    ours = minimal_filter.correlate(x, kernel, 1, 0, 101 - taps)
+    assert np.abs(ours - exact).max() < 1e-5 * np.abs(exact).std()
 
 
 @pytest.mark.parametrize("taps, stride, before", [(5, 2, 0), (3, 1, 4), (5, 3, 7), (7, 4, 9)])
 def test_minimal_filters_begin_and_end_anywhere(taps, stride, before):
-    x, kernel, out = draw(2, 20, 3), draw(taps, 3, 4), 4
+    x, kernel, windows = draw(2, 20, 3), draw(taps, 3, 4), 4
+    first = 10 - before  # in an array with 10 zeros before x
+    end = first + (windows - 1) * stride + taps
 
     def reference(x, kernel):
-        wide = jnp.pad(x, [(0, 0), (10, 20), (0, 0)])[
-            :, 10 - before : 10 - before + (out - 1) * stride + taps
-        ]
+        wide = jnp.pad(x, [(0, 0), (10, 20), (0, 0)])[:, first:end]
         return lax.conv_general_dilated(
             wide, kernel, (stride,), "VALID", dimension_numbers=LAYOUTS[1]
         )
 
-    weight = draw(2, out, 4)
-    forms = reference, lambda x, kernel: minimal_filter.correlate(x, kernel, stride, before, out)
-    for expected, found in zip(
-        *((value, *pull(weight)) for value, pull in (jax.vjp(f, x, kernel) for f in forms)),
-        strict=True,
-    ):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    def minimal(x, kernel):
+        return minimal_filter.correlate(x, kernel, stride, before, windows)
+
+    value, pull = jax.vjp(minimal, x, kernel)
+    expected, expected_pull = jax.vjp(reference, x, kernel)
+    weight = draw(2, windows, 4)
+    pairs = zip((value, *pull(weight)), (expected, *expected_pull(weight)), strict=True)
+    for ours, theirs in pairs:
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("size")
 def test_convolution_batches_over_kernels():
     x, kernels = draw(2, 8, 3), draw(3, 5, 3, 4)
-    batched = jax.vmap(lambda kernel: convolution.convolution(x, kernel, (2,)))(kernels)
+    batched = jax.vmap(lambda kernel: convolution(x, kernel, (2,)))(kernels)
     one_by_one = jnp.stack(
-        [convolution.convolution_as_primitive(x, kernel, (2,), "float32") for kernel in kernels]
+        [convolution_as_primitive(x, kernel, (2,), jnp.float32) for kernel in kernels]
     )
     np.testing.assert_allclose(batched, one_by_one, rtol=1e-4, atol=1e-4)
 
@@ -223,7 +218,7 @@ def test_batch_norm_has_the_gradients_of_plain_flax_on_the_valid_frames(bins):
     valid = np.arange(6) < length[:, None]
     scale, bias = jnp.float32([2, 0.5]), jnp.float32([-1, 3])
     plain = nn.BatchNorm(use_running_average=False, epsilon=1e-5, use_fast_variance=False)
-    ours = layers.MaskedBatchNorm()
+    masked_norm = layers.MaskedBatchNorm()
     statistics = {"mean": jnp.zeros(2), "var": jnp.ones(2)}
 
     def masked(x, scale, bias):
@@ -231,7 +226,7 @@ def test_batch_norm_has_the_gradients_of_plain_flax_on_the_valid_frames(bins):
             "params": {"BatchNorm_0": {"scale": scale, "bias": bias}},
             "batch_stats": {"BatchNorm_0": statistics},
         }
-        y, _ = ours.apply(variables, x, length, True, mutable=["batch_stats"])
+        y, _ = masked_norm.apply(variables, x, length, True, mutable=["batch_stats"])
         return jnp.sum(jnp.sin(y) * weight)
 
     def packed(x, scale, bias):
@@ -239,10 +234,10 @@ def test_batch_norm_has_the_gradients_of_plain_flax_on_the_valid_frames(bins):
         y, _ = plain.apply(variables, x[valid], mutable=["batch_stats"])
         return jnp.sum(jnp.sin(y) * weight[valid])
 
-    found, expected = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (masked, packed))
-    assert not np.any(np.asarray(found[0])[~valid])
-    for got, wanted in zip(found, expected, strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
+    ours, theirs = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (masked, packed))
+    assert not np.any(np.asarray(ours[0])[~valid])
+    for gradient, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_statistics_pool_is_numpys_on_the_valid_frames():
@@ -274,12 +269,24 @@ def test_max_pool_equals_xla_on_a_clip_and_is_zero_in_its_padding(frames, bins):
     assert not np.any(pooled[:, kept:])
 
 
-def test_checked_clears_padding_and_refuses_other_shapes():
+def test_prepare_input_clears_padding_and_refuses_other_shapes():
     x = np.full((2, 3, 1), np.nan, np.float16)
     x[0, :2], x[1, :3] = 1, 2
-    features, length = layers.checked(jnp.asarray(x), jnp.array([2, 3]))
+    features, length = layers.prepare_input(jnp.asarray(x), jnp.array([2, 3]))
     assert features.dtype == jnp.float32 and length.dtype == jnp.int32
     np.testing.assert_array_equal(features[..., 0], [[1, 1, 0], [2, 2, 2]])
     for shape, lengths in [((2, 3), (2,)), ((2, 3, 1), (3,))]:
         with pytest.raises(InputError, match=r"give it \[batch, frames, bins\]"):
-            layers.checked(jnp.zeros(shape), jnp.ones(lengths, int))
+            layers.prepare_input(jnp.zeros(shape), jnp.ones(lengths, int))
+
+
+def test_layers_refuse_arrays_of_another_rank():
+    length = jnp.array([2, 3])
+    for call in (
+        lambda: layers.max_pool(jnp.zeros((2, 3, 4)), length),
+        lambda: layers.mean_pool(jnp.zeros((2, 3, 4, 5)), length),
+        lambda: convolution(jnp.zeros((2, 3)), jnp.zeros((3, 4)), ()),
+        lambda: convolution(jnp.zeros((2, 3, 4)), jnp.zeros((3, 3, 4, 5)), (1,)),
+    ):
+        with pytest.raises(AssertionError, match="rank"):
+            call()

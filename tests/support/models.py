@@ -20,7 +20,7 @@ def make_model(
     config = base_config()
     config.encoder.name, config.encoder.channels, config.encoder.strides = encoder, (8, 8), (2, 1)
     config.features.recipe, config.features.normalise = recipe or RECIPES[encoder], by
-    module = make_encoder(config.encoder)
+    module = make_encoder(encoder, config.encoder)
     recipe_name = config.features.recipe
     extract = features.recipe.make_recipe(recipe_name, config.features, 16000).extract
     signals = np.stack([speech(2.0, 100 + 25 * i, i) for i in range(8)])
