@@ -29,7 +29,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jdann import audio
 from jdann.errors import InputError
-from jdann.inference.recogniser import BUCKET_S, Recogniser
+from jdann.inference.batches import BUCKET_S
+from jdann.inference.recogniser import Recogniser
 from jdann.web.pages import Pages, make_pages
 from jdann.web.picture import draw_clip
 from jdann.web.uploads import Gate, Limits, Refused, read_upload
