@@ -71,7 +71,7 @@ def one_rate(rate: Rate, names: RateNames) -> Rate:
     unknown = [name for name in names if name not in RateNames.__annotations__]
     if unknown:
         raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
-    rates = [value for value in (rate, *names.values()) if value is not None]
+    rates: list[Any] = [value for value in (rate, *names.values()) if value is not None]
     for value in rates:
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value > 0:
             raise InputError(f"the sample rate is {value!r}; expected a number in Hz, e.g. 16000")
@@ -101,8 +101,9 @@ def list_clips(clips: Any) -> Sequence[Clip]:
     """
     if isinstance(clips, (str, os.PathLike)) and Path(clips).is_dir():
         return audio_files(clips)
-    if _is_array(clips) and np.ndim(clips) == 2:
-        return list(np.asarray(clips))
+    if _is_array(clips):
+        array = np.asarray(clips)
+        return list(array) if array.ndim == 2 or _holds_names(array) else [array]
     return [clips] if is_single(clips) else list(clips)
 
 
@@ -137,7 +138,7 @@ def read_clip(clip: Any, rate: Rate) -> tuple[np.ndarray, int]:
       InputError: it is no clip, or an array without a rate.
     """
     if isinstance(clip, (str, os.PathLike)):
-        return audio.read(clip)
+        return audio.read(Path(clip))
     if isinstance(clip, Part):
         return audio.read(clip.path, clip.start_s, clip.end_s)
     if isinstance(clip, (bytes, bytearray)):

@@ -59,7 +59,7 @@ class Recogniser:
     temperature: float  # logits are divided by it
     normaliser: Normaliser  # of features
     columns: np.ndarray  # [classes] int: the position of each label among the model's logits
-    config: FrozenConfigDict  # of the run
+    config: Any  # of the run, a FrozenConfigDict
     programs: Programs
 
     @classmethod
@@ -97,7 +97,7 @@ class Recogniser:
         """The recogniser of a model in memory."""
         card = model.card
         labels = tuple(card["labels"])
-        config = FrozenConfigDict(configuration.tuples(card["config"]))
+        config: Any = FrozenConfigDict(configuration.tuples(card["config"]))
         encoder = ConfigDict(config.encoder)
         encoder.name = card["encoder"]
         settings = Settings(config.audio.sample_rate_hz, config.features, encoder)
@@ -223,7 +223,7 @@ class Recogniser:
             raise InputError(f"{len(labels)} labels for {len(clips)} clips; give one for each clip")
         # NaN, a missing cell of a pandas column, is not equal to itself.
         indices = [i for i, label in enumerate(labels) if label is not None and label == label]
-        truth = [labels[i] for i in indices]
+        truth = [str(labels[i]) for i in indices]
         unknown = [label for label in truth if label not in self.labels]
         if unknown or not truth:
             problem = f"label {unknown[0]!r}" if unknown else "no clip has a label"
