@@ -6,7 +6,6 @@ dict of a Hugging Face audio column.
 """
 
 import logging
-import numbers
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from jdann.corpora.folder import list_audio
 from jdann.errors import InputError
 
 log = logging.getLogger("jdann")
+_NUMBERS = (int, float, np.integer, np.floating)
 _KINDS = (
     "a path, bytes, a binary file object, (rate, samples), "
     'a dict of "array" and "sampling_rate", or an array with rate='
@@ -73,7 +73,7 @@ def one_rate(rate: Rate, names: RateNames) -> Rate:
         raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
     rates: list[Any] = [value for value in (rate, *names.values()) if value is not None]
     for value in rates:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, _NUMBERS) or not value > 0:
             raise InputError(f"the sample rate is {value!r}; expected a number in Hz, e.g. 16000")
     if len(set(rates)) > 1:
         raise InputError(f"different sample rates for one clip, {rates}; give one of them")
@@ -221,7 +221,7 @@ def _is_rate_and_samples(value: Any) -> TypeGuard[tuple[int, Any]]:
     return (
         isinstance(value, tuple)
         and len(value) == 2
-        and isinstance(value[0], (int, float, np.integer, np.floating))
+        and isinstance(value[0], _NUMBERS)
         and _is_array(value[1])
     )
 
