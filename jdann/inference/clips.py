@@ -83,7 +83,7 @@ def one_rate(rate: Rate, names: RateNames) -> Rate:
 def is_single(clips: Any) -> bool:
     """Whether the value is one clip, not a list, a folder or a column of clips."""
     if isinstance(clips, (str, os.PathLike)):
-        return not Path(clips).is_dir()
+        return not _is_folder(clips)
     if _is_array(clips):
         return not _holds_names(clips)
     if isinstance(clips, (Part, Prepared, bytes, bytearray, Mapping)) or hasattr(clips, "read"):
@@ -99,7 +99,7 @@ def list_clips(clips: Any) -> Sequence[Clip]:
     Raises:
       InputError: a folder without audio.
     """
-    if isinstance(clips, (str, os.PathLike)) and Path(clips).is_dir():
+    if _is_folder(clips):
         return audio_files(clips)
     if _is_array(clips):
         array = np.asarray(clips)
@@ -200,6 +200,10 @@ def samples_of(samples: Any, rate: Rate) -> tuple[np.ndarray, int]:
             f"samples of type {samples.dtype}; expected floating point or signed integers"
         )
     return samples, rate
+
+
+def _is_folder(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike)) and Path(value).is_dir()
 
 
 def _is_array(value: Any) -> bool:
