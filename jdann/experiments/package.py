@@ -13,6 +13,7 @@ from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
 from jdann.data.pairs import Direction, Domain
 from jdann.errors import InputError
+from jdann.evaluation.metrics import mean_probabilities
 from jdann.experiments.jobs import Job
 from jdann.experiments.results import versions
 from jdann.experiments.settings import seeds_of
@@ -202,7 +203,7 @@ def _calibration_errors(
     for domain, predictions in (("source", source), ("target", target)):
         if predictions:
             probabilities = [
-                calibration.ensemble_probability(logits, temperature) for logits, _ in predictions
+                mean_probabilities(logits, temperature) for logits, _ in predictions
             ]
             errors[domain] = calibration.expected_calibration_error(
                 np.concatenate(probabilities),

@@ -6,7 +6,6 @@ dict of a Hugging Face audio column.
 """
 
 import logging
-import numbers
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from jdann.corpora.folder import list_audio
 from jdann.errors import InputError
 
 log = logging.getLogger("jdann")
+_NUMBERS = (int, float, np.integer, np.floating)
 _KINDS = (
     "a path, bytes, a binary file object, (rate, samples), "
     'a dict of "array" and "sampling_rate", or an array with rate='
@@ -71,9 +71,9 @@ def one_rate(rate: Rate, names: RateNames) -> Rate:
     unknown = [name for name in names if name not in RateNames.__annotations__]
     if unknown:
         raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
-    rates = [value for value in (rate, *names.values()) if value is not None]
+    rates: list[Any] = [value for value in (rate, *names.values()) if value is not None]
     for value in rates:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, _NUMBERS) or not value > 0:
             raise InputError(f"the sample rate is {value!r}; expected a number in Hz, e.g. 16000")
     if len(set(rates)) > 1:
         raise InputError(f"different sample rates for one clip, {rates}; give one of them")
@@ -83,7 +83,7 @@ def one_rate(rate: Rate, names: RateNames) -> Rate:
 def is_single(clips: Any) -> bool:
     """Whether the value is one clip, not a list, a folder or a column of clips."""
     if isinstance(clips, (str, os.PathLike)):
-        return not Path(clips).is_dir()
+        return not _is_folder(clips)
     if _is_array(clips):
         return not _holds_names(clips)
     if isinstance(clips, (Part, Prepared, bytes, bytearray, Mapping)) or hasattr(clips, "read"):
@@ -99,10 +99,11 @@ def list_clips(clips: Any) -> Sequence[Clip]:
     Raises:
       InputError: a folder without audio.
     """
-    if isinstance(clips, (str, os.PathLike)) and Path(clips).is_dir():
+    if _is_folder(clips):
         return audio_files(clips)
-    if _is_array(clips) and np.ndim(clips) == 2:
-        return list(np.asarray(clips))
+    if _is_array(clips):
+        array = np.asarray(clips)
+        return list(array) if array.ndim == 2 or _holds_names(array) else [array]
     return [clips] if is_single(clips) else list(clips)
 
 
@@ -137,7 +138,7 @@ def read_clip(clip: Any, rate: Rate) -> tuple[np.ndarray, int]:
       InputError: it is no clip, or an array without a rate.
     """
     if isinstance(clip, (str, os.PathLike)):
-        return audio.read(clip)
+        return audio.read(Path(clip))
     if isinstance(clip, Part):
         return audio.read(clip.path, clip.start_s, clip.end_s)
     if isinstance(clip, (bytes, bytearray)):
@@ -201,6 +202,10 @@ def samples_of(samples: Any, rate: Rate) -> tuple[np.ndarray, int]:
     return samples, rate
 
 
+def _is_folder(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike)) and Path(value).is_dir()
+
+
 def _is_array(value: Any) -> bool:
     """NumPy arrays, and what converts itself to one: JAX arrays, PyTorch tensors."""
     return isinstance(value, np.ndarray) or (
@@ -220,7 +225,7 @@ def _is_rate_and_samples(value: Any) -> TypeGuard[tuple[int, Any]]:
     return (
         isinstance(value, tuple)
         and len(value) == 2
-        and isinstance(value[0], (int, float, np.integer, np.floating))
+        and isinstance(value[0], _NUMBERS)
         and _is_array(value[1])
     )
 

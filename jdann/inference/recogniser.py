@@ -22,6 +22,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from jdann import audio, configuration
 from jdann.errors import InputError
+from jdann.evaluation.metrics import mean_probabilities
 from jdann.inference import timeline
 from jdann.inference.adaptation import adapt_normaliser
 from jdann.inference.batches import all_outputs, clip_features
@@ -59,7 +60,7 @@ class Recogniser:
     temperature: float  # logits are divided by it
     normaliser: Normaliser  # of features
     columns: np.ndarray  # [classes] int: the position of each label among the model's logits
-    config: FrozenConfigDict  # of the run
+    config: Any  # of the run, a FrozenConfigDict
     programs: Programs
 
     @classmethod
@@ -97,7 +98,7 @@ class Recogniser:
         """The recogniser of a model in memory."""
         card = model.card
         labels = tuple(card["labels"])
-        config = FrozenConfigDict(configuration.tuples(card["config"]))
+        config: Any = FrozenConfigDict(configuration.tuples(card["config"]))
         encoder = ConfigDict(config.encoder)
         encoder.name = card["encoder"]
         settings = Settings(config.audio.sample_rate_hz, config.features, encoder)
@@ -228,7 +229,7 @@ class Recogniser:
             raise InputError(f"{len(labels)} labels for {len(clips)} clips; give one for each clip")
         # NaN, a missing cell of a pandas column, is not equal to itself.
         indices = [i for i, label in enumerate(labels) if label is not None and label == label]
-        truth = [labels[i] for i in indices]
+        truth = [str(labels[i]) for i in indices]
         unknown = [label for label in truth if label not in self.labels]
         if unknown or not truth:
             problem = f"label {unknown[0]!r}" if unknown else "no clip has a label"
@@ -407,18 +408,6 @@ class Recogniser:
     def _probabilities(self, logits: np.ndarray) -> np.ndarray:
         """[classes] float32 from [members, all classes]."""
         return mean_probabilities(logits[:, self.columns], self.temperature).astype(np.float32)
-
-
-def mean_probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """The mean over members of softmax(logits / temperature): [..., classes] float64.
-
-    Args:
-      logits: [members, ..., classes].
-      temperature: above 0.
-    """
-    scaled = logits.astype(np.float64) / temperature
-    exponential = np.exp(scaled - scaled.max(-1, keepdims=True))
-    return (exponential / exponential.sum(-1, keepdims=True)).mean(0)
 
 
 def _usable(result: Any, clips: Sequence[Clip], i: int) -> Any:

@@ -41,12 +41,12 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def run(capsys, *given) -> tuple[int, str, str]:
+def run(capsys, *words) -> tuple[int, str, str]:
     """Exit status, standard output and standard error of the command line."""
     capsys.readouterr()
     status = 0
     try:
-        main([str(argument) for argument in given])
+        main([str(word) for word in words])
     except SystemExit as stopped:
         status = int(stopped.code or 0)
     out, err = capsys.readouterr()
@@ -102,7 +102,7 @@ def test_folders_patterns_and_csv_files(finished, folder, tmp_path, capsys):
     assert len(everything) == 60
     assert run(capsys, "predict", finished, folder / "0-*.wav", "--csv", out_csv)[0] == 0
     assert [r["file"] for r in read(out_csv)] == sorted(f for f in everything if "/0-" in f)
-    given = write_manifest(
+    manifest = write_manifest(
         folder / "some.csv",
         [("1-1-1.wav", "ärgerlich, sehr", "x"), ("0-0-0.wav", "", "y")],
         ("file", "note", "speaker"),
@@ -112,7 +112,7 @@ def test_folders_patterns_and_csv_files(finished, folder, tmp_path, capsys):
             capsys,
             "predict",
             finished,
-            given,
+            manifest,
             "--csv",
             out_csv,
             "--classes",
@@ -139,7 +139,7 @@ def test_folders_patterns_and_csv_files(finished, folder, tmp_path, capsys):
     full = everything[str(folder / "1-1-1.wav")]
     assert float(rows[0]["p_happy"]) + float(rows[0]["p_sad"]) == pytest.approx(1, abs=1e-5)
     assert (float(rows[0]["p_happy"]) > 0.5) == (float(full["p_happy"]) > float(full["p_sad"]))
-    adapted = run(capsys, "predict", finished, given, "--adapt", "--json")
+    adapted = run(capsys, "predict", finished, manifest, "--adapt", "--json")
     assert adapted[0] == 0 and len(adapted[1].splitlines()) == 2
 
 
@@ -188,9 +188,9 @@ def test_clips_of_unknown_speakers_are_not_adapted(finished, folder, capsys, mon
     files = [folder / name for name in names[:4]]
     adapted = recogniser.adapt(files[:2]).probabilities(files[:2])
     expected = np.concatenate([adapted, recogniser.probabilities(files[2:])])
-    found = [json.loads(line) for line in out.splitlines()]
-    assert [row["file"] for row in found] == names[:4]
-    probabilities = [[row[f"p_{name}"] for name in EMOTIONS] for row in found]
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [row["file"] for row in answers] == names[:4]
+    probabilities = [[row[f"p_{name}"] for name in EMOTIONS] for row in answers]
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
@@ -198,7 +198,7 @@ def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):
     clip = folder / "0-0-0.wav"
     with (tmp_path / "no.csv").open("w") as file:
         csv.writer(file).writerows([("path",), ("a.wav",)])
-    for given, message in (
+    for words, message in (
         ((tmp_path / "nowhere", clip), "no such folder"),
         ((finished, clip, "--method", "danm"), "danm"),
         ((finished, clip, "--classes", "happy,bored"), "bored"),
@@ -208,8 +208,8 @@ def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):
         ((finished, clip, "--timeline", "--window-s", "60"), "window_s"),
         ((finished,), "files"),
     ):
-        status, _, err = run(capsys, "predict", *given)
-        assert status == 2 and err.splitlines()[-1].startswith("jdann: "), given
+        status, _, err = run(capsys, "predict", *words)
+        assert status == 2 and err.splitlines()[-1].startswith("jdann: "), words
         assert message in err.splitlines()[-1]
 
 
@@ -221,9 +221,9 @@ def test_timeline_rows(finished, folder, tmp_path, capsys):
     )
     rows = [json.loads(line) for line in out.splitlines()]
     assert status == 0 and [float(r["start"]) for r in rows[:3]] == [0, 1.5, 3]
-    found = Recogniser.load(finished).timeline(tmp_path / "long.wav", 3, 1.5)
+    timeline = Recogniser.load(finished).timeline(tmp_path / "long.wav", 3, 1.5)
     np.testing.assert_allclose(
-        [[r[f"p_{name}"] for name in EMOTIONS] for r in rows], found.probabilities, atol=1e-5
+        [[r[f"p_{name}"] for name in EMOTIONS] for r in rows], timeline.probabilities, atol=1e-5
     )
 
 
@@ -252,8 +252,10 @@ def test_memory_is_bounded_however_long_the_file(finished, tmp_path, minutes):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    found = recogniser.timeline(tmp_path / "long.wav", window_s=3, hop_s=1 if minutes == 10 else 3)
+    timeline = recogniser.timeline(
+        tmp_path / "long.wav", window_s=3, hop_s=1 if minutes == 10 else 3
+    )
     done.set()
     watcher.join()
-    assert found.end_s[-1] == 60 * minutes
+    assert timeline.end_s[-1] == 60 * minutes
     assert largest - before < 200e6

@@ -55,8 +55,8 @@ def test_every_kind_of_clip_gives_the_same_answer(recogniser, path):
         assert recogniser(jnp.asarray(SAMPLES), **names) == expected
     timeline = recogniser.timeline(path, 0.5, 0.5)
     for clip in kinds[2:6]:
-        found = recogniser.timeline(clip, 0.5, 0.5)
-        np.testing.assert_array_equal(found.probabilities, timeline.probabilities)
+        from_clip = recogniser.timeline(clip, 0.5, 0.5)
+        np.testing.assert_array_equal(from_clip.probabilities, timeline.probabilities)
 
 
 def test_lists_columns_and_batches(recogniser, path):

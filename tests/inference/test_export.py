@@ -109,9 +109,9 @@ assert not {{"flax", "jdann"}} & set(sys.modules)
 
 def test_reads_files_of_any_rate(recogniser, exported, tmp_path):
     soundfile.write(tmp_path / "clip.wav", np.stack([speech(1.2, rate_hz=44100)] * 2, 1), 44100)
-    found = export.Exported(exported).file(tmp_path / "clip.wav")
-    expected = recogniser.only(*found)(tmp_path / "clip.wav")
-    assert found == pytest.approx(expected, abs=1e-5)
+    probabilities = export.Exported(exported).file(tmp_path / "clip.wav")
+    expected = recogniser.only(*probabilities)(tmp_path / "clip.wav")
+    assert probabilities == pytest.approx(expected, abs=1e-5)
     with pytest.raises(InputError, match="absent.wav"):
         export.Exported(exported).file(tmp_path / "absent.wav")
 

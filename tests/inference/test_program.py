@@ -51,13 +51,13 @@ def probabilities(made):
 def test_a_kept_program_is_not_traced_again_and_says_the_same(made, folder):
     expected, traced = probabilities(made)
     assert traced and len(list(folder.iterdir())) == 1
-    found, traced = probabilities(made)
+    rows, traced = probabilities(made)
     assert not traced
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(rows, expected)
     jax.config.update("jax_compilation_cache_dir", None)
-    found, traced = probabilities(made)
+    rows, traced = probabilities(made)
     assert traced and len(list(folder.iterdir())) == 1
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
 
 
 def test_a_damaged_program_is_made_anew(made, folder):
@@ -66,9 +66,9 @@ def test_a_damaged_program_is_made_anew(made, folder):
     whole = path.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1])):
         path.write_bytes(damaged)
-        found, traced = probabilities(made)
+        rows, traced = probabilities(made)
         assert traced
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(rows, expected)
         assert not probabilities(made)[1]
 
 
@@ -117,21 +117,21 @@ def test_threads_agree_and_compile_once(made, folder):
     )
     clips = [speech(0.9, 100 + 10 * i, i) for i in range(8)]
     expected = Recogniser.of(made).probabilities(clips[:4], 16000)
-    for path in folder.iterdir():  # else it would be found, and nothing traced
+    for path in folder.iterdir():  # else the kept program would be read
         path.unlink()
-    found: dict[int, np.ndarray] = {}
+    rows: dict[int, np.ndarray] = {}
 
     def work(i: int) -> None:
         for _ in range(5):
-            found[i] = recogniser.probabilities([clips[i % 4]], 16000)[0]
+            rows[i] = recogniser.probabilities([clips[i % 4]], 16000)[0]
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 8 and len(traces) == 1
-    for i, row in found.items():
+    assert len(rows) == 8 and len(traces) == 1
+    for i, row in rows.items():
         np.testing.assert_allclose(row, expected[i % 4], atol=1e-6)
 
 

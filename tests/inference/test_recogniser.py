@@ -26,14 +26,14 @@ def test_a_dict_for_a_clip_a_list_for_several_a_batch_for_numpy(recogniser, tmp_
     clip = speech(1.3)
     for name, data in (("b.wav", clip), ("a.flac", clip[:9000])):
         soundfile.write(tmp_path / name, data, 16000, subtype="PCM_24")
-    one = recogniser(tmp_path / "b.wav")
-    assert tuple(one) == LABELS and sum(one.values()) == pytest.approx(1, abs=1e-6)
+    answer = recogniser(tmp_path / "b.wav")
+    assert tuple(answer) == LABELS and sum(answer.values()) == pytest.approx(1, abs=1e-6)
     folder = recogniser(tmp_path)
-    assert folder[1] == one and len(folder) == 2
-    assert recogniser([str(tmp_path / "b.wav")]) == [one]
+    assert folder[1] == answer and len(folder) == 2
+    assert recogniser([str(tmp_path / "b.wav")]) == [answer]
     batch = recogniser.probabilities([tmp_path / "a.flac", tmp_path / "b.wav"])
     assert batch.shape == (2, 5) and batch.dtype == np.float32
-    np.testing.assert_array_equal(batch[1], np.array(list(one.values()), np.float32))
+    np.testing.assert_array_equal(batch[1], np.array(list(answer.values()), np.float32))
     np.testing.assert_allclose(
         list(recogniser(clip, 16000).values()), batch[1], atol=1e-5
     )  # 24 bits
@@ -97,16 +97,16 @@ def test_batches_and_padding_change_nothing(recogniser):
 
 def test_a_subset_of_classes_masks_the_logits(recogniser):
     clip = speech(1.0)
-    some = recogniser.at_temperature(1.0).only("sad", "happy")
-    assert some.labels == ("sad", "happy")
+    subset = recogniser.at_temperature(1.0).only("sad", "happy")
+    assert subset.labels == ("sad", "happy")
     single = Recogniser.of(make_model(members=1)).at_temperature(1.0)
     everything = single(clip, 16000)
     two = single.only("sad", "happy")(clip, 16000)
     assert two["sad"] / two["happy"] == pytest.approx(
         everything["sad"] / everything["happy"], rel=1e-4
     )
-    assert some(clip, 16000).keys() == {"sad", "happy"}
-    assert some.only("happy", "sad").labels == ("happy", "sad")
+    assert subset(clip, 16000).keys() == {"sad", "happy"}
+    assert subset.only("happy", "sad").labels == ("happy", "sad")
     for wrong in (("sad",), ("sad", "sad"), ("sad", "bored"), ()):
         with pytest.raises(InputError):
             recogniser.only(*wrong)
@@ -131,10 +131,10 @@ def test_adapts_to_a_speaker(encoder):
     rows = []
     for samples in prepared:
         bucket = np.pad(samples, (0, 32000 - len(samples)))
-        found, frames = recogniser.programs.features(
+        features, frames = recogniser.programs.features(
             bucket[None], np.array([len(samples)], np.int32)
         )
-        rows.append(found[0].T if encoder == "mlp" else found[0, : frames[0]])
+        rows.append(features[0].T if encoder == "mlp" else features[0, : frames[0]])
     rows = np.concatenate(rows).astype(np.float64)
     (mean,), (std,), _ = adapted.normaliser
     np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-3, atol=1e-3)
@@ -155,19 +155,23 @@ def test_other_normalisations(by):
     rows = recogniser.probabilities([clip, speech(3.3)], 16000)
     assert np.isfinite(rows).all()
     if by == "utterance":  # as training normalises, in NumPy
-        samples = audio.prepare(clip, 16000, audio.AudioSettings(**recogniser.config.audio)).samples
-        found, frames = recogniser.programs.features(
+        samples = audio.prepare(clip, 16000, recogniser.audio_settings).samples
+        features, frames = recogniser.programs.features(
             samples[None], np.array([len(samples)], np.int32)
         )
-        values = [np.asarray(found[0, : frames[0]])]
+        values = [np.asarray(features[0, : frames[0]])]
         (z,) = normalise.apply(normalise.fit(values, ["x"]), values, ["x"])
         encoder = make_encoder("conv1d", recogniser.config.encoder)
         variables = recogniser.programs.variables
         logits = []
         for m in range(2):
-            one = jax.tree.map(lambda x, m=m: x[m], variables)
-            representation = encoder.apply(one["encoder"], z[None], frames, False)["representation"]
-            logits.append(representation @ one["classifier"]["kernel"] + one["classifier"]["bias"])
+            member = jax.tree.map(lambda x, m=m: x[m], variables)
+            representation = encoder.apply(member["encoder"], z[None], frames, False)[
+                "representation"
+            ]
+            logits.append(
+                representation @ member["classifier"]["kernel"] + member["classifier"]["bias"]
+            )
         expected = metrics.mean_probabilities(np.stack(logits) / recogniser.temperature)
         np.testing.assert_allclose(rows[0], expected[0], atol=2e-3)  # z-scores of float16
     with pytest.raises(InputError, match="normalises by"):
@@ -177,17 +181,17 @@ def test_other_normalisations(by):
 def test_a_window_of_a_timeline_is_a_clip_of_its_own(recogniser, tmp_path):
     long = np.concatenate([speech(4.0, 150), np.zeros(6 * 16000, np.float32), speech(3.2, 250)])
     soundfile.write(tmp_path / "long.wav", long, 16000, subtype="FLOAT")
-    found = recogniser.timeline(tmp_path / "long.wav", window_s=2, hop_s=1)
-    np.testing.assert_allclose(found.start_s, np.arange(13))
-    assert found.end_s[-1] == pytest.approx(13.2) and found.end_s[0] == 2
-    unheard = np.isnan(found.probabilities).all(1)
-    assert unheard[4:8].all() and not unheard[:3].any() and not unheard[10:].any()
+    windows = recogniser.timeline(tmp_path / "long.wav", window_s=2, hop_s=1)
+    np.testing.assert_allclose(windows.start_s, np.arange(13))
+    assert windows.end_s[-1] == pytest.approx(13.2) and windows.end_s[0] == 2
+    no_speech = np.isnan(windows.probabilities).all(1)
+    assert no_speech[4:8].all() and not no_speech[:3].any() and not no_speech[10:].any()
     window = long[32000:64000]
     np.testing.assert_allclose(
-        found.probabilities[2], recogniser.probabilities([window], 16000)[0], atol=1e-5
+        windows.probabilities[2], recogniser.probabilities([window], 16000)[0], atol=1e-5
     )
     from_array = recogniser.timeline(long, 2, 1, rate=16000)
-    np.testing.assert_array_equal(from_array.probabilities, found.probabilities)
+    np.testing.assert_array_equal(from_array.probabilities, windows.probabilities)
     short = recogniser.timeline(speech(0.7), rate=16000)
     assert len(short.start_s) == 1 and short.end_s[0] == pytest.approx(0.7)
     apart = recogniser.timeline(tmp_path / "long.wav", window_s=1, hop_s=5)
