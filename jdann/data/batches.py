@@ -1,96 +1,221 @@
-"""The two domains as training sees them: labelled source, unlabelled target.
+"""Batches of the two domains: labelled source, unlabelled target.
 
-Nothing here can hold a target label: `Unlabelled` has no field for one.
+The features of a corpus lie on the device (`Frames`) or, where they are too large, on disk
+(`StoredFrames`). Each training step takes one batch of each domain from there. A target batch has no
+label field, so no code after this file can see a target label.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+R = TypeVar("R")
 
-class Labelled(NamedTuple):
-    """A batch of the source domain."""
-
-    features: jax.Array  # [batch, frames, bins], zero beyond the length
-    length: jax.Array  # [batch] int32, in frames
-    emotion: jax.Array  # [batch] int32, index into config.emotions
+_BATCHES_PER_READ = 4  # evaluation batches that are read from disk at a time
+NOT_ENCODED = np.zeros((0, 0), np.float32)  # what a batch holds before the network has encoded it
 
 
-class Unlabelled(NamedTuple):
-    """A batch of the target domain."""
+class Source(NamedTuple):
+    """A batch of the source domain, from the loader to the loss."""
 
-    features: jax.Array  # [batch, frames, bins], zero beyond the length
-    length: jax.Array  # [batch] int32, in frames
+    features: jax.Array  # [batch, frames, bins], zero beyond the length; not augmented
+    length: jax.Array  # [batch] int32, frames
+    emotion: jax.Array  # [batch] int32, index into the emotions
+    speaker: jax.Array  # [batch] int32, -1 where the speaker is unknown
+    representation: jax.Array | np.ndarray = NOT_ENCODED  # [batch, d], of augmented features
+    logits: jax.Array | np.ndarray = NOT_ENCODED  # [batch, classes], of augmented features
+
+
+class Target(NamedTuple):
+    """A batch of the target domain, from the loader to the loss. There is no label field."""
+
+    features: jax.Array  # [batch, frames, bins], zero beyond the length; not augmented
+    length: jax.Array  # [batch] int32, frames
+    pseudo_labels: jax.Array  # [batch, classes], each row a distribution times a weight, or zero
+    representation: jax.Array | np.ndarray = NOT_ENCODED  # [batch, d], of augmented features
+    logits: jax.Array | np.ndarray = NOT_ENCODED  # [batch, classes], of augmented features
 
 
 class Frames(NamedTuple):
-    """The features of many utterances, one after the other: memory grows with the speech, not with the longest one."""
+    """The features of many utterances, one after the other, on the device.
 
-    values: (
-        jax.Array | np.ndarray
-    )  # [total_frames + window, bins] float16, the last `window` rows zero
-    start: jax.Array | np.ndarray  # [utterances] int32, each one's first row
-    length: jax.Array | np.ndarray  # [utterances] int32, in frames
+    Memory grows with the total length of the speech, not with the longest utterance.
+    """
+
+    values: jax.Array | np.ndarray  # [frames + window, bins] float16, the last `window` rows zero
+    start: jax.Array | np.ndarray  # [utterances] int32, first row of each utterance
+    length: jax.Array | np.ndarray  # [utterances] int32, frames
+
+
+class StoredFrames(NamedTuple):
+    """The normalised features of many utterances, on disk."""
+
+    length: np.ndarray  # [utterances] int32, frames
+    window: int  # frames; no utterance is longer
+    bins: int
+    read: Callable[[Iterable[int]], Iterator[np.ndarray]]
+    # (indices of utterances) -> the features of each, [frames, bins] float16
+
+
+class TrainingData(NamedTuple):
+    """What a training learns from. There is no field for the target's labels."""
+
+    source: Frames | StoredFrames
+    emotion: jax.Array | np.ndarray  # [source utterances] int32
+    speaker: jax.Array | np.ndarray  # [source utterances] int32, -1 where unknown
+    target: Frames | StoredFrames
+
+
+class BatchIndices(NamedTuple):
+    """Which utterances each step of an epoch sees."""
+
+    source: jax.Array | np.ndarray  # [steps, batch] int32
+    target: jax.Array | np.ndarray  # [steps, batch] int32
 
 
 def take(
-    frames: Frames, index: jax.Array, window: int, part: jax.typing.ArrayLike = 0.0
-) -> Unlabelled:
-    """Gathers a batch of utterances, padded with zeros to a common length; of longer ones a part of that length.
+    frames: Frames, index: jax.Array, window: int, offset: jax.typing.ArrayLike = 0.0
+) -> tuple[jax.Array, jax.Array]:
+    """Gathers a batch of utterances and pads them with zeros to a common length.
 
     Args:
-      frames: where they are.
-      index: [batch] int32, which ones.
-      window: frames of the batch; static.
-      part: [batch] or a scalar in [0, 1): which part of an utterance longer than the window, from its first to its last.
+      frames: the features of all utterances.
+      index: [batch] int32, the utterances wanted.
+      window: frames of the batch; static. Of a longer utterance a part of this length is taken.
+      offset: [batch] or scalar in [0, 1): where that part begins, from the first possible frame (0)
+        to the last possible one.
 
     Returns:
-      features [batch, window, bins] float32 and length [batch].
+      features [batch, window, bins] float32 and length [batch] int32.
     """
     start, length = jnp.asarray(frames.start)[index], jnp.asarray(frames.length)[index]
-    start += jnp.floor(part * (jnp.maximum(length - window, 0) + 1)).astype(start.dtype)
+    start += jnp.floor(offset * (jnp.maximum(length - window, 0) + 1)).astype(start.dtype)
     length = jnp.minimum(length, window)
     values = jnp.asarray(frames.values)
     rows = start[:, None] + jnp.arange(window)  # [batch, window]
     features = values[rows].astype(jnp.float32)  # [batch, window, bins]
     valid = jnp.arange(window) < length[:, None]
-    return Unlabelled(jnp.where(valid[..., None], features, 0.0), length)
+    return jnp.where(valid[..., None], features, 0.0), length
 
 
-def vectors(frames: Frames, index: np.ndarray) -> jax.Array:
-    """Utterances [n] of one vector each, all of the same length, as float32 [n, values]."""
-    return take(frames, jnp.asarray(index), int(np.max(np.asarray(frames.length)))).features[..., 0]
+def take_vectors(frames: Frames, index: np.ndarray) -> jax.Array:
+    """Gathers utterances [n] that are one vector each, as float32 [n, values]."""
+    features, _ = take(frames, jnp.asarray(index), int(np.max(np.asarray(frames.length))))
+    return features[..., 0]
 
 
-def batches(
+def epoch_order(
     index: np.ndarray, group: np.ndarray, steps: int, batch_size: int, seed: Sequence[int]
 ) -> np.ndarray:
-    """Which utterances make up each step of an epoch: shuffled passes over each group, the groups in equal parts.
+    """Decides which utterances make up each step of an epoch.
+
+    Each group is shuffled and passed through as often as needed. All groups have equal parts of each
+    step, up to one utterance.
 
     Args:
       index: [n] int, the utterances to draw from, n >= 1.
-      group: [n] int, which group each belongs to: a corpus and language, where there are several.
+      group: [n] int, the group of each utterance: its corpus, where there are several sources.
       steps: steps of the epoch.
       batch_size: utterances in a step.
-      seed: names this epoch's order, e.g. (run seed, domain, epoch); the same seed gives the same order.
+      seed: names this epoch's order, e.g. (run seed, domain, epoch); the same seed gives the same
+        order.
 
     Returns:
-      [steps, batch_size] int32. Within a group every utterance is drawn once before any is drawn again. Each step holds
-      the same number of every group, up to one.
+      [steps, batch_size] int32. Within a group each utterance is drawn once before any is drawn
+      again.
     """
     random = np.random.default_rng(list(seed))
-    names = np.unique(group)
-    places = np.resize(
-        np.arange(len(names)), steps * batch_size
-    )  # which group each place of the epoch is for
+    groups = np.unique(group)
+    # Which group each place of the epoch is for.
+    places = np.resize(np.arange(len(groups)), steps * batch_size)
     order = np.empty(steps * batch_size, np.int32)
-    for i, name in enumerate(names):
+    for i, name in enumerate(groups):
         rows, wanted = index[group == name], np.flatnonzero(places == i)
         passes = -(-len(wanted) // len(rows))
-        order[wanted] = np.concatenate([random.permutation(rows) for _ in range(passes)])[
-            : len(wanted)
-        ]
+        shuffled = np.concatenate([random.permutation(rows) for _ in range(passes)])
+        order[wanted] = shuffled[: len(wanted)]
     return order.reshape(steps, batch_size)
+
+
+def read_frames(stored: StoredFrames, rows: np.ndarray) -> Frames:
+    """Reads utterances from disk to the device.
+
+    Args:
+      stored: the features on disk.
+      rows: [n] int, the utterances wanted.
+
+    Returns:
+      Frames of n utterances, in the order of `rows`.
+    """
+    values = np.zeros((len(rows), stored.window, stored.bins), np.float16)
+    for place, features in zip(values, stored.read(rows), strict=True):
+        place[: len(features)] = features
+    start = np.arange(len(rows), dtype=np.int32) * stored.window
+    return Frames(jnp.asarray(values.reshape(-1, stored.bins)), start, stored.length[rows])
+
+
+def read_step(
+    data: TrainingData, step: BatchIndices, pseudo_labels: jax.Array
+) -> tuple[TrainingData, BatchIndices, jax.Array]:
+    """Reads what one step needs of features that are on disk.
+
+    Args:
+      data: with `StoredFrames`.
+      step: the utterances of this step, [members, 1, batch] each.
+      pseudo_labels: [members, target utterances, classes].
+
+    Returns:
+      The same three for an epoch of one step: only the step's utterances, on the device.
+    """
+    assert isinstance(data.source, StoredFrames) and isinstance(data.target, StoredFrames)
+    # Every member reads utterances of its own.
+    source, target = (np.asarray(rows).reshape(-1) for rows in step)
+    index = jnp.arange(source.size, dtype=jnp.int32).reshape(np.shape(step.source))
+    part = TrainingData(
+        read_frames(data.source, source),
+        jnp.asarray(np.asarray(data.emotion)[source]),
+        jnp.asarray(np.asarray(data.speaker)[source]),
+        read_frames(data.target, target),
+    )
+    return part, BatchIndices(index, index), pseudo_labels[:, target]
+
+
+def evaluation_batches(
+    frames: Frames | StoredFrames, rows: np.ndarray, batch_size: int
+) -> Iterator[tuple[Frames, jax.Array]]:
+    """Yields the features of utterances, and an index [batches, batch] into them.
+
+    Args:
+      frames: of a domain.
+      rows: [n] int, the utterances wanted. They are repeated to fill the last batch or reading.
+      batch_size: utterances of a batch.
+
+    Yields:
+      All utterances at once where they are on the device, else a few batches at a time, in the order
+      of `rows`.
+    """
+    if isinstance(frames, Frames):
+        shape = (-(-len(rows) // batch_size), batch_size)
+        yield frames, jnp.asarray(np.resize(rows, shape).astype(np.int32))
+        return
+    index = jnp.arange(_BATCHES_PER_READ * batch_size, dtype=jnp.int32)
+    index = index.reshape(_BATCHES_PER_READ, batch_size)
+    readings = np.resize(rows, (-(-len(rows) // index.size), index.size))
+    for part in read_ahead(lambda reading: read_frames(frames, reading), readings):
+        yield part, index
+
+
+def read_ahead(read: Callable[[Any], R], places: Iterable[Any]) -> Iterator[R]:
+    """Yields `read(place)` of each place; the next one is read in a thread meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for place in places:
+            previous, waiting = waiting, pool.submit(read, place)
+            if previous is not None:
+                yield previous.result()
+        if waiting is not None:
+            yield waiting.result()

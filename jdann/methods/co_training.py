@@ -87,7 +87,7 @@ def co_training(config: Any) -> Method:
     def loss(
         params: Any, source: Source, target: Target, context: Context
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        value = cross_entropy(target.pseudo, target.logits)
+        value = cross_entropy(target.pseudo_labels, target.logits)
         return context.strength * own.weight * value, {"pseudo_loss": value}
 
     return term(loss, label=label, needs=frozenset({"statistics"}))

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jdann.data.batches import Source, Target
 from jdann.errors import InputError
+from jdann.models.network import FROZEN, JOINT, SEPARATE
 
 GROUPS = ("encoder", "classifier", "method")  # of parameters
-JOINT, SEPARATE, FROZEN = "joint", "separate", "frozen"  # what batch norm does; see `Phase`
 
 
 class Dims(NamedTuple):
@@ -24,29 +25,6 @@ class Dims(NamedTuple):
     speakers: int  # of the source; 0 where unknown
 
 
-class Source(NamedTuple):
-    """What a method sees of a source batch."""
-
-    features: jax.Array  # [batch, frames, bins], not augmented
-    length: jax.Array  # [batch] int32, frames
-    representation: jax.Array  # [batch, representation], of the augmented features
-    logits: jax.Array  # [batch, classes]
-    emotion: jax.Array  # [batch] int32
-    speaker: jax.Array  # [batch] int32, 0 to dims.speakers - 1, -1 where unknown
-
-
-class Target(NamedTuple):
-    """What a method sees of a target batch. There is no label field."""
-
-    features: jax.Array  # [batch, frames, bins], not augmented
-    length: jax.Array  # [batch] int32, frames
-    representation: jax.Array  # [batch, representation], of the augmented features
-    logits: jax.Array  # [batch, classes]
-    pseudo: (
-        jax.Array
-    )  # [batch, classes]: what the phase's `pseudo_labels` gave these utterances, else zero
-
-
 class Context(NamedTuple):
     """What else a loss may use. All is traced: a change of a value compiles nothing anew."""
 
@@ -54,6 +32,7 @@ class Context(NamedTuple):
     progress: jax.Array  # scalar in [0, 1), part of the phase that is done
     key: jax.Array  # random, of this update alone
     params: Any  # {"encoder", "classifier", "method"}, those that the update trains being differentiated
+    label_smoothing: float  # of the source risk, 0 to 1
     memory: Any  # what `Method.remember` returned when the phase began
     forward: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     # (features, length) -> (representation, logits) of target utterances with the present parameters, without augmentation

@@ -33,8 +33,8 @@ def sup_con(config: Any) -> Method:
             jax.nn.one_hot(source.emotion, source.logits.shape[-1]),
         )
         if target is not None:
-            chosen = jax.nn.one_hot(target.pseudo.argmax(-1), labels.shape[-1]) * (
-                target.pseudo.sum(-1, keepdims=True) > 0
+            chosen = jax.nn.one_hot(target.pseudo_labels.argmax(-1), labels.shape[-1]) * (
+                target.pseudo_labels.sum(-1, keepdims=True) > 0
             )
             representation = jnp.concatenate([representation, target.representation])
             labels = jnp.concatenate([labels, chosen])

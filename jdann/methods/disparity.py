@@ -88,7 +88,7 @@ def mcd(config: Any) -> Method:
     training steps A, B and C.
 
     Args:
-      config: `config.mcd.encoder_steps`, and `config.label_smoothing` for the second head's risk.
+      config: `config.mcd.encoder_steps`.
 
     Diagnostics: `second_risk`, the second head's source risk, and `discrepancy`, d before the encoder's last step.
     """
@@ -100,11 +100,11 @@ def mcd(config: Any) -> Method:
     def second(params: Any, representation: jax.Array, classes: int) -> jax.Array:
         return evaluate(Perceptron((), classes), params, representation)
 
-    def risk(params: Any, source: Source, strength: jax.Array) -> jax.Array:
+    def risk(params: Any, source: Source, context: Context) -> jax.Array:
         classes = source.logits.shape[-1]
-        logits = second(params, scale_gradient(source.representation, strength), classes)
+        logits = second(params, scale_gradient(source.representation, context.strength), classes)
         labels = optax.smooth_labels(
-            jax.nn.one_hot(source.emotion, classes), config.label_smoothing
+            jax.nn.one_hot(source.emotion, classes), context.label_smoothing
         )
         return optax.softmax_cross_entropy(logits, labels).mean()
 
@@ -112,14 +112,14 @@ def mcd(config: Any) -> Method:
         params: Any, source: Source, target: Target, context: Context
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         del target
-        value = risk(params, source, context.strength)
+        value = risk(params, source, context)
         return value, {"second_risk": value}
 
     def disagree(
         params: Any, source: Source, target: Target, context: Context
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits = second(params, target.representation, target.logits.shape[-1])
-        return risk(params, source, context.strength) - discrepancy(
+        return risk(params, source, context) - discrepancy(
             scale_gradient(target.logits, context.strength), logits
         ), {}
 

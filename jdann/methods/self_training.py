@@ -81,10 +81,10 @@ def self_training(config: Any) -> Method:
     def loss(
         params: Any, source: Source, target: Target, context: Context
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        value = cross_entropy(target.pseudo, target.logits)
+        value = cross_entropy(target.pseudo_labels, target.logits)
         return context.strength * own.weight * value, {
             "pseudo_loss": value,
-            "pseudo_fraction": _labelled(target.pseudo),
+            "pseudo_fraction": _labelled(target.pseudo_labels),
         }
 
     return term(loss, pseudo_labels=pseudo_labels)
@@ -214,7 +214,7 @@ def shot(config: Any) -> Method:
         params: Any, source: None, target: Target, context: Context
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         certainty, diversity = entropies(target.logits).mean(), diversity_of(target.logits)
-        pseudo = cross_entropy(target.pseudo, target.logits)
+        pseudo = cross_entropy(target.pseudo_labels, target.logits)
         seen = {"target_entropy": certainty, "target_diversity": diversity, "pseudo_loss": pseudo}
         return context.strength * own.weight * (
             certainty - diversity + own.pseudo_weight * pseudo

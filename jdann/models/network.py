@@ -1,131 +1,145 @@
-"""Encoder and classifier as pure functions of parameters and batch statistics, one set of statistics a domain."""
+"""An encoder and a linear classifier as pure functions of parameters and batch statistics.
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+`batch_stats` is a dict of the running statistics of batch norm for "source" and "target". The two
+are equal unless a method keeps them apart.
+"""
+
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jdann.data.batches import Frames, take
-from jdann.methods.contract import FROZEN, JOINT
-
 DOMAINS = ("source", "target")
+# What batch norm does with a batch of both domains: normalise both together, each by itself, or use
+# the running statistics and leave them as they are.
+JOINT, SEPARATE, FROZEN = "joint", "separate", "frozen"
+_STATISTICS_SCALE = 10.0  # running statistics move a tenth of the way in one step
 
 
-class Network(NamedTuple):
-    """An encoder and a linear classifier.
-
-    `batch_stats` is a dict of the running statistics of "source" and "target"; they are equal but where a method keeps
-    them apart.
-    """
-
-    init: Callable[
-        ..., tuple[dict[str, Any], dict[str, Any]]
-    ]  # (key, features, length) -> (params, batch_stats)
-    encode: Callable[
-        ..., jax.Array
-    ]  # (encoder params, one domain's statistics, features, length) -> representation
-    encode_training: Callable[..., tuple[dict[str, jax.Array], dict[str, Any]]]
-    # (encoder params, batch_stats, {domain: (features, length)}, key, batch_norm) -> ({domain: representation}, batch_stats)
-    classify: Callable[[Any, jax.Array], jax.Array]  # (classifier params, representation) -> logits
-    batch_statistics: Callable[..., dict[tuple[str, ...], jax.Array]]
-    # (encoder params, a domain's statistics, frames, index [batches, batch], window) -> {name: [batches, channels]}
-    statistics: Callable[[dict[tuple[str, ...], jax.Array]], Any]  # of each batch -> of all
+def classifier_of(classes: int) -> nn.Dense:
+    """The classifier: a linear map from the representation to logits."""
+    # Uniform, because the inverse error function of a normal draw takes seconds to compile.
+    return nn.Dense(classes, kernel_init=nn.initializers.lecun_uniform())
 
 
-def make_network(encoder: nn.Module, classes: int) -> Network:
-    """Pairs an encoder with a classifier.
+def init_network(
+    encoder: nn.Module, classes: int, key: jax.Array, features: jax.Array, length: jax.Array
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Makes parameters and batch statistics.
 
     Args:
       encoder: from `jdann.models.make_encoder`.
-      classes: of emotion.
+      classes: number of emotions.
+      key: random key.
+      features: [batch, frames, bins] of any values; only the shape matters.
+      length: [batch] int32, frames.
+
+    Returns:
+      {"encoder", "classifier"}, and {"source", "target"}.
     """
-    # Uniform: a normal draw's inverse error function takes seconds to compile.
-    classifier = nn.Dense(classes, kernel_init=nn.initializers.lecun_uniform())
+    encoder_key, classifier_key = jax.random.split(key)
+    variables = encoder.init(encoder_key, features, length, False)
+    statistics = variables.get("batch_stats", {})
+    representation = encode(encoder, variables["params"], statistics, features, length)
+    classifier = classifier_of(classes).init(classifier_key, representation)["params"]
+    params = {"encoder": variables["params"], "classifier": classifier}
+    return params, dict.fromkeys(DOMAINS, statistics)
 
-    def init(
-        key: jax.Array, features: jax.Array, length: jax.Array
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        encoder_key, classifier_key = jax.random.split(key)
-        variables = encoder.init(encoder_key, features, length, False)
-        statistics = variables.get("batch_stats", {})
-        representation = encode(variables["params"], statistics, features, length)
-        params = {
-            "encoder": variables["params"],
-            "classifier": classifier.init(classifier_key, representation)["params"],
-        }
-        return params, dict.fromkeys(DOMAINS, statistics)
 
-    def encode(params: Any, statistics: Any, features: jax.Array, length: jax.Array) -> jax.Array:
-        encoded = encoder.apply(
-            {"params": params, "batch_stats": statistics}, features, length, False
+def encode(
+    encoder: nn.Module, params: Any, statistics: Any, features: jax.Array, length: jax.Array
+) -> jax.Array:
+    """The representation [batch, d], without dropout, by one domain's running statistics."""
+    encoded = encoder.apply(
+        {"params": params, "batch_stats": statistics}, features, length, False
+    )
+    assert isinstance(encoded, dict)
+    return encoded["representation"]
+
+
+def classify(params: Any, representation: jax.Array) -> jax.Array:
+    """Logits [batch, classes] of representations [batch, d]."""
+    classes = params["bias"].shape[-1]
+    logits = classifier_of(classes).apply({"params": params}, representation)
+    assert isinstance(logits, jax.Array)
+    return logits
+
+
+def encode_for_training(
+    encoder: nn.Module,
+    params: Any,
+    batch_stats: dict[str, Any],
+    inputs: dict[str, tuple[jax.Array, jax.Array]],
+    key: jax.Array,
+    batch_norm: str,
+) -> tuple[dict[str, jax.Array], dict[str, Any]]:
+    """Encodes a training batch of one or both domains, with dropout.
+
+    Args:
+      encoder: the module.
+      params: of the encoder.
+      batch_stats: {"source", "target"}.
+      inputs: features and length of each domain.
+      key: random key of dropout.
+      batch_norm: JOINT, SEPARATE or FROZEN.
+
+    Returns:
+      The representation of each domain, and the moved batch statistics.
+    """
+    if batch_norm == FROZEN:
+        encoded = {d: encode(encoder, params, batch_stats[d], *x) for d, x in inputs.items()}
+        return encoded, batch_stats
+    if batch_norm == JOINT:  # one pass: both domains share the batch's statistics
+        features, length = (jnp.concatenate(parts) for parts in zip(*inputs.values(), strict=True))
+        representation, statistics = _encode_and_move(
+            encoder, params, batch_stats["source"], features, length, key
         )
-        assert isinstance(encoded, dict)
-        return encoded["representation"]
-
-    def trained(
-        params: Any, statistics: Any, features: jax.Array, length: jax.Array, key: jax.Array
-    ) -> tuple[jax.Array, Any]:
-        variables = {"params": params, "batch_stats": statistics}
-        encoded, changed = encoder.apply(
-            variables, features, length, True, rngs={"dropout": key}, mutable=["batch_stats"]
+        sizes = [len(x[1]) for x in inputs.values()]
+        ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+        parts = jnp.split(representation, ends[:-1])
+        return dict(zip(inputs, parts, strict=True)), dict.fromkeys(DOMAINS, statistics)
+    representations, batch_stats = {}, dict(batch_stats)
+    for i, (domain, x) in enumerate(inputs.items()):
+        representations[domain], batch_stats[domain] = _encode_and_move(
+            encoder, params, batch_stats[domain], *x, jax.random.fold_in(key, i)
         )
-        assert isinstance(encoded, dict)
-        return encoded["representation"], changed.get("batch_stats", {})
+    return representations, batch_stats
 
-    def encode_training(
-        params: Any,
-        batch_stats: dict[str, Any],
-        inputs: dict[str, tuple[jax.Array, jax.Array]],
-        key: jax.Array,
-        batch_norm: str,
-    ) -> tuple[dict[str, jax.Array], dict[str, Any]]:
-        if batch_norm == FROZEN:
-            return {d: encode(params, batch_stats[d], *x) for d, x in inputs.items()}, batch_stats
-        if batch_norm == JOINT:  # one pass: all domains share the batch's statistics
-            features, length = (
-                jnp.concatenate(parts) for parts in zip(*inputs.values(), strict=True)
-            )
-            representation, statistics = trained(
-                params, batch_stats["source"], features, length, key
-            )
-            sizes = [len(x[1]) for x in inputs.values()]
-            ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-            parts = jnp.split(representation, ends[:-1])
-            return dict(zip(inputs, parts, strict=True)), dict.fromkeys(DOMAINS, statistics)
-        representations, batch_stats = {}, dict(batch_stats)
-        for i, (domain, x) in enumerate(inputs.items()):
-            representations[domain], batch_stats[domain] = trained(
-                params, batch_stats[domain], *x, jax.random.fold_in(key, i)
-            )
-        return representations, batch_stats
 
-    def classify(params: Any, representation: jax.Array) -> jax.Array:
-        logits = classifier.apply({"params": params}, representation)
-        assert isinstance(logits, jax.Array)
-        return logits
+def _encode_and_move(
+    encoder: nn.Module,
+    params: Any,
+    statistics: Any,
+    features: jax.Array,
+    length: jax.Array,
+    key: jax.Array,
+) -> tuple[jax.Array, Any]:
+    """The representation by the batch's own statistics, and the running ones moved towards them."""
+    variables = {"params": params, "batch_stats": statistics}
+    encoded, moved = encoder.apply(
+        variables, features, length, True, rngs={"dropout": key}, mutable=["batch_stats"]
+    )
+    assert isinstance(encoded, dict)
+    return encoded["representation"], moved.get("batch_stats", {})
 
-    def batch_statistics(
-        params: Any, initial: Any, frames: Frames, index: jax.Array, window: int
-    ) -> dict[Any, jax.Array]:
-        nothing = jax.tree.map(jnp.zeros_like, initial)
 
-        def of_batch(rows: jax.Array) -> Any:
-            # Flax moves running statistics a tenth of the way: from zero, to a tenth of the batch's own.
-            _, moved = trained(params, nothing, *take(frames, rows, window), jax.random.key(0))
-            return flatten_dict(jax.tree.map(lambda x: 10.0 * x, moved))
+def batch_statistics(
+    encoder: nn.Module, params: Any, statistics: Any, features: jax.Array, length: jax.Array
+) -> dict[tuple[str, ...], jax.Array]:
+    """Mean and variance of one batch at every batch norm, by path in the tree of statistics."""
+    zero = jax.tree.map(jnp.zeros_like, statistics)
+    # From zero, the running statistics move to a known part of the batch's own ones.
+    _, moved = _encode_and_move(encoder, params, zero, features, length, jax.random.key(0))
+    return flatten_dict(jax.tree.map(lambda x: _STATISTICS_SCALE * x, moved))
 
-        return jax.lax.map(of_batch, index)  # {(..., "mean" or "var"): [batches, channels]}
 
-    def statistics(each: dict[Any, jax.Array]) -> Any:
-        whole = {}
-        for path, values in each.items():
-            between = (
-                each[(*path[:-1], "mean")].var(0) if path[-1] == "var" else 0.0
-            )  # the law of total variance
-            whole[path] = values.mean(0) + between
-        return unflatten_dict(whole)
-
-    return Network(init, encode, encode_training, classify, batch_statistics, statistics)
+def combine_statistics(per_batch: dict[tuple[str, ...], jax.Array]) -> Any:
+    """Statistics of all utterances from those of batches [batches, channels] of equal size."""
+    total = {}
+    for path, values in per_batch.items():
+        # The law of total variance: the mean variance, and the variance of the means.
+        between = per_batch[(*path[:-1], "mean")].var(0) if path[-1] == "var" else 0.0
+        total[path] = values.mean(0) + between
+    return unflatten_dict(total)
