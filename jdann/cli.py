@@ -506,7 +506,7 @@ def _help(arguments: list[str]) -> None:
   jdann serve WORKDIR [--port N]             a web page with a microphone, and a JSON endpoint
   jdann export WORKDIR FILE                  the recogniser as one file
 
-Each command explains itself: jdann train --help. NAME is a config file, or base, best, en2zh, zh2en, poster or tune_poster.
+Each command explains itself: jdann train --help. NAME is a config file, or base, best, en2zh, poster or tune_poster.
 All keys of a config, with default and unit: jdann/configs/base.py, or configs/base.py in a checkout.""")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jdann import selection
+from jdann.configuration import method_settings
 from jdann.data import splits
 from jdann.data.batches import Frames
 from jdann.data.pairs import Direction, Domain
@@ -19,15 +20,13 @@ from jdann.data.splits import Split
 from jdann.errors import InputError
 from jdann.evaluation import baseline, metrics
 from jdann.features.recipe import make_recipe
-from jdann.methods import Method, make_method
-from jdann.methods.self_training import prior_among
+from jdann.methods import Method, Settings, make_method, settings_for_classes
 from jdann.models import make_encoder
 from jdann.training import loop
 from jdann.training.step import Data, Hyper, Train, check, make_train
 from jdann.training.streaming import StoredData
 
 log = logging.getLogger("jdann")
-_WITH_PRIOR = ("self_training", "co_training")
 SUPERVISED = {
     "supervised, random split": False,
     "supervised, unseen speakers": True,
@@ -131,7 +130,7 @@ def _splits(config: Any, direction: Direction, method: str) -> Iterator[tuple[st
 
 
 def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -> None:
-    made = make_method(method, config)
+    made = make_method(method, method_settings(config))
     if "speakers" in made.needs and len({s for s in direction.source.speaker if s is not None}) < 2:
         raise InputError(
             f"{method} needs two known speakers or more in the source, {direction.source.corpus.name}; name them or drop it"
@@ -160,21 +159,22 @@ def _make_encoder(config: Any, name: str) -> Any:
 
 def make_job_method(job: Job, config: Any) -> Method:
     """The method by which a job trains."""
-    return make_method("source_only" if job.method in SUPERVISED else job.method, config)
+    return _make_job_method(job, method_settings(config))
 
 
-def _with_priors(config: Any, source: Domain) -> Any:
-    """The config with every method's prior over the emotions that the source has: no other can be recognised."""
+def _make_job_method(job: Job, settings: Settings) -> Method:
+    return make_method("source_only" if job.method in SUPERVISED else job.method, settings)
+
+
+def _settings_for(config: Any, source: Domain) -> Settings:
+    """The methods' settings, in which each prior covers the emotions that the source has."""
     present = [bool((source.emotion == i).any()) for i in range(len(config.emotions))]
-    own = config.to_dict()
-    for method in _WITH_PRIOR:
-        own[method]["prior"] = prior_among(method, own[method]["prior"], present)
-    return ConfigDict(own)
+    return settings_for_classes(method_settings(config), present)
 
 
 def make_job_train(job: Job, direction: Direction, config: Any) -> tuple[Train, loop.Budget]:
     """The functions and the budget that all of a job's splits share."""
-    method = make_job_method(job, _with_priors(config, direction.source))
+    method = _make_job_method(job, _settings_for(config, direction.source))
     plan = loop.budget(config, list(job.splits), method)
     train = make_train(
         config,

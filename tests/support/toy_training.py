@@ -261,7 +261,8 @@ def _loss(method: Method, batch: Batch, strength: Any, params: Any, phase: int, 
         jnp.asarray(strength, jnp.float32),
         progress=jnp.zeros(()),
         key=jax.random.key(0),
-        params={"encoder": {}, "method": params},
+        params={"encoder": {}, "classifier": {}, "method": params},
+        label_smoothing=0.1,
         memory={"encoder": {}},
         forward=lambda features, length: (batch.target, batch.clean_target_logits),
         encode=lambda encoder, features, length: batch.source,
@@ -271,9 +272,20 @@ def _loss(method: Method, batch: Batch, strength: Any, params: Any, phase: int, 
     features = [jnp.zeros((len(x), 1, 2)) for x in (batch.source, batch.target)]
     length = [jnp.ones(len(x), jnp.int32) for x in (batch.source, batch.target)]
     source = Source(
-        features[0], length[0], batch.source, batch.source_logits, batch.emotion, batch.speaker
+        features[0],
+        length[0],
+        emotion=batch.emotion,
+        speaker=batch.speaker,
+        representation=batch.source,
+        logits=batch.source_logits,
     )
-    target = Target(features[1], length[1], batch.target, batch.target_logits, batch.pseudo)
+    target = Target(
+        features[1],
+        length[1],
+        pseudo_labels=batch.pseudo,
+        representation=batch.target,
+        logits=batch.target_logits,
+    )
     domains = method.phases[phase].domains
     seen = (source if "source" in domains else None, target if "target" in domains else None)
     return method.phases[phase].updates[update].loss(params, *seen, context)
