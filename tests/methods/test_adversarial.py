@@ -9,12 +9,13 @@ import scipy.stats
 
 from jdann.methods import Dims, make_method
 from jdann.methods.adversarial import conditioned
-from jdann.methods.disparity import discrepancy, log_of_others
+from jdann.methods.disparity import discrepancy, log_probability_of_other_classes
 from tests.support.toy_training import (
     CLASSES,
     DIMS,
     EPOCHS,
     SEEDS,
+    SETTINGS,
     SPEAKERS,
     fit,
     gradients_of,
@@ -25,7 +26,6 @@ from tests.support.toy_training import (
     make_toy,
     perceptron,
     softmax,
-    toy_config,
 )
 
 N, M = 5, 7
@@ -33,11 +33,8 @@ BATCH = make_batch(n=N, m=M)
 
 
 def prepared(name, **settings):
-    """A method and its parameters; settings are of the group of its name."""
-    config = toy_config()
-    for key, value in settings.items():
-        config[name.removesuffix("_e")][key] = value
-    method = make_method(name, config)
+    """A method with these settings, and its parameters."""
+    method = make_method(name, {name: settings})
     return method, method.init(jax.random.key(1), DIMS)
 
 
@@ -154,7 +151,7 @@ def test_an_adversary_removes_with_strength_one_what_it_leaves_with_zero(name, s
     emotion, nuisance = random.integers(0, 2, (2, 2, 256))
     points = 0.5 * random.normal(size=(2, 256, 2)) + np.stack([0 * emotion, 2.0 * emotion - 1], -1)
     points[..., 0] += 2.0 * nuisance if name == "speaker_adversary" else np.array([[0.0], [2.0]])
-    method = make_method(name, toy_config())
+    method = make_method(name, SETTINGS)
     params = {
         "scale": jnp.ones(2),
         "head": jnp.zeros((2, 2)),
@@ -228,8 +225,8 @@ def test_mdds_head_repeats_the_source_and_avoids_the_target():
 def test_mdds_logarithm_is_exact_where_the_textbooks_rounds_to_minus_infinity():
     logits = jnp.array([[30.0, 0.0, -1.0]])
     label = jnp.array([0])
-    np.testing.assert_allclose(log_of_others(logits, label), np.log(1 + np.exp(-1)) - 30, rtol=1e-6)
-    gradient = jax.grad(lambda x: log_of_others(x, label).sum())(logits)
+    np.testing.assert_allclose(log_probability_of_other_classes(logits, label), np.log(1 + np.exp(-1)) - 30, rtol=1e-6)
+    gradient = jax.grad(lambda x: log_probability_of_other_classes(x, label).sum())(logits)
     np.testing.assert_allclose(gradient[0, 0], -1, rtol=1e-6)
 
 

@@ -41,7 +41,6 @@ from tests.support.toy_training import (
     make_hyper,
     make_program,
     make_toy,
-    toy_config,
 )
 
 SUMS = ("cdan+mcc", "dann+self_training", "dann+bsp", "dsbn+mcc", "sup_con+self_training")
@@ -72,7 +71,7 @@ def toy_of(name):
 def settings(name):
     """How to compile the encoder for a method."""
     return {
-        "batch_norm": "batch_norm" in make_method(name, toy_config()).needs,
+        "batch_norm": "batch_norm" in make_method(name, SETTINGS).needs,
         "augment": name in AUGMENTED,
     }
 
@@ -229,7 +228,7 @@ def _like(frames, other):
 
 def test_every_loss_is_finite_in_corners_and_gives_nothing_at_strength_zero(name):
     """On batches where a formula may divide by zero, in one program for all strengths."""
-    method = make_method(name, toy_config())
+    method = make_method(name, SETTINGS)
     params, traces = method.init(jax.random.key(0), DIMS), 0
 
     def one(batch, strength):
@@ -292,9 +291,9 @@ def test_seeds_side_by_side_are_seeds_one_after_the_other(kind):
 
 def test_unknown_methods_are_named():
     with pytest.raises(InputError, match="'danm'; known are source_only, dann"):
-        make_method("danm", base_config())
+        make_method("danm", SETTINGS)
     with pytest.raises(InputError, match="'danm'"):
-        make_method("dann+danm", base_config())
+        make_method("dann+danm", SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -308,12 +307,12 @@ def test_unknown_methods_are_named():
 )
 def test_sums_that_make_no_sense_are_refused(name, message):
     with pytest.raises(InputError, match=message):
-        make_method(name, base_config())
+        make_method(name, SETTINGS)
 
 
 def test_a_sum_needs_what_its_members_need():
-    assert make_method("dsbn+speaker_adversary", base_config()).needs == {"batch_norm", "speakers"}
-    assert make_method("speaker_adversary+sup_con", base_config()).uses_target is False
+    assert make_method("dsbn+speaker_adversary", SETTINGS).needs == {"batch_norm", "speakers"}
+    assert make_method("speaker_adversary+sup_con", SETTINGS).uses_target is False
 
 
 def small_direction(speaker):

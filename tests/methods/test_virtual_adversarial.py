@@ -5,14 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from jdann.methods import Context, Source, Target, make_method
+from jdann.methods import Context, Dims, Source, Target
+from jdann.methods.losses import kl_divergence
 from jdann.methods.virtual_adversarial import (
     conditional_entropy,
-    kl_divergence,
+    dirt_t,
     unit,
+    vada,
     virtual_adversarial,
 )
-from tests.support.toy_training import CLASSES, perceptron, softmax, toy_config
+from tests.support.toy_training import CLASSES, perceptron, softmax
 
 FRAMES, BINS, WIDTH = 3, 2, 4
 RANDOM = np.random.default_rng(0)
@@ -52,7 +54,16 @@ def make_context(strength=1.0, of_source=1.0):
 
     key, params = jax.random.key(3), {"encoder": {}, "classifier": {}}
     return Context(
-        jnp.float32(strength), jnp.zeros(()), key, params, {}, forward, encode, classify, teacher
+        jnp.float32(strength),
+        progress=jnp.zeros(()),
+        key=key,
+        params=params,
+        label_smoothing=0.0,
+        memory={},
+        forward=forward,
+        encode=encode,
+        classify=classify,
+        teacher=teacher,
     )
 
 
@@ -172,22 +183,14 @@ def batch():
     random = np.random.default_rng(5)
     r, g = (jnp.asarray(random.normal(size=(2, 5, n)), jnp.float32) for n in (WIDTH, CLASSES))
     emotion = jnp.zeros(5, jnp.int32)
-    source = Source(jnp.asarray(FEATURES), jnp.asarray(LENGTH), r[0], g[0], emotion, emotion)
-    return source, Target(
-        jnp.asarray(FEATURES), jnp.asarray(LENGTH), r[1], g[1], jnp.zeros((5, CLASSES))
-    )
+    features, length = jnp.asarray(FEATURES), jnp.asarray(LENGTH)
+    source = Source(features, length, emotion, emotion, r[0], g[0])
+    return source, Target(features, length, jnp.zeros((5, CLASSES)), r[1], g[1])
 
 
 def test_vadas_loss_is_the_sum_of_its_terms_and_each_domain_is_turned_by_its_own_statistics():
-    config = toy_config()
-    config.vada.source_weight, config.vada.target_weight, config.vada.radius, config.vada.probe = (
-        0.7,
-        0.2,
-        0.2,
-        0.05,
-    )
-    method = make_method("vada", config)
-    params = method.init(jax.random.key(0), make_dims())
+    method = vada(source_weight=0.7, target_weight=0.2, radius=0.2, probe=0.05)
+    params = method.init(jax.random.key(0), Dims(WIDTH, CLASSES, 0))
     source, target = batch()
     value, seen = (
         method.phases[0].updates[0].loss(params, source, target, make_context(0.5, of_source=2.0))
@@ -215,17 +218,8 @@ def test_vadas_loss_is_the_sum_of_its_terms_and_each_domain_is_turned_by_its_own
     )
 
 
-def make_dims():
-    from jdann.methods import Dims
-
-    return Dims(WIDTH, CLASSES, 0)
-
-
 def test_dirt_ts_refinement_is_led_by_the_teacher():
-    config = toy_config()
-    config.dirt_t.teacher_weight, config.vada.radius, config.vada.probe = 0.6, 0.2, 0.05
-    method = make_method("dirt_t", config)
-    first, second = method.phases
+    first, second = dirt_t(teacher_weight=0.6, radius=0.2, probe=0.05).phases
     assert second.domains == ("target",) and second.updates[0].trains == ("encoder", "classifier")
     assert not second.updates[0].source_risk and first.fraction + second.fraction == 1
     _, target = batch()

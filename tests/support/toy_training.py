@@ -22,6 +22,9 @@ from jdann.training.step import Data, Hyper, Train, make_train
 CLASSES, SPEAKERS, WIDTH, BINS, WINDOW = 3, 4, 8, 5, 4
 UTTERANCES, BATCH, EPOCHS, STEPS, SEEDS = 240, 32, 8, 30, (0, 1)
 RATE, DECAY = 5e-3, 1e-2
+# What a short training on the toy needs: as many epochs with as without the source, and confident
+# predictions that are less confident than those of long trainings.
+SETTINGS = {"dirt_t": {"fraction": 0.5}, "fixmatch": {"threshold": 0.6}}
 DIMS = Dims(representation=16, classes=CLASSES, speakers=SPEAKERS)  # of `make_batch`
 
 
@@ -88,8 +91,7 @@ def toy_config(augment: bool = False, how: str = "map") -> Any:
     """A config of three emotions, without clipping: it would couple encoder and discriminator."""
     config = base_config()
     config.emotions, config.seeds_in = ("angry", "happy", "sad"), how
-    config.optimiser.clip_norm, config.ema, config.dirt_t.fraction = 0.0, 0.95, 0.5
-    config.fixmatch.threshold = 0.6
+    config.optimiser.clip_norm, config.ema = 0.0, 0.95
     config.augment.frequency_masks = 0
     config.augment.time_masks, config.augment.time_mask_frames = (1, 2) if augment else (0, 0)
     return config
@@ -114,9 +116,9 @@ def make_program(
 ) -> Program:
     """The functions and the budget of a method, or a sum; `weights` replace those in the config, by method."""
     config = toy_config(augment, how)
-    for part, weight in weights.items():
-        config[part].weight = weight
-    method = make_method(name, config)
+    method = make_method(
+        name, {**SETTINGS, **{part: {"weight": weight} for part, weight in weights.items()}}
+    )
     plan = loop.Budget(epochs, loop._phases(epochs, method), STEPS, BATCH, (epochs,), 0.5)
     steps = [STEPS * epochs for epochs in plan.phases]
     encoder = ToyEncoder(batch_norm)
