@@ -169,7 +169,7 @@ def uar(
     config = ConfigDict(load_config("best").to_dict())
     config.emotions = emotions
     config.co_training.update(changes)
-    label = make_method("co_training", method_settings(config)).label_target
+    label = make_method("co_training", method_settings(config)).initial_labels
     assert label is not None
     known, truth = (
         np.array([emotions.index(u.emotion or "") for u in part.of], np.int32)

@@ -207,7 +207,7 @@ def draw_co_training(data_dir: Path) -> Path:
 
     def right(first: int, second: int) -> float:
         rounds = [("co_training.rounds_first", str(first)), ("co_training.rounds", str(second))]
-        label = co_training(**load_config("best", rounds).co_training).label_target
+        label = co_training(**load_config("best", rounds).co_training).initial_labels
         assert label is not None
         found = label(jax.random.key(0), statistics[0], labels, statistics[1])
         return float((np.asarray(found).argmax(-1) == target.emotion).mean())

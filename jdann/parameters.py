@@ -7,6 +7,7 @@ defaults(dann)   # {"hidden": 128, "layers": 2}: the section `dann` of a config
 dann(hidden=0)   # InputError: dann: hidden is 0; expected a whole number of at least 1
 """
 
+import difflib
 import functools
 import inspect
 import math
@@ -27,6 +28,7 @@ from jdann.errors import InputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Range(NamedTuple):
@@ -153,3 +155,21 @@ def checked(factory: Callable[P, R]) -> Callable[P, R]:
         return factory(*args, **kwargs)
 
     return make
+
+
+def pick(choices: Mapping[str, T], name: str, key: str) -> T:
+    """The choice of a name, from a visible dict.
+
+    Args:
+      choices: by name.
+      name: which one.
+      key: what messages call the setting, e.g. "config.optimiser.name".
+
+    Raises:
+      InputError: there is no such name; the message lists those that there are.
+    """
+    if name in choices:
+        return choices[name]
+    near = difflib.get_close_matches(name, choices, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise InputError(f"{key} is {name!r}; {hint}choose one of {', '.join(choices)}")

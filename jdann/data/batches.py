@@ -1,8 +1,8 @@
 """Batches of the two domains: labelled source, unlabelled target.
 
 The features of a corpus lie on the device (`Frames`) or, where they are too large, on disk
-(`StoredFrames`). Each training step takes one batch of each domain from there. A target batch has no
-label field, so no code after this file can see a target label.
+(`StoredFrames`). Each training step takes one batch of each domain from there. A target batch has
+no label field, so no code after this file can see a target label.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -113,8 +113,8 @@ def epoch_order(
 ) -> np.ndarray:
     """Decides which utterances make up each step of an epoch.
 
-    Each group is shuffled and passed through as often as needed. All groups have equal parts of each
-    step, up to one utterance.
+    Each group is shuffled and passed through as often as needed. All groups have equal parts of
+    each step, up to one utterance.
 
     Args:
       index: [n] int, the utterances to draw from, n >= 1.
@@ -195,8 +195,8 @@ def evaluation_batches(
       batch_size: utterances of a batch.
 
     Yields:
-      All utterances at once where they are on the device, else a few batches at a time, in the order
-      of `rows`.
+      All utterances at once where they are on the device, else a few batches at a time, in the
+      order of `rows`.
     """
     if isinstance(frames, Frames):
         shape = (-(-len(rows) // batch_size), batch_size)

@@ -12,12 +12,11 @@ import numpy as np
 
 from jdann.corpora.index import Corpus, Skipped
 from jdann.data import normalise
-from jdann.data.batches import Frames
+from jdann.data.batches import Frames, StoredFrames
 from jdann.errors import InputError
 from jdann.features.recipe import RECIPES, VECTORS
 from jdann.features.store import FeatureSet, extract
 from jdann.speakers import similar_voices
-from jdann.training.streaming import Stored
 
 log = logging.getLogger("jdann")
 _WINDOW_MULTIPLE = 16  # frames
@@ -42,8 +41,8 @@ class Direction(NamedTuple):
 
     source: Domain
     target: Domain
-    source_frames: Frames | Stored
-    target_frames: Frames | Stored
+    source_frames: Frames | StoredFrames
+    target_frames: Frames | StoredFrames
     statistics: tuple[normalise.Statistics, normalise.Statistics]  # of source and target
     window: int  # frames of the longest utterance, rounded up
     bins: int
@@ -237,11 +236,11 @@ def _frames(domain: Domain, statistics: normalise.Statistics, window: int, vecto
     return Frames(jnp.asarray(values), (end - length).astype(np.int32), length)
 
 
-def _stored(domain: Domain, statistics: normalise.Statistics, window: int) -> Stored:
+def _stored(domain: Domain, statistics: normalise.Statistics, window: int) -> StoredFrames:
     def read(rows: Iterable[int]) -> Iterator[np.ndarray]:
         rows = list(rows)
         return normalise.apply(
             statistics, domain.features.read(rows), [domain.group[row] for row in rows]
         )
 
-    return Stored(domain.features.length, window, domain.features.bins, read)
+    return StoredFrames(domain.features.length, window, domain.features.bins, read)

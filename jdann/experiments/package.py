@@ -1,9 +1,7 @@
-"""What a run keeps of a training for later use: a model that needs neither corpus nor checkpoints."""
+"""The recogniser that a run leaves: a model that needs neither corpora nor checkpoints."""
 
-import logging
-import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +10,33 @@ import numpy as np
 
 from jdann import configuration
 from jdann.data import normalise
+from jdann.data.batches import Frames, StoredFrames
 from jdann.data.pairs import Direction, Domain
 from jdann.errors import InputError
-from jdann.experiments.jobs import SUPERVISED, Job, seeds
+from jdann.experiments.jobs import Job
+from jdann.experiments.results import versions
+from jdann.experiments.settings import seeds_of
 from jdann.inference import model
 from jdann.inference.model import Normaliser
-from jdann.selection import Evidence as SelectionEvidence
-from jdann.selection import calibration
+from jdann.selection import Evidence, calibration
 from jdann.selection.contract import evenly
 from jdann.selection.density_ratio import ROWS, importance_weights
 from jdann.speakers import similar_voices
-from jdann.training import loop
-from jdann.training.step import Train
+from jdann.training.members import CompiledTraining
+from jdann.training.records import outputs
+from jdann.training.state import Outputs
+from jdann.training.task import Fitted
 
-PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
 _importance_weights = jax.jit(importance_weights)
-log = logging.getLogger("jdann")
 
 
-def keep(
+def write_recogniser(
     path: Path,
     job: Job,
     direction: Direction,
     config: Any,
-    train: Train,
-    fitted: list[loop.Fitted],
+    training: CompiledTraining,
+    fitted: Sequence[Fitted],
     order: int,
 ) -> Path:
     """Writes the model of one job to `recogniser/` in the work directory.
@@ -46,15 +46,15 @@ def keep(
       job: what was trained.
       direction: its two domains.
       config: of the run.
-      train: the job's functions.
-      fitted: the outcome of each of the job's splits.
-      order: of the job among the run's, so that the last one can be told.
+      training: the job's compiled functions.
+      fitted: the result of each of the job's splits.
+      order: the job's place among those of the run, so that the last one can be found.
 
     Returns:
-      The folder written. It holds the chosen averages of every split and seed that did not diverge.
+      The folder. It holds the chosen averages of every split and seed that did not diverge.
     """
-    folder = path / model.FOLDER / job.folder(job.splits[0]).removesuffix(f"-{job.splits[0].name}")
-    model.save(folder, make_model(job, direction, config, train, fitted, order))
+    folder = path / model.FOLDER / job.name
+    model.save(folder, make_model(job, direction, config, training, fitted, order))
     return folder
 
 
@@ -62,53 +62,37 @@ def make_model(
     job: Job,
     direction: Direction,
     config: Any,
-    train: Train,
-    fitted: list[loop.Fitted],
+    training: CompiledTraining,
+    fitted: Sequence[Fitted],
     order: int = 0,
 ) -> model.Model:
-    """The model of one job, in memory; see `keep`.
+    """The model of one job, in memory; see `write_recogniser`.
 
     Raises:
       InputError: every member diverged.
     """
-    domain = (
-        "source" if job.method in SUPERVISED else "target"
-    )  # a ceiling learns within the target, as its source
     members = [
         {"split": split.name, "seed": seed}
-        for split, one in zip(job.splits, fitted, strict=True)
-        for seed, diverged in zip(seeds(config), one.diverged, strict=True)
+        for split, result in zip(job.splits, fitted, strict=True)
+        for seed, diverged in zip(seeds_of(config), result.diverged, strict=True)
         if diverged is None
     ]
     if not members:
         raise InputError(
-            f"{job.method} with {job.encoder}: every seed diverged; there is nothing to keep"
+            f"{job.method} with {job.encoder}: every seed diverged, so there is no recogniser"
         )
-    averages = []
-    for one in fitted:
-        finite = np.array([d is None for d in one.diverged])
-        average = one.chosen_state.average
-        kept = {
-            "encoder": {
-                "params": average["encoder"],
-                "batch_stats": average["batch_stats"][domain],
-            },
-            "classifier": average["classifier"],
-        }
-        averages.append(
-            jax.tree.map(lambda x, finite=finite: np.asarray(x)[finite], jax.device_get(kept))
-        )
-    variables = jax.tree.map(lambda *of: np.concatenate(of), *averages)
-    normaliser = of_anyone(direction.target, direction.statistics[1], config.features.normalise)
-    calibrated = _calibration(job, direction, train, fitted)
+    normaliser = normaliser_of_unknown_speakers(
+        direction.target, direction.statistics[1], config.features.normalise
+    )
+    calibrated = _calibrate(job, direction, training, fitted)
     card = {
         "labels": list(config.emotions),
         "method": job.method,
         "encoder": job.encoder,
         "direction": job.direction,
         "order": order,
-        "source": _described(direction.source),
-        "target": _described(direction.target),
+        "source": _describe(direction.source),
+        "target": _describe(direction.target),
         "members": members,
         "seeds": sorted({member["seed"] for member in members}),
         "temperature": calibrated["temperature"],
@@ -118,122 +102,163 @@ def make_model(
         "versions": versions(),
         "date": datetime.now(UTC).date().isoformat(),
     }
-    return model.Model(variables, normaliser, card)
+    return model.Model(_chosen_variables(job, fitted), normaliser, card)
 
 
-def _calibration(
-    job: Job, direction: Direction, train: Train, fitted: list[loop.Fitted]
+def _evaluation_domain(job: Job) -> str:
+    """Whose batch statistics the target is evaluated with."""
+    return "source" if job.is_supervised else "target"  # the ceiling's source is the target
+
+
+def _finite(result: Fitted) -> np.ndarray:
+    """Which members did not diverge, bool [members]."""
+    return np.array([place is None for place in result.diverged])
+
+
+def _chosen_variables(job: Job, fitted: Sequence[Fitted]) -> Any:
+    """The chosen averages of all splits, with a leading axis of members that did not diverge."""
+    per_split = []
+    for result in fitted:
+        finite, average = _finite(result), result.chosen_state.average
+        statistics = average["batch_stats"][_evaluation_domain(job)]
+        variables = {
+            "encoder": {"params": average["encoder"], "batch_stats": statistics},
+            "classifier": average["classifier"],
+        }
+        variables = jax.device_get(variables)
+        per_split.append(jax.tree.map(lambda x, rows=finite: np.asarray(x)[rows], variables))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *per_split)
+
+
+def _calibrate(
+    job: Job, direction: Direction, training: CompiledTraining, fitted: Sequence[Fitted]
 ) -> dict[str, Any]:
-    """The temperature, how it came about, and the calibration error on held-out source and on the target, before and after.
+    """The temperature, how it was found, and the calibration errors before and after.
 
-    Target labels are read for the errors alone, after the temperature is fixed.
+    Target labels are read for the errors only, after the temperature is fixed.
     """
-    within = job.method in SUPERVISED
-    source, frames = (
-        (direction.target, direction.target_frames)
-        if within
-        else (direction.source, direction.source_frames)
-    )
-    domain = "source" if within else "target"
-    found, tested = [], []
-    for split, one in zip(job.splits, fitted, strict=True):
-        finite = np.array([d is None for d in one.diverged])
+    source, source_frames = direction.source, direction.source_frames
+    if job.is_supervised:
+        source, source_frames = direction.target, direction.target_frames
+    domain = _evaluation_domain(job)
+    evidence: list[calibration.Evidence] = []
+    target_predictions = []
+    for split, result in zip(job.splits, fitted, strict=True):
+        finite = _finite(result)
         if not finite.any():
             continue
-        state = one.chosen_state
 
-        def of(
-            frames: Any, rows: np.ndarray, domain: str, state: Any = state, finite: Any = finite
-        ) -> Any:
-            return tuple(x[finite] for x in loop.outputs(train, state, frames, rows, domain))
+        def evaluate(
+            frames: Frames | StoredFrames,
+            rows: np.ndarray,
+            domain: str,
+            result: Fitted = result,
+            finite: np.ndarray = finite,
+        ) -> Outputs:
+            everything = outputs(training, result.chosen_state, frames, rows, domain)
+            return Outputs(*(values[finite] for values in everything))
 
-        test = of(direction.target_frames, split.test, domain)[0]
-        tested.append((test, direction.target.emotion[split.test]))
+        test = evaluate(direction.target_frames, split.test, domain)
+        target_predictions.append((test.logits, direction.target.emotion[split.test]))
         if len(split.validation):
-            held, learnt = (
-                of(frames, split.validation, "source"),
-                of(frames, evenly(split.source, ROWS), "source"),
-            )
-            aimed = of(direction.target_frames, evenly(split.target, ROWS), domain)
+            held_out = evaluate(source_frames, split.validation, "source")
+            trained_on = evaluate(source_frames, evenly(split.source, ROWS), "source")
+            target = evaluate(direction.target_frames, evenly(split.target, ROWS), domain)
             emotion = source.emotion[split.validation]
-            found.append(
-                calibration.Evidence(
-                    held[0], emotion, _ratios(held, emotion, learnt, aimed), aimed[0]
-                )
+            weights = _density_ratios(held_out, emotion, trained_on, target)
+            evidence.append(
+                calibration.Evidence(held_out.logits, emotion, weights, target.logits)  # pyright: ignore
             )
-    each = [calibration.temperatures(evidence) for evidence in found]
-    names = each[0] if each else {"none": 1.0}
-    mean = {
-        name: float(np.exp(np.mean([np.log(of_split[name]) for of_split in each]))) if each else 1.0
-        for name in names
+    temperatures = _mean_temperatures([calibration.temperatures(e) for e in evidence])
+    source_predictions = [(e.source, e.emotion) for e in evidence]
+    errors = {
+        name: _calibration_errors(temperature, source_predictions, target_predictions)
+        for name, temperature in temperatures.items()
     }
-    errors = {}
-    for name, temperature in mean.items():
-        sets = {"source": [(e.source, e.emotion) for e in found], "target": tested}
-        errors[name] = {
-            of: calibration.expected_calibration_error(
-                np.concatenate(
-                    [calibration.ensemble_probability(logits, temperature) for logits, _ in pairs]
-                ),
-                np.concatenate([emotion for _, emotion in pairs]),
-            )
-            for of, pairs in sets.items()
-            if pairs
-        }
-    chosen = calibration.CHOSEN if each else "none"
+    chosen = calibration.CHOSEN if evidence else "none"
     return {
         "by": chosen,
-        "temperature": mean[chosen],
-        "temperatures": mean,
+        "temperature": temperatures[chosen],
+        "temperatures": temperatures,
         "expected_calibration_error": errors,
     }
 
 
-def _ratios(held: Any, emotion: np.ndarray, learnt: Any, aimed: Any) -> np.ndarray:
-    """Density ratios [held-out source], the mean over members, each of mean one."""
-    each = []
-    for member in range(len(held[0])):
-        logits, representation = (x[member] for x in held)
-        seen = SelectionEvidence(
-            logits, emotion, representation, learnt[1][member], aimed[0][member], aimed[1][member]
-        )  # pyright: ignore
-        weight = np.asarray(_importance_weights(seen))
-        each.append(weight / max(float(weight.mean()), 1e-30))
-    return np.mean(each, axis=0)
+def _mean_temperatures(per_split: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The geometric mean over splits of each way's temperature; {"none": 1} without any."""
+    if not per_split:
+        return {"none": 1.0}
+    return {
+        name: float(np.exp(np.mean([np.log(values[name]) for values in per_split])))
+        for name in per_split[0]
+    }
 
 
-def of_anyone(target: Domain, statistics: normalise.Statistics, by: str) -> Normaliser:
-    """How a clip is normalised of whose speaker nothing is known: as the target's voices like theirs, or as all its speech."""
-    features = target.features
-    voice = np.zeros((1, 0), np.float32)
+def _calibration_errors(
+    temperature: float, source: Sequence[Any], target: Sequence[Any]
+) -> dict[str, float | None]:
+    """The expected calibration error on held-out source and on the target."""
+    errors = {}
+    for domain, predictions in (("source", source), ("target", target)):
+        if predictions:
+            probabilities = [
+                calibration.ensemble_probability(logits, temperature) for logits, _ in predictions
+            ]
+            errors[domain] = calibration.expected_calibration_error(
+                np.concatenate(probabilities),
+                np.concatenate([emotion for _, emotion in predictions]),
+            )
+    return errors
+
+
+def _density_ratios(
+    held_out: Outputs, emotion: np.ndarray, trained_on: Outputs, target: Outputs
+) -> np.ndarray:
+    """Density ratios [held-out source], averaged over members, each with a mean of 1."""
+    per_member = []
+    for member in range(len(held_out.logits)):
+        evidence = Evidence(
+            source_logits=held_out.logits[member],
+            source_emotion=emotion,  # pyright: ignore
+            source_representation=held_out.representation[member],
+            train_representation=trained_on.representation[member],
+            target_logits=target.logits[member],
+            target_representation=target.representation[member],
+        )
+        weight = np.asarray(_importance_weights(evidence))
+        per_member.append(weight / max(float(weight.mean()), 1e-30))
+    return np.mean(per_member, axis=0)
+
+
+def normaliser_of_unknown_speakers(
+    target: Domain, statistics: normalise.Statistics, by: str
+) -> Normaliser:
+    """Statistics for a clip from an unknown speaker.
+
+    They are those of similar voices in the target or, if the recipe has no pitch, of the whole
+    target.
+    """
+    features, voices = target.features, target.voices
+    positions = np.zeros((1, 0), np.float32)
     if by == "utterance":
         statistics = normalise.identity(features.bins)
-    elif len(statistics.groups) > 1 and target.voices is not None:
-        voice = similar_voices.grid(target.voices.place)
-        near = normalise.moments_at(features.read(), target.voices.place, voice)
-        statistics = normalise.statistics(near, tuple(f"voice {i}" for i in range(len(voice))))
-    elif len(statistics.groups) > 1:  # speakers, of a recipe that tells no voices
+    elif len(statistics.groups) > 1 and voices is not None:
+        positions = similar_voices.grid(voices.place)
+        moments = normalise.moments_at(features.read(), voices.place, positions)
+        names = tuple(f"voice {i}" for i in range(len(positions)))
+        statistics = normalise.statistics(moments, names)
+    elif len(statistics.groups) > 1:
         statistics = normalise.fit(features.read(), ["target"] * len(target.emotion))
-    return Normaliser(statistics.mean, statistics.std, voice)
+    return Normaliser(statistics.mean, statistics.std, positions)
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that a run depends on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _described(domain: Domain) -> dict[str, Any]:
-    languages = sorted({u.language for u in domain.features.utterances if u.language})
+def _describe(domain: Domain) -> dict[str, Any]:
+    """What a model's card says about a domain."""
+    utterances = domain.features.utterances
     return {
         "name": domain.corpus.name,
         "description": domain.corpus.description,
         "synthetic": domain.corpus.synthetic,
-        "languages": languages,
+        "languages": sorted({u.language for u in utterances if u.language}),
         "utterances": len(domain.emotion),
     }

@@ -19,12 +19,15 @@ from jdann.errors import DivergenceError, InputError
 from jdann.evaluation import metrics
 from jdann.experiments import jobs, workdir
 from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.results import chosen_logits, heading
 from jdann.experiments.search_space import apply
-from jdann.experiments.train import heading, open_directions
+from jdann.experiments.settings import seeds_of
+from jdann.experiments.train import open_directions
 from jdann.figures import sweep as sweep_figures
 from jdann.methods import Method
 from jdann.training import loop
-from jdann.training.step import Hyper
+from jdann.training.members import Members
+from jdann.training.state import Hyper
 
 log = logging.getLogger("jdann")
 HYPER = {
@@ -163,17 +166,22 @@ def train_members(job: Job, direction: Direction, config: Any, checkpoints: Path
     """
     if config.selection == "last":  # the records before are read by nobody
         config = apply(config, {"evaluate_every": config.epochs})
-    train, plan = jobs.make_job_train(job, direction, config)
-    points, seeds = grid(config, train.method), jobs.seeds(config)
-    members = [(point, seed) for point in points for seed in seeds]
-    names = [f"seed {seed} at {point}" for point, seed in members]
+    training, budget = jobs.make_job_training(job, direction, config)
+    points, seeds = grid(config, training.program.method), seeds_of(config)
+    pairs = [(point, seed) for point in points for seed in seeds]
 
-    def each(value: str, default: float = 0.0) -> Any:
-        of = [getattr(point, value) for point, _ in members]
-        return jnp.asarray([default if v is None else v for v in of], jnp.float32)
+    def per_member(name: str, default: float = 0.0) -> Any:
+        values = [getattr(point, name) for point, _ in pairs]
+        return jnp.asarray([default if v is None else v for v in values], jnp.float32)
 
-    hyper = Hyper(
-        each("learning_rate"), each("weight_decay"), each("strength", config.strength.maximum)
+    members = Members(
+        seeds=tuple(seed for _, seed in pairs),
+        hyper=Hyper(
+            learning_rate=per_member("learning_rate"),
+            weight_decay=per_member("weight_decay"),
+            strength=per_member("strength", config.strength.maximum),
+        ),
+        names=tuple(f"seed {seed} at {point}" for point, seed in pairs),
     )
     fitted = []
     for split in job.splits:
@@ -181,18 +189,14 @@ def train_members(job: Job, direction: Direction, config: Any, checkpoints: Path
         log.info(
             "%s: %d epochs of %d steps, %d seeds x %d points",
             task.name,
-            plan.epochs,
-            plan.steps,
+            budget.epochs,
+            budget.steps,
             len(seeds),
             len(points),
         )
-        fitted.append(
-            loop.fit(
-                train, task, plan, tuple(seed for _, seed in members), hyper, checkpoints / f"sweep-{job.folder(split)}",
-                config.selection, members=names,
-            )
-        )  # fmt: skip
-    outcome = jobs.join_splits(job, direction, fitted, len(config.emotions))
+        folder = checkpoints / f"sweep-{job.folder(split)}"
+        fitted.append(loop.fit(training, task, budget, members, folder, selection=config.selection))
+    outcome = jobs.join_splits(job, direction, fitted)
     return summarise(outcome, points, seeds, direction, config)
 
 
@@ -207,7 +211,7 @@ def summarise(
     shape = len(points), len(seeds)
     emotion = np.where(outcome.tested, direction.target.emotion, -1)
     by = config.selection
-    logits = jobs.chosen_logits(outcome, by, emotion)
+    logits = chosen_logits(outcome, by, emotion)
     if logits is None:
         log.warning("%s has no value here; the last epoch counts", by)
         by, logits = "last", outcome.logits[-1]

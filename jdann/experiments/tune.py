@@ -21,15 +21,18 @@ from jdann import configuration, files, selection
 from jdann.data.pairs import Direction
 from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
+from jdann.experiments.results import heading
 from jdann.experiments.search_space import apply, parse, propose, read_space
+from jdann.experiments.settings import encoder_names, make_members
 from jdann.experiments.study import Place, finished, import_optuna, importance, open_study, tell
-from jdann.experiments.train import heading, open_directions
+from jdann.experiments.train import open_directions
 from jdann.figures import tuning
 from jdann.progress import silenced, track
 from jdann.training import loop
 
 log = logging.getLogger("jdann")
 _POLL_S = 0.5
+_STEPS_PER_TRAINING = 10**6  # of a pruner: fine enough to tell any two epochs apart
 
 
 def tune(
@@ -99,7 +102,7 @@ def _check(config: Any) -> None:
     if (
         len(config.methods) != 1
         or "supervised" in config.methods
-        or len(jobs.encoder_names(config)) != 1
+        or len(encoder_names(config)) != 1
     ):
         raise InputError(
             f"config.methods is {tuple(config.methods)} and config.encoder.name {config.encoder.name!r}; tune one method that "
@@ -174,19 +177,18 @@ def _train(trial: Any, config: Any, directions: list[Direction], folder: Path) -
     name, finals = config.tune.criterion, []
     for job in jobs.plan_jobs(config, directions):
         direction = directions[job.direction]
-        train, plan = jobs.make_job_train(job, direction, config)
+        training, budget = jobs.make_job_training(job, direction, config)
         for split in job.splits:
 
             def on_record(
-                epoch: int, criteria: dict[str, np.ndarray], epochs: int = plan.epochs
+                epoch: int, criteria: dict[str, np.ndarray], epochs: int = budget.epochs
             ) -> None:
                 value = float(np.mean(criteria[name]))
                 if not np.isfinite(value):
                     trial.set_user_attr("why", f"a seed diverged, or {name} has no value")
                     raise TrialPruned
-                # The same part of the work in every trial: trainings done, and the present one's percentage.
                 trial.report(
-                    float(np.mean([*finals, value])), 100 * len(finals) + 100 * epoch // epochs
+                    float(np.mean([*finals, value])), _pruning_step(len(finals), epoch, epochs)
                 )
                 _stop_without_parent()
                 if trial.should_prune():
@@ -196,26 +198,32 @@ def _train(trial: Any, config: Any, directions: list[Direction], folder: Path) -
                     raise TrialPruned
 
             task = jobs.make_task(job, split, direction)
-            seeds, hyper = jobs.seeds(config), jobs.make_hyper(config)
             fitted = loop.fit(
-                train,
+                training,
                 task,
-                plan,
-                seeds,
-                hyper,
+                budget,
+                make_members(config),
                 folder / job.folder(split),
-                config.selection,
+                selection=config.selection,
                 on_record=on_record,
             )
             values = fitted.criteria[name]  # [records, seeds]
             by = config.selection
             at = (
-                np.full(len(seeds), len(values) - 1)
+                np.full(config.seeds, len(values) - 1)
                 if by == "last"
                 else selection.choose(fitted.criteria[by], by)
             )
             finals.append(float(values[at, np.arange(len(at))].mean()))
     return float(np.mean(finals))
+
+
+def _pruning_step(trainings: int, epoch: int, epochs: int) -> int:
+    """How much of a trial is done, as a whole number that trials of other lengths share.
+
+    Optuna's pruner compares trials at equal steps, and a search space may contain `epochs`.
+    """
+    return _STEPS_PER_TRAINING * trainings + _STEPS_PER_TRAINING * epoch // epochs
 
 
 def _stop_without_parent() -> None:

@@ -15,7 +15,6 @@ import numpy as np
 
 from jdann import configuration
 from jdann.errors import InputError
-from jdann.evaluation import metrics
 from jdann.files import PARTIAL, write_bytes, write_csv, write_json
 
 if TYPE_CHECKING:  # else writing a csv would import the features
@@ -142,53 +141,6 @@ def write_skipped(path: Path, domains: Sequence[Domain]) -> None:
         for s in domain.features.skipped
     ]
     write_csv(path / "skipped.csv", ("corpus", "file", "reason"), rows)
-
-
-def prediction_columns(emotions: Sequence[str]) -> tuple[str, ...]:
-    """The columns of predictions.csv."""
-    return ("source", "target", "method", "encoder", "file", "start", "end", "speaker", "emotion", "predicted",
-            *(f"p_{name}" for name in emotions))  # fmt: skip
-
-
-def prediction_rows(
-    direction: Direction,
-    method: str,
-    encoder: str,
-    logits: np.ndarray,
-    tested: np.ndarray,
-    emotions: Sequence[str],
-) -> list[tuple[Any, ...]]:
-    """Rows of predictions.csv for one method: a row for each tested target utterance.
-
-    Args:
-      logits: [seeds, n, classes]; probabilities are the mean of the seeds' softmax.
-      tested: [n] bool.
-    """
-    probability = metrics.mean_probability(logits)
-    rows = []
-    names = (direction.source.corpus.name, direction.target.corpus.name)
-    for i in np.flatnonzero(tested):
-        u = direction.target.features.utterances[i]
-        label = direction.target.emotion[i]
-        rows.append((
-            *names, method, encoder, u.file, u.start_s or None, u.end_s, u.speaker, emotions[label] if label >= 0 else None,
-            emotions[probability[i].argmax()], *(f"{p:.6f}" for p in probability[i]),
-        ))  # fmt: skip
-    return rows
-
-
-def history_rows(
-    names: tuple[str, str], encoder: str, method: str, fold: str, seeds: Sequence[int], epoch: int, steps: int,
-    means: dict[str, np.ndarray],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """One epoch's rows of history.csv, a row for each seed; numbers that are not finite are left out."""
-    rows = []
-    for s, seed in enumerate(seeds):
-        values = {name: float(value[s]) for name, value in means.items() if np.isfinite(value[s])}
-        known = {"source": names[0], "target": names[1], "encoder": encoder, "method": method, "fold": fold, "seed": seed,
-                 "epoch": epoch, "step": epoch * steps}  # fmt: skip
-        rows.append(known | values)
-    return rows
 
 
 def write_history(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -1,6 +1,5 @@
 """Ways to adapt. METHODS lists all of them; several can be added to each other: "cdan+mcc"."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from jdann.methods.pseudo_labels import prior_among
 from jdann.methods.self_training import self_training, shot
 from jdann.methods.source_only import source_only
 from jdann.methods.virtual_adversarial import dirt_t, vada
-from jdann.parameters import defaults
+from jdann.parameters import defaults, pick
 
 METHODS: dict[str, Callable[..., Method]] = {
     "source_only": source_only,
@@ -86,15 +85,10 @@ def make_method(name: str, settings: Settings = _NO_SETTINGS) -> Method:
       added.
     """
     parts = name.split("+")
-    for part in parts:
-        if part not in METHODS:
-            close = difflib.get_close_matches(part, METHODS, n=1)
-            meant = f" (did you mean {close[0]}?)" if close else ""
-            known = ", ".join(METHODS)
-            raise InputError(f"method {part!r} is unknown{meant}; known are {known}")
+    factories = {part: pick(METHODS, part, "method") for part in parts}
     if len(set(parts)) != len(parts):
         raise InputError(f"method {name!r}: expected each part once")
-    methods = {part: METHODS[part](**settings.get(part, {})) for part in parts}
+    methods = {part: make(**settings.get(part, {})) for part, make in factories.items()}
     return add(methods) if len(methods) > 1 else methods[name]
 
 

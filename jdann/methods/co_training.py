@@ -76,7 +76,7 @@ def co_training(
     check_prior(prior, "co_training: prior")
     fit = partial(discriminant.fit, shrinkage=shrinkage)
 
-    def label_target(
+    def initial_labels(
         key: jax.Array, source: jax.Array, source_labels: jax.Array, target: jax.Array
     ) -> jax.Array:
         shares = class_shares(prior, source_labels.shape[-1], "co_training: prior")
@@ -121,4 +121,4 @@ def co_training(
         value = cross_entropy(target.pseudo_labels, target.logits)
         return context.strength * weight * value, {"pseudo_loss": value}
 
-    return term(loss, label_target=label_target, needs=frozenset({"statistics"}))
+    return term(loss, initial_labels=initial_labels, needs=frozenset({"statistics"}))

@@ -24,7 +24,7 @@ __all__ = [
     "Context",
     "Dims",
     "Init",
-    "LabelTarget",
+    "InitialLabels",
     "Loss",
     "LossValue",
     "Method",
@@ -84,8 +84,9 @@ Loss: TypeAlias = Callable[[Params, Any, Any, Context], LossValue]
 Init: TypeAlias = Callable[[jax.Array, Dims], Params]  # (key, sizes) -> the method's parameters
 # (representation [n, d], logits [n, classes], progress) -> labels [n, classes]; see `Phase`
 PseudoLabels: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-# (key, source vectors [n, values], emotion [n], target vectors [m, values]) -> labels [m, classes]
-LabelTarget: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+# (key, source vectors [n, values], source labels [n, classes], target vectors [m, values]) ->
+# labels [m, classes]. A source label is one-hot, or zero for an unlabelled utterance.
+InitialLabels: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 class Update(NamedTuple):
@@ -130,7 +131,7 @@ class Method(NamedTuple):
     # Labels the target once, before the first step, from one vector per utterance. `emotion` is
     # int32, -1 for an unlabelled source utterance. The labels have the form of
     # `Phase.pseudo_labels` and stay the same during the whole training.
-    label_target: LabelTarget | None = None
+    initial_labels: InitialLabels | None = None
     # Whether batch norm's statistics are computed over the whole target before it is evaluated.
     recompute_statistics: bool = False
     # What the data or the encoder must have: "speakers", "batch_norm" or "statistics", which is one
@@ -155,7 +156,7 @@ def term(
     domains: tuple[str, ...] = ("source", "target"),
     batch_norm: str = JOINT,
     pseudo_labels: PseudoLabels | None = None,
-    label_target: LabelTarget | None = None,
+    initial_labels: InitialLabels | None = None,
     recompute_statistics: bool = False,
     needs: frozenset[str] = frozenset(),
 ) -> Method:
@@ -165,7 +166,7 @@ def term(
       loss: the term.
       init: makes the parameters of the term.
       domains: as in `Phase`; so are `batch_norm` and `pseudo_labels`.
-      label_target: as in `Method`; so are `recompute_statistics` and `needs`.
+      initial_labels: as in `Method`; so are `recompute_statistics` and `needs`.
     """
     phase = Phase(
         "all", (Update(loss),), domains=domains, batch_norm=batch_norm, pseudo_labels=pseudo_labels
@@ -173,7 +174,7 @@ def term(
     return Method(
         init,
         (phase,),
-        label_target=label_target,
+        initial_labels=initial_labels,
         recompute_statistics=recompute_statistics,
         needs=needs,
     )
@@ -199,7 +200,7 @@ def add(methods: dict[str, Method]) -> Method:
     labelling = [
         name
         for name, phase in phases.items()
-        if phase.pseudo_labels is not None or methods[name].label_target is not None
+        if phase.pseudo_labels is not None or methods[name].initial_labels is not None
     ]
     if len(labelling) > 1:
         names = " and ".join(labelling)
@@ -233,7 +234,7 @@ def add(methods: dict[str, Method]) -> Method:
         domains=max((phase.domains for phase in phases.values()), key=len),
         batch_norm=next(iter(batch_norms), JOINT),
         pseudo_labels=phases[labelling[0]].pseudo_labels if labelling else None,
-        label_target=methods[labelling[0]].label_target if labelling else None,
+        initial_labels=methods[labelling[0]].initial_labels if labelling else None,
         recompute_statistics=any(method.recompute_statistics for method in methods.values()),
         needs=frozenset().union(*(method.needs for method in methods.values())),
     )

@@ -52,9 +52,7 @@ def encode(
     encoder: nn.Module, params: Any, statistics: Any, features: jax.Array, length: jax.Array
 ) -> jax.Array:
     """The representation [batch, d], without dropout, by one domain's running statistics."""
-    encoded = encoder.apply(
-        {"params": params, "batch_stats": statistics}, features, length, False
-    )
+    encoded = encoder.apply({"params": params, "batch_stats": statistics}, features, length, False)
     assert isinstance(encoded, dict)
     return encoded["representation"]
 

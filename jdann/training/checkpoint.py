@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: each is written whole or not at all, and the newest readable one is found again."""
+"""Checkpoints by Orbax: each is written whole or not at all; the newest readable one is used."""
 
 import logging
 from collections.abc import Iterator
@@ -6,69 +6,63 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orbax.checkpoint as ocp
+
 _KEPT = 2  # the newest, and one in reserve should the newest be damaged
 log = logging.getLogger("jdann")
 
 
 class Checkpoints:
-    """The checkpoints of one training, numbered by epochs done."""
+    """The checkpoints of one training, numbered by the epochs that are done."""
 
-    def __init__(self, manager: Any):
+    def __init__(self, manager: ocp.CheckpointManager):
         self._manager = manager
 
     def save(self, epochs_done: int, items: dict[str, Any]) -> None:
-        """Writes named pytrees of arrays; blocks until they are on disk."""
-        import orbax.checkpoint as ocp
-
+        """Writes named trees of arrays, and waits until they are on disk."""
         saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         self._manager.save(epochs_done, args=ocp.args.Composite(**saved))
         self._manager.wait_until_finished()
 
     def drop_after(self, epochs_done: int) -> None:
-        """Removes checkpoints of later epochs, which could not be read: their numbers are about to be written again."""
-        for later in [number for number in self._manager.all_steps() if number > epochs_done]:
-            self._manager.delete(later)
+        """Removes later checkpoints, which could not be read and are about to be written again."""
+        for number in [n for n in self._manager.all_steps() if n > epochs_done]:
+            self._manager.delete(number)
 
     def restore(self, template: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
-        """The newest checkpoint that can be read.
+        """Reads the newest checkpoint that can be read.
 
         Args:
-          template: the named pytrees wanted, all or some of those saved, with the shapes and dtypes of what was saved.
+          template: the named trees wanted, all or some of those saved, with the shapes and dtypes
+            of what was saved.
 
         Returns:
-          Epochs done and the pytrees by name, or None where there is no checkpoint. A damaged one is named in the log, and the one
-          before it is taken.
+          Epochs done and the trees by name, or None where there is no checkpoint. A damaged
+          checkpoint is named in the log, and the one before it is tried.
         """
-        import orbax.checkpoint as ocp
-
+        wanted = {name: ocp.args.StandardRestore(tree) for name, tree in template.items()}
         for epochs_done in sorted(self._manager.all_steps(), reverse=True):
             try:
-                wanted = ocp.args.Composite(
-                    **{name: ocp.args.StandardRestore(tree) for name, tree in template.items()}
-                )
-                restored = self._manager.restore(epochs_done, args=wanted)
+                restored = self._manager.restore(epochs_done, args=ocp.args.Composite(**wanted))
                 return epochs_done, {name: restored[name] for name in template}
             except MemoryError:
                 raise
-            except Exception as error:  # whatever a damaged file makes Orbax raise
-                if "RESOURCE_EXHAUSTED" in str(error):
+            # A damaged file makes Orbax raise errors of many types.
+            except Exception as error:
+                if "RESOURCE_EXHAUSTED" in str(error):  # XLA has no type of its own for this
                     raise
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                place = f"{self._manager.directory}/{epochs_done}"
                 log.warning(
-                    "checkpoint %s/%d cannot be read (%s); looking for an earlier one",
-                    self._manager.directory,
-                    epochs_done,
-                    reason,
+                    "checkpoint %s cannot be read (%s); trying an earlier one", place, reason
                 )
         return None
 
 
 @contextmanager
 def open_checkpoints(folder: Path) -> Iterator[Checkpoints]:
-    """Opens, and makes where missing, the folder of one training's checkpoints."""
+    """Opens the folder of one training's checkpoints, and makes it where it is missing."""
     logging.getLogger("absl").setLevel(logging.ERROR)
-    import orbax.checkpoint as ocp
-
     options = ocp.CheckpointManagerOptions(
         max_to_keep=_KEPT, create=True, enable_async_checkpointing=False
     )

@@ -1,88 +1,92 @@
-"""The optimiser: one for each group of parameters, so that an update may leave groups as they are."""
+"""The optimiser: each group of parameters has one, so that an update may leave a group as it is."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jdann.errors import InputError
-from jdann.training.schedules import learning_rate_schedule
 
-OPTIMISERS = ("adamw", "adam", "sgd")
+class OptimiserSettings(NamedTuple):
+    """How parameters are updated; the learning rate and weight decay are traced and come later."""
+
+    name: str = "adamw"  # a key of OPTIMISERS
+    momentum: float = 0.9  # of sgd
+    clip_norm: float = 5.0  # largest norm of the gradient over all groups; 0: no clipping
 
 
-def make_optimiser(config: Any, weight_decay: jax.typing.ArrayLike) -> optax.GradientTransformation:
-    """The optimiser of one group without its learning rate: what it returns is scaled by `descend`.
-
-    Weight decay acts on matrices and kernels only: decoupled in adamw (Loshchilov & Hutter 2019), added to the gradient
-    in adam and sgd.
-
-    Args:
-      config: `config.optimiser`: its `name` and `momentum`.
-      weight_decay: may be traced.
-
-    Raises:
-      InputError: the optimiser has no such name.
-    """
-    decay = optax.add_decayed_weights(
-        jnp.asarray(weight_decay), mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
-    )
-    if config.name == "adamw":
-        return optax.chain(optax.scale_by_adam(), decay)
-    if config.name == "adam":
-        return optax.chain(decay, optax.scale_by_adam())
-    if config.name == "sgd":
-        return optax.chain(decay, optax.trace(config.momentum))
-    raise InputError(
-        f"config.optimiser.name is {config.name!r}; choose one of {', '.join(OPTIMISERS)}"
+def _decay(weight_decay: jax.typing.ArrayLike) -> optax.GradientTransformation:
+    """Weight decay of matrices and kernels; biases and scales are left out."""
+    return optax.add_decayed_weights(
+        jnp.asarray(weight_decay), mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
     )
 
 
-def begin(config: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """A fresh optimiser state for each group of `params`."""
-    return {group: make_optimiser(config, 0.0).init(tree) for group, tree in params.items()}
+def adamw(
+    settings: OptimiserSettings, weight_decay: jax.typing.ArrayLike
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+    del settings
+    return optax.chain(optax.scale_by_adam(), _decay(weight_decay))
 
 
-def descend(
-    config: Any,
-    weight_decay: jax.Array,
-    rate: jax.Array,
+def adam(
+    settings: OptimiserSettings, weight_decay: jax.typing.ArrayLike
+) -> optax.GradientTransformation:
+    """Adam, with weight decay added to the gradient."""
+    del settings
+    return optax.chain(_decay(weight_decay), optax.scale_by_adam())
+
+
+def sgd(
+    settings: OptimiserSettings, weight_decay: jax.typing.ArrayLike
+) -> optax.GradientTransformation:
+    """Stochastic gradient descent with momentum, with weight decay added to the gradient."""
+    return optax.chain(_decay(weight_decay), optax.trace(settings.momentum))
+
+
+# Each maps (settings, weight decay) to the direction of a step; the learning rate scales it later.
+OPTIMISERS: dict[
+    str, Callable[[OptimiserSettings, jax.typing.ArrayLike], optax.GradientTransformation]
+] = {"adamw": adamw, "adam": adam, "sgd": sgd}
+
+
+def init_optimiser(settings: OptimiserSettings, params: dict[str, Any]) -> dict[str, Any]:
+    """A new optimiser state for each group of `params`."""
+    optimiser = OPTIMISERS[settings.name](settings, 0.0)
+    return {group: optimiser.init(tree) for group, tree in params.items()}
+
+
+def apply_gradient(
+    settings: OptimiserSettings,
     gradient: dict[str, Any],
-    params: Any,
-    opt_state: Any,
-) -> tuple[Any, Any, jax.Array]:
-    """Takes one step down a gradient, clipped by its norm over all groups that it has.
+    params: dict[str, Any],
+    opt_state: dict[str, Any],
+    *,
+    learning_rate: jax.Array,
+    weight_decay: jax.Array,
+) -> tuple[dict[str, Any], dict[str, Any], jax.Array]:
+    """Takes one step against a gradient, clipped by its norm over all groups that it has.
 
     Args:
-      config: `config.optimiser`.
-      weight_decay: scalar, traced.
-      rate: scalar, traced, the learning rate.
-      gradient: of some of the groups.
+      settings: how.
+      gradient: of some of the groups; the other groups stay as they are.
       params: of all groups.
-      opt_state: from `begin`.
+      opt_state: of all groups, from `init_optimiser`.
+      learning_rate: scalar, traced.
+      weight_decay: scalar, traced.
 
     Returns:
-      Parameters and optimiser state of all groups, and the gradient's norm before clipping.
+      Parameters and optimiser state of all groups, and the norm of the gradient before clipping.
     """
     norm = optax.tree.norm(gradient)
-    if config.clip_norm > 0:
-        factor = jnp.minimum(1.0, config.clip_norm / jnp.maximum(norm, 1e-12))
+    if settings.clip_norm > 0:
+        factor = jnp.minimum(1.0, settings.clip_norm / jnp.maximum(norm, 1e-12))
         gradient = jax.tree.map(lambda g: g * factor, gradient)
+    optimiser = OPTIMISERS[settings.name](settings, weight_decay)
     params, opt_state = dict(params), dict(opt_state)
-    for group, of_group in gradient.items():
-        updates, opt_state[group] = make_optimiser(config, weight_decay).update(
-            of_group, opt_state[group], params[group]
-        )
-        params[group] = jax.tree.map(lambda p, u: p - rate * u, params[group], updates)
+    for group, tree in gradient.items():
+        updates, opt_state[group] = optimiser.update(tree, opt_state[group], params[group])
+        params[group] = jax.tree.map(lambda p, u: p - learning_rate * u, params[group], updates)
     return params, opt_state, norm
-
-
-def check(config: Any) -> None:
-    """Refuses an optimiser or a schedule of its rate that has no such name.
-
-    Raises:
-      InputError: names the key.
-    """
-    make_optimiser(config, 0.0)
-    learning_rate_schedule(config, 2)

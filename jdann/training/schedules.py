@@ -1,15 +1,14 @@
-"""How the learning rate and lambda move over a run. Both are functions of the step, traced, with a traced height."""
+"""How the learning rate and lambda change over a run.
 
-from typing import Any
+A schedule is a function of the step that returns a factor in [0, 1]. The step may be traced, and so
+may the peak that the factor is multiplied with.
+"""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
-
-from jdann.errors import InputError
-
-LEARNING_RATES = ("warmup_cosine", "constant", "one_cycle")
-STRENGTHS = ("ganin", "constant")
 
 
 def ganin(progress: jax.typing.ArrayLike, gamma: jax.typing.ArrayLike = 10.0) -> jax.Array:
@@ -22,52 +21,56 @@ def ganin(progress: jax.typing.ArrayLike, gamma: jax.typing.ArrayLike = 10.0) ->
       gamma: the steepness.
 
     Returns:
-      lambda in [0, 1), the shape of `progress`: 0 at p = 0, .9866 at p = .5 and .9999 at p = 1 for gamma = 10.
+      lambda in [0, 1), of the shape of `progress`. For gamma = 10 it is 0 at p = 0, .9866 at p = .5
+      and .9999 at p = 1.
     """
     progress = jnp.clip(jnp.asarray(progress, jnp.float32), 0.0, 1.0)
     return 2.0 / (1.0 + jnp.exp(-jnp.asarray(gamma) * progress)) - 1.0
 
 
-def strength_schedule(config: Any, total_steps: int) -> optax.Schedule:
-    """The relative lambda of each step, in [0, 1].
-
-    Args:
-      config: `config.strength`, with `schedule` (one of STRENGTHS) and `gamma`.
-      total_steps: steps of the whole run; p = step / total_steps.
-
-    Raises:
-      InputError: the schedule has no such name.
-    """
-    if config.schedule == "ganin":
-        gamma = config.gamma
-        return lambda step: ganin(step / total_steps, gamma)
-    if config.schedule == "constant":
-        return lambda step: jnp.ones((), jnp.float32)
-    raise InputError(
-        f"config.strength.schedule is {config.schedule!r}; choose one of {', '.join(STRENGTHS)}"
-    )
+def ganin_schedule(total_steps: int, gamma: float) -> optax.Schedule:
+    """`ganin` of p = step / total_steps."""
+    return lambda step: ganin(step / total_steps, gamma)
 
 
-def learning_rate_schedule(config: Any, total_steps: int) -> optax.Schedule:
-    """The learning rate of each step relative to its peak, in [0, 1].
+def constant_strength(total_steps: int, gamma: float) -> optax.Schedule:
+    """The full lambda from the first step on."""
+    del total_steps, gamma
+    return lambda step: jnp.ones((), jnp.float32)
 
-    Args:
-      config: `config.optimiser`, with `schedule` (one of LEARNING_RATES) and `warmup_fraction` of all steps.
-      total_steps: steps of the whole run, the warm-up included.
 
-    Raises:
-      InputError: the schedule has no such name.
-    """
-    total_steps = max(2, total_steps)
-    warmup_steps = min(round(config.warmup_fraction * total_steps), total_steps - 1)
-    if config.schedule == "warmup_cosine":
-        return optax.warmup_cosine_decay_schedule(
-            0.0 if warmup_steps else 1.0, 1.0, warmup_steps, total_steps
-        )
-    if config.schedule == "constant":
-        return optax.constant_schedule(1.0)
-    if config.schedule == "one_cycle":
-        return optax.cosine_onecycle_schedule(total_steps, 1.0)
-    raise InputError(
-        f"config.optimiser.schedule is {config.schedule!r}; choose one of {', '.join(LEARNING_RATES)}"
-    )
+def warmup_cosine(total_steps: int, warmup_steps: int) -> optax.Schedule:
+    """Rises linearly over the warm-up, then falls as a half cosine to 0 at the last step."""
+    first = 0.0 if warmup_steps else 1.0
+    # Optax counts the warm-up among the steps of the decay.
+    return optax.warmup_cosine_decay_schedule(first, 1.0, warmup_steps, total_steps)
+
+
+def constant_rate(total_steps: int, warmup_steps: int) -> optax.Schedule:
+    """The peak learning rate at every step."""
+    del total_steps, warmup_steps
+    return optax.constant_schedule(1.0)
+
+
+def one_cycle(total_steps: int, warmup_steps: int) -> optax.Schedule:
+    """One cycle of cosine annealing (Smith and Topin 2017, "Super-convergence")."""
+    del warmup_steps
+    return optax.cosine_onecycle_schedule(total_steps, 1.0)
+
+
+# (total steps, gamma) -> factor of lambda at each step
+STRENGTHS: dict[str, Callable[[int, float], optax.Schedule]] = {
+    "ganin": ganin_schedule,
+    "constant": constant_strength,
+}
+# (total steps, warm-up steps) -> factor of the learning rate at each step
+LEARNING_RATES: dict[str, Callable[[int, int], optax.Schedule]] = {
+    "warmup_cosine": warmup_cosine,
+    "constant": constant_rate,
+    "one_cycle": one_cycle,
+}
+
+
+def warmup_steps_of(total_steps: int, warmup_fraction: float) -> int:
+    """Steps of the warm-up: the fraction of all steps, but never all of them."""
+    return min(round(warmup_fraction * total_steps), total_steps - 1)

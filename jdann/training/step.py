@@ -1,100 +1,33 @@
-"""Training as pure functions: init, a jitted scan over an epoch's steps, and the outputs, each for many members at once.
+"""Training as pure functions of one member: a seed with its own hyper-parameters.
 
-A member is one training of a sweep: a seed with its own hyper-parameters.
+`init_state` makes a state and `train_epoch` scans `train_step` over an epoch.
+`jdann.training.members` compiles these functions for many members at once.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from jdann.data.batches import Frames, Labelled, Unlabelled, take
-from jdann.errors import InputError
+from jdann.data.batches import BatchIndices, Frames, Source, Target, TrainingData, take
 from jdann.features.augment import spec_augment
-from jdann.methods.contract import Context, Dims, Method, Phase, Source, Target, Update
-from jdann.models.network import Network, make_network
-from jdann.training import optimisation
-from jdann.training.schedules import learning_rate_schedule, strength_schedule
+from jdann.methods.contract import Context, Dims, Phase, Update
+from jdann.models import network
+from jdann.training.optimisation import apply_gradient, init_optimiser
+from jdann.training.schedules import LEARNING_RATES, STRENGTHS, warmup_steps_of
+from jdann.training.state import Hyper, Metrics, Program, State, TrainingSettings
 
-SEEDS_IN = ("auto", "vmap", "map")
 
+class StepInputs(NamedTuple):
+    """What all updates of one training step share."""
 
-class Hyper(NamedTuple):
-    """What a sweep varies without compiling again: traced scalars, or one entry for each member."""
-
+    source: Source
+    target: Target
+    strength: jax.Array  # lambda of this step
+    progress: jax.Array  # part of the phase that is done, in [0, 1)
     learning_rate: jax.Array
     weight_decay: jax.Array
-    strength: jax.Array  # the largest lambda
-
-
-class State(NamedTuple):
-    """All that training changes. Random keys are derived from the seed and `step`, so that this is all a checkpoint needs."""
-
-    params: Any  # {"encoder", "classifier", "method"}
-    batch_stats: Any  # {"source", "target"}
-    average: Any  # {"encoder", "classifier", "batch_stats"}: the moving average, which is evaluated
-    opt_state: Any  # of each group of parameters
-    memory: Any  # the method's own, constant within a phase
-    step: jax.Array  # int32, steps done
-
-
-class Data(NamedTuple):
-    """What all members learn from. There is no field for the target's labels."""
-
-    source: Frames
-    emotion: jax.Array  # [source utterances] int32
-    speaker: jax.Array  # [source utterances] int32, -1 where unknown
-    target: Frames
-
-
-class Batches(NamedTuple):
-    """Which utterances each step of an epoch sees."""
-
-    source: jax.Array  # [steps, batch] int32
-    target: jax.Array  # [steps, batch] int32
-
-
-class Outputs(NamedTuple):
-    """What a trained model says of utterances."""
-
-    logits: jax.Array  # [utterances, classes]
-    representation: jax.Array  # [utterances, representation]
-
-
-class Train(NamedTuple):
-    """The functions of one run. Every one takes and returns arrays with a leading axis of members."""
-
-    method: Method
-    init: Callable[[jax.Array, Hyper], State]  # (keys [members], hyper)
-    enter: Callable[[State], State]  # at the beginning of a phase
-    epochs: tuple[Callable[..., tuple[State, dict[str, jax.Array]]], ...]  # of each phase:
-    # (state, keys, hyper, data, batches, pseudo [members, target utterances, classes])
-    outputs: Callable[
-        ..., Outputs
-    ]  # (state, frames, index [batches, batch], domain: "source" or "target")
-    batch_statistics: Callable[
-        [State, Frames, jax.Array], Any
-    ]  # of target utterances: (state, frames, index [batches, batch])
-    recompute: Callable[
-        [State, Any], State
-    ]  # the target's statistics, from those of all its batches
-
-
-def check(config: Any) -> None:
-    """Refuses names in a config that nothing here answers to, before anything is trained.
-
-    Raises:
-      InputError: an optimiser, a schedule or `seeds_in` has no such name.
-    """
-    optimisation.check(config.optimiser)
-    strength_schedule(config.strength, total_steps=2)
-    if config.seeds_in not in SEEDS_IN:
-        raise InputError(
-            f"config.seeds_in is {config.seeds_in!r}; choose one of {', '.join(SEEDS_IN)}"
-        )
 
 
 def source_risk(logits: jax.Array, emotion: jax.Array, label_smoothing: float) -> jax.Array:
@@ -109,318 +42,288 @@ def source_risk(logits: jax.Array, emotion: jax.Array, label_smoothing: float) -
     return optax.softmax_cross_entropy(logits, labels).mean()
 
 
-def make_train(
-    config: Any,
-    encoder: nn.Module,
-    method: Method,
-    *,
-    bins: int,
-    window: int,
-    speakers: int,
-    phase_steps: Sequence[int],
-) -> Train:
-    """Makes the functions of one run.
+def init_state(program: Program, key: jax.Array) -> State:
+    """The state before the first step."""
+    network_key, method_key = jax.random.split(key)
+    features = jnp.zeros((2, program.window, program.bins))
+    length = jnp.full((2,), program.window, jnp.int32)
+    params, batch_stats = network.init_network(
+        program.encoder, program.classes, network_key, features, length
+    )
+    representation = network.encode(
+        program.encoder, params["encoder"], batch_stats["source"], features, length
+    )
+    average = {**params, "batch_stats": batch_stats}
+    dims = Dims(representation.shape[-1], program.classes, program.speakers)
+    params["method"] = program.method.init(method_key, dims)
+    opt_state = init_optimiser(program.settings.optimiser, params)
+    memory = program.method.remember(params)
+    return State(params, batch_stats, average, opt_state, memory, jnp.zeros((), jnp.int32))
 
-    Args:
-      config: a whole jdann config; read are emotions, augment, optimiser, strength, ema, label_smoothing and seeds_in.
-      encoder: maps (features, length, train) to a dict with "representation".
-      method: from `jdann.methods.make_method`.
-      bins: columns of the features.
-      window: frames that every batch is padded to.
-      speakers: of the source.
-      phase_steps: steps of each of the method's phases, for the schedules.
 
-    Returns:
-      The functions, jitted and batched over members; `epochs` donate the state.
-    """
-    network = make_network(encoder, len(config.emotions))
-
-    def init(key: jax.Array, hyper: Hyper) -> State:
-        network_key, method_key = jax.random.split(key)
-        del hyper
-        features, length = jnp.zeros((2, window, bins)), jnp.full((2,), window, jnp.int32)
-        params, batch_stats = network.init(network_key, features, length)
-        width = network.encode(params["encoder"], batch_stats["source"], features, length).shape[-1]
-        average = {**params, "batch_stats": batch_stats}
-        params["method"] = method.init(method_key, Dims(width, len(config.emotions), speakers))
-        opt_state, memory = optimisation.begin(config.optimiser, params), method.remember(params)
-        return State(params, batch_stats, average, opt_state, memory, jnp.zeros((), jnp.int32))
-
-    def enter(state: State) -> State:
-        return state._replace(
-            opt_state=optimisation.begin(config.optimiser, state.params),
-            memory=method.remember(state.params),
-        )
-
-    def outputs(state: State, frames: Frames, index: jax.Array, domain: str) -> Outputs:
-        model = state.average
-
-        def one(rows: jax.Array) -> Outputs:
-            features, length = take(frames, rows, window)
-            representation = network.encode(
-                model["encoder"], model["batch_stats"][domain], features, length
-            )
-            return Outputs(network.classify(model["classifier"], representation), representation)
-
-        logits, representation = jax.lax.map(one, index)  # [batches, batch, ...]
-        return Outputs(
-            logits.reshape(-1, logits.shape[-1]),
-            representation.reshape(-1, representation.shape[-1]),
-        )
-
-    def batch_statistics(state: State, frames: Frames, index: jax.Array) -> Any:
-        model = state.average
-        return network.batch_statistics(
-            model["encoder"], model["batch_stats"]["target"], frames, index, window
-        )
-
-    def recompute(state: State, each: Any) -> State:
-        batch_stats = {**state.average["batch_stats"], "target": network.statistics(each)}
-        return state._replace(average={**state.average, "batch_stats": batch_stats})
-
-    ends = [sum(phase_steps[: i + 1]) for i in range(len(phase_steps))]
-    steps = [
-        _make_step(
-            config, network, phase, bins=bins, window=window, first=end - length, length=length
-        )
-        for phase, end, length in zip(method.phases, ends, phase_steps, strict=True)
-    ]
-
-    def make_epoch(step: Callable[..., Any]) -> Callable[..., Any]:
-        def epoch(
-            state: State, key: jax.Array, hyper: Hyper, data: Data, plan: Batches, pseudo: jax.Array
-        ) -> Any:
-            return jax.lax.scan(
-                lambda state, index: step(state, key, hyper, data, index, pseudo), state, plan
-            )
-
-        return jax.jit(
-            _over_members(epoch, (0, 0, 0, None, 0, 0), config.seeds_in), donate_argnums=0
-        )
-
-    def evaluated(state: State, frames: Frames, index: jax.Array, domain: str) -> Outputs:
-        mapped = _over_members(
-            lambda s, f, i: outputs(s, f, i, domain), (0, None, None), config.seeds_in
-        )
-        return mapped(state, frames, index)
-
-    return Train(
-        method,
-        jax.jit(jax.vmap(init)),
-        jax.jit(jax.vmap(enter)),
-        tuple(make_epoch(step) for step in steps),
-        jax.jit(evaluated, static_argnames="domain"),
-        jax.jit(_over_members(batch_statistics, (0, None, None), config.seeds_in)),
-        jax.jit(jax.vmap(recompute)),
+def enter_phase(program: Program, state: State) -> State:
+    """The state at the beginning of a later phase: a new optimiser state and a new memory."""
+    return state._replace(
+        opt_state=init_optimiser(program.settings.optimiser, state.params),
+        memory=program.method.remember(state.params),
     )
 
 
-def _make_step(
-    config: Any, network: Network, phase: Phase, *, bins: int, window: int, first: int, length: int
-) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
-    """One training step of a phase that begins at step `first` and is `length` steps long."""
-    vector = bins == 1  # not frames over time: nothing to cut
-    crop = window if vector else min(window, config.augment.crop_frames or window)
-    relative_strength = strength_schedule(config.strength, length)
-    relative_rate = learning_rate_schedule(config.optimiser, length)
+def train_epoch(
+    program: Program,
+    phase: int,
+    state: State,
+    key: jax.Array,
+    hyper: Hyper,
+    data: TrainingData,
+    indices: BatchIndices,
+    pseudo_labels: jax.Array,
+) -> tuple[State, Metrics]:
+    """Trains for one epoch.
 
-    def step(
-        state: State, key: jax.Array, hyper: Hyper, data: Data, index: Batches, pseudo: jax.Array
-    ) -> tuple[State, dict[str, jax.Array]]:
-        done = state.step - first
-        strength, rate = (
-            hyper.strength * relative_strength(done),
-            hyper.learning_rate * relative_rate(done) * phase.rate,
-        )
-        crop_key, step_key = jax.random.split(jax.random.fold_in(key, state.step))
-        part = jax.random.uniform(crop_key, (2, len(index.source)))
-        labelled = Labelled(
-            *take(data.source, index.source, crop, part[0]), data.emotion[index.source]
-        )
-        unlabelled = take(data.target, index.target, crop, part[1])
-        batch = _Batch(labelled, data.speaker[index.source], unlabelled, pseudo[index.target])
+    Args:
+      program: what is fixed.
+      phase: index of the method's phase; static.
+      state: before the epoch.
+      key: the member's random key, the same in every epoch.
+      hyper: the member's hyper-parameters.
+      data: the features of both domains, on the device.
+      indices: the utterances of each step, [steps, batch].
+      pseudo_labels: [target utterances, classes].
 
-        diagnostics = {"loss": jnp.zeros(()), "gradient_norm": jnp.zeros(())}
-        for i, update in enumerate(phase.updates):
-            once = _make_update(
-                config,
-                network,
-                phase,
-                update,
-                batch,
-                strength,
-                done / length,
-                rate,
-                hyper.weight_decay,
-            )
-            keys = jax.random.split(jax.random.fold_in(step_key, i), update.repeat)
-            if update.repeat == 1:
-                state, seen = once(state, keys[0])
-            else:
-                state, seen = jax.lax.scan(once, state, keys)
-                seen = {name: value[-1] for name, value in seen.items()}
-            seen["loss"] += diagnostics["loss"]
-            seen["gradient_norm"] = jnp.maximum(seen["gradient_norm"], diagnostics["gradient_norm"])
-            diagnostics |= seen
-        diagnostics |= {
-            "strength": strength if "target" in phase.domains else jnp.zeros(()),
-            "learning_rate": rate,
-        }
-        average = _moved(state, config.ema)
-        return state._replace(average=average, step=state.step + 1), diagnostics
+    Returns:
+      The state after the epoch, and metrics [steps].
+    """
 
-    return step
+    def step(state: State, index: BatchIndices) -> tuple[State, Metrics]:
+        return train_step(program, phase, state, key, hyper, data, index, pseudo_labels)
+
+    return jax.lax.scan(step, state, indices)
 
 
-class _Batch(NamedTuple):
-    labelled: Labelled
-    speaker: jax.Array
-    unlabelled: Unlabelled
-    pseudo: jax.Array
+def train_step(
+    program: Program,
+    phase_index: int,
+    state: State,
+    key: jax.Array,
+    hyper: Hyper,
+    data: TrainingData,
+    index: BatchIndices,
+    pseudo_labels: jax.Array,
+) -> tuple[State, Metrics]:
+    """One training step: all updates of the phase on one batch; see `train_epoch`."""
+    phase, settings = program.method.phases[phase_index], program.settings
+    assert isinstance(data.source, Frames) and isinstance(data.target, Frames)
+    first, length = sum(program.phase_steps[:phase_index]), program.phase_steps[phase_index]
+    done = state.step - first
+    strength, rate = _scheduled(settings, phase, hyper, done, length)
+    crop_key, step_key = jax.random.split(jax.random.fold_in(key, state.step))
+    offset = jax.random.uniform(crop_key, (2, len(index.source)))
+    window = _crop_window(program)
+    source = Source(
+        *take(data.source, jnp.asarray(index.source), window, offset[0]),
+        emotion=jnp.asarray(data.emotion)[index.source],
+        speaker=jnp.asarray(data.speaker)[index.source],
+    )
+    target = Target(
+        *take(data.target, jnp.asarray(index.target), window, offset[1]),
+        pseudo_labels=pseudo_labels[index.target],
+    )
+    inputs = StepInputs(source, target, strength, done / length, rate, hyper.weight_decay)
+
+    metrics: Metrics = {"loss": jnp.zeros(()), "gradient_norm": jnp.zeros(())}
+    for i, update in enumerate(phase.updates):
+        keys = jax.random.split(jax.random.fold_in(step_key, i), update.repeat)
+        state, last = _repeat_update(program, phase, update, inputs, state, keys)
+        last["loss"] += metrics["loss"]
+        last["gradient_norm"] = jnp.maximum(last["gradient_norm"], metrics["gradient_norm"])
+        metrics |= last
+    no_strength = "target" not in phase.domains
+    metrics |= {"strength": jnp.zeros(()) if no_strength else strength, "learning_rate": rate}
+    average = _moving_average(state, settings.ema)
+    return state._replace(average=average, step=state.step + 1), metrics
 
 
-def _make_update(
-    config: Any, network: Network, phase: Phase, update: Update, batch: _Batch, strength: jax.Array, progress: jax.Array,
-    rate: jax.Array, weight_decay: jax.Array,
-) -> Callable[[State, jax.Array], tuple[State, dict[str, jax.Array]]]:  # fmt: skip
-    """One gradient step of `update`: (state, key) -> (state, diagnostics)."""
-    masks = {
-        name: value
-        for name, value in config.augment.items()
-        if name.startswith(("time_", "frequency_"))
-    }
-    inputs = {"source": batch.labelled[:2], "target": batch.unlabelled}
-    inputs = {domain: inputs[domain] for domain in phase.domains}
+def _scheduled(
+    settings: TrainingSettings, phase: Phase, hyper: Hyper, done: jax.Array, length: int
+) -> tuple[jax.Array, jax.Array]:
+    """Lambda and learning rate after `done` of the `length` steps of a phase."""
+    strength_factor = STRENGTHS[settings.strength_schedule](length, settings.strength_gamma)
+    total = max(2, length)
+    warmup_steps = warmup_steps_of(total, settings.warmup_fraction)
+    rate_factor = LEARNING_RATES[settings.learning_rate_schedule](total, warmup_steps)
+    strength = hyper.strength * strength_factor(done)
+    return strength, hyper.learning_rate * rate_factor(done) * phase.rate
 
-    def encode(params: Any, batch_stats: Any, key: jax.Array) -> tuple[dict[str, jax.Array], Any]:
-        augment_key, dropout_key = jax.random.split(key)
-        augmented = inputs
-        if batch.labelled.features.shape[-1] > 1:
-            augmented = {
-                domain: (spec_augment(jax.random.fold_in(augment_key, i), *x, **masks), x[1])
-                for i, (domain, x) in enumerate(inputs.items())
-            }
-        return network.encode_training(
-            params["encoder"], batch_stats, augmented, dropout_key, phase.batch_norm
-        )
 
-    def objective(
-        trained: Any, state: State, key: jax.Array
-    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
+def _crop_window(program: Program) -> int:
+    if program.bins == 1:  # one vector per utterance has no frames to cut
+        return program.window
+    return min(program.window, program.settings.crop_frames or program.window)
+
+
+def _repeat_update(
+    program: Program,
+    phase: Phase,
+    update: Update,
+    inputs: StepInputs,
+    state: State,
+    keys: jax.Array,
+) -> tuple[State, Metrics]:
+    """Makes one update per key; returns the last metrics."""
+
+    def once(state: State, key: jax.Array) -> tuple[State, Metrics]:
+        return _apply_update(program, phase, update, inputs, state, key)
+
+    if update.repeat == 1:
+        return once(state, keys[0])
+    state, metrics = jax.lax.scan(once, state, keys)
+    return state, {name: values[-1] for name, values in metrics.items()}
+
+
+def _apply_update(
+    program: Program,
+    phase: Phase,
+    update: Update,
+    inputs: StepInputs,
+    state: State,
+    key: jax.Array,
+) -> tuple[State, Metrics]:
+    """One gradient step on the groups of parameters that the update trains."""
+
+    def objective(trained: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:
         params = {**state.params, **trained}
-        encode_key, method_key = jax.random.split(key)
-        representation, batch_stats = encode(params, state.batch_stats, encode_key)
-        logits = {
-            domain: network.classify(params["classifier"], r)
-            for domain, r in representation.items()
-        }
-        source = target = None
-        diagnostics: dict[str, jax.Array] = {}
-        loss = jnp.zeros(())
-        if "source" in phase.domains:
-            emotion = batch.labelled.emotion
-            source = Source(
-                *batch.labelled[:2],
-                representation["source"],
-                logits["source"],
-                emotion,
-                batch.speaker,
-            )
-            risk = source_risk(source.logits, emotion, config.label_smoothing)
-            diagnostics = {
-                "source_risk": risk,
-                "source_accuracy": (source.logits.argmax(-1) == emotion).mean(),
-            }
-            loss = risk if update.source_risk else loss
-        if "target" in phase.domains:
-            target = Target(
-                *batch.unlabelled, representation["target"], logits["target"], batch.pseudo
-            )
-        context = _context(network, params, state, strength, progress, method_key)
-        value, seen = update.loss(params["method"], source, target, context)
-        return loss + value, (batch_stats, {**diagnostics, **seen, "loss": loss + value})
+        return _objective(program, phase, update, inputs, params, state, key)
 
-    def once(state: State, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
-        trained = {group: state.params[group] for group in update.trains}
-        gradient, (batch_stats, diagnostics) = jax.grad(objective, has_aux=True)(
-            trained, state, key
-        )
-        params, opt_state, norm = optimisation.descend(
-            config.optimiser, weight_decay, rate, gradient, state.params, state.opt_state
-        )
-        if "encoder" not in update.trains:
-            batch_stats = state.batch_stats
-        diagnostics["gradient_norm"] = norm
-        return state._replace(
-            params=params, batch_stats=batch_stats, opt_state=opt_state
-        ), diagnostics
-
-    return once
+    trained = {group: state.params[group] for group in update.trains}
+    gradient, (batch_stats, metrics) = jax.grad(objective, has_aux=True)(trained)
+    params, opt_state, norm = apply_gradient(
+        program.settings.optimiser,
+        gradient,
+        state.params,
+        state.opt_state,
+        learning_rate=inputs.learning_rate,
+        weight_decay=inputs.weight_decay,
+    )
+    if "encoder" not in update.trains:
+        batch_stats = state.batch_stats
+    state = state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
+    return state, {**metrics, "gradient_norm": norm}
 
 
-def _context(
-    network: Network,
+def _objective(
+    program: Program,
+    phase: Phase,
+    update: Update,
+    inputs: StepInputs,
     params: Any,
     state: State,
-    strength: jax.Array,
-    progress: jax.Array,
     key: jax.Array,
+) -> tuple[jax.Array, tuple[Any, Metrics]]:
+    """Source risk plus the method's loss, with the moved batch statistics and metrics."""
+    settings = program.settings
+    encode_key, method_key = jax.random.split(key)
+    representation, batch_stats = _encode_augmented(
+        program, phase, inputs, params, state.batch_stats, encode_key
+    )
+    logits = {d: network.classify(params["classifier"], r) for d, r in representation.items()}
+    source = target = None
+    metrics: Metrics = {}
+    total = jnp.zeros(())
+    if "source" in phase.domains:
+        source = inputs.source._replace(
+            representation=representation["source"], logits=logits["source"]
+        )
+        risk = source_risk(logits["source"], source.emotion, settings.label_smoothing)
+        accuracy = (logits["source"].argmax(-1) == source.emotion).mean()
+        metrics = {"source_risk": risk, "source_accuracy": accuracy}
+        total = risk if update.source_risk else total
+    if "target" in phase.domains:
+        target = inputs.target._replace(
+            representation=representation["target"], logits=logits["target"]
+        )
+    context = _make_context(program, params, state, inputs, method_key)
+    value, diagnostics = update.loss(params["method"], source, target, context)
+    return total + value, (batch_stats, {**metrics, **diagnostics, "loss": total + value})
+
+
+def _encode_augmented(
+    program: Program,
+    phase: Phase,
+    inputs: StepInputs,
+    params: Any,
+    batch_stats: Any,
+    key: jax.Array,
+) -> tuple[dict[str, jax.Array], Any]:
+    """Representations of the phase's domains, from augmented features."""
+    augment_key, dropout_key = jax.random.split(key)
+    both = {"source": inputs.source, "target": inputs.target}
+    batches = {d: (both[d].features, both[d].length) for d in phase.domains}
+    if program.bins > 1:
+        masks = program.settings.masks._asdict()
+        batches = {
+            domain: (
+                spec_augment(jax.random.fold_in(augment_key, i), features, length, **masks),
+                length,
+            )
+            for i, (domain, (features, length)) in enumerate(batches.items())
+        }
+    return network.encode_for_training(
+        program.encoder, params["encoder"], batch_stats, batches, dropout_key, phase.batch_norm
+    )
+
+
+def _make_context(
+    program: Program, params: Any, state: State, inputs: StepInputs, key: jax.Array
 ) -> Context:
+    """What a loss may use besides its batches."""
+    encoder = program.encoder
+
     def forward(features: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         representation = network.encode(
-            params["encoder"], state.batch_stats["target"], features, length
+            encoder, params["encoder"], state.batch_stats["target"], features, length
         )
         return representation, network.classify(params["classifier"], representation)
 
-    def encode(encoder: Any, features: jax.Array, length: jax.Array) -> jax.Array:
-        return network.encode(encoder, state.batch_stats["source"], features, length)
+    def encode(encoder_params: Any, features: jax.Array, length: jax.Array) -> jax.Array:
+        statistics = state.batch_stats["source"]
+        return network.encode(encoder, encoder_params, statistics, features, length)
 
     def teacher(features: jax.Array, length: jax.Array) -> jax.Array:
-        model = state.average
+        average = state.average
         representation = network.encode(
-            model["encoder"], model["batch_stats"]["target"], features, length
+            encoder, average["encoder"], average["batch_stats"]["target"], features, length
         )
-        return jax.lax.stop_gradient(network.classify(model["classifier"], representation))
+        return jax.lax.stop_gradient(network.classify(average["classifier"], representation))
 
     def classify(representation: jax.Array) -> jax.Array:
         return network.classify(params["classifier"], representation)
 
     return Context(
-        strength, progress, key, params, state.memory, forward, encode, classify, teacher
+        strength=inputs.strength,
+        progress=inputs.progress,
+        key=key,
+        params=params,
+        label_smoothing=program.settings.label_smoothing,
+        memory=state.memory,
+        forward=forward,
+        encode=encode,
+        classify=classify,
+        teacher=teacher,
     )
 
 
-def _moved(state: State, decay: float) -> Any:
-    """The moving average after a step; young ones move faster, as (1 + step) / (10 + step)."""
-    kept = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step)) if decay > 0 else 0.0
+def _moving_average(state: State, decay: float) -> Any:
+    """The moving average after a step; in the first steps it moves faster.
+
+    The decay is min(decay, (1 + step) / (10 + step)), as in TensorFlow's
+    ExponentialMovingAverage.
+    """
+    step_decay = (1.0 + state.step) / (10.0 + state.step)
+    kept = jnp.minimum(decay, step_decay) if decay > 0 else 0.0
     present = {
         "encoder": state.params["encoder"],
         "classifier": state.params["classifier"],
         "batch_stats": state.batch_stats,
     }
     return jax.tree.map(lambda old, new: new + kept * (old - new), state.average, present)
-
-
-def _over_members(
-    function: Callable[..., Any], axes: tuple[int | None, ...], seeds_in: str
-) -> Callable[..., Any]:
-    """Batches `function` over the leading axis of the arguments whose axis is 0: side by side, or one after the other."""
-    if (
-        seeds_in == "auto"
-    ):  # on CPU products one after the other are as fast or faster (benchmarks/results/sweep.md)
-        seeds_in = "map" if jax.default_backend() == "cpu" else "vmap"
-    if seeds_in == "vmap":
-        return jax.vmap(function, in_axes=axes)
-
-    def mapped(*arguments: Any) -> Any:
-        batched = tuple(a for a, axis in zip(arguments, axes, strict=True) if axis == 0)
-
-        def one(some: tuple[Any, ...]) -> Any:
-            rest = iter(some)
-            return function(
-                *(next(rest) if axis == 0 else a for a, axis in zip(arguments, axes, strict=True))
-            )
-
-        return jax.lax.map(one, batched)
-
-    return mapped

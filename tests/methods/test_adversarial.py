@@ -225,7 +225,9 @@ def test_mdds_head_repeats_the_source_and_avoids_the_target():
 def test_mdds_logarithm_is_exact_where_the_textbooks_rounds_to_minus_infinity():
     logits = jnp.array([[30.0, 0.0, -1.0]])
     label = jnp.array([0])
-    np.testing.assert_allclose(log_probability_of_other_classes(logits, label), np.log(1 + np.exp(-1)) - 30, rtol=1e-6)
+    np.testing.assert_allclose(
+        log_probability_of_other_classes(logits, label), np.log(1 + np.exp(-1)) - 30, rtol=1e-6
+    )
     gradient = jax.grad(lambda x: log_probability_of_other_classes(x, label).sum())(logits)
     np.testing.assert_allclose(gradient[0, 0], -1, rtol=1e-6)
 
@@ -275,7 +277,7 @@ def test_mcds_three_updates():
 
 def test_mcds_heads_begin_apart():
     keys = jax.vmap(jax.random.key)(jnp.asarray(SEEDS, jnp.uint32))
-    params = make_program("mcd").train.init(keys, make_hyper()).params
+    params = make_program("mcd").training.init(keys).params
     assert (
         np.abs(params["classifier"]["kernel"] - params["method"]["Dense_0"]["kernel"]).mean() > 0.1
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from jdann.data.batches import Frames
+from jdann.data.batches import Frames, TrainingData
 from jdann.data.splits import Split
 from jdann.errors import InputError
 from jdann.features.prosody import PROSODIC
@@ -16,7 +16,6 @@ from jdann.methods import discriminant
 from jdann.methods.co_training import co_training
 from jdann.methods.pseudo_labels import prior_among
 from jdann.training import loop
-from jdann.training.step import Data
 
 CLASSES, FIRST, REST = 3, len(PROSODIC), 40
 
@@ -77,7 +76,7 @@ def test_the_second_view_is_learnt_within_the_target():
     (source, emotion), (target, hidden) = domains()
 
     def accuracy(**settings):
-        label = jax.jit(co_training(**settings).label_target)
+        label = jax.jit(co_training(**settings).initial_labels)
         labels = label(jax.random.key(0), source, one_hot(emotion), target)
         np.testing.assert_allclose(labels.sum(1), 1, atol=1e-3)
         if settings.get("prior") == "uniform":
@@ -90,15 +89,12 @@ def test_the_second_view_is_learnt_within_the_target():
     assert both_views > first_view + 0.05
     assert accuracy(prior="uniform") > first_view + 0.05
     unadapted = discriminant.fit(source, jax.nn.one_hot(emotion, CLASSES), 0.7)
-    assert (
-        both_views
-        > (discriminant.logits(unadapted, target).argmax(1) == hidden).mean() + 0.05
-    )
+    assert both_views > (discriminant.logits(unadapted, target).argmax(1) == hidden).mean() + 0.05
 
 
 def test_unlabelled_source_counts_for_nothing_and_seeds_draw_their_own_folds():
     (source, emotion), (target, _) = domains()
-    label = jax.jit(co_training().label_target)
+    label = jax.jit(co_training().initial_labels)
     longer = jnp.concatenate([source, 9 * source[:30]])
     unlabelled = jnp.concatenate([jnp.asarray(emotion), jnp.full(30, -1)])
     expected = label(jax.random.key(0), source, one_hot(emotion), target)
@@ -111,11 +107,11 @@ def test_unlabelled_source_counts_for_nothing_and_seeds_draw_their_own_folds():
 def test_a_prior_of_its_own_is_met():
     (source, emotion), (target, _) = domains()
     # Confident posteriors that contradict the prior need many iterations.
-    label = co_training(prior="0.5,0.3,0.2", iterations=1000).label_target
+    label = co_training(prior="0.5,0.3,0.2", iterations=1000).initial_labels
     labels = label(jax.random.key(0), source, one_hot(emotion), target)
     np.testing.assert_allclose(labels.mean(0), [0.5, 0.3, 0.2], atol=0.01)
     with pytest.raises(InputError, match=r"co_training: prior is '0.5,0.5'"):
-        co_training(prior="0.5,0.5").label_target(
+        co_training(prior="0.5,0.5").initial_labels(
             jax.random.key(0), source, one_hot(emotion), target
         )
 
@@ -125,7 +121,7 @@ def test_a_class_that_the_source_lacks_is_given_to_nobody(prior):
     (source, emotion), (target, hidden) = domains()
     prior = prior_among(prior, (True, False, True), "prior")
     rows = np.flatnonzero(emotion != 1)
-    label = co_training(prior=prior).label_target
+    label = co_training(prior=prior).initial_labels
     labels = label(jax.random.key(0), source[rows], one_hot(emotion[rows]), target)
     assert np.isfinite(labels).all() and labels[:, 1].max() < 1e-3
     assert (labels.argmax(1) == hidden)[hidden != 1].mean() > 0.7
@@ -134,22 +130,24 @@ def test_a_class_that_the_source_lacks_is_given_to_nobody(prior):
 def test_folds_of_one_size_are_labelled_by_one_program():
     traces = []
 
-    def label(key, source, emotion, target):
+    def initial_labels(key, source, source_labels, target):
         traces.append(len(target))
-        return target[:, :CLASSES] + emotion[0]
+        return target[:, :CLASSES] + source_labels[0].argmax()
 
     n, values = 9, 4
     rows = np.random.default_rng(0).normal(size=(n * values, 1)).astype(np.float16)
     frames = Frames(rows, np.arange(n, dtype=np.int32) * values, np.full(n, values, np.int32))
-    data = Data(frames, jnp.arange(n, dtype=jnp.int32), jnp.zeros(n, jnp.int32), frames)
-    train, keys = (
-        SimpleNamespace(method=SimpleNamespace(label=label)),
-        jax.random.split(jax.random.key(0), 2),
-    )
+    speaker = jnp.zeros(n, jnp.int32)
+    data = TrainingData(frames, jnp.arange(n, dtype=jnp.int32), speaker, frames)
+    method = SimpleNamespace(initial_labels=initial_labels)
+    training = SimpleNamespace(program=SimpleNamespace(method=method, classes=n))
+    keys = jax.random.split(jax.random.key(0), 2)
     for fold in (np.arange(6), np.arange(3, 9)):
         split = Split("fold", fold, fold[:0], fold, fold)
-        task = loop.Task("toy", split, data, np.zeros(n, int), 6, (0, 0, 0), bytes(16))
-        found = loop._labelled(train, task, keys)  # pyright: ignore[reportArgumentType]
+        run = SimpleNamespace(
+            training=training, task=SimpleNamespace(data=data, split=split), keys=keys
+        )
+        found = loop._initial_labels(run)  # pyright: ignore[reportArgumentType]
         expected = rows.reshape(n, values)[fold, :CLASSES].astype(np.float32) + fold[0]
         np.testing.assert_allclose(found, np.stack([expected] * 2))
     assert traces == [6]

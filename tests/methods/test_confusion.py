@@ -41,9 +41,7 @@ def test_mcc_is_the_confusion_off_the_diagonal():
         )
         / CLASSES
     )
-    np.testing.assert_allclose(
-        loss_of(make_method("mcc", SETTINGS), batch)[0], expected, rtol=1e-5
-    )
+    np.testing.assert_allclose(loss_of(make_method("mcc", SETTINGS), batch)[0], expected, rtol=1e-5)
 
 
 def test_mcc_holds_the_certainties_fixed():

@@ -16,13 +16,13 @@ import pytest
 from ml_collections import ConfigDict
 
 from jdann.configuration import base_config
-from jdann.data.batches import Frames
+from jdann.data.batches import BatchIndices, Frames
 from jdann.data.splits import Split
 from jdann.errors import InputError
 from jdann.experiments.jobs import plan_jobs
 from jdann.methods import METHODS, make_method
 from jdann.training import loop
-from jdann.training.step import Batches
+from jdann.training.task import make_budget
 from tests.support.toy_training import (
     BATCH,
     BINS,
@@ -93,17 +93,15 @@ def trained(name):
     clock, copies = [0.0], {}
 
     def on_epoch(epoch, means):  # called before the epoch's checkpoint
-        if epoch - 1 in middles(program.plan):
+        if epoch - 1 in middles(program.budget):
             copies[epoch - 1] = Path(tempfile.mkdtemp())
             shutil.copytree(folder, copies[epoch - 1], dirs_exist_ok=True)
-        if epoch in middles(program.plan):
+        if epoch in middles(program.budget):
             clock[0] += 1
 
     with patch.object(loop, "time", SimpleNamespace(monotonic=lambda: clock[0])):
         fitted = fit(program, toy_of(name), folder=folder, on_epoch=on_epoch)
-    assert all(
-        epoch._cache_size() == 1 for epoch in program.train.epochs
-    )  # one program for all epochs of a phase
+    assert set(program.training.compilations()) == {1}  # one program for all epochs of a phase
     shutil.rmtree(folder)
     return fitted, copies
 
@@ -158,7 +156,7 @@ def test_a_shifted_target_is_recovered(name):
 
 def test_resumed_in_the_middle_of_a_phase_it_ends_bit_for_bit_the_same(name):
     whole, copies = trained(name)
-    assert len(copies) == len(program_of(name).plan.phases)
+    assert len(copies) == len(program_of(name).budget.phases)
     for folder in copies.values():
         assert_same(whole, fit(program_of(name), toy_of(name), folder=folder))
 
@@ -171,17 +169,18 @@ def test_strength_zero_is_source_only_and_compiles_nothing_anew(name):
     """
     program, toy = program_of(name), make_toy()
     trained(name)
-    compiled = [epoch._cache_size() for epoch in program.train.epochs]
+    compiled = program.training.compilations()
     found = fit(program, toy, WITHOUT).state.params
-    assert [epoch._cache_size() for epoch in program.train.epochs] == compiled
+    assert program.training.compilations() == compiled
     of_risk = [
-        sum(update.source_risk for update in phase.updates) for phase in program.train.method.phases
+        sum(update.source_risk for update in phase.updates)
+        for phase in program.training.program.method.phases
     ]
     if max(of_risk) > 1:
         other = toy._replace(data=toy.data._replace(target=make_toy(*SHIFTED).data.target))
         expected, tolerance = fit(program, other, WITHOUT).state.params, 0.0
     else:
-        epochs = sum(n for n, count in zip(program.plan.phases, of_risk, strict=True) if count)
+        epochs = sum(n for n, count in zip(program.budget.phases, of_risk, strict=True) if count)
         expected, tolerance = unadapted_without_decay(epochs, **settings(name)), 2e-3
     for group in ("encoder", "classifier"):
         for a, b in zip(
@@ -202,14 +201,16 @@ def test_degenerate_features_give_finite_gradients(name, case):
         data = data._replace(target=data.source)
     data = data._replace(target=_like(data.target, make_toy().data.target))
     keys = jax.vmap(jax.random.key)(jnp.asarray(SEEDS, jnp.uint32))
-    state = program.train.init(keys, make_hyper())
+    state = program.training.init(keys)
     index = jnp.asarray(
         np.random.default_rng(0).integers(0, UTTERANCES, (len(SEEDS), STEPS, BATCH)), jnp.int32
     )
     pseudo = jnp.full((len(SEEDS), UTTERANCES, CLASSES), 1 / CLASSES, jnp.float32)
-    for phase, epoch in enumerate(program.train.epochs):
-        state = program.train.enter(state) if phase else state
-        state, metrics = epoch(state, keys, make_hyper(), data, Batches(index, index), pseudo)
+    for phase in range(len(program.budget.phases)):
+        state = program.training.enter_phase(state) if phase else state
+        state, metrics = program.training.train_epoch(
+            phase, state, keys, make_hyper(), data, BatchIndices(index, index), pseudo
+        )
         for quantity, values in metrics.items():
             assert np.isfinite(values).all(), quantity
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
@@ -274,17 +275,10 @@ def test_seeds_side_by_side_are_seeds_one_after_the_other(kind):
     pseudo = jax.nn.one_hot(jnp.zeros((len(SEEDS), UTTERANCES), int), CLASSES)
     found = []
     for how in ("map", "vmap"):
-        train = (program if how == "map" else make_program(kind, **settings(kind), how=how)).train
-        found.append(
-            train.epochs[0](
-                train.init(keys, make_hyper()),
-                keys,
-                make_hyper(),
-                data,
-                Batches(index, index),
-                pseudo,
-            )
-        )
+        compiled = program if how == "map" else make_program(kind, **settings(kind), how=how)
+        training, indices = compiled.training, BatchIndices(index, index)
+        state = training.init(keys)
+        found.append(training.train_epoch(0, state, keys, make_hyper(), data, indices, pseudo))
     for a, b in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
@@ -338,9 +332,11 @@ def test_what_a_method_lacks_is_named_before_anything_is_trained(method, message
 
 def test_more_phases_than_epochs_are_refused():
     config = base_config()
-    config.epochs = 1
     rows = np.arange(4)
+    splits, method = [Split("all", rows, rows, rows, rows)], make_method("adda", config)
     with pytest.raises(
         InputError, match=r"config.epochs is 1, but .* has 2 phases \(source, adapt\)"
     ):
-        loop.budget(config, [Split("all", rows, rows, rows, rows)], make_method("adda", config))
+        make_budget(
+            splits, method, epochs=1, batch_size=2, evaluate_every=1, checkpoint_every_s=0.0
+        )

@@ -137,6 +137,4 @@ def test_a_balanced_plan_meets_the_marginals():
     # sum_j plan_ij 2 alpha (f_i - f_j), summed over i and compared with the uniform means
     expected = 2 * JDOT["alpha"] * (batch.source.mean(0) - batch.target.mean(0))
     np.testing.assert_allclose(gradient.source.sum(0), expected, atol=1e-4)
-    np.testing.assert_allclose(
-        loss_of(method, batch)[1]["transported_mass"], 1, atol=1e-3
-    )
+    np.testing.assert_allclose(loss_of(method, batch)[1]["transported_mass"], 1, atol=1e-3)

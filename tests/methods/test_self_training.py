@@ -17,7 +17,7 @@ from jdann.methods.pseudo_labels import (
     prior_among,
 )
 from jdann.methods.self_training import self_training
-from jdann.training import loop
+from jdann.training.records import outputs
 from tests.support.toy_training import (
     CLASSES,
     SETTINGS,
@@ -287,9 +287,7 @@ def test_sup_con_tightens_the_classes_on_the_sphere():
     for strength in (0.0, 1.0):
         program = make_program("sup_con", sup_con=1.0)
         state = fit(program, toy, make_hyper(strength)).state
-        z = loop.outputs(program.train, state, toy.data.source, rows, "source")[
-            1
-        ]  # [seeds, rows, d]
+        z = outputs(program.training, state, toy.data.source, rows, "source")[1]  # [seeds, rows, d]
         z = z / np.linalg.norm(z, axis=-1, keepdims=True)
         spread[strength] = np.mean(
             [1 - np.linalg.norm(z[:, emotion == k].mean(1), axis=-1) for k in range(CLASSES)]

@@ -12,12 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.configuration import base_config
-from jdann.data.batches import Frames
+from jdann.data.batches import Frames, Source, Target, TrainingData
 from jdann.data.splits import Split
-from jdann.methods import Context, Dims, Method, Source, Target, make_method
+from jdann.experiments.settings import make_training_settings
+from jdann.methods import Context, Dims, Method, make_method
 from jdann.models.layers import MaskedBatchNorm, mean_pool
-from jdann.training import loop
-from jdann.training.step import Data, Hyper, Train, make_train
+from jdann.training import loop, state
+from jdann.training.members import CompiledTraining, Members
+from jdann.training.state import Hyper
+from jdann.training.task import Budget, Fitted, Task, make_budget
 
 CLASSES, SPEAKERS, WIDTH, BINS, WINDOW = 3, 4, 8, 5, 4
 UTTERANCES, BATCH, EPOCHS, STEPS, SEEDS = 240, 32, 8, 30, (0, 1)
@@ -29,7 +32,7 @@ DIMS = Dims(representation=16, classes=CLASSES, speakers=SPEAKERS)  # of `make_b
 
 
 class Toy(NamedTuple):
-    data: Data
+    data: TrainingData
     answer: np.ndarray  # [UTTERANCES], the target's labels, for scoring
 
 
@@ -66,7 +69,9 @@ def make_toy(
     target, answer, _ = draw(turn, shift)
     speaker[::6] = -1
     return Toy(
-        Data(source, jnp.asarray(emotion, jnp.int32), jnp.asarray(speaker, jnp.int32), target),
+        TrainingData(
+            source, jnp.asarray(emotion, jnp.int32), jnp.asarray(speaker, jnp.int32), target
+        ),
         answer,
     )
 
@@ -100,8 +105,8 @@ def toy_config(augment: bool = False, how: str = "map") -> Any:
 class Program(NamedTuple):
     """A method as compiled for the toy."""
 
-    train: Train
-    plan: loop.Budget
+    training: CompiledTraining
+    budget: Budget
 
 
 @cache  # compiling costs more than all the steps
@@ -114,29 +119,40 @@ def make_program(
     epochs: int = EPOCHS,
     **weights: float,
 ) -> Program:
-    """The functions and the budget of a method, or a sum; `weights` replace those in the config, by method."""
+    """The compiled functions and the budget of a method, or a sum.
+
+    `weights` replace the default ones, by method.
+    """
     config = toy_config(augment, how)
-    method = make_method(
-        name, {**SETTINGS, **{part: {"weight": weight} for part, weight in weights.items()}}
+    method = make_method(name, {**SETTINGS, **{part: {"weight": w} for part, w in weights.items()}})
+    task = make_task(make_toy())
+    budget = make_budget(
+        [task.split],
+        method,
+        epochs=epochs,
+        batch_size=BATCH,
+        evaluate_every=epochs,
+        checkpoint_every_s=0.5,
+    )._replace(steps=STEPS)
+    program = state.Program(
+        encoder=ToyEncoder(batch_norm),
+        method=method,
+        settings=make_training_settings(config),
+        classes=CLASSES,
+        speakers=SPEAKERS,
+        bins=BINS,
+        window=WINDOW,
+        phase_steps=tuple(STEPS * n for n in budget.phases),
     )
-    plan = loop.Budget(epochs, loop._phases(epochs, method), STEPS, BATCH, (epochs,), 0.5)
-    steps = [STEPS * epochs for epochs in plan.phases]
-    encoder = ToyEncoder(batch_norm)
-    return Program(
-        make_train(
-            config, encoder, method, bins=BINS, window=WINDOW, speakers=SPEAKERS, phase_steps=steps
-        ),
-        plan,
-    )
+    return Program(CompiledTraining(program, how), budget)
 
 
-def make_task(toy: Toy) -> loop.Task:
+def make_task(toy: Toy) -> Task:
     """All of the source but sixty utterances, and all of the target."""
     rows = np.arange(UTTERANCES)
     split = Split("all", rows[60:], rows[:60], rows, rows)
-    return loop.Task(
-        "toy", split, toy.data, np.zeros(UTTERANCES, int), UTTERANCES, (60, 60, 60), bytes(16)
-    )
+    group = np.zeros(UTTERANCES, int)
+    return Task("toy", split, toy.data, group, UTTERANCES, (60, 60, 60), bytes(16))
 
 
 def make_hyper(
@@ -152,23 +168,21 @@ def fit(
     *,
     folder: Path | None = None,
     on_epoch: Callable[..., None] = lambda epoch, means: None,
-) -> loop.Fitted:
-    """Trains all seeds, in a folder of its own where none is given."""
-    with tempfile.TemporaryDirectory() as own:
-        hyper = make_hyper() if hyper is None else hyper
+) -> Fitted:
+    """Trains all seeds, in a temporary folder where none is given."""
+    with tempfile.TemporaryDirectory() as temporary:
+        members = Members(SEEDS, make_hyper() if hyper is None else hyper)
         return loop.fit(
-            program.train,
+            program.training,
             make_task(toy),
-            program.plan,
-            SEEDS,
-            hyper,
-            folder or Path(own),
-            "last",
-            on_epoch,
+            program.budget,
+            members,
+            folder or Path(temporary),
+            on_epoch=on_epoch,
         )
 
 
-def accuracy(fitted: loop.Fitted, toy: Toy) -> float:
+def accuracy(fitted: Fitted, toy: Toy) -> float:
     """Of the target, the mean over seeds."""
     return float((fitted.test_logits[-1].argmax(-1) == toy.answer).mean())
 
@@ -274,20 +288,9 @@ def _loss(method: Method, batch: Batch, strength: Any, params: Any, phase: int, 
     features = [jnp.zeros((len(x), 1, 2)) for x in (batch.source, batch.target)]
     length = [jnp.ones(len(x), jnp.int32) for x in (batch.source, batch.target)]
     source = Source(
-        features[0],
-        length[0],
-        emotion=batch.emotion,
-        speaker=batch.speaker,
-        representation=batch.source,
-        logits=batch.source_logits,
+        features[0], length[0], batch.emotion, batch.speaker, batch.source, batch.source_logits
     )
-    target = Target(
-        features[1],
-        length[1],
-        pseudo_labels=batch.pseudo,
-        representation=batch.target,
-        logits=batch.target_logits,
-    )
+    target = Target(features[1], length[1], batch.pseudo, batch.target, batch.target_logits)
     domains = method.phases[phase].domains
     seen = (source if "source" in domains else None, target if "target" in domains else None)
     return method.phases[phase].updates[update].loss(params, *seen, context)

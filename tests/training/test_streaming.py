@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jdann.training import loop, streaming
-from jdann.training.streaming import Stored, StoredData
+from jdann.data.batches import StoredFrames, TrainingData, read_ahead
+from jdann.training.records import EVALUATION_BATCH, outputs
 from tests.support.toy_training import BINS, SEEDS, WINDOW, fit, make_program, make_toy
 
 
@@ -17,14 +17,14 @@ def stored(frames):
         asked.append(len(rows))
         return (values[frames.start[i] : frames.start[i] + frames.length[i]] for i in rows)
 
-    return Stored(frames.length, WINDOW, BINS, read), asked
+    return StoredFrames(frames.length, WINDOW, BINS, read), asked
 
 
 @pytest.fixture
 def toy_on_disk():
     toy = make_toy(0.0, (2.0, -1.5), 0.0)
     (source, of_source), (target, of_target) = stored(toy.data.source), stored(toy.data.target)
-    data = StoredData(source, np.asarray(toy.data.emotion), np.asarray(toy.data.speaker), target)
+    data = TrainingData(source, np.asarray(toy.data.emotion), np.asarray(toy.data.speaker), target)
     return toy, toy._replace(data=data), (of_source, of_target)
 
 
@@ -38,10 +38,10 @@ def test_it_learns_what_training_from_the_device_learns(toy_on_disk, name, tmp_p
         strict=True,
     ):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
-    batch = len(SEEDS) * program.plan.batch_size
+    batch = len(SEEDS) * program.budget.batch_size
     assert set(asked[0]) | set(asked[1]) == {
         batch,
-        4 * loop.EVALUATION_BATCH,
+        4 * EVALUATION_BATCH,
     }  # never the whole corpus
 
 
@@ -51,7 +51,7 @@ def test_outputs_come_in_the_order_asked_for(toy_on_disk):
     state = fit(program, toy).state
     rows = np.random.default_rng(0).permutation(240)[:77]
     found = [
-        loop.outputs(program.train, state, of.data.target, rows, "target") for of in (toy, on_disk)
+        outputs(program.training, state, of.data.target, rows, "target") for of in (toy, on_disk)
     ]
     for a, b in zip(*found, strict=True):
         assert a.shape[:2] == (len(SEEDS), 77)
@@ -81,9 +81,9 @@ def test_the_next_is_made_while_the_last_is_used_and_its_failure_reaches_the_cal
         made.append(x)
         return 10 // x
 
-    some = streaming._ahead(make, iter([5, 2, 0]))
+    some = read_ahead(make, iter([5, 2, 0]))
     assert next(some) == 2 and next(some) == 5
     with pytest.raises(ZeroDivisionError):
         next(some)
     assert made == [5, 2, 0]
-    assert list(streaming._ahead(make, [])) == []
+    assert list(read_ahead(make, [])) == []

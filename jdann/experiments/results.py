@@ -1,0 +1,353 @@
+"""What a run reports: the rows of results.json, predictions.csv and history.csv.
+
+Target labels are read here, after all training, and nowhere before except in the supervised
+ceiling.
+"""
+
+import logging
+import platform
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import jax
+import numpy as np
+
+from jdann import configuration, selection
+from jdann.data.pairs import Direction, Domain
+from jdann.evaluation import baseline, metrics
+from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.settings import seeds_of
+from jdann.features.recipe import make_recipe
+from jdann.training.task import LAST
+
+BASELINE = "svm"
+SCHEMA = 1  # of results.json
+_PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
+log = logging.getLogger("jdann")
+
+
+def summarise(
+    config: Any, directions: Sequence[Direction], outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """Scores outcomes: what results.json holds, except for the seconds."""
+    rows, shares, diagnostics, selections = [], [], [], []
+    for outcome in outcomes:
+        direction, job = directions[outcome.job.direction], outcome.job
+        names = job_names(job, direction)
+        rows += result_rows(outcome, direction, config)
+        selections += [names | row for row in selection_rows(outcome, direction)]
+        probabilities = metrics.mean_probability(outcome.logits[-1][:, outcome.tested])
+        shares.append(names | _share(config, probabilities.argmax(-1)))
+        distance = None
+        if not job.is_supervised:
+            distance = metrics.a_distance(*outcome.representation, seed=0)
+        diagnostics.append(names | {"a_distance": distance})
+    for direction in directions if config.baseline else ():
+        predicted = baseline_predictions(direction, config)
+        if predicted is None:
+            continue
+        names = {"method": BASELINE, "encoder": "-"} | domain_names(direction)
+        shares.append(names | _share(config, predicted))
+        rows += _score_rows(
+            names, LAST, "transductive", direction, [predicted], None, config.emotions
+        )
+    _add_gains(rows)
+    return heading(config, directions) | {
+        "scored": bool(rows),
+        "rows": rows,
+        "selection": selections,
+        "predicted_share": shares,
+        "diagnostics": diagnostics,
+    }
+
+
+def domain_names(direction: Direction) -> dict[str, str]:
+    """Names of source and target, as every row has them."""
+    return {"source": direction.source.corpus.name, "target": direction.target.corpus.name}
+
+
+def job_names(job: Job, direction: Direction) -> dict[str, str]:
+    """What every row says about its job."""
+    return {"method": job.method, "encoder": job.encoder} | domain_names(direction)
+
+
+def result_rows(outcome: Outcome, direction: Direction, config: Any) -> list[dict[str, Any]]:
+    """A job's rows of results.json, one per way of selecting; none where nothing is labelled."""
+    emotion = np.where(outcome.tested, direction.target.emotion, -1)
+    protocol = "within target" if outcome.job.is_supervised else config.protocol
+    finite = [seed for seed, place in enumerate(outcome.diverged) if place is None]
+    rows = []
+    for by in dict.fromkeys((LAST, "source_risk", config.selection, "oracle")):
+        logits = chosen_logits(outcome, by, emotion)
+        if logits is None:
+            continue
+        predicted = [logits[seed].argmax(-1) for seed in finite]
+        names = job_names(outcome.job, direction)
+        rows += _score_rows(
+            names, by, protocol, direction, predicted, outcome.tested, config.emotions
+        )
+    return rows
+
+
+def _score_rows(
+    names: dict[str, str],
+    by: str,
+    protocol: str,
+    direction: Direction,
+    predicted: Sequence[np.ndarray],
+    tested: np.ndarray | None,
+    emotions: Sequence[str],
+) -> list[dict[str, Any]]:
+    """One row of results.json of predictions [n] per seed, or none where nothing can be scored."""
+    emotion = direction.target.emotion
+    if tested is not None:
+        emotion = np.where(tested, emotion, -1)
+    scores = [
+        metrics.score(emotion, labels, direction.target.speaker, len(emotions))
+        for labels in predicted
+    ]
+    scores = [s for s in scores if s is not None]
+    if not scores:
+        return []
+    direction_names = names["source"], names["target"]
+    method, encoder = names["method"], names["encoder"]
+    return [metrics.row(method, encoder, direction_names, by, protocol, scores, emotions)]
+
+
+def chosen_logits(outcome: Outcome, by: str, emotion: np.ndarray) -> np.ndarray | None:
+    """The target's logits at the record that a selection chooses, per seed.
+
+    Args:
+      outcome: of a job.
+      by: "last", a criterion of `jdann.selection`, or "oracle", the only one that reads `emotion`.
+      emotion: [n] int, the target's labels, -1 where unlabelled.
+
+    Returns:
+      [seeds, n, classes], or None where the selection cannot be made: there is no validation set,
+      or the oracle has no labels.
+    """
+    logits = outcome.logits
+    if by == LAST:
+        return logits[-1]
+    if by == "oracle":
+        uar = recorded_uar(outcome, emotion)
+        if uar is None:
+            return None
+        return logits[np.nan_to_num(uar).argmax(0), np.arange(logits.shape[1])]
+    chosen = logits[-1].copy()
+    for rows, criteria in outcome.criteria:
+        if np.isnan(criteria[by]).all():
+            return None
+        record = selection.choose(criteria[by], by)  # [seeds]
+        seeds = np.arange(len(record))
+        chosen[:, rows] = logits[record[:, None], seeds[:, None], rows]
+    return chosen
+
+
+def recorded_uar(outcome: Outcome, emotion: np.ndarray) -> np.ndarray | None:
+    """Unweighted average recall [records, seeds] of the tested target; None without labels."""
+    scored = outcome.tested & (emotion >= 0)
+    if not scored.any():
+        return None
+    labels = emotion[scored]
+    correct = outcome.logits[:, :, scored].argmax(-1) == labels
+    recalls = [correct[:, :, labels == label].mean(-1) for label in np.unique(labels)]
+    return np.mean(recalls, axis=0)
+
+
+def selection_rows(outcome: Outcome, direction: Direction) -> list[dict[str, Any]]:
+    """What each criterion would have chosen, beside the oracle.
+
+    There are no rows where nothing is labelled, and none for a criterion without a value.
+    """
+    emotion = np.where(outcome.tested, direction.target.emotion, -1)
+    uar = recorded_uar(outcome, emotion)
+    if uar is None or len(outcome.criteria) != 1:
+        return []
+    rows, seeds = [], np.arange(uar.shape[1])
+    for name, values in outcome.criteria[0][1].items():
+        if np.isnan(values).all():
+            continue
+        record = selection.choose(values, name)
+        chosen = uar[record, seeds]
+        rows.append(
+            {
+                "criterion": name,
+                "epochs": [outcome.record_at[i] for i in record],
+                "uar": metrics.summarise(chosen.tolist()),
+                "loss_to_oracle": float(np.nanmean(np.nanmax(uar, 0) - chosen)),
+                "rank_correlation": selection.rank_correlation(values, uar, name),
+            }
+        )
+    return rows
+
+
+def baseline_predictions(direction: Direction, config: Any) -> np.ndarray | None:
+    """The SVM's predictions [n] of the target; None where the recipe has no frames."""
+    if direction.bins == 1:
+        return None
+    log.info("%s: support vector machine on utterance statistics, a baseline", direction.name)
+    names = make_recipe(config.features, config.audio.sample_rate_hz).bins
+    columns = [i for i, name in enumerate(names) if name != "voicing"]
+
+    def statistics(domain: Domain) -> np.ndarray:
+        return baseline.statistics(domain.features.read(), len(domain.emotion), columns)
+
+    source, target = statistics(direction.source), statistics(direction.target)
+    if config.features.normalise not in ("source", "none", "utterance"):
+        source = baseline.normalise(source, direction.source.group, direction.source.voices)
+        target = baseline.normalise(target, direction.target.group, direction.target.voices)
+    return baseline.svm_predict(source, direction.source.emotion, target)
+
+
+def heading(config: Any, directions: Sequence[Direction]) -> dict[str, Any]:
+    """What results.json says about any run: corpora, config, versions, machine and date."""
+    notes = _notes(directions, config)
+    for note in notes:
+        log.info(note)
+    corpora = [d.source.corpus for d in directions] + [d.target.corpus for d in directions]
+    devices = ", ".join(sorted({d.device_kind for d in jax.devices()}))
+    return {
+        "schema": SCHEMA,
+        "title": _title(directions),
+        "synthetic": any(corpus.synthetic for corpus in corpora),
+        "protocol": config.protocol,
+        "normalise": config.features.normalise,
+        "seeds": list(seeds_of(config)),
+        "emotions": list(config.emotions),
+        "directions": [
+            {"source": _counts(d.source, config), "target": _counts(d.target, config)}
+            for d in directions
+        ],
+        "notes": notes,
+        "config": configuration.to_dict(config),
+        "versions": versions(),
+        "machine": f"{platform.machine()}, {devices}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a run depends on."""
+    installed = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            installed[package] = version(package)
+        except PackageNotFoundError:
+            installed[package] = "not installed"
+    return installed
+
+
+def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
+    """What a reader has to know about how the figures came about."""
+    notes = []
+    for direction in directions:
+        source, target = direction.source, direction.target
+        absent = [name for i, name in enumerate(config.emotions) if not (source.emotion == i).any()]
+        if absent:
+            notes.append(
+                f"{source.corpus.name}: has no utterance labelled {' or '.join(absent)}, so "
+                "nothing trained on it can recognise that; leave it out of config.emotions unless "
+                "its recall in the target is to count as 0"
+            )
+        outside = sum(count for _, count in target.corpus.outside)
+        if outside:
+            notes.append(
+                f"{target.corpus.name}: {outside} utterances labelled outside the chosen emotions "
+                "were left out of adaptation too; a target without labels would have contained "
+                "them"
+            )
+    if config.protocol == "inductive" and config.features.normalise in ("voice", "corpus"):
+        notes.append(
+            "inductive: the target's normalisation statistics include the audio of the speakers "
+            "that are scored"
+        )
+    return notes
+
+
+def _title(directions: Sequence[Direction]) -> str:
+    arrow = "<->" if len(directions) > 1 else "->"
+    source, target = directions[0].source.corpus, directions[0].target.corpus
+    return f"{source.description} {arrow} {target.description}"
+
+
+def _counts(domain: Domain, config: Any) -> dict[str, Any]:
+    """What results.json says about a domain."""
+
+    def count(values: Sequence[Any]) -> dict[str, int]:
+        texts = [str(value) if value is not None else "unknown" for value in values]
+        names, counts = np.unique(texts, return_counts=True)
+        return {str(name): int(n) for name, n in zip(names, counts, strict=True)}
+
+    emotions = [config.emotions[e] if e >= 0 else "unlabelled" for e in domain.emotion]
+    return {
+        "name": domain.corpus.name,
+        "description": domain.corpus.description,
+        "utterances": len(domain.emotion),
+        "minutes": round(float(domain.features.duration_s.sum()) / 60, 2),
+        "per_emotion": count(emotions),
+        "per_speaker": count(domain.speaker),
+        "outside": dict(domain.corpus.outside),
+        "skipped": len(domain.features.skipped),
+        "notes": list(domain.notes),
+    }
+
+
+def _share(config: Any, predicted: np.ndarray) -> dict[str, Any]:
+    """The share of each emotion among predictions [n]."""
+    share = np.bincount(predicted, minlength=len(config.emotions)) / len(predicted)
+    return {"share": dict(zip(config.emotions, share.tolist(), strict=True))}
+
+
+def _add_gains(rows: list[dict[str, Any]]) -> None:
+    """Adds to each adapted row its gain in UAR over source_only, seed by seed."""
+
+    def group(row: dict[str, Any]) -> tuple[Any, ...]:
+        keys = ("encoder", "source", "target", "selection", "protocol")
+        return tuple(row[key] for key in keys)
+
+    references = {group(row): row for row in rows if row["method"] == "source_only"}
+    for row in rows:
+        reference = references.get(group(row))
+        if reference is not None and reference is not row:
+            row["uar_gain"] = metrics.paired_gain(row["uar"]["values"], reference["uar"]["values"])
+
+
+def prediction_columns(emotions: Sequence[str]) -> tuple[str, ...]:
+    """The columns of predictions.csv."""
+    names = ("source", "target", "method", "encoder", "file", "start", "end", "speaker")
+    return (*names, "emotion", "predicted", *(f"p_{name}" for name in emotions))
+
+
+def prediction_rows(
+    outcome: Outcome, direction: Direction, emotions: Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of predictions.csv: each tested target utterance, with the mean over seeds."""
+    probabilities = metrics.mean_probability(outcome.logits[-1])
+    job = outcome.job
+    names = (*domain_names(direction).values(), job.method, job.encoder)
+    for i in np.flatnonzero(outcome.tested):
+        u, label = direction.target.features.utterances[i], direction.target.emotion[i]
+        emotion = emotions[label] if label >= 0 else None
+        predicted = emotions[probabilities[i].argmax()]
+        place = (u.file, u.start_s or None, u.end_s, u.speaker)
+        yield (*names, *place, emotion, predicted, *(f"{p:.6f}" for p in probabilities[i]))
+
+
+def history_rows(
+    job: Job,
+    direction: Direction,
+    fold: str,
+    seeds: Sequence[int],
+    epoch: int,
+    step: int,
+    values: dict[str, np.ndarray],
+) -> Iterator[dict[str, Any]]:
+    """One epoch's rows of history.csv, one per seed; numbers that are not finite are left out."""
+    names = job_names(job, direction)
+    order = {name: names[name] for name in ("source", "target", "encoder", "method")}
+    for s, seed in enumerate(seeds):
+        finite = {name: float(v[s]) for name, v in values.items() if np.isfinite(v[s])}
+        yield order | {"fold": fold, "seed": seed, "epoch": epoch, "step": step} | finite

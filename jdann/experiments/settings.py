@@ -1,0 +1,64 @@
+"""A config's values as the settings that the stages take by name."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jdann.parameters import pick
+from jdann.training.members import SEEDS_IN, Members
+from jdann.training.optimisation import OPTIMISERS, OptimiserSettings
+from jdann.training.schedules import LEARNING_RATES, STRENGTHS
+from jdann.training.state import Hyper, MaskSettings, TrainingSettings
+
+
+def seeds_of(config: Any) -> tuple[int, ...]:
+    """The seeds of a run."""
+    return tuple(range(config.seed, config.seed + config.seeds))
+
+
+def encoder_names(config: Any) -> list[str]:
+    """The encoders that a config names."""
+    return [name.strip() for name in config.encoder.name.split(",")]
+
+
+def make_members(config: Any) -> Members:
+    """One member per seed, each with the config's hyper-parameters."""
+
+    def per_seed(value: float) -> Any:
+        return jnp.full(config.seeds, value, jnp.float32)
+
+    optimiser = config.optimiser
+    hyper = Hyper(
+        learning_rate=per_seed(optimiser.learning_rate),
+        weight_decay=per_seed(optimiser.weight_decay),
+        strength=per_seed(config.strength.maximum),
+    )
+    return Members(seeds_of(config), hyper)
+
+
+def make_training_settings(config: Any) -> TrainingSettings:
+    """How to train, whatever the method."""
+    augment, optimiser = config.augment, config.optimiser
+    return TrainingSettings(
+        label_smoothing=config.label_smoothing,
+        ema=config.ema,
+        crop_frames=augment.crop_frames,
+        masks=MaskSettings(*(augment[name] for name in MaskSettings._fields)),
+        optimiser=OptimiserSettings(optimiser.name, optimiser.momentum, optimiser.clip_norm),
+        learning_rate_schedule=optimiser.schedule,
+        warmup_fraction=optimiser.warmup_fraction,
+        strength_schedule=config.strength.schedule,
+        strength_gamma=config.strength.gamma,
+    )
+
+
+def check_training_names(config: Any) -> None:
+    """Refuses names that no optimiser, schedule or way to train seeds has, before any training.
+
+    Raises:
+      InputError: names the key and what can be chosen.
+    """
+    pick(OPTIMISERS, config.optimiser.name, "config.optimiser.name")
+    pick(LEARNING_RATES, config.optimiser.schedule, "config.optimiser.schedule")
+    pick(STRENGTHS, config.strength.schedule, "config.strength.schedule")
+    pick(dict.fromkeys(SEEDS_IN), config.seeds_in, "config.seeds_in")
