@@ -231,7 +231,7 @@ def _nearest(config: ConfigDict, key: str) -> str:
 
 
 # What every key outside the methods' sections may be. `check` looks at the other keys itself.
-_RANGES: dict[str, Any] = {
+RANGES: dict[str, Any] = {
     "source": str,
     "target": str,
     "both_directions": bool,
@@ -304,7 +304,7 @@ def check(config: ConfigDict) -> None:
     Raises:
       InputError: names the key, its value and what was expected.
     """
-    for key, hint in _RANGES.items():
+    for key, hint in RANGES.items():
         value = _get(config, key)
         problem = None if value is None else parameters.parameter(key, hint).problem(value)
         if problem is not None:

@@ -1,4 +1,4 @@
-"""Games between the encoder and a second network: each loss, and whom it moves which way, derived anew in NumPy."""
+"""Games between the encoder and a second network: losses and gradients, derived in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -146,7 +146,7 @@ def test_speaker_adversary_is_the_mean_over_known_speakers_reversed():
 @pytest.mark.parametrize("name", ["dann", "speaker_adversary"])
 @pytest.mark.parametrize("strength", [0.0, 1.0])
 def test_an_adversary_removes_with_strength_one_what_it_leaves_with_zero(name, strength):
-    """One scale a dimension is the encoder; the first dimension tells the domain or the speaker, the second the label."""
+    """The encoder scales two dimensions: one tells the domain or speaker, the other the label."""
     random = np.random.default_rng(0)
     emotion, nuisance = random.integers(0, 2, (2, 2, 256))
     points = 0.5 * random.normal(size=(2, 256, 2)) + np.stack([0 * emotion, 2.0 * emotion - 1], -1)
@@ -233,7 +233,7 @@ def test_mdds_logarithm_is_exact_where_the_textbooks_rounds_to_minus_infinity():
 
 
 def test_mcds_three_updates():
-    """A: both risks. B: the risk of both heads minus their discrepancy. C: the discrepancy, strength times."""
+    """A: both risks. B: both risks minus the discrepancy. C: strength times the discrepancy."""
     method, params = prepared("mcd")
     (phase,) = method.phases
     assert [u.trains for u in phase.updates] == [
@@ -263,7 +263,8 @@ def test_mcds_three_updates():
         loss_of(method, BATCH, 0.5, params=params, update=2)[0], 0.5 * d, rtol=1e-5
     )
     np.testing.assert_allclose(discrepancy(BATCH.target_logits, BATCH.target_logits), 0)
-    # The encoder receives strength times the second head's gradient, the classifier strength times the discrepancy's.
+    # The encoder receives strength times the second head's gradient, the classifier strength times
+    # the discrepancy's.
     _, gradient, of_params = gradients_of(method, BATCH, 0.5, params=params, update=0)
     np.testing.assert_allclose(gradient.source, 0.5 * numerical(risk, BATCH.source), atol=1e-6)
     _, gradient, of_params = gradients_of(method, BATCH, 0.5, params=params, update=1)
@@ -368,7 +369,7 @@ def test_wdgrls_critic_and_encoder():
 
 
 def test_wdgrls_critic_measures_the_distance_of_two_points():
-    """Between two points d apart, the best slope s of d s - gamma (s - 1)^2 is 1 + d / (2 gamma)."""
+    """At a distance d, the slope s that maximises d s - gamma (s - 1)^2 is 1 + d / (2 gamma)."""
     method, params = prepared("wdgrl")
     batch = make_batch(n=8, m=8)
     batch = batch._replace(

@@ -26,7 +26,10 @@ def one_hot(emotion):
 
 
 def domains(n=150, m=240, seed=0):
-    """Two views of three classes: the first is noisy and the same in both domains, the second clear and another in each."""
+    """Two views of three classes.
+
+    The first is noisy and the same in both domains, the second is clear and differs between them.
+    """
     random = np.random.default_rng(seed)
     shared, of_source, of_target = (random.normal(size=(CLASSES, d)) for d in (FIRST, REST, REST))
 

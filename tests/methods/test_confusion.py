@@ -1,4 +1,4 @@
-"""Losses on target predictions and spectra: against NumPy's decompositions, and what bsp and entropy are for."""
+"""Losses on target predictions and spectra, against NumPy and SciPy, and their effects."""
 
 import jax
 import jax.numpy as jnp

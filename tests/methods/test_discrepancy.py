@@ -16,7 +16,7 @@ JDOT = {**defaults(deep_jdot), "epsilon": 0.05}
 
 
 def mmd_by_loops(kernel, n, m):
-    """Gretton et al. 2012, equation 3, term by term; `kernel` takes indices into both sets in a row."""
+    """Gretton et al. 2012, equation 3; `kernel` takes indices of points, the first set first."""
     total = 0.0
     for i, j in itertools.permutations(range(n), 2):
         total += kernel(i, j) / (n * (n - 1))
@@ -78,7 +78,8 @@ def test_the_unbiased_estimate_may_be_negative_and_is_zero_on_average():
 
 
 def test_the_bandwidth_carries_no_gradient():
-    # With a bandwidth that follows the data, MMD does not change when all is scaled: the gradient along x would be zero.
+    # With a bandwidth that follows the data, MMD does not change when all is scaled: the gradient
+    # along x would be zero.
     batch = make_batch()
     _, gradient, _ = gradients_of(make_method("dan"), batch)
     assert (
@@ -130,7 +131,8 @@ def test_deep_jdot_moves_along_the_unbalanced_plan():
 
 
 def test_a_balanced_plan_meets_the_marginals():
-    # A heavy penalty on the marginals brings back balanced transport: each utterance hands over its whole share.
+    # A heavy penalty on the marginals brings back balanced transport: each utterance hands over its
+    # whole share.
     method = deep_jdot(**{**JDOT, "tau": 1e3, "iterations": 300, "beta": 0.0})
     batch = make_batch(n=4, m=6)
     _, gradient, _ = gradients_of(method, batch)

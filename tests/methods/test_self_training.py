@@ -131,7 +131,7 @@ def test_self_training_without_balance_takes_predictions_as_they_are():
         ("labels", "smooth", "labels is 'smooth'; expected one of hard, soft"),
         ("prior", "flat", "prior is 'flat'; choose one of uniform, none"),
         ("prior", "0.5,0.5", "give 3 shares of 0 or more"),
-        ("prior", "0.8,0.4,-0.2", "give 3 shares of 0 or more"),
+        ("prior", "0.8,0.4,-0.2", "give shares of 0 or more"),
     ],
 )
 def test_mistaken_settings_are_named(key, value, message):

@@ -36,17 +36,17 @@ def predict(features, length, xp=np):
     return pooled(features, length, xp) @ ENCODER @ CLASSIFIER
 
 
-def make_context(strength=1.0, of_source=1.0):
-    """The network is linear; by the source's running statistics its representation is `of_source` times as large."""
+def make_context(strength=1.0, source_scale=1.0):
+    """A linear network; the source's statistics make its representation `source_scale` times larger."""
 
     def encode(encoder, features, length):
-        return of_source * pooled(features, length, jnp) @ jnp.asarray(ENCODER, jnp.float32)
+        return source_scale * pooled(features, length, jnp) @ jnp.asarray(ENCODER, jnp.float32)
 
     def classify(representation):
         return representation @ jnp.asarray(CLASSIFIER, jnp.float32)
 
     def forward(features, length):
-        representation = encode({}, features, length) / of_source
+        representation = encode({}, features, length) / source_scale
         return representation, classify(representation)
 
     def teacher(features, length):
@@ -133,7 +133,7 @@ def test_padding_is_left_alone():
 
 
 def test_the_gradient_flows_into_the_changed_prediction_only():
-    """The derivative for the classifier equals that with the clean prediction and the change held fixed."""
+    """The classifier's derivative is that with a fixed clean prediction and a fixed change."""
     clean = softmax(predict(FEATURES, LENGTH))
     context = make_context()
     draw = np.asarray(jax.random.uniform(context.key, FEATURES.shape, minval=-1.0))
@@ -193,7 +193,9 @@ def test_vadas_loss_is_the_sum_of_its_terms_and_each_domain_is_turned_by_its_own
     params = method.init(jax.random.key(0), Dims(WIDTH, CLASSES, 0))
     source, target = batch()
     value, seen = (
-        method.phases[0].updates[0].loss(params, source, target, make_context(0.5, of_source=2.0))
+        method.phases[0]
+        .updates[0]
+        .loss(params, source, target, make_context(0.5, source_scale=2.0))
     )
     p_source, p_target = (
         1 / (1 + np.exp(-perceptron(params, x.representation)[:, 0])) for x in (source, target)

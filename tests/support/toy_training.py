@@ -1,4 +1,4 @@
-"""Three clusters, turned and shifted in the target: trained on by the real core, and as bare batches for losses."""
+"""Three clusters, turned and shifted in the target: data for trainings, and batches for losses."""
 
 import tempfile
 from collections.abc import Callable
@@ -40,10 +40,13 @@ class Toy(NamedTuple):
 def make_toy(
     turn: float = 0.8, shift: tuple[float, float] = (1.0, -0.6), invariant: float = 0.8
 ) -> Toy:
-    """Clusters around three directions of the first two bins; the target's are turned by `turn` radians and shifted.
+    """Clusters around three directions of the first two bins.
 
-    The next two bins hold the clusters again, at a distance `invariant` from the origin and the same in both domains. The
-    last bin tells the speaker. Utterances have two to four frames; a sixth of the source has no known speaker.
+    The target's clusters are turned by `turn` radians and shifted by `shift`.
+
+    The next two bins hold the clusters again, at a distance `invariant` from the origin and the
+    same in both domains. The last bin tells the speaker. Utterances have two to four frames; a
+    sixth of the source has no known speaker.
     """
     random = np.random.default_rng(0)
 
@@ -219,7 +222,7 @@ def make_batch(seed: int = 0, n: int = 4, m: int = 4, width: int = DIMS.represen
 
 @jax.jit
 def degenerate_batches() -> Batch:
-    """Batches at which a formula may divide by zero or take a root of it, stacked along a new first axis."""
+    """Batches at which a formula may divide by zero or take its root, stacked along a new axis."""
     batch = make_batch()
     one_hot = 1e4 * jax.nn.one_hot(jnp.arange(len(batch.source)) % CLASSES, CLASSES)
     zero = jnp.zeros_like(batch.source_logits)
@@ -252,7 +255,7 @@ def loss_of(
     phase: int = -1,
     update: int = -1,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of one of a method's updates on a batch, with its diagnostics; `params` are the method's own."""
+    """The loss of an update on a batch, with diagnostics; `params` are the method's parameters."""
     return jax.jit(_loss, static_argnums=(0, 4, 5))(method, batch, strength, params, phase, update)
 
 
@@ -265,7 +268,7 @@ def gradients_of(
     phase: int = -1,
     update: int = -1,
 ) -> tuple[jax.Array, Batch, Any]:
-    """The loss, and its gradient for all that is real in the batch, and for the method's parameters."""
+    """The loss, and its gradients for the real values of the batch and the method's parameters."""
     return jax.jit(gradients_with, static_argnums=(0, 4, 5))(
         method, batch, strength, params, phase, update
     )
