@@ -5,9 +5,13 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from ott.geometry import geometry
+from ott.problems.linear import linear_problem
+from ott.solvers.linear import sinkhorn
 
 from jdann.methods import make_method
-from jdann.methods.discrepancy import coral, deep_jdot
+from jdann.methods.discrepancy import coral, deep_jdot, unbalanced_plan
 from jdann.methods.losses import squared_distances, unbiased_mmd
 from jdann.parameters import defaults
 from tests.support.toy_training import gradients_of, loss_of, make_batch, softmax
@@ -93,7 +97,7 @@ def test_distances_keep_their_digits_far_from_the_origin():
     np.testing.assert_allclose(far, squared_distances(jnp.asarray(x)), atol=2e-3)
 
 
-def unbalanced_plan(cost, epsilon, tau, iterations=3000):
+def plan_by_scaling(cost, epsilon, tau, iterations=3000):
     """The scaling algorithm of Chizat et al. 2018 for uniform marginals, in float64."""
     n, m = cost.shape
     kernel, power = np.exp(-cost / epsilon), tau / (tau + epsilon)
@@ -119,7 +123,7 @@ def jdot_cost(batch):
 def test_deep_jdot_moves_along_the_unbalanced_plan():
     batch = make_batch(n=4, m=6)
     cost = jdot_cost(batch)
-    plan = unbalanced_plan(cost, JDOT["epsilon"], JDOT["tau"])
+    plan = plan_by_scaling(cost, JDOT["epsilon"], JDOT["tau"])
     value, seen = loss_of(deep_jdot(**JDOT), batch)
     np.testing.assert_allclose(value, np.sum(plan * cost), rtol=1e-3)
     np.testing.assert_allclose(seen["transported_mass"], plan.sum(), rtol=1e-3)
@@ -140,3 +144,18 @@ def test_a_balanced_plan_meets_the_marginals():
     expected = 2 * JDOT["alpha"] * (batch.source.mean(0) - batch.target.mean(0))
     np.testing.assert_allclose(gradient.source.sum(0), expected, atol=1e-4)
     np.testing.assert_allclose(loss_of(method, batch)[1]["transported_mass"], 1, atol=1e-3)
+
+
+@pytest.mark.parametrize(("epsilon", "tau"), [(0.01, 0.5), (0.05, 0.5), (0.01, 1000.0)])
+@pytest.mark.parametrize("shape", [(4, 6), (32, 32)])
+def test_the_plan_is_that_of_ott(shape, epsilon, tau):
+    """Also where a fixed number of iterations does not reach the optimum."""
+    cost = jnp.asarray(np.random.default_rng(0).random(shape), jnp.float32)
+    solver = sinkhorn.Sinkhorn(min_iterations=100, max_iterations=100, recenter_potentials=True)
+    problem = linear_problem.LinearProblem(
+        geometry.Geometry(cost_matrix=cost, epsilon=epsilon),
+        tau_a=tau / (tau + epsilon),
+        tau_b=tau / (tau + epsilon),
+    )
+    found = unbalanced_plan(cost, epsilon, tau, iterations=100)
+    np.testing.assert_allclose(found, solver(problem).matrix, atol=1e-5 / max(shape))

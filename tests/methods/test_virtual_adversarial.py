@@ -37,7 +37,7 @@ def predict(features, length, xp=np):
 
 
 def make_context(strength=1.0, source_scale=1.0):
-    """A linear network; the source's statistics make its representation `source_scale` times larger."""
+    """A linear network, in which the source's representation is `source_scale` times larger."""
 
     def encode(encoder, features, length):
         return source_scale * pooled(features, length, jnp) @ jnp.asarray(ENCODER, jnp.float32)
