@@ -16,7 +16,7 @@ from jdann.methods.contract import (
     Target,
     term,
 )
-from jdann.methods.losses import domain_loss
+from jdann.methods.losses import domain_loss, entropies
 from jdann.methods.perceptron import apply_perceptron, init_perceptron
 from jdann.parameters import Count, CountOrZero, NonNegative, checked
 
@@ -112,10 +112,9 @@ def _conditional(hidden: int, layers: int, direct: int, projection: int, weighte
         representation = jnp.concatenate([source.representation, target.representation])
         logits = jax.lax.stop_gradient(jnp.concatenate([source.logits, target.logits]))
         probability = jax.nn.softmax(logits)
-        entropy = -(probability * jax.nn.log_softmax(logits)).sum(-1)  # [batch]
         reversed_ = gradient_reversal(representation, context.strength)
         joint = conditioned(reversed_, probability, direct, projection)
-        weight = 1.0 + jnp.exp(-entropy) if weighted else jnp.ones_like(entropy)
+        weight = 1.0 + jnp.exp(-entropies(logits)) if weighted else None  # [batch]
         domain_logits = apply_perceptron(params, joint)[:, 0]
         return domain_loss(domain_logits, len(source.representation), weight)
 

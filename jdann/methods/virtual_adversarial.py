@@ -19,7 +19,7 @@ from jdann.methods.contract import (
     Update,
     term,
 )
-from jdann.methods.losses import domain_loss, kl_divergence
+from jdann.methods.losses import domain_loss, entropies, kl_divergence
 from jdann.methods.perceptron import apply_perceptron, init_perceptron
 from jdann.parameters import Count, FractionBetween, NonNegative, Positive, checked
 
@@ -70,7 +70,7 @@ def vada(
             virtual_adversarial(batch.features, batch.length, part, radius, probe).mean()
             for batch, part in zip((source, target), _domain_contexts(context), strict=True)
         )
-        entropy = conditional_entropy(target.logits)
+        entropy = entropies(target.logits).mean()
         smoothness = source_weight * vat_source + target_weight * (vat_target + entropy)
         diagnostics |= {"entropy": entropy, "vat_source": vat_source, "vat_target": vat_target}
         return domain + context.strength * smoothness, diagnostics
@@ -131,7 +131,7 @@ def dirt_t(
 
     def refine(params: Params, source: None, target: Target, context: Context) -> LossValue:
         vat = virtual_adversarial(target.features, target.length, context, radius, probe).mean()
-        entropy = conditional_entropy(target.logits)
+        entropy = entropies(target.logits).mean()
         teacher = jax.lax.stop_gradient(context.teacher(target.features, target.length))
         divergence = kl_divergence(teacher, target.logits).mean()
         value = context.strength * (vat + entropy + teacher_weight * divergence)
@@ -188,8 +188,3 @@ def unit(x: jax.Array) -> jax.Array:
     x = x / jnp.where(largest > 0, largest, 1.0)
     norm = jnp.sqrt(jnp.square(x).sum((1, 2), keepdims=True))  # zero, or at least 1
     return x / jnp.maximum(norm, 1.0)
-
-
-def conditional_entropy(logits: jax.Array) -> jax.Array:
-    """Mean entropy of the predictions, of logits [batch, classes], in nats."""
-    return -(jax.nn.softmax(logits) * jax.nn.log_softmax(logits)).sum(-1).mean()
