@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 
 from jdann import corpora
 from jdann.audio import AudioSettings
-from jdann.configuration import load_config
+from jdann.configuration import load_config, method_settings
 from jdann.corpora.index import Utterance
 from jdann.corpora.prepared import default_data_dir
 from jdann.data import normalise
@@ -174,7 +174,7 @@ def uar(
     config = ConfigDict(load_config("best").to_dict())
     config.emotions = emotions
     config.co_training.update(changes)
-    label = make_method("co_training", config).label
+    label = make_method("co_training", method_settings(config)).initial_labels
     assert label is not None
     known, truth = (
         np.array([emotions.index(u.emotion or "") for u in part.of], np.int32)
@@ -186,7 +186,7 @@ def uar(
         made(
             keys,
             source.z_scores(by[0], relevance),
-            jnp.asarray(known),
+            jax.nn.one_hot(known, len(emotions)),
             target.z_scores(by[1], relevance),
         )
     ).argmax(-1)

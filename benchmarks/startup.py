@@ -56,7 +56,7 @@ def step_jdann() -> None:
         KERNEL,
         STRIDES,
     )
-    method = make_method("source_only", config)
+    method = make_method("source_only")
     encoder = make_encoder(config.encoder.name, config.encoder)
     train = make_train(
         config, encoder, method, bins=BINS, window=FRAMES, speakers=0, phase_steps=[10]

@@ -4,7 +4,9 @@
 
 Two other corpora, same recipe:
 
-    python run.py --config configs/en2zh.py --config.source=a.csv --config.target=b.csv --workdir=runs/mine
+    python run.py --config configs/en2zh.py --config.source=a.csv --config.target=b.csv
+
+The other direction too: --config.both_directions=true
 """
 
 from ml_collections import ConfigDict

@@ -1,17 +1,21 @@
-"""The published system's table: its features, both encoders, both directions, and the labelled ceiling.
+"""The published system: its features, both encoders, both directions and the labelled ceiling.
 
     python run.py --config configs/poster.py
 
-Published on ESD (accuracy / macro-F1, the epoch chosen by target labels, one seed): DANN with ResNet-50 .373 / .375 English to
-Mandarin and .345 / .346 back; DANN with the 1-D CNN .357 / .59 (sic) and .334 / .330; supervised, random split .974 / .974 and
-.951 / .951. Compare those with the oracle columns here, not with the achievable ones.
+Published on ESD (accuracy / macro-F1, the epoch chosen by target labels, one seed): DANN with
+ResNet-50 .373 / .375 English to Mandarin and .345 / .346 back; DANN with the 1-D CNN .357 / .59
+(sic) and .334 / .330; supervised, random split .974 / .974 and .951 / .951. Compare those with the
+oracle columns here, not with the achievable ones.
 
-ResNet-50 on two CPU cores is slow, and this table has not been run to its end there at the full budget. The 1-D CNN alone:
+ResNet-50 is slow on two CPU cores. The whole table has never been run there with all epochs. The
+1-D
+CNN alone:
 
     python run.py --config configs/poster.py --config.encoder.name=conv1d
 
-The 149 time means of 2.5 s from 0.5 s on, at 22.05 kHz, z-scored within each language, are the published features. Where ESD has
-not been prepared this runs on the demo corpus, which says nothing about people.
+The published features are 149 means over 2.5 s that begin at 0.5 s, at 22.05 kHz, z-scored within
+each language. Where ESD is not prepared, this runs on the demo corpus, which says nothing about
+people.
 """
 
 from ml_collections import ConfigDict

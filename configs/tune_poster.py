@@ -1,11 +1,12 @@
-"""The published system's tuning: optimiser, learning rate and regularisation of its features and its 1-D CNN, both directions.
+"""Tuning of the published system: optimiser, learning rate and regularisation of its 1-D CNN.
 
     pip install "jdann[tune]"
     jdann tune --config tune_poster
     jdann train --config runs/tune_poster/best.json
 
-50 trials of two seeds in both directions. They are judged by `class_ami`, which looks at no target label and does not reward mere
-confidence, as criteria of the predictions' entropy would where label smoothing is tuned.
+It makes 50 trials of two seeds in both directions. They are judged by `class_ami`, which needs no
+target label. A criterion on the entropy of predictions would reward mere confidence here, because
+label smoothing is tuned.
 """
 
 from ml_collections import ConfigDict

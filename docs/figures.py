@@ -203,11 +203,13 @@ def draw_co_training(data_dir: Path) -> Path:
         batches.vectors(frames, np.arange(len(domain.emotion))) for frames, domain in both
     ]
 
+    labels = jax.nn.one_hot(source.emotion, len(config.emotions))
+
     def right(first: int, second: int) -> float:
         rounds = [("co_training.rounds_first", str(first)), ("co_training.rounds", str(second))]
-        label = co_training(load_config("best", rounds)).label
+        label = co_training(**load_config("best", rounds).co_training).initial_labels
         assert label is not None
-        found = label(jax.random.key(0), statistics[0], jnp.asarray(source.emotion), statistics[1])
+        found = label(jax.random.key(0), statistics[0], labels, statistics[1])
         return float((np.asarray(found).argmax(-1) == target.emotion).mean())
 
     firsts, seconds = (0, 1, 2, 3, 5, 10), (1, 2, 3, 4, 5, 6)

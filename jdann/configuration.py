@@ -1,15 +1,26 @@
 """Configs: found, overridden from the command line, checked, written down."""
 
+import difflib
 import importlib.util
 import json
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from jdann import parameters
 from jdann.errors import InputError
+from jdann.parameters import (
+    Count,
+    CountOrZero,
+    Counts,
+    Fraction,
+    FractionBelowOne,
+    NonNegative,
+    Number,
+    Range,
+)
 
 
 def base_config() -> ConfigDict:
@@ -18,41 +29,49 @@ def base_config() -> ConfigDict:
 
 
 def config_folder() -> Path:
-    """The folder of the configs that come with jdann: beside the package in a clone, inside it once installed."""
+    """The folder of the configs that come with jdann.
+
+    It lies beside the package in a clone and inside the package once installed.
+    """
     package = Path(__file__).parent
     beside = package.parent / "configs"
     return beside if (beside / "base.py").exists() else package / "configs"
 
 
 def load_config(name: str, overrides: Sequence[tuple[str, str]] = ()) -> FrozenConfigDict:
-    """Runs a config file's `get_config()` and applies overrides.
+    """Runs the `get_config()` of a config file and applies overrides.
 
     Args:
-      name: a path, or the bare name of a config that comes with jdann ("en2zh"). A `.json` is a config as a work directory holds
-        it; keys that it lacks have their defaults.
+      name: a path, or the bare name of a config that comes with jdann, such as "en2zh". A `.json`
+        is a config as a work directory holds it; keys that it lacks have their defaults.
       overrides: pairs of a dotted key ("encoder.name") and a value as text.
 
     Raises:
-      InputError: there is no such file, key, or the value is not of the key's type.
+      InputError: there is no such file or key, or a value cannot be used.
     """
-    path = Path(name)
-    if not path.is_file():
-        shipped = config_folder() / f"{path.stem}.py"
-        if path.is_dir() and (
-            path.name != name or not shipped.exists()
-        ):  # a work directory may have a config's name
-            raise InputError(
-                f"config {name}: is a folder; give a config file, such as {path / 'config.json'}"
-            )
-        if not shipped.exists():
-            known = ", ".join(sorted(p.stem for p in config_folder().glob("*.py")))
-            raise InputError(f"config {name}: no such file; give a path, or one of {known}")
-        path = shipped
+    path = _config_path(name)
     config = _read(path) if path.suffix == ".json" else _run(path)
     for key, text in overrides:
         _override(config, key, text)
     check(config)
     return FrozenConfigDict(config)
+
+
+def _config_path(name: str) -> Path:
+    """The file that `--config` names."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    bare = path.name == name and not path.suffix
+    shipped = config_folder() / f"{name}.py"
+    if bare and shipped.is_file():  # also beside a folder of this name, such as a work directory
+        return shipped
+    if path.is_dir():
+        raise InputError(
+            f"config {name}: is a folder; give a config file, such as {path / 'config.json'}"
+        )
+    known = ", ".join(sorted(p.stem for p in config_folder().glob("*.py")))
+    raise InputError(f"config {name}: no such file; give a path, or one of {known}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -61,7 +80,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def missing(config: Any) -> list[str]:
-    """The keys of `configs/base.py` that a config lacks, as one does that an earlier version wrote."""
+    """The keys of `configs/base.py` that a config of an earlier version lacks."""
     present = {key for key, _ in _leaves(ConfigDict(config.to_dict()))}
     return [key for key, _ in _leaves(base_config()) if key not in present]
 
@@ -148,7 +167,8 @@ def _run(path: Path) -> ConfigDict:
         ) from error
     if not isinstance(config, ConfigDict):
         raise InputError(
-            f"config {path}: get_config() returns {type(config).__name__}; expected an ml_collections.ConfigDict"
+            f"config {path}: get_config() returns {type(config).__name__}; expected an"
+            " ml_collections.ConfigDict"
         )
     return config
 
@@ -201,8 +221,6 @@ def _number_or_text(text: str) -> int | float | str:
 
 
 def _nearest(config: ConfigDict, key: str) -> str:
-    import difflib
-
     keys = [name for name, _ in _leaves(config)]
     leaf = key.rsplit(".")[-1]
     near = (
@@ -212,22 +230,72 @@ def _nearest(config: ConfigDict, key: str) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-_AT_LEAST = {
-    "seeds": 1, "epochs": 1, "batch_size": 1, "folds": 2, "evaluate_every": 1, "checkpoint_every_s": 0, "seed": 0,
-    "features_gib": 0, "features.relevance": 0,
-    "optimiser.learning_rate": 0, "optimiser.weight_decay": 0, "optimiser.clip_norm": 0, "strength.maximum": 0,
-    "augment.crop_frames": 0, "augment.time_masks": 0, "augment.time_mask_frames": 0, "augment.frequency_masks": 0,
-    "augment.frequency_mask_bins": 0,
-    "encoder.kernel_size": 1, "dann.hidden": 1, "features.n_fft": 16, "features.hop_length": 1, "features.n_mels": 1,
-    "features.n_mfcc": 1, "audio.offset_s": 0, "audio.max_duration_s": 0.1, "audio.sample_rate_hz": 1000, "audio.trim_db": 0,
-}  # fmt: skip
-_FRACTIONS = (
-    "validation_fraction",
-    "max_failed_fraction",
-    "label_smoothing",
-    "encoder.dropout",
-    "optimiser.warmup_fraction",
-)
+# What every key outside the methods' sections may be. `check` looks at the other keys itself.
+RANGES: dict[str, Any] = {
+    "source": str,
+    "target": str,
+    "both_directions": bool,
+    "seeds": Count,
+    "seed": CountOrZero,
+    "seeds_in": str,  # names that a stage looks up are checked there
+    "baseline": bool,
+    "protocol": Literal["transductive", "inductive"],
+    "folds": Annotated[int, Range(2)],
+    "validation_fraction": FractionBelowOne,
+    "max_failed_fraction": Fraction,
+    "audio.sample_rate_hz": Annotated[int, Range(1000)],
+    "audio.offset_s": NonNegative,
+    "audio.max_duration_s": Annotated[float, Range(0.1)],
+    "audio.trim_db": NonNegative,
+    "audio.level_db": Number,
+    "features.recipe": str,
+    "features.n_fft": Annotated[int, Range(16)],
+    "features.hop_length": Count,
+    "features.n_mels": Count,
+    "features.n_mfcc": Count,
+    "features.voice": bool,
+    "features.normalise": str,
+    "features.relevance": NonNegative,
+    "augment.crop_frames": CountOrZero,
+    "augment.time_masks": CountOrZero,
+    "augment.time_mask_frames": CountOrZero,
+    "augment.frequency_masks": CountOrZero,
+    "augment.frequency_mask_bins": CountOrZero,
+    "encoder.name": str,
+    "encoder.channels": Counts,
+    "encoder.kernel_size": Count,
+    "encoder.strides": Counts,
+    "encoder.hidden": Counts,
+    "encoder.input_dropout": Fraction,
+    "encoder.batch_norm": bool,
+    "encoder.dropout": Fraction,
+    "strength.schedule": str,
+    "strength.maximum": NonNegative,
+    "strength.gamma": NonNegative,
+    "epochs": Count,
+    "batch_size": Count,
+    "features_gib": NonNegative,
+    "optimiser.name": str,
+    "optimiser.learning_rate": NonNegative,
+    "optimiser.schedule": str,
+    "optimiser.warmup_fraction": Fraction,
+    "optimiser.weight_decay": NonNegative,
+    "optimiser.momentum": Fraction,
+    "optimiser.clip_norm": NonNegative,
+    "label_smoothing": Fraction,
+    "precision": str,
+    "ema": Fraction,
+    "sweep.criterion": str,
+    "tune.criterion": str,
+    "tune.trials": Count,
+    "tune.prune": bool,
+    "tune.prune_after": CountOrZero,
+    "selection": str,
+    "evaluate_every": Count,
+    "checkpoint_every_s": NonNegative,
+    "tsne": bool,
+}
+_SUPERVISED = "supervised"  # the labelled ceiling, which `config.methods` names beside the methods
 
 
 def check(config: ConfigDict) -> None:
@@ -236,35 +304,19 @@ def check(config: ConfigDict) -> None:
     Raises:
       InputError: names the key, its value and what was expected.
     """
-    for key, least in _AT_LEAST.items():
+    for key, hint in RANGES.items():
         value = _get(config, key)
-        if value is not None and not value >= least:
-            raise InputError(f"config.{key} is {value}; expected at least {least}")
-    for key in _FRACTIONS:
-        value = _get(config, key)
-        if value is not None and not 0 <= value <= 1:
-            raise InputError(f"config.{key} is {value}; expected a fraction between 0 and 1")
-    for key, value in _leaves(config):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"config.{key} is {value}; expected a finite number")
-        if (
-            isinstance(value, tuple)
-            and key.startswith("encoder.")
-            and (not value or min(value) < 1)
-        ):
-            raise InputError(f"config.{key} is {value}; expected whole numbers of at least 1")
+        problem = None if value is None else parameters.parameter(key, hint).problem(value)
+        if problem is not None:
+            raise InputError(f"config.{key} is {value!r}; expected {problem}")
     for name in ("strength", "learning_rate", "weight_decay"):
         values = _get(config, f"sweep.{name}")
-        if any(not isinstance(v, int | float) or not 0 <= v < math.inf for v in values) or len(
-            set(values)
-        ) != len(values):
+        valid = all(parameters.parameter(name, NonNegative).problem(v) is None for v in values)
+        if not valid or len(set(values)) != len(values):
             raise InputError(
-                f"config.sweep.{name} is {tuple(values)}; expected finite numbers of at least 0, each once"
+                f"config.sweep.{name} is {tuple(values)}; expected finite numbers of at least 0,"
+                " each once"
             )
-    if config.validation_fraction == 1:
-        raise InputError(
-            "config.validation_fraction is 1; expected less, so that something is left to learn from"
-        )
     if config.seed + config.seeds > 2**32:
         raise InputError(f"config.seed is {config.seed}; expected less than 2**32 with all seeds")
     encoders = [name.strip() for name in config.encoder.name.split(",")]
@@ -276,14 +328,35 @@ def check(config: ConfigDict) -> None:
         raise InputError(
             f"config.emotions is {tuple(config.emotions)}; expected at least two, each once"
         )
+    _check_methods(config)
+
+
+def _check_methods(config: ConfigDict) -> None:
+    # Predicting needs no method: Flax and optax stay unloaded there.
+    from jdann.methods import METHODS, make_method
+    from jdann.methods.pseudo_labels import check_prior
+
+    for name, factory in METHODS.items():
+        section = config.get(name, {})
+        parameters.check(factory, section, f"config.{name}.")
+        if "prior" in section:
+            check_prior(section["prior"], f"config.{name}.prior", len(config.emotions))
     if not config.methods or len(set(config.methods)) != len(config.methods):
         raise InputError(
             f"config.methods is {tuple(config.methods)}; expected at least one, each once"
         )
-    if config.protocol not in ("transductive", "inductive"):
-        raise InputError(
-            f"config.protocol is {config.protocol!r}; choose transductive or inductive"
-        )
+    settings = method_settings(config)
+    for name in config.methods:
+        if name != _SUPERVISED:
+            make_method(name, settings)
+
+
+def method_settings(config: Any) -> dict[str, dict[str, Any]]:
+    """The sections of all methods in a config: settings for `jdann.methods.make_method`."""
+    # As in `_check_methods`.
+    from jdann.methods import METHODS
+
+    return {name: dict(config[name]) for name in METHODS if name in config}
 
 
 def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -103,12 +103,13 @@ def parameters(factory: Callable[..., Any]) -> dict[str, Parameter]:
     """The parameters of a factory by name, in the order of its signature."""
     hints = get_type_hints(factory, include_extras=True)
     return {
-        name: _parameter(name, hints.get(name, type(parameter.default)), parameter.default)
-        for name, parameter in inspect.signature(factory).parameters.items()
+        name: parameter(name, hints.get(name, type(entry.default)), entry.default)
+        for name, entry in inspect.signature(factory).parameters.items()
     }
 
 
-def _parameter(name: str, hint: Any, default: Any) -> Parameter:
+def parameter(name: str, hint: Any, default: Any = inspect.Parameter.empty) -> Parameter:
+    """The parameter that a type hint such as `Count` or `Literal["hard", "soft"]` describes."""
     values_range = None
     if get_origin(hint) is Annotated:
         hint, values_range = get_args(hint)[:2]

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from ml_collections import ConfigDict
 
 from jdann import selection
+from jdann.configuration import method_settings
 from jdann.data import splits
 from jdann.data.batches import TrainingData
 from jdann.data.pairs import Direction, Domain
@@ -24,8 +24,7 @@ from jdann.experiments.settings import (
     make_members,
     make_training_settings,
 )
-from jdann.methods import Method, make_method
-from jdann.methods.self_training import prior_among
+from jdann.methods import Method, Settings, make_method, settings_for_classes
 from jdann.models import make_encoder
 from jdann.training import loop
 from jdann.training.members import CompiledTraining
@@ -36,7 +35,6 @@ from jdann.training.task import LAST, Budget, Fitted, Task, make_budget
 log = logging.getLogger("jdann")
 # The labelled ceiling: name of the job, and whether its folds keep speakers apart.
 SUPERVISED = {"supervised, random split": False, "supervised, unseen speakers": True}
-_WITH_PRIOR = ("self_training", "co_training")
 _DIAGNOSED_UTTERANCES = 1000  # of each domain, in t-SNE and A-distance
 _EVIDENCE_UTTERANCES = 1024  # of each domain, that the selection criteria see
 
@@ -139,7 +137,7 @@ def _make_splits(
 
 def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -> None:
     """Refuses a method whose needs the data or the encoder do not meet."""
-    needs = make_method(method, config).needs
+    needs = make_method(method, method_settings(config)).needs
     source = direction.source
     if "speakers" in needs and _count_speakers(source) < 2:
         raise InputError(
@@ -174,16 +172,17 @@ def _make_encoder(config: Any, name: str) -> nn.Module:
 
 def make_job_method(job: Job, config: Any) -> Method:
     """The method by which a job trains."""
-    return make_method("source_only" if job.is_supervised else job.method, config)
+    return _make_job_method(job, method_settings(config))
 
 
-def _with_priors(config: Any, source: Domain) -> Any:
-    """The config, with each method's prior restricted to the emotions that the source has."""
+def _make_job_method(job: Job, settings: Settings) -> Method:
+    return make_method("source_only" if job.is_supervised else job.method, settings)
+
+
+def _settings_for(config: Any, source: Domain) -> Settings:
+    """The methods' settings, with each prior restricted to the emotions that the source has."""
     present = [bool((source.emotion == i).any()) for i in range(len(config.emotions))]
-    values = config.to_dict()
-    for method in _WITH_PRIOR:
-        values[method]["prior"] = prior_among(method, values[method]["prior"], present)
-    return ConfigDict(values)
+    return settings_for_classes(method_settings(config), present)
 
 
 def make_job_budget(job: Job, config: Any) -> Budget:
@@ -205,7 +204,7 @@ def make_job_training(
     budget = make_job_budget(job, config)
     program = Program(
         encoder=_make_encoder(config, job.encoder),
-        method=make_job_method(job, _with_priors(config, direction.source)),
+        method=_make_job_method(job, _settings_for(config, direction.source)),
         settings=make_training_settings(config),
         classes=len(config.emotions),
         speakers=_count_speakers(direction.source),

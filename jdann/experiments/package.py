@@ -202,9 +202,7 @@ def _calibration_errors(
     errors = {}
     for domain, predictions in (("source", source), ("target", target)):
         if predictions:
-            probabilities = [
-                mean_probabilities(logits, temperature) for logits, _ in predictions
-            ]
+            probabilities = [mean_probabilities(logits, temperature) for logits, _ in predictions]
             errors[domain] = calibration.expected_calibration_error(
                 np.concatenate(probabilities),
                 np.concatenate([emotion for _, emotion in predictions]),

@@ -1,6 +1,6 @@
-"""Ways to adapt. METHODS is all of them; a config names them, alone or added: "cdan+mcc"."""
+"""Ways to adapt. METHODS lists all of them; several can be added to each other: "cdan+mcc"."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jdann.errors import InputError
@@ -14,11 +14,13 @@ from jdann.methods.contrastive import sup_con
 from jdann.methods.discrepancy import dan, deep_coral, deep_jdot, jan
 from jdann.methods.disparity import mcd, mdd
 from jdann.methods.gan import adda, wdgrl
+from jdann.methods.pseudo_labels import prior_among
 from jdann.methods.self_training import self_training, shot
 from jdann.methods.source_only import source_only
 from jdann.methods.virtual_adversarial import dirt_t, vada
+from jdann.parameters import defaults, pick
 
-METHODS: dict[str, Callable[[Any], Method]] = {
+METHODS: dict[str, Callable[..., Method]] = {
     "source_only": source_only,
     "dann": dann,
     "deep_coral": deep_coral,
@@ -55,35 +57,55 @@ __all__ = [
     "Dims",
     "Method",
     "Phase",
+    "Settings",
     "Source",
     "Target",
     "Update",
     "add",
     "dann",
     "make_method",
+    "settings_for_classes",
     "source_only",
     "term",
 ]
 
+Settings = Mapping[str, Mapping[str, Any]]  # keyword parameters of each method, by its name
+_NO_SETTINGS: Settings = {}
 
-def make_method(name: str, config: Any) -> Method:
-    """Makes the method that a config names.
+
+def make_method(name: str, settings: Settings = _NO_SETTINGS) -> Method:
+    """Makes a method by its name.
 
     Args:
       name: a key of METHODS, or several joined by "+".
-      config: a whole jdann config; each method reads the group of its own name.
+      settings: keyword parameters of each method, by its name; what is left out has its default.
 
     Raises:
-      InputError: there is no method of that name, or the methods cannot be added.
+      InputError: there is no such method, a parameter is out of range, or the methods cannot be
+      added.
     """
-    names = name.split("+")
-    for one in names:
-        if one not in METHODS:
-            raise InputError(
-                f"config.methods names {one!r}; known are {', '.join(METHODS)} and supervised"
-            )
-    if len(set(names)) != len(names):
-        raise InputError(f"config.methods names {name!r}; expected each part once")
-    if len(names) == 1:
-        return METHODS[name](config)
-    return add({one: METHODS[one](config) for one in names})
+    parts = name.split("+")
+    factories = {part: pick(METHODS, part, "method") for part in parts}
+    if len(set(parts)) != len(parts):
+        raise InputError(f"method {name!r}: expected each part once")
+    methods = {part: make(**settings.get(part, {})) for part, make in factories.items()}
+    return add(methods) if len(methods) > 1 else methods[name]
+
+
+def settings_for_classes(settings: Settings, present: Sequence[bool]) -> dict[str, dict[str, Any]]:
+    """Settings in which each method's `prior` leaves out the classes that the source lacks.
+
+    Args:
+      settings: as for `make_method`.
+      present: [classes], which classes have labels in the source.
+
+    Raises:
+      InputError: a `prior` has another number of shares than there are classes.
+    """
+    changed = {name: dict(section) for name, section in settings.items()}
+    for name, factory in METHODS.items():
+        values = {**defaults(factory), **changed.get(name, {})}
+        if "prior" in values:
+            prior = prior_among(values["prior"], present, f"config.{name}.prior")
+            changed.setdefault(name, {})["prior"] = prior
+    return changed

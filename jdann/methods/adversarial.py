@@ -1,6 +1,4 @@
-"""Adversarial alignment: the encoder learns what a discriminator of domains, or of speakers, cannot tell apart."""
-
-from typing import Any
+"""Adversarial alignment: the encoder hides the domain, or the speaker, from a discriminator."""
 
 import jax
 import jax.numpy as jnp
@@ -8,101 +6,117 @@ import numpy as np
 import optax
 
 from jdann.gradient_reversal import gradient_reversal
-from jdann.methods.contract import Context, Dims, Method, Source, Target, term
-from jdann.methods.perceptron import Perceptron, evaluate
+from jdann.methods.contract import (
+    Context,
+    Dims,
+    LossValue,
+    Method,
+    Params,
+    Source,
+    Target,
+    term,
+)
+from jdann.methods.losses import domain_loss, entropies
+from jdann.methods.perceptron import apply_perceptron, init_perceptron
+from jdann.parameters import Count, CountOrZero, NonNegative, checked
 
 
-def dann(config: Any) -> Method:
+@checked
+def dann(*, hidden: Count = 128, layers: Count = 2) -> Method:
     """Domain-adversarial training of neural networks.
 
-    loss = 1/2 (BCE(D(R f_s), 0) + BCE(D(R f_t), 1)), R the gradient reversal with strength lambda. lambda acts on the
-    encoder alone: the discriminator always learns at full speed.
+    loss = 1/2 (BCE(D(R f_s), 0) + BCE(D(R f_t), 1)), where R is the gradient reversal with strength
+    lambda. lambda acts on the encoder alone: the discriminator D always learns at full speed.
 
-    Source: Ganin et al. 2016, "Domain-Adversarial Training of Neural Networks", JMLR 17, equations 9 and 18.
+    Source: Ganin et al. 2016, "Domain-Adversarial Training of Neural Networks", JMLR 17, equations
+    9 and 18.
 
     Args:
-      config: `config.dann.hidden`, the units of each of the discriminator's two hidden layers.
+      hidden: units of each hidden layer of the discriminator.
+      layers: number of hidden layers of the discriminator.
 
-    Diagnostics: `domain_loss` (ln 2 = .693 for a discriminator that guesses) and `domain_accuracy`.
+    Diagnostics: `domain_loss`, which is ln 2 = .693 for a discriminator that guesses, and
+    `domain_accuracy`.
     """
-    discriminator = domain_discriminator(config.dann.hidden)
 
-    def init(key: jax.Array, dims: Dims) -> Any:
-        return discriminator.init(key, jnp.zeros((1, dims.representation)))["params"]
+    def init(key: jax.Array, dims: Dims) -> Params:
+        return init_perceptron(key, dims.representation, (hidden,) * layers, 1)
 
-    def loss(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         both = jnp.concatenate([source.representation, target.representation])
-        logits = evaluate(discriminator, params, gradient_reversal(both, context.strength))
+        logits = apply_perceptron(params, gradient_reversal(both, context.strength))
         return domain_loss(logits[:, 0], len(source.representation))
 
     return term(loss, init)
 
 
-def cdan(config: Any) -> Method:
-    """Conditional domain-adversarial training: the discriminator sees the representation together with the prediction.
+@checked
+def cdan(
+    *,
+    hidden: Count = 128,
+    layers: Count = 2,
+    direct: CountOrZero = 4096,
+    projection: Count = 1024,
+) -> Method:
+    """Conditional domain-adversarial training: the discriminator sees the prediction too.
 
-    loss = 1/2 (BCE(D(h_s), 0) + BCE(D(h_t), 1)), h = R f (x) sg(p), p the class probabilities. The outer product has
-    representation * classes entries; where these are more than `config.cdan.direct`, its inner products are estimated
-    by h = (A R f) * (B sg(p)) / sqrt(n) with A and B random signs in n = `config.cdan.projection` rows.
+    loss = 1/2 (BCE(D(h_s), 0) + BCE(D(h_t), 1)), h = R f (x) sg(p), where p are the class
+    probabilities. The outer product has representation * classes entries. If there are more than
+    `direct`, then h = (A R f) * (B sg(p)) / sqrt(n), which estimates the inner products of the
+    outer product; A and B hold random signs in n = `projection` rows.
 
-    Source: Long et al. 2018, "Conditional Adversarial Domain Adaptation", NeurIPS, sections 3.1
-    and 3.2.
+    Source: Long et al. 2018, "Conditional Adversarial Domain Adaptation", NeurIPS, sections 3.1 and
+    3.2.
 
     Args:
-      config: `config.cdan.hidden`, as `dann`; `config.cdan.direct` and `config.cdan.projection`.
+      hidden: units of each hidden layer of the discriminator.
+      layers: number of hidden layers of the discriminator.
+      direct: the largest outer product, in entries, that is not projected.
+      projection: entries of the projection.
 
-    Diagnostics: `domain_loss` and `domain_accuracy`, as `dann`.
+    Diagnostics: `domain_loss` and `domain_accuracy`, as in `dann`.
     """
-    return _conditional(config.cdan, weighted=False)
+    return _conditional(hidden, layers, direct, projection, weighted=False)
 
 
-def cdan_e(config: Any) -> Method:
-    """CDAN+E: `cdan` that trusts confident predictions more.
+@checked
+def cdan_e(
+    *,
+    hidden: Count = 128,
+    layers: Count = 2,
+    direct: CountOrZero = 4096,
+    projection: Count = 1024,
+) -> Method:
+    """CDAN+E: `cdan` in which confident predictions count more.
 
-    Each utterance's cross-entropy has the weight 1 + exp(-H(p)), H the entropy of its prediction, divided by the mean
-    weight of its domain. The weights carry no gradient.
+    The cross-entropy of each utterance has the weight 1 + exp(-H(p)), divided by the mean weight of
+    its domain; H is the entropy of the prediction. The weights carry no gradient.
 
     Source: Long et al. 2018, "Conditional Adversarial Domain Adaptation", NeurIPS, section 3.2.
 
     Args:
-      config: `config.cdan`, as `cdan`.
+      hidden: as in `cdan`; so are `layers`, `direct` and `projection`.
 
-    Diagnostics: `domain_loss`, weighted, and `domain_accuracy`, not weighted.
+    Diagnostics: `domain_loss`, with the weights, and `domain_accuracy`, without them.
     """
-    return _conditional(config.cdan, weighted=True)
+    return _conditional(hidden, layers, direct, projection, weighted=True)
 
 
-def _conditional(config: Any, weighted: bool) -> Method:
-    discriminator = domain_discriminator(config.hidden)
+def _conditional(hidden: int, layers: int, direct: int, projection: int, weighted: bool) -> Method:
+    def init(key: jax.Array, dims: Dims) -> Params:
+        outer = dims.representation * dims.classes
+        inputs = outer if outer <= direct else projection
+        return init_perceptron(key, inputs, (hidden,) * layers, 1)
 
-    def init(key: jax.Array, dims: Dims) -> Any:
-        nothing = conditioned(
-            jnp.zeros((1, dims.representation)),
-            jnp.zeros((1, dims.classes)),
-            config.direct,
-            config.projection,
-        )
-        return discriminator.init(key, nothing)["params"]
-
-    def loss(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         representation = jnp.concatenate([source.representation, target.representation])
         logits = jax.lax.stop_gradient(jnp.concatenate([source.logits, target.logits]))
         probability = jax.nn.softmax(logits)
-        entropy = -(probability * jax.nn.log_softmax(logits)).sum(-1)  # [batch]
-        joint = conditioned(
-            gradient_reversal(representation, context.strength),
-            probability,
-            config.direct,
-            config.projection,
-        )
-        weight = 1.0 + jnp.exp(-entropy) if weighted else jnp.ones_like(entropy)
-        return domain_loss(
-            evaluate(discriminator, params, joint)[:, 0], len(source.representation), weight
-        )
+        reversed_ = gradient_reversal(representation, context.strength)
+        joint = conditioned(reversed_, probability, direct, projection)
+        weight = 1.0 + jnp.exp(-entropies(logits)) if weighted else None  # [batch]
+        domain_logits = apply_perceptron(params, joint)[:, 0]
+        return domain_loss(domain_logits, len(source.representation), weight)
 
     return term(loss, init)
 
@@ -110,12 +124,12 @@ def _conditional(config: Any, weighted: bool) -> Method:
 def conditioned(
     representation: jax.Array, probability: jax.Array, direct: int, projection: int
 ) -> jax.Array:
-    """The outer product of representation and prediction, or a random projection of it where it is large.
+    """The outer product of representation and prediction, or a random projection of a large one.
 
     Args:
       representation: [batch, representation].
       probability: [batch, classes].
-      direct: the largest outer product that is not projected, in entries.
+      direct: the largest outer product, in entries, that is not projected.
       projection: entries of the projection.
 
     Returns:
@@ -123,52 +137,45 @@ def conditioned(
     """
     outer = representation.shape[-1] * probability.shape[-1]
     if outer <= direct:
-        product = (
-            representation[:, :, None] * probability[:, None, :]
-        )  # [batch, representation, classes]
-        return product.reshape(-1, outer)
-    # Always the same signs: a constant of the program, so that there is no state to keep, to decay or to restore.
+        # [batch, representation, classes] -> [batch, representation * classes]
+        return (representation[:, :, None] * probability[:, None, :]).reshape(-1, outer)
+    # The signs are always the same. They are a constant of the program, not a state that would have
+    # to be kept from weight decay and restored.
     random = np.random.default_rng(0)
-    a, b = (
+    signs_a, signs_b = (
         random.integers(0, 2, (x.shape[-1], projection), np.int8) * 2 - 1
         for x in (representation, probability)
     )
-    both = (representation @ jnp.asarray(a, jnp.float32)) * (
-        probability @ jnp.asarray(b, jnp.float32)
-    )
-    return both / projection**0.5
+    projected = representation @ jnp.asarray(signs_a, jnp.float32)
+    return projected * (probability @ jnp.asarray(signs_b, jnp.float32)) / projection**0.5
 
 
-def speaker_adversary(config: Any) -> Method:
-    """Adversary on the source's speakers: the encoder forgets who speaks.
+@checked
+def speaker_adversary(
+    *, hidden: Count = 128, layers: Count = 2, reversal: NonNegative = 1.0
+) -> Method:
+    """An adversary on the speakers of the source: the encoder hides who is speaking.
 
-    loss = mean over utterances of a known speaker of CE(S(R f_s), speaker), S a classifier of the source's speakers.
+    loss = mean of CE(S(R f_s), speaker) over the utterances of known speakers, where S classifies
+    the speakers of the source.
 
-    Source: Meng et al. 2018, "Speaker-Invariant Training via Adversarial Learning", ICASSP, section 2.
+    Source: Meng et al. 2018, "Speaker-Invariant Training via Adversarial Learning", ICASSP, section
+    2.
 
     Args:
-      config: `config.speaker_adversary.hidden`, the units of each of the classifier's two hidden layers, and
-        `config.speaker_adversary.reversal`, a factor of the strength in R.
+      hidden: units of each hidden layer of the speaker classifier.
+      layers: number of hidden layers of the speaker classifier.
+      reversal: factor of lambda in the gradient reversal R.
 
-    Diagnostics: `speaker_loss` and `speaker_accuracy`, over utterances of a known speaker.
+    Diagnostics: `speaker_loss` and `speaker_accuracy`, over the utterances of known speakers.
     """
-    hidden, reversal = config.speaker_adversary.hidden, config.speaker_adversary.reversal
 
-    def init(key: jax.Array, dims: Dims) -> Any:
-        return Perceptron((hidden, hidden), dims.speakers).init(
-            key, jnp.zeros((1, dims.representation))
-        )["params"]
+    def init(key: jax.Array, dims: Dims) -> Params:
+        return init_perceptron(key, dims.representation, (hidden,) * layers, dims.speakers)
 
-    def loss(
-        params: Any, source: Source, target: Target | None, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        del target
-        classifier = Perceptron((hidden, hidden), params["Dense_2"]["bias"].shape[-1])
-        logits = evaluate(
-            classifier,
-            params,
-            gradient_reversal(source.representation, reversal * context.strength),
-        )
+    def loss(params: Params, source: Source, target: Target | None, context: Context) -> LossValue:
+        strength = reversal * context.strength
+        logits = apply_perceptron(params, gradient_reversal(source.representation, strength))
         known = source.speaker >= 0
         risk = optax.softmax_cross_entropy_with_integer_labels(
             logits, jnp.maximum(source.speaker, 0)
@@ -179,33 +186,3 @@ def speaker_adversary(config: Any) -> Method:
         return value, {"speaker_loss": value, "speaker_accuracy": accuracy}
 
     return term(loss, init, domains=("source",), needs=frozenset({"speakers"}))
-
-
-def domain_discriminator(hidden: int) -> Perceptron:
-    """A perceptron with two hidden layers and one logit: positive for the target."""
-    return Perceptron((hidden, hidden), 1)
-
-
-def domain_loss(
-    logits: jax.Array, sources: int, weight: jax.Array | None = None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean binary cross-entropy over both domains of a discriminator's logits [batch], the first `sources` the source's.
-
-    Args:
-      logits: [batch], positive for the target.
-      sources: utterances of the source.
-      weight: [batch], positive, of each utterance within its domain; else all are equal.
-
-    Returns:
-      The loss, and it with the accuracy as diagnostics.
-    """
-    weight = jnp.ones_like(logits) if weight is None else weight
-    of_target = jnp.arange(len(logits)) >= sources
-    risk = weight * optax.sigmoid_binary_cross_entropy(logits, of_target.astype(logits.dtype))
-    value = 0.5 * (
-        risk[:sources].sum() / weight[:sources].sum()
-        + risk[sources:].sum() / weight[sources:].sum()
-    )
-    right = (logits > 0) == of_target
-    accuracy = 0.5 * (right[:sources].mean() + right[sources:].mean())
-    return value, {"domain_loss": value, "domain_accuracy": accuracy}

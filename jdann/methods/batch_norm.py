@@ -1,33 +1,32 @@
-"""Adaptation by batch norm's statistics alone."""
+"""Adaptation by the statistics of batch norm alone."""
 
-from typing import Any
-
-from jdann.methods.contract import Method, term
-from jdann.methods.source_only import nothing
-from jdann.models.network import SEPARATE
+from jdann.methods.contract import SEPARATE, Method, term
+from jdann.methods.source_only import no_loss
+from jdann.parameters import checked
 
 
-def adabn(config: Any) -> Method:
-    """Adaptive batch normalisation: trained on the source alone, evaluated with statistics of the target.
+@checked
+def adabn() -> Method:
+    """Adaptive batch normalisation: trained on the source, evaluated with statistics of the target.
 
-    loss = source risk. After training every batch norm's mean and variance are computed anew over the whole unlabelled
-    target, padding left out.
+    loss = source risk. After training, the mean and the variance of every batch norm are computed
+    again over the whole unlabelled target, without padding.
 
-    Source: Li et al. 2016, "Revisiting Batch Normalization For Practical Domain Adaptation", algorithm 1.
+    Source: Li et al. 2016, "Revisiting Batch Normalization For Practical Domain Adaptation",
+    algorithm 1.
     """
-    del config
-    return term(
-        nothing, domains=("source",), recompute_statistics=True, needs=frozenset({"batch_norm"})
-    )
+    needs = frozenset({"batch_norm"})
+    return term(no_loss, domains=("source",), recompute_statistics=True, needs=needs)
 
 
-def dsbn(config: Any) -> Method:
-    """Domain-specific batch normalisation: each domain is normalised by statistics of its own, in training too.
+@checked
+def dsbn() -> Method:
+    """Domain-specific batch normalisation: each domain has its own statistics, in training too.
 
-    loss = source risk; made to be added to: "dann+dsbn". Scale and shift, which the paper keeps apart as well, are
-    shared.
+    loss = source risk. It is made to be added to another method: "dann+dsbn". Scale and shift are
+    shared; the paper keeps them apart too.
 
-    Source: Chang et al. 2019, "Domain-Specific Batch Normalization for Unsupervised Domain Adaptation", section 3.2.
+    Source: Chang et al. 2019, "Domain-Specific Batch Normalization for Unsupervised Domain
+    Adaptation", section 3.2.
     """
-    del config
-    return term(nothing, batch_norm=SEPARATE, needs=frozenset({"batch_norm"}))
+    return term(no_loss, batch_norm=SEPARATE, needs=frozenset({"batch_norm"}))

@@ -1,93 +1,124 @@
-"""Co-training: what goes over from one language to the other labels the target; what does not is then learnt within the target."""
+"""Co-training: two discriminants, on two views of each utterance, label the target.
+
+The first view uses what works across languages. The second view uses what holds within the target.
+"""
 
 from functools import partial
-from typing import Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from jdann.features.prosody import PROSODIC
 from jdann.methods import discriminant
-from jdann.methods.contract import Context, Method, Source, Target, term
-from jdann.methods.self_training import balanced, cross_entropy, most_confident, prior_of
+from jdann.methods.contract import Context, LossValue, Method, Params, Source, Target, term
+from jdann.methods.discriminant import Discriminant
+from jdann.methods.losses import cross_entropy
+from jdann.methods.pseudo_labels import balanced, check_prior, class_shares, most_confident
+from jdann.parameters import Count, CountOrZero, Fraction, NonNegative, Range, checked
 
-_LARGEST = 5.0  # of a z-score: no outlier decides
-_NEVER = -1e4  # logit of a class that is not to be had
-_PLAIN = 2.0  # temperature of the discriminants' posteriors, which are too sure of themselves
+_LARGEST_SCORE = 5.0  # z-scores are clipped to this, so that no outlier decides
+_IMPOSSIBLE = -1e4  # logit of a class that the source does not have
+_TEMPERATURE = 2.0  # softens the discriminants' posteriors, which are too confident
 
 
-def co_training(config: Any) -> Method:
-    """The network learns soft labels of the target that two discriminants, on two views of an utterance, agreed upon.
+@checked
+def co_training(
+    *,
+    prior: str = "none",
+    shrinkage: Fraction = 0.7,
+    rounds_first: CountOrZero = 10,
+    rounds: CountOrZero = 6,
+    folds: Annotated[int, Range(2)] = 5,
+    kept_fraction: Fraction = 0.7,
+    source_weight: NonNegative = 0.1,
+    iterations: Count = 50,
+    weight: NonNegative = 10.0,
+) -> Method:
+    """The network learns soft labels of the target that two discriminants on two views have made.
 
-    loss = lambda weight 1/B sum_i CE(q_i, g_i). q is made once, of the statistics of the whole target, in closed form:
-    1. View one, the prosodic statistics, goes over between languages. A discriminant is fitted on the source; then by
-       expectation-maximisation, `rounds_first` times, on source labels and target posteriors of equal total weight.
-    2. View two, all statistics, describes more of one language. A discriminant is fitted on the target's labels q, of each
-       class the most confident `kept_fraction`, and, with `source_weight` of the target's total weight, on the source; its
-       posteriors for the fifth of the target that it was not fitted on become the new q. This is done for every fifth,
-       `rounds` times.
-    Where a prior is given all posteriors are balanced to it by Sinkhorn iterations; without one the discriminants, for which all
-    classes are equally likely, decide how often each occurs.
+    loss = lambda weight 1/B sum_i CE(q_i, g_i). The labels q are made once, in closed form, from
+    the statistics of the whole target. It needs features.recipe "statistics".
 
-    Source: Blum and Mitchell 1998, "Combining labeled and unlabeled data with co-training"; Nigam and Ghani 2000, "Analyzing
-    the effectiveness and applicability of co-training", section 2.3, co-EM; the balance: Asano et al. 2020,
-    "Self-labelling via simultaneous clustering and representation learning", section 3.1.
+    1. View one is the prosodic statistics, which work across languages. A discriminant is fitted to
+       the source. Then expectation-maximisation runs `rounds_first` times on source labels and
+       target posteriors, which have the same total weight. Its posteriors are the first q.
+    2. View two is all statistics, which describe one language better. The target is divided into
+       folds. For each fold, a discriminant is fitted to the q of the other folds, of each class the
+       most confident `kept_fraction`, and to the source with `source_weight` of the target's total
+       weight. Its posteriors for the fold are the new q. This happens `rounds` times.
+
+    With a prior, Sinkhorn iterations balance all posteriors to it. Without one, the discriminants
+    decide how often each class occurs; to them all classes are equally likely.
+
+    Source: Blum and Mitchell 1998, "Combining labeled and unlabeled data with co-training"; Nigam
+    and Ghani 2000, "Analyzing the effectiveness and applicability of co-training", section 2.3,
+    co-EM; the
+    balance: Asano et al. 2020, "Self-labelling via simultaneous clustering and representation
+    learning", section 3.1.
 
     Args:
-      config: `config.co_training.prior`, as in `self_training`; `.shrinkage` of both discriminants; `.rounds_first`;
-        `.rounds`; `.folds`; `.kept_fraction`; `.source_weight`; `.iterations` of Sinkhorn; `.weight`.
+      prior: the classes' shares in the target, as in `self_training`.
+      shrinkage: of the covariance of both discriminants, 0 to 1.
+      rounds_first: rounds of expectation-maximisation on the prosodic statistics.
+      rounds: rounds of labelling on all statistics; 0 keeps the labels of view one.
+      folds: parts of the target; each is labelled by what was learnt from the others.
+      kept_fraction: the most confident part of each class, from which the next round learns.
+      source_weight: total weight of the source relative to the target, on all statistics.
+      iterations: of Sinkhorn's algorithm.
+      weight: factor of the loss, beside lambda.
+
+    Raises:
+      InputError: `prior` is none that can be used.
 
     Diagnostics: `pseudo_loss`, before the weight.
     """
-    own = config.co_training
-    prior = prior_of("co_training", own.prior, len(config.emotions))
-    fit = partial(discriminant.fit, shrinkage=own.shrinkage)
+    check_prior(prior, "co_training: prior")
+    fit = partial(discriminant.fit, shrinkage=shrinkage)
 
-    def labels_of(log_posteriors: jax.Array) -> jax.Array:
-        if prior is not None:
-            log_posteriors = balanced(log_posteriors, prior, own.iterations)
-        return jnp.exp(log_posteriors)
-
-    def label(
-        key: jax.Array, source: jax.Array, emotion: jax.Array, target: jax.Array
+    def initial_labels(
+        key: jax.Array, source: jax.Array, source_labels: jax.Array, target: jax.Array
     ) -> jax.Array:
-        known = jax.nn.one_hot(emotion, len(config.emotions))  # a row of zeros where unlabelled
-        both = jnp.clip(jnp.concatenate([source, target]), -_LARGEST, _LARGEST)
-        first = both[:, : len(PROSODIC)]
-        n, ratio = len(source), known.sum() / len(target)  # of labelled source to target
-        present = known.sum(0) > 0
+        shares = class_shares(prior, source_labels.shape[-1], "co_training: prior")
+        both = jnp.concatenate([source, target])  # [n + m, values]
+        both = jnp.clip(both, -_LARGEST_SCORE, _LARGEST_SCORE)
+        prosodic = both[:, : len(PROSODIC)]
+        n = len(source)
+        ratio = source_labels.sum() / len(target)  # labelled source utterances per target utterance
+        present = source_labels.sum(0) > 0  # [classes]
 
-        def posteriors(model: discriminant.Discriminant, features: jax.Array) -> jax.Array:
-            logits = discriminant.logits(model, features) / _PLAIN
-            return jax.nn.log_softmax(
-                jnp.where(present, logits, _NEVER)
-            )  # what the source lacks cannot be recognised
+        def log_posteriors(model: Discriminant, features: jax.Array) -> jax.Array:
+            logits = discriminant.logits(model, features) / _TEMPERATURE
+            return jax.nn.log_softmax(jnp.where(present, logits, _IMPOSSIBLE))
 
-        def maximise(_: int, pseudo: jax.Array) -> jax.Array:
-            model = fit(first, jnp.concatenate([known, pseudo * ratio]))
-            return labels_of(posteriors(model, first[n:]))
+        def normalised(log_posteriors: jax.Array) -> jax.Array:
+            return jnp.exp(balanced(log_posteriors, shares, iterations))
 
-        pseudo = labels_of(posteriors(fit(first[:n], known), first[n:]))
-        pseudo = jax.lax.fori_loop(0, own.rounds_first, maximise, pseudo)
+        def maximise_expectation(_: jax.Array, labels: jax.Array) -> jax.Array:
+            model = fit(prosodic, jnp.concatenate([source_labels, labels * ratio]))
+            return normalised(log_posteriors(model, prosodic[n:]))
 
-        def teach(round_: int, pseudo: jax.Array) -> jax.Array:
-            fold = jax.random.permutation(jax.random.fold_in(key, round_), len(target)) % own.folds
-            kept = most_confident(jnp.log(pseudo), own.kept_fraction)
+        def relabel(round_: jax.Array, labels: jax.Array) -> jax.Array:
+            order = jax.random.permutation(jax.random.fold_in(key, round_), len(target))
+            fold = order % folds  # [m]
+            kept = most_confident(jnp.log(labels), kept_fraction)
+            weighted_source = source_labels * (source_weight / ratio)
 
-            def held_out(k: jax.Array) -> jax.Array:
-                seen = jnp.where(((fold != k) & kept)[:, None], pseudo, 0.0)
-                model = fit(both, jnp.concatenate([known * (own.source_weight / ratio), seen]))
-                return posteriors(model, both[n:])
+            def without(held_out: jax.Array) -> jax.Array:
+                """Log posteriors [m, classes] of a model that never saw the fold `held_out`."""
+                used = jnp.where(((fold != held_out) & kept)[:, None], labels, 0.0)
+                model = fit(both, jnp.concatenate([weighted_source, used]))
+                return log_posteriors(model, both[n:])
 
-            each = jax.lax.map(held_out, jnp.arange(own.folds))  # [folds, m, classes]
-            return labels_of(jnp.take_along_axis(each, fold[None, :, None], 0)[0])
+            every_fold = jax.lax.map(without, jnp.arange(folds))  # [folds, m, classes]
+            return normalised(jnp.take_along_axis(every_fold, fold[None, :, None], 0)[0])
 
-        return jax.lax.fori_loop(0, own.rounds, teach, pseudo)
+        labels = normalised(log_posteriors(fit(prosodic[:n], source_labels), prosodic[n:]))
+        labels = jax.lax.fori_loop(0, rounds_first, maximise_expectation, labels)
+        return jax.lax.fori_loop(0, rounds, relabel, labels)
 
-    def loss(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         value = cross_entropy(target.pseudo_labels, target.logits)
-        return context.strength * own.weight * value, {"pseudo_loss": value}
+        return context.strength * weight * value, {"pseudo_loss": value}
 
-    return term(loss, label=label, needs=frozenset({"statistics"}))
+    return term(loss, initial_labels=initial_labels, needs=frozenset({"statistics"}))

@@ -1,20 +1,48 @@
-"""What a method is: a NamedTuple of pure functions. A factory in this package makes it from the config.
+"""What a method is: a NamedTuple of pure functions. A factory of this package makes it.
 
-A method trains in phases, one after the other, each a part of the epochs. In a phase every step makes one or several
-updates, each with a loss of its own and on some of the three groups of parameters. Most methods are one phase of one
-update, made by `term`; only these can be added to one another.
+A method trains in phases, one after the other. Each phase takes a part of the epochs. In a phase,
+every training step makes one or several updates. Each update has its own loss and changes some of
+the three groups of parameters. Most methods have one phase with one update: `term` makes such
+methods, and only these can be added to each other.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from jdann.data.batches import Source, Target
 from jdann.errors import InputError
-from jdann.models.network import JOINT
+from jdann.models.network import FROZEN, JOINT, SEPARATE
+
+__all__ = [
+    "FROZEN",
+    "GROUPS",
+    "JOINT",
+    "SEPARATE",
+    "Context",
+    "Dims",
+    "Init",
+    "InitialLabels",
+    "Loss",
+    "LossValue",
+    "Method",
+    "Params",
+    "Phase",
+    "PseudoLabels",
+    "Source",
+    "Target",
+    "Update",
+    "add",
+    "no_parameters",
+    "term",
+]
 
 GROUPS = ("encoder", "classifier", "method")  # of parameters
+
+Params: TypeAlias = Any  # a tree of arrays
+LossValue: TypeAlias = tuple[jax.Array, dict[str, jax.Array]]  # a scalar, and diagnostics: scalars
 
 
 class Dims(NamedTuple):
@@ -22,174 +50,197 @@ class Dims(NamedTuple):
 
     representation: int
     classes: int
-    speakers: int  # of the source; 0 where unknown
+    speakers: int  # speakers of the source; 0 where they are unknown
 
 
 class Context(NamedTuple):
-    """What else a loss may use. All is traced: a change of a value compiles nothing anew."""
+    """What else a loss may use. Every field is traced: a new value does not compile again.
+
+    `forward`, `encode`, `classify` and `teacher` take features [batch, frames, bins] and their
+    length [batch] without augmentation. They run the network without dropout.
+    """
 
     strength: jax.Array  # scalar, lambda of this step
-    progress: jax.Array  # scalar in [0, 1), part of the phase that is done
-    key: jax.Array  # random, of this update alone
-    params: Any  # {"encoder", "classifier", "method"}, those that the update trains being differentiated
+    progress: jax.Array  # scalar in [0, 1): the part of the phase that is done
+    key: jax.Array  # random key of this update
+    params: dict[str, Params]  # {"encoder", "classifier", "method"}; see `Update.trains`
     label_smoothing: float  # of the source risk, 0 to 1
-    memory: Any  # what `Method.remember` returned when the phase began
+    memory: Params  # what `Method.remember` returned when the phase began
+    # Target utterances, with the current parameters and the target's running statistics:
+    # (features, length) -> (representation, logits)
     forward: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-    # (features, length) -> (representation, logits) of target utterances with the present parameters, without augmentation
-    # and dropout, by the target's running statistics
-    encode: Callable[[Any, jax.Array, jax.Array], jax.Array]
-    # (encoder parameters, features, length) -> representation by the running statistics of the source
-    classify: Callable[
-        [jax.Array], jax.Array
-    ]  # representation -> logits, with the present classifier
+    # The source's running statistics: (encoder parameters, features, length) -> representation
+    encode: Callable[[Params, jax.Array, jax.Array], jax.Array]
+    # The current classifier: representation -> logits
+    classify: Callable[[jax.Array], jax.Array]
+    # Target utterances, with the moving average of the parameters: (features, length) -> logits.
+    # It carries no gradient.
     teacher: Callable[[jax.Array, jax.Array], jax.Array]
-    # (features, length) -> logits of target utterances with the moving average of the parameters; carries no gradient
 
 
-Loss = Callable[[Any, Any, Any, Context], tuple[jax.Array, dict[str, jax.Array]]]
-# (the method's parameters, Source or None, Target or None, Context) -> (scalar, diagnostics: scalars for the history)
+# (the method's parameters, Source or None, Target or None, Context). A domain that is not among
+# `Phase.domains` is None; so a loss may declare a narrower type for its two batches.
+Loss: TypeAlias = Callable[[Params, Any, Any, Context], LossValue]
+Init: TypeAlias = Callable[[jax.Array, Dims], Params]  # (key, sizes) -> the method's parameters
+# (representation [n, d], logits [n, classes], progress) -> labels [n, classes]; see `Phase`
+PseudoLabels: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+# (key, source vectors [n, values], source labels [n, classes], target vectors [m, values]) ->
+# labels [m, classes]. A source label is one-hot, or zero for an unlabelled utterance.
+InitialLabels: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 class Update(NamedTuple):
-    """One gradient step of a training step.
+    """One gradient step within a training step.
 
-    The objective is the source risk, where `source_risk` says so, plus `loss`. With strength 0 the loss gives the encoder
-    and the classifier no gradient.
+    The objective is `loss`, plus the source risk where `source_risk` is true. With strength 0 the
+    loss must give no gradient to the encoder and the classifier.
     """
 
     loss: Loss
-    trains: tuple[str, ...] = GROUPS
-    repeat: int = 1  # times in a row, each with its own key; the same utterances
+    trains: tuple[str, ...] = GROUPS  # the groups of parameters that this update changes
+    repeat: int = 1  # how often in a row, each time with a new key and the same utterances
     source_risk: bool = True
 
 
 class Phase(NamedTuple):
     """A part of the training.
 
-    `domains` names whose audio passes the encoder. `batch_norm` says what its batch norm does: JOINT normalises both
-    domains together, SEPARATE each by statistics of its own, FROZEN uses and keeps the running ones.
-    `pseudo_labels(representation [n, d], logits [n, classes], progress) -> [n, classes]` is called once at the beginning
-    of every epoch with the outputs of the averaged model for the whole unlabelled target; each row it returns is a
-    distribution times a weight in [0, 1], zero for an utterance that is to have no pseudo-label.
+    `pseudo_labels` is called at the beginning of every epoch with the outputs of the averaged model
+    for the whole unlabelled target. Each row of its result is a distribution times a weight in [0,
+    1]; the row of an utterance without a pseudo-label is zero.
     """
 
     name: str
     updates: tuple[Update, ...]
     fraction: float = 1.0  # of the epochs
-    domains: tuple[str, ...] = ("source", "target")
+    domains: tuple[str, ...] = ("source", "target")  # whose audio the encoder sees
+    # JOINT normalises both domains together, SEPARATE each domain by its own statistics; FROZEN
+    # uses the running statistics and leaves them as they are.
     batch_norm: str = JOINT
     rate: float = 1.0  # factor of the learning rate
-    pseudo_labels: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None = None
+    pseudo_labels: PseudoLabels | None = None
 
 
 class Method(NamedTuple):
-    """A way to adapt.
+    """A way to adapt."""
 
-    `init(key, dims) -> params` makes the method's own parameters (a discriminator, say; `{}` for none).
-    `remember(params) -> memory` is called with all parameters when a phase begins; the memory is constant in the phase.
-    `label(key, source, emotion, target) -> [m, classes]` makes pseudo-labels, as in `Phase`, once before the first step, of vectors
-    an utterance: source [n, values], its emotion [n] int32, -1 where unlabelled, and target [m, values].
-    `recompute_statistics`: the target is evaluated with batch norm's statistics computed over the whole target.
-    `needs`: what the data or the encoder must have, of "speakers", "batch_norm" and "statistics", vectors an utterance.
-    """
-
-    init: Callable[[jax.Array, Dims], Any]
+    init: Init  # makes the method's own parameters, such as a discriminator; {} for none
     phases: tuple[Phase, ...]
-    remember: Callable[[Any], Any] = lambda params: {}
-    label: Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array] | None = None
+    # Called with all parameters when a phase begins; its result is constant within the phase.
+    remember: Callable[[Params], Params] = lambda params: {}
+    # Labels the target once, before the first step, from one vector per utterance. `emotion` is
+    # int32, -1 for an unlabelled source utterance. The labels have the form of
+    # `Phase.pseudo_labels` and stay the same during the whole training.
+    initial_labels: InitialLabels | None = None
+    # Whether batch norm's statistics are computed over the whole target before it is evaluated.
     recompute_statistics: bool = False
+    # What the data or the encoder must have: "speakers", "batch_norm" or "statistics", which is one
+    # vector per utterance.
     needs: frozenset[str] = frozenset()
 
     @property
     def uses_target(self) -> bool:
-        """Whether any phase sees target audio."""
+        """Whether the training sees target audio in any phase."""
         return any("target" in phase.domains for phase in self.phases)
 
 
-def no_parameters(key: jax.Array, dims: Dims) -> dict[str, Any]:
+def no_parameters(key: jax.Array, dims: Dims) -> Params:
     """`Method.init` of a method without parameters."""
-    del key, dims
     return {}
 
 
 def term(
-    loss: Loss, init: Callable[[jax.Array, Dims], Any] = no_parameters, **phase: Any
+    loss: Loss,
+    init: Init = no_parameters,
+    *,
+    domains: tuple[str, ...] = ("source", "target"),
+    batch_norm: str = JOINT,
+    pseudo_labels: PseudoLabels | None = None,
+    initial_labels: InitialLabels | None = None,
+    recompute_statistics: bool = False,
+    needs: frozenset[str] = frozenset(),
 ) -> Method:
-    """A method that adds one loss to the source risk and trains everything by it, in one phase.
+    """Makes a method that adds one term to the source risk and trains all parameters together.
 
     Args:
-      loss: what it adds.
-      init: makes its parameters.
-      **phase: other fields of `Phase`, or `needs`, `label` and `recompute_statistics` of `Method`.
+      loss: the term.
+      init: makes the parameters of the term.
+      domains: as in `Phase`; so are `batch_norm` and `pseudo_labels`.
+      initial_labels: as in `Method`; so are `recompute_statistics` and `needs`.
     """
-    of_method = {
-        name: phase.pop(name)
-        for name in ("needs", "label", "recompute_statistics")
-        if name in phase
-    }
-    return Method(init, (Phase("all", (Update(loss),), **phase),), **of_method)
+    phase = Phase(
+        "all", (Update(loss),), domains=domains, batch_norm=batch_norm, pseudo_labels=pseudo_labels
+    )
+    return Method(
+        init,
+        (phase,),
+        initial_labels=initial_labels,
+        recompute_statistics=recompute_statistics,
+        needs=needs,
+    )
 
 
 def add(methods: dict[str, Method]) -> Method:
-    """Adds the losses of several methods, each with parameters of its own.
+    """Adds the losses of several methods. Each keeps parameters of its own.
 
     Args:
       methods: by name, each made by `term`.
 
     Raises:
-      InputError: one of them trains in its own order, or two of them make pseudo-labels or treat batch norm differently.
+      InputError: a method trains in its own order, two methods make pseudo-labels, or two methods
+        treat batch norm differently.
     """
+    total_name = "+".join(methods)
     for name, method in methods.items():
-        plain = len(method.phases) == 1 and method.phases[0].updates == (
-            Update(method.phases[0].updates[0].loss),
-        )
-        if not plain:
+        if not _is_term(method):
             raise InputError(
-                f"config.methods names {'+'.join(methods)}, but {name} trains in an order of its own; name it alone"
+                f"method {total_name}: {name} trains in an order of its own; use it alone"
             )
     phases = {name: method.phases[0] for name, method in methods.items()}
-    labellers = [method.label for method in methods.values() if method.label is not None]
-    pseudo = [
+    labelling = [
         name
         for name, phase in phases.items()
-        if phase.pseudo_labels is not None or methods[name].label is not None
+        if phase.pseudo_labels is not None or methods[name].initial_labels is not None
     ]
-    if len(pseudo) > 1:
+    if len(labelling) > 1:
+        names = " and ".join(labelling)
+        raise InputError(f"method {total_name}: {names} both make pseudo-labels; keep one")
+    batch_norms = {phase.batch_norm for phase in phases.values()} - {JOINT}
+    if len(batch_norms) > 1:
         raise InputError(
-            f"config.methods names {'+'.join(methods)}, but {' and '.join(pseudo)} both make pseudo-labels; keep one"
-        )
-    norms = {phase.batch_norm for phase in phases.values()} - {JOINT}
-    if len(norms) > 1:
-        raise InputError(
-            f"config.methods names {'+'.join(methods)}, whose members treat batch norm differently; drop one"
+            f"method {total_name}: its parts treat batch norm differently; leave one out"
         )
 
-    def init(key: jax.Array, dims: Dims) -> dict[str, Any]:
+    def init(key: jax.Array, dims: Dims) -> Params:
         return {
             name: method.init(jax.random.fold_in(key, i), dims)
             for i, (name, method) in enumerate(methods.items())
         }
 
-    def loss(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         total, diagnostics = 0.0, {}
         for i, (name, phase) in enumerate(phases.items()):
-            own = context._replace(
+            part_context = context._replace(
                 key=jax.random.fold_in(context.key, i),
                 params={**context.params, "method": context.params["method"][name]},
             )
-            value, seen = phase.updates[0].loss(params[name], source, target, own)
-            total, diagnostics = total + value, {**diagnostics, **seen}
-        return jax.numpy.asarray(total), diagnostics
+            value, part = phase.updates[0].loss(params[name], source, target, part_context)
+            total, diagnostics = total + value, {**diagnostics, **part}
+        return jnp.asarray(total), diagnostics
 
     return term(
         loss,
         init,
         domains=max((phase.domains for phase in phases.values()), key=len),
-        batch_norm=next(iter(norms), JOINT),
-        pseudo_labels=phases[pseudo[0]].pseudo_labels if pseudo else None,
-        label=labellers[0] if labellers else None,
-        needs=frozenset().union(*(method.needs for method in methods.values())),
+        batch_norm=next(iter(batch_norms), JOINT),
+        pseudo_labels=phases[labelling[0]].pseudo_labels if labelling else None,
+        initial_labels=methods[labelling[0]].initial_labels if labelling else None,
         recompute_statistics=any(method.recompute_statistics for method in methods.values()),
+        needs=frozenset().union(*(method.needs for method in methods.values())),
     )
+
+
+def _is_term(method: Method) -> bool:
+    """Whether the method has one phase with one plain update, as `term` makes it."""
+    (phase, *others) = method.phases
+    return not others and phase.updates == (Update(phase.updates[0].loss),)

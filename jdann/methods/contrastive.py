@@ -1,43 +1,39 @@
-"""Representations of one emotion together, of others apart."""
-
-from typing import Any
+"""Contrastive learning: representations of one emotion come together, others move apart."""
 
 import jax
 import jax.numpy as jnp
 
-from jdann.methods.contract import Context, Method, Source, Target, term
+from jdann.methods.contract import Context, LossValue, Method, Params, Source, Target, term
+from jdann.parameters import NonNegative, Positive, checked
 
 
-def sup_con(config: Any) -> Method:
+@checked
+def sup_con(*, temperature: Positive = 0.1, weight: NonNegative = 0.1) -> Method:
     """Supervised contrastive learning on the representation.
 
-    loss = lambda weight mean_i -1/|P(i)| sum_{p in P(i)} log(exp(z_i z_p / T) / sum_{a != i} exp(z_i z_a / T)), z the
-    representation scaled to length 1, P(i) the others of i's emotion. Alone it sees the source; with a method that makes
-    pseudo-labels ("sup_con+self_training") the target utterances that have one join in. There is one view of each
-    utterance and no projection head.
+    loss = lambda weight mean_i -1/|P(i)| sum_{p in P(i)} log(exp(z_i z_p / T) / sum_{a != i}
+    exp(z_i z_a / T)), where z is the representation scaled to length 1 and P(i) are the other
+    utterances with the emotion of i. Alone it uses the source. Together with a method that makes
+    pseudo-labels ("sup_con+self_training") it also uses the target utterances that have one. There
+    is one view of each utterance and no projection head.
 
     Source: Khosla et al. 2020, "Supervised Contrastive Learning", equation 2.
 
     Args:
-      config: `config.sup_con.temperature`, T, and `config.sup_con.weight`.
+      temperature: T, which divides the cosine similarity.
+      weight: factor of the loss, beside lambda.
 
     Diagnostics: `contrastive_loss`, before the weight.
     """
-    temperature, weight = config.sup_con.temperature, config.sup_con.weight
 
-    def loss(
-        params: Any, source: Source, target: Target | None, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        representation, labels = (
-            source.representation,
-            jax.nn.one_hot(source.emotion, source.logits.shape[-1]),
-        )
+    def loss(params: Params, source: Source, target: Target | None, context: Context) -> LossValue:
+        representation = source.representation
+        labels = jax.nn.one_hot(source.emotion, source.logits.shape[-1])
         if target is not None:
-            chosen = jax.nn.one_hot(target.pseudo_labels.argmax(-1), labels.shape[-1]) * (
-                target.pseudo_labels.sum(-1, keepdims=True) > 0
-            )
+            has_label = target.pseudo_labels.sum(-1, keepdims=True) > 0
+            hard = jax.nn.one_hot(target.pseudo_labels.argmax(-1), labels.shape[-1]) * has_label
             representation = jnp.concatenate([representation, target.representation])
-            labels = jnp.concatenate([labels, chosen])
+            labels = jnp.concatenate([labels, hard])
         value = supervised_contrast(representation, jax.lax.stop_gradient(labels), temperature)
         return context.strength * weight * value, {"contrastive_loss": value}
 
@@ -47,23 +43,25 @@ def sup_con(config: Any) -> Method:
 def supervised_contrast(
     representation: jax.Array, labels: jax.Array, temperature: float
 ) -> jax.Array:
-    """The loss of `sup_con`, over the utterances that share their label with another one; 0 where there is none.
+    """The loss of `sup_con`: the mean over the utterances that share their label with another one.
 
     Args:
       representation: [n, d].
-      labels: [n, classes], one-hot, or zero for utterances to leave out.
+      labels: [n, classes]; each row is one-hot, or zero for an utterance to leave out.
       temperature: > 0.
+
+    Returns:
+      A scalar; 0 where no two utterances share a label.
     """
-    # The norm of a zero row has no gradient; 1e-6 keeps the quotient's finite there.
+    # The norm of a zero row has no gradient; 1e-6 keeps the gradient of the quotient finite.
     unit = representation * jax.lax.rsqrt(jnp.square(representation).sum(1, keepdims=True) + 1e-6)
-    others = (labels.sum(1) > 0) & ~jnp.eye(
-        len(labels), dtype=bool
-    )  # [n, n]: whom an anchor is compared with
+    # [n, n]: which utterances each anchor is compared with
+    compared = (labels.sum(1) > 0) & ~jnp.eye(len(labels), dtype=bool)
     similarity = unit @ unit.T / temperature
     log_share = similarity - jax.nn.logsumexp(
-        jnp.where(others, similarity, -1e9), axis=1, keepdims=True
+        jnp.where(compared, similarity, -1e9), axis=1, keepdims=True
     )
-    positive = (labels @ labels.T) * others
+    positive = (labels @ labels.T) * compared
     count = positive.sum(1)
-    of_anchor = -jnp.where(positive > 0, log_share, 0.0).sum(1) / jnp.maximum(count, 1)
-    return of_anchor.sum() / jnp.maximum((count > 0).sum(), 1)
+    anchor_loss = -jnp.where(positive > 0, log_share, 0.0).sum(1) / jnp.maximum(count, 1)
+    return anchor_loss.sum() / jnp.maximum((count > 0).sum(), 1)

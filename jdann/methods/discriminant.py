@@ -1,4 +1,7 @@
-"""Linear discriminant analysis with soft labels, in closed form: strong where statistics are many and utterances few."""
+"""Linear discriminant analysis with soft labels, in closed form.
+
+It works well with many statistics and few utterances.
+"""
 
 from typing import NamedTuple
 
@@ -7,30 +10,29 @@ import jax.numpy as jnp
 
 
 class Discriminant(NamedTuple):
-    """Logits are features @ weight + bias."""
+    """A linear classifier: its logits are features @ weight + bias."""
 
     weight: jax.Array  # [values, classes]
     bias: jax.Array  # [classes]
 
 
 def fit(features: jax.Array, labels: jax.Array, shrinkage: float) -> Discriminant:
-    """Fits class means and one covariance, each class with the same weight whatever its size.
+    """Fits class means and one covariance. Each class has the same weight, whatever its size.
 
-    S = 1/K sum_c 1/n_c sum_i q_ic (x_i - m_c)(x_i - m_c)^T; S' = (1 - gamma) S + gamma tr(S)/d I; weights S'^-1 m_c, biases
-    -1/2 m_c^T S'^-1 m_c.
+    S = 1/K sum_c 1/n_c sum_i q_ic (x_i - m_c)(x_i - m_c)^T; S' = (1 - gamma) S + gamma tr(S)/d I;
+    weights S'^-1 m_c, biases -1/2 m_c^T S'^-1 m_c.
 
     Source: Friedman 1989, "Regularized Discriminant Analysis", JASA 84, with equal priors.
 
     Args:
       features: float32 [n, values].
-      labels: [n, classes]: distributions, times a weight each.
+      labels: q, [n, classes]; each row is a distribution times a weight.
       shrinkage: gamma, 0 to 1.
     """
     classes = labels.shape[1]
     count = labels.sum(0) + 1e-6
-    means = (
-        jnp.matmul(labels.T, features, precision="highest") / count[:, None]
-    )  # [classes, values]
+    # [classes, values]
+    means = jnp.matmul(labels.T, features, precision="highest") / count[:, None]
     weight = (labels / count).sum(1) / classes
     covariance = jnp.matmul((features * weight[:, None]).T, features, precision="highest")
     covariance -= jnp.matmul(means.T, means, precision="highest") / classes

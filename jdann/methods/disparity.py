@@ -1,67 +1,81 @@
-"""A second head that agrees with the classifier on the source and disagrees on the target, which the encoder prevents."""
+"""A second head agrees with the classifier on the source and disagrees on the target.
 
-from typing import Any
+The encoder learns to prevent the disagreement.
+"""
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jdann.gradient_reversal import gradient_reversal
-from jdann.methods.contract import Context, Dims, Method, Phase, Source, Target, Update, term
-from jdann.methods.perceptron import Perceptron, evaluate
+from jdann.methods.contract import (
+    Context,
+    Dims,
+    LossValue,
+    Method,
+    Params,
+    Phase,
+    Source,
+    Target,
+    Update,
+    term,
+)
+from jdann.methods.perceptron import apply_perceptron, init_perceptron
+from jdann.parameters import Count, NonNegative, Positive, checked
 
 
-def mdd(config: Any) -> Method:
+@checked
+def mdd(*, hidden: Count = 128, gamma: Positive = 4.0, reversal: NonNegative = 0.1) -> Method:
     """Margin disparity discrepancy.
 
-    loss = gamma mean(-log p'_y(f_s)) + mean(-log(1 - p'_y(f_t))), p' the probabilities of an adversarial head on R f and
-    y = sg(argmax of the classifier's logits): the head learns to repeat the classifier's answer on the source and to
-    avoid it on the target. R reverses by min(lambda, 1) * `config.mdd.reversal`.
+    loss = gamma mean(-log p'_y(f_s)) + mean(-log(1 - p'_y(f_t))), where p' are the probabilities of
+    an adversarial head on R f and y = sg(argmax of the classifier's logits). The head learns to
+    repeat the classifier's answer on the source and to avoid it on the target. R reverses the
+    gradient by min(lambda, 1) * `reversal`.
 
-    Source: Zhang et al. 2019, "Bridging Theory and Algorithm for Domain Adaptation", ICML, its combined
-    cross-entropy loss.
+    Source: Zhang et al. 2019, "Bridging Theory and Algorithm for Domain Adaptation", ICML, its
+    combined cross-entropy loss.
 
     Args:
-      config: `config.mdd.hidden`, units of the adversarial head's hidden layer; `config.mdd.gamma`, the source's weight,
-        exp of the margin; `config.mdd.reversal`, the largest strength in R.
+      hidden: units of the hidden layer of the adversarial head.
+      gamma: weight of the source; it is exp of the margin.
+      reversal: strength of the reversal at lambda = 1, which is also the largest strength.
 
-    Diagnostics: `disparity`, the negative loss, which estimates the margin disparity discrepancy; `agreement_source` and
-    `agreement_target`, the parts of the utterances where both heads answer alike.
+    Diagnostics: `disparity`, the negative loss, which estimates the margin disparity discrepancy;
+    `agreement_source` and `agreement_target`, the fractions of utterances on which both heads
+    agree.
     """
-    hidden, gamma, reversal = config.mdd.hidden, config.mdd.gamma, config.mdd.reversal
 
-    def init(key: jax.Array, dims: Dims) -> Any:
-        return Perceptron((hidden,), dims.classes).init(key, jnp.zeros((1, dims.representation)))[
-            "params"
-        ]
+    def init(key: jax.Array, dims: Dims) -> Params:
+        return init_perceptron(key, dims.representation, (hidden,), dims.classes)
 
-    def loss(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        head = Perceptron((hidden,), source.logits.shape[-1])
+    def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         strength = reversal * jnp.minimum(context.strength, 1.0)
         both = jnp.concatenate([source.representation, target.representation])
-        logits = evaluate(head, params, gradient_reversal(both, strength))
-        of_source, of_target = logits[: len(source.logits)], logits[len(source.logits) :]
-        said_of_source, said_of_target = (
-            jax.lax.stop_gradient(x.logits).argmax(-1) for x in (source, target)
+        logits = apply_perceptron(params, gradient_reversal(both, strength))
+        source_logits, target_logits = logits[: len(source.logits)], logits[len(source.logits) :]
+        source_answer, target_answer = (
+            jax.lax.stop_gradient(batch.logits).argmax(-1) for batch in (source, target)
         )
-        agrees = optax.softmax_cross_entropy_with_integer_labels(of_source, said_of_source).mean()
-        differs = -log_of_others(of_target, said_of_target).mean()
-        value = gamma * agrees + differs
+        agreement = optax.softmax_cross_entropy_with_integer_labels(
+            source_logits, source_answer
+        ).mean()
+        disagreement = -log_probability_of_other_classes(target_logits, target_answer).mean()
+        value = gamma * agreement + disagreement
         return value, {
             "disparity": -value,
-            "agreement_source": (of_source.argmax(-1) == said_of_source).mean(),
-            "agreement_target": (of_target.argmax(-1) == said_of_target).mean(),
+            "agreement_source": (source_logits.argmax(-1) == source_answer).mean(),
+            "agreement_target": (target_logits.argmax(-1) == target_answer).mean(),
         }
 
     return term(loss, init)
 
 
-def log_of_others(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """log(1 - p_label) of the softmax p, exact also where p_label rounds to 1, with a gradient of at most 1 per logit.
+def log_probability_of_other_classes(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """log(1 - p_label) of the softmax p, with a gradient of at most 1 per logit.
 
-    The textbook form is clamped to be finite and then has no gradient just where the answer is most wrong.
+    It is exact also where p_label rounds to 1. The usual form, log(1 - p) with a lower limit, has
+    no gradient where the answer is most wrong.
 
     Args:
       logits: [batch, classes], at least two classes.
@@ -75,76 +89,74 @@ def log_of_others(logits: jax.Array, label: jax.Array) -> jax.Array:
     return others - jax.nn.logsumexp(logits, axis=-1)
 
 
-def mcd(config: Any) -> Method:
-    """Maximum classifier discrepancy: two heads disagree on the target as far as they can, then the encoder reconciles them.
+@checked
+def mcd(*, encoder_steps: Count = 4) -> Method:
+    """Maximum classifier discrepancy: two heads disagree on the target.
 
-    With d = mean |p - p'| over target utterances and classes, p' the second head's probabilities, each step makes
-    A, all parameters: loss = risk of the second head; B, both heads: loss = risk of the second head - d; and
-    `config.mcd.encoder_steps` times C, the encoder: loss = d. The source risk of the classifier is part of A and B. lambda
-    scales what the encoder and the classifier receive; the second head always learns at full speed. The classifier alone
+    The encoder then reconciles them.
+
+    With d = mean |p - p'| over target utterances and classes, where p' are the second head's
+    probabilities, each step makes three kinds of updates:
+    A, all parameters: loss = risk of the second head;
+    B, both heads: loss = risk of the second head - d;
+    C, the encoder, `encoder_steps` times: loss = d.
+    The source risk of the classifier is part of A and B. lambda scales the gradient of the encoder
+    and of the classifier; the second head always learns at full speed. The classifier alone
     predicts.
 
-    Source: Saito et al. 2018, "Maximum Classifier Discrepancy for Unsupervised Domain Adaptation", CVPR, its
-    training steps A, B and C.
+    Source: Saito et al. 2018, "Maximum Classifier Discrepancy for Unsupervised Domain Adaptation",
+    CVPR, its training steps A, B and C.
 
     Args:
-      config: `config.mcd.encoder_steps`.
+      encoder_steps: updates of the encoder in a step, after the updates of the heads.
 
-    Diagnostics: `second_risk`, the second head's source risk, and `discrepancy`, d before the encoder's last step.
+    Diagnostics: `second_risk`, the second head's source risk, and `discrepancy`, d before the last
+    update of the encoder.
     """
 
-    # Linear, as the classifier is, but with a key of its own: heads that begin alike never disagree.
-    def init(key: jax.Array, dims: Dims) -> Any:
-        return Perceptron((), dims.classes).init(key, jnp.zeros((1, dims.representation)))["params"]
+    # Linear, as the classifier is, but with a key of its own: heads that begin alike never
+    # disagree.
+    def init(key: jax.Array, dims: Dims) -> Params:
+        return init_perceptron(key, dims.representation, (), dims.classes)
 
-    def second(params: Any, representation: jax.Array, classes: int) -> jax.Array:
-        return evaluate(Perceptron((), classes), params, representation)
-
-    def risk(params: Any, source: Source, context: Context) -> jax.Array:
-        classes = source.logits.shape[-1]
-        logits = second(params, scale_gradient(source.representation, context.strength), classes)
+    def second_risk(params: Params, source: Source, context: Context) -> jax.Array:
+        representation = scale_gradient(source.representation, context.strength)
+        logits = apply_perceptron(params, representation)
         labels = optax.smooth_labels(
-            jax.nn.one_hot(source.emotion, classes), context.label_smoothing
+            jax.nn.one_hot(source.emotion, logits.shape[-1]), context.label_smoothing
         )
         return optax.softmax_cross_entropy(logits, labels).mean()
 
-    def learn(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        del target
-        value = risk(params, source, context)
+    def learn(params: Params, source: Source, target: Target, context: Context) -> LossValue:
+        value = second_risk(params, source, context)
         return value, {"second_risk": value}
 
-    def disagree(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        logits = second(params, target.representation, target.logits.shape[-1])
-        return risk(params, source, context) - discrepancy(
-            scale_gradient(target.logits, context.strength), logits
-        ), {}
+    def disagree(params: Params, source: Source, target: Target, context: Context) -> LossValue:
+        second_logits = apply_perceptron(params, target.representation)
+        logits = scale_gradient(target.logits, context.strength)
+        return second_risk(params, source, context) - discrepancy(logits, second_logits), {}
 
-    def reconcile(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        del source
-        value = discrepancy(
-            target.logits, second(params, target.representation, target.logits.shape[-1])
-        )
+    def reconcile(params: Params, source: Source, target: Target, context: Context) -> LossValue:
+        value = discrepancy(target.logits, apply_perceptron(params, target.representation))
         return context.strength * value, {"discrepancy": value}
 
     updates = (
         Update(learn),
         Update(disagree, trains=("classifier", "method")),
-        Update(reconcile, trains=("encoder",), repeat=config.mcd.encoder_steps, source_risk=False),
+        Update(reconcile, trains=("encoder",), repeat=encoder_steps, source_risk=False),
     )
     return Method(init, (Phase("all", updates),))
 
 
-def discrepancy(logits: jax.Array, others: jax.Array) -> jax.Array:
-    """Mean absolute difference of two heads' probabilities, of logits [batch, classes] (Saito et al. 2018, section 3.2)."""
-    return jnp.abs(jax.nn.softmax(logits) - jax.nn.softmax(others)).mean()
+def discrepancy(logits: jax.Array, second_logits: jax.Array) -> jax.Array:
+    """Mean absolute difference of two heads' probabilities (Saito et al. 2018, section 3.2).
+
+    Args:
+      logits: [batch, classes]; so are the `second_logits`.
+    """
+    return jnp.abs(jax.nn.softmax(logits) - jax.nn.softmax(second_logits)).mean()
 
 
 def scale_gradient(x: jax.Array, factor: jax.Array) -> jax.Array:
-    """Returns `x` and multiplies the gradient that flows back by `factor`: a reversal of the opposite sign."""
+    """Returns `x` and multiplies its gradient by `factor`: a reversal with the opposite sign."""
     return gradient_reversal(x, -factor)

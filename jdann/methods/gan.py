@@ -1,54 +1,70 @@
-"""Alternating games: a discriminator or critic learns first, then the encoder against it, in updates of their own."""
-
-from typing import Any
+"""Alternating games: a discriminator or critic learns first, then the encoder learns against it."""
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jdann.methods.adversarial import domain_discriminator, domain_loss
-from jdann.methods.contract import Context, Dims, Method, Phase, Source, Target, Update
-from jdann.methods.perceptron import Perceptron, evaluate
-from jdann.methods.source_only import nothing
-from jdann.models.network import FROZEN
+from jdann.methods.contract import (
+    FROZEN,
+    Context,
+    Dims,
+    LossValue,
+    Method,
+    Params,
+    Phase,
+    Source,
+    Target,
+    Update,
+)
+from jdann.methods.losses import domain_loss
+from jdann.methods.perceptron import apply_perceptron, init_perceptron
+from jdann.methods.source_only import no_loss
+from jdann.parameters import Count, FractionBetween, NonNegative, Positive, checked
 
 
-def adda(config: Any) -> Method:
-    """Adversarial discriminative domain adaptation: a target encoder that starts from the trained source encoder.
+@checked
+def adda(
+    *,
+    hidden: Count = 128,
+    layers: Count = 2,
+    source_fraction: FractionBetween = 0.5,
+    rate: Positive = 0.1,
+) -> Method:
+    """Adversarial discriminative domain adaptation: the target gets an encoder of its own.
 
-    Phase 1 trains on the source alone. Phase 2 keeps that encoder, M_s, and alternates
+    It starts from the trained source encoder.
+
+    Phase 1 trains on the source alone. Phase 2 keeps the resulting encoder, M_s, and alternates
     D, the discriminator: loss = 1/2 (BCE(D(M_s(x_s)), 0) + BCE(D(M(x_t)), 1));
     M, the encoder: loss = lambda BCE(D(M(x_t)), 0), the inverted label.
-    The classifier and the batch statistics stay those of phase 1, and both encoders see neither augmentation nor dropout,
-    by which D could tell them apart.
+    The classifier and the batch statistics stay those of phase 1. Both encoders run without
+    augmentation and dropout, by which D could tell them apart.
 
     Source: Tzeng et al. 2017, "Adversarial Discriminative Domain Adaptation", CVPR, equation 9.
 
     Args:
-      config: `config.adda.hidden`, units of each of the discriminator's two hidden layers; `config.adda.source_fraction`,
-        the part of the epochs that is phase 1; `config.adda.rate`, the factor of the learning rate in phase 2.
+      hidden: units of each hidden layer of the discriminator.
+      layers: number of hidden layers of the discriminator.
+      source_fraction: the part of the epochs that is phase 1, on the source alone.
+      rate: factor of the learning rate in phase 2.
 
-    Diagnostics of phase 2: `domain_loss` and `domain_accuracy` as `dann`; `inverted_loss`, BCE(D(M(x_t)), 0).
+    Diagnostics of phase 2: `domain_loss` and `domain_accuracy` as in `dann`; `inverted_loss`,
+    BCE(D(M(x_t)), 0).
     """
-    discriminator = domain_discriminator(config.adda.hidden)
 
-    def init(key: jax.Array, dims: Dims) -> Any:
-        return discriminator.init(key, jnp.zeros((1, dims.representation)))["params"]
+    def init(key: jax.Array, dims: Dims) -> Params:
+        return init_perceptron(key, dims.representation, (hidden,) * layers, 1)
 
-    def discriminate(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        of_source = context.encode(context.memory["encoder"], source.features, source.length)
-        of_target, _ = context.forward(target.features, target.length)
-        both = jax.lax.stop_gradient(jnp.concatenate([of_source, of_target]))
-        return domain_loss(evaluate(discriminator, params, both)[:, 0], len(of_source))
+    def discriminate(params: Params, source: Source, target: Target, context: Context) -> LossValue:
+        source_encoder = context.memory["encoder"]
+        source_points = context.encode(source_encoder, source.features, source.length)
+        target_points, _ = context.forward(target.features, target.length)
+        both = jax.lax.stop_gradient(jnp.concatenate([source_points, target_points]))
+        return domain_loss(apply_perceptron(params, both)[:, 0], len(source_points))
 
-    def encode(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        del source
+    def encode(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         representation, _ = context.forward(target.features, target.length)
-        logits = evaluate(discriminator, params, representation)[:, 0]
+        logits = apply_perceptron(params, representation)[:, 0]
         value = optax.sigmoid_binary_cross_entropy(logits, jnp.zeros_like(logits)).mean()
         return context.strength * value, {"inverted_loss": value}
 
@@ -56,68 +72,71 @@ def adda(config: Any) -> Method:
         Update(discriminate, trains=("method",), source_risk=False),
         Update(encode, trains=("encoder",), source_risk=False),
     )
-    first = config.adda.source_fraction
     phases = (
-        Phase("source", (Update(nothing),), fraction=first, domains=("source",)),
-        Phase("adapt", game, fraction=1.0 - first, batch_norm=FROZEN, rate=config.adda.rate),
+        Phase("source", (Update(no_loss),), fraction=source_fraction, domains=("source",)),
+        Phase("adapt", game, fraction=1.0 - source_fraction, batch_norm=FROZEN, rate=rate),
     )
     return Method(init, phases, remember=lambda params: {"encoder": params["encoder"]})
 
 
-def wdgrl(config: Any) -> Method:
+@checked
+def wdgrl(
+    *,
+    hidden: Count = 128,
+    layers: Count = 2,
+    critic_steps: Count = 5,
+    gamma: NonNegative = 10.0,
+    weight: NonNegative = 0.1,
+) -> Method:
     """Wasserstein distance guided representation learning.
 
-    With W = mean C(f_s) - mean C(f_t), each step makes, `config.wdgrl.critic_steps` times, an update of the critic:
-    loss = -W + gamma mean (|grad C| - 1)^2 over source, target and random points between them; then one of encoder and
-    classifier: loss = lambda * weight * W, next to the source risk.
+    With W = mean C(f_s) - mean C(f_t), each step makes `critic_steps` updates of the critic C:
+    loss = -W + gamma mean (|grad C| - 1)^2 over source, target and random points between them. Then
+    it makes one update of encoder and classifier: loss = lambda * weight * W, beside the source
+    risk.
 
-    Source: Shen et al. 2018, "Wasserstein Distance Guided Representation Learning for Domain Adaptation", AAAI,
-    algorithm 1.
+    Source: Shen et al. 2018, "Wasserstein Distance Guided Representation Learning for Domain
+    Adaptation", AAAI, algorithm 1.
 
     Args:
-      config: `config.wdgrl.hidden`, units of each of the critic's two hidden layers; `config.wdgrl.critic_steps`;
-        `config.wdgrl.gamma`, the penalty's weight; `config.wdgrl.weight`.
+      hidden: units of each hidden layer of the critic.
+      layers: number of hidden layers of the critic.
+      critic_steps: updates of the critic in a step, before the update of the encoder.
+      gamma: weight of the gradient penalty.
+      weight: factor of the distance, beside lambda.
 
     Diagnostics: `wasserstein_distance`, W, and `gradient_penalty`, the mean of (|grad C| - 1)^2.
     """
-    critic = Perceptron((config.wdgrl.hidden, config.wdgrl.hidden), 1)
 
-    def init(key: jax.Array, dims: Dims) -> Any:
-        return critic.init(key, jnp.zeros((1, dims.representation)))["params"]
+    def init(key: jax.Array, dims: Dims) -> Params:
+        return init_perceptron(key, dims.representation, (hidden,) * layers, 1)
 
-    def distance(params: Any, of_source: jax.Array, of_target: jax.Array) -> jax.Array:
-        value = evaluate(critic, params, jnp.concatenate([of_source, of_target]))[:, 0]
-        return value[: len(of_source)].mean() - value[len(of_source) :].mean()
+    def distance(params: Params, source: jax.Array, target: jax.Array) -> jax.Array:
+        value = apply_perceptron(params, jnp.concatenate([source, target]))[:, 0]
+        return value[: len(source)].mean() - value[len(source) :].mean()
 
-    def criticise(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        of_source, of_target = jax.lax.stop_gradient((source.representation, target.representation))
-        part = jax.random.uniform(context.key, (len(of_source), 1))
-        points = jnp.concatenate(
-            [of_source, of_target, part * of_source + (1.0 - part) * of_target]
-        )
-        slope = jax.vmap(jax.grad(lambda x: evaluate(critic, params, x)[0]))(
-            points
-        )  # [3 batch, representation]
+    def criticise(params: Params, source: Source, target: Target, context: Context) -> LossValue:
+        x, y = jax.lax.stop_gradient((source.representation, target.representation))
+        part = jax.random.uniform(context.key, (len(x), 1))
+        points = jnp.concatenate([x, y, part * x + (1.0 - part) * y])  # [3 batch, representation]
+        slope = jax.vmap(jax.grad(lambda point: apply_perceptron(params, point)[0]))(points)
         penalty = jnp.square(safe_norm(slope) - 1.0).mean()
-        return config.wdgrl.gamma * penalty - distance(params, of_source, of_target), {
-            "gradient_penalty": penalty
-        }
+        return gamma * penalty - distance(params, x, y), {"gradient_penalty": penalty}
 
-    def approach(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def approach(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         value = distance(params, source.representation, target.representation)
-        return context.strength * config.wdgrl.weight * value, {"wasserstein_distance": value}
+        return context.strength * weight * value, {"wasserstein_distance": value}
 
     updates = (
-        Update(criticise, trains=("method",), repeat=config.wdgrl.critic_steps, source_risk=False),
+        Update(criticise, trains=("method",), repeat=critic_steps, source_risk=False),
         Update(approach, trains=("encoder", "classifier")),
     )
     return Method(init, (Phase("all", updates),))
 
 
 def safe_norm(x: jax.Array) -> jax.Array:
-    """The L2 norm over the last axis, whose gradient at zero is zero: a critic of dead units has slope zero."""
+    """The L2 norm over the last axis, with gradient zero at zero.
+
+    A critic whose units are all inactive has slope zero.
+    """
     return jnp.sqrt(jnp.square(x).sum(-1) + 1e-12)

@@ -1,17 +1,15 @@
-"""Pseudo-labels: the model's own predictions for the whole target, chosen with care, as labels of the next epoch."""
+"""Self-training: the model's predictions for the target become labels of the next epoch."""
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from jdann.errors import InputError
-from jdann.methods.confusion import diversity_of, entropies
 from jdann.methods.contract import (
     Context,
+    LossValue,
     Method,
+    Params,
     Phase,
     Source,
     Target,
@@ -19,249 +17,148 @@ from jdann.methods.contract import (
     no_parameters,
     term,
 )
-from jdann.methods.source_only import nothing
+from jdann.methods.losses import cross_entropy, diversity, entropies
+from jdann.methods.pseudo_labels import (
+    balanced,
+    centroid_labels,
+    check_prior,
+    class_shares,
+    labelled_fraction,
+    most_confident,
+)
+from jdann.methods.source_only import no_loss
+from jdann.parameters import (
+    Count,
+    Fraction,
+    FractionBelowOne,
+    FractionBetween,
+    NonNegative,
+    Positive,
+    checked,
+)
 
-LABELS = ("hard", "soft")
-PRIORS = ("uniform", "none")
-_SMALLEST_SHARE = 1e-12
 
+@checked
+def self_training(
+    *,
+    prior: str = "uniform",
+    labels: Literal["hard", "soft"] = "hard",
+    start: FractionBelowOne = 0.2,
+    first_fraction: Fraction = 0.3,
+    last_fraction: Fraction = 0.9,
+    iterations: Count = 50,
+    weight: NonNegative = 1.0,
+) -> Method:
+    """Class-balanced self-training on the most confident predictions of the averaged model.
 
-def self_training(config: Any) -> Method:
-    """Class-balanced self-training on the averaged model's most confident predictions.
+    loss = lambda weight 1/B sum_i CE(q_i, g_i), where g are the logits of the augmented target.
+    Once an epoch, q is made from the averaged model's posteriors over the whole target. Sinkhorn
+    iterations scale the posteriors until the classes have the shares of the prior. Then the most
+    confident part of each class is kept, and q = 0 for the others. This part grows from
+    `first_fraction` to `last_fraction`.
 
-    loss = lambda weight 1/B sum_i CE(q_i, g_i), g of the augmented target. Once an epoch q comes of the averaged model's
-    posteriors over the whole target: Sinkhorn iterations scale them until the classes' shares are those of the prior, then
-    of each class the most confident part is kept, a part that grows from `first_fraction` to `last_fraction`; the others
-    have q = 0.
-
-    Source: Zou et al. 2018, "Unsupervised Domain Adaptation for Semantic Segmentation via Class-Balanced Self-Training",
-    section 4; balance by Sinkhorn: Asano et al. 2020, "Self-labelling via simultaneous clustering and representation
-    learning", section 3.1; the averaged teacher: Tarvainen and Valpola 2017, "Mean teachers are better role models",
-    equation 2.
+    Source: Zou et al. 2018, "Unsupervised Domain Adaptation for Semantic Segmentation via
+    Class-Balanced Self-Training", section 4; balance by Sinkhorn: Asano et al. 2020,
+    "Self-labelling via simultaneous clustering and representation learning", section 3.1; the
+    averaged teacher: Tarvainen and Valpola 2017, "Mean teachers are better role models", equation
+    2.
 
     Args:
-      config: `config.self_training.prior`, "uniform", "none" (no balance) or the classes' shares with commas between them, in
-        the order of `config.emotions`; `.labels`, "hard" or "soft"; `.start`, the part of the training before the first
-        pseudo-labels; `.first_fraction`, `.last_fraction`; `.iterations` of Sinkhorn; `.weight`.
+      prior: the classes' shares in the target: "uniform", "none" (as predicted, without balance),
+        or a list with commas in the order of the emotions, such as "0.4,0.2,0.1,0.2,0.1".
+      labels: "hard", or "soft" for the balanced posteriors.
+      start: the part of the training before the first pseudo-labels.
+      first_fraction: the part of each class that gets a pseudo-label at first.
+      last_fraction: the same at the end.
+      iterations: of Sinkhorn's algorithm.
+      weight: factor of the loss, beside lambda.
 
     Raises:
-      InputError: `labels` or `prior` is none of these.
+      InputError: `prior` is none of these.
 
-    Diagnostics: `pseudo_loss`, before the weight, and `pseudo_fraction`, the part of the batch that has a pseudo-label.
+    Diagnostics: `pseudo_loss`, before the weight, and `pseudo_fraction`, the part of the batch that
+    has a pseudo-label.
     """
-    own = config.self_training
-    if own.labels not in LABELS:
-        raise InputError(
-            f"config.self_training.labels is {own.labels!r}; choose one of {', '.join(LABELS)}"
-        )
-    prior = prior_of("self_training", own.prior, len(config.emotions))
-    start, first, last, hard = (
-        own.start,
-        own.first_fraction,
-        own.last_fraction,
-        own.labels == "hard",
-    )
+    check_prior(prior, "self_training: prior")
 
     def pseudo_labels(
         representation: jax.Array, logits: jax.Array, progress: jax.Array
     ) -> jax.Array:
-        del representation
-        log_posteriors = jax.nn.log_softmax(logits)
-        if prior is not None:
-            log_posteriors = balanced(log_posteriors, prior, own.iterations)
+        classes = logits.shape[-1]
+        shares = class_shares(prior, classes, "self_training: prior")
+        log_posteriors = balanced(jax.nn.log_softmax(logits), shares, iterations)
         done = jnp.clip((progress - start) / (1 - start), 0.0, 1.0)
-        kept = most_confident(log_posteriors, first + (last - first) * done) & (progress >= start)
-        labels = (
-            jax.nn.one_hot(log_posteriors.argmax(-1), logits.shape[-1])
-            if hard
-            else jnp.exp(log_posteriors)
-        )
-        return jnp.where(kept[:, None], labels, 0.0)
+        fraction = first_fraction + (last_fraction - first_fraction) * done
+        kept = most_confident(log_posteriors, fraction) & (progress >= start)
+        if labels == "hard":
+            rows = jax.nn.one_hot(log_posteriors.argmax(-1), classes)
+        else:
+            rows = jnp.exp(log_posteriors)
+        return jnp.where(kept[:, None], rows, 0.0)
 
-    def loss(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         value = cross_entropy(target.pseudo_labels, target.logits)
-        return context.strength * own.weight * value, {
-            "pseudo_loss": value,
-            "pseudo_fraction": _labelled(target.pseudo_labels),
-        }
+        labelled = labelled_fraction(target.pseudo_labels)
+        diagnostics = {"pseudo_loss": value, "pseudo_fraction": labelled}
+        return context.strength * weight * value, diagnostics
 
     return term(loss, pseudo_labels=pseudo_labels)
 
 
-def prior_of(method: str, prior: str, classes: int) -> tuple[float, ...] | None:
-    """The classes' shares that a method's `prior` in the config asks for, or None for no balance.
+@checked
+def shot(
+    *,
+    source_fraction: FractionBetween = 0.5,
+    rate: Positive = 1.0,
+    pseudo_weight: NonNegative = 0.3,
+    weight: NonNegative = 1.0,
+) -> Method:
+    """Source hypothesis transfer: the source's classifier is kept, the encoder adapts to it.
 
-    Raises:
-      InputError: it is none of PRIORS and no list of shares.
-    """
-    if prior in PRIORS:
-        return (1 / classes,) * classes if prior == "uniform" else None
-    try:
-        shares = tuple(float(share) for share in prior.split(","))
-    except ValueError:
-        shares = ()
-    if len(shares) != classes or min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-3):
-        raise InputError(
-            f"config.{method}.prior is {prior!r}; choose one of {', '.join(PRIORS)}, or give {classes} shares of 0 or more that "
-            "add up to 1, with commas between them"
-        )
-    return shares
+    Phase 1, on the source alone: loss = source risk. Phase 2, on the target alone, with a frozen
+    classifier: loss = lambda weight (1/B sum_i H(p_i) - H(1/B sum_i p_i) + beta CE(y_i, g_i)),
+    where y, the class of the nearest centroid, is computed once an epoch. It assumes that all
+    classes are about equally frequent in the target.
 
-
-def prior_among(method: str, prior: str, present: Sequence[bool]) -> str:
-    """A method's `prior` over the classes that the source has: without a label in the source a class cannot be recognised.
+    Source: Liang et al. 2020, "Do We Really Need to Access the Source Data? Source Hypothesis
+    Transfer for Unsupervised Domain Adaptation", equations 3 to 7. The paper's weight-normalised
+    classifier and its bottleneck belong to the encoder and are left out.
 
     Args:
-      method: whose it is, for the message.
-      prior: as its config has it.
-      present: [classes], which of them the source has.
-
-    Returns:
-      `prior` where all are present or nothing is balanced, else the shares of those that are, as a list with commas.
-    """
-    if prior == "none" or all(present):
-        return prior
-    shares = prior_of(method, prior, len(present)) or ()
-    kept = [share if here else 0.0 for share, here in zip(shares, present, strict=True)]
-    total = sum(kept)
-    return ",".join(f"{share / total:.6g}" for share in kept) if total else "none"
-
-
-def balanced(log_posteriors: jax.Array, prior: Any, iterations: int) -> jax.Array:
-    """Scales posteriors so that over all utterances each class has its share.
-
-    Of all that have these class shares it is the one nearest to the posteriors in Kullback-Leibler divergence.
-
-    Args:
-      log_posteriors: [n, classes].
-      prior: share of each class, [classes], 0 or more, sum 1.
-      iterations: of Sinkhorn's algorithm, a static number.
-
-    Returns:
-      Log of the scaled posteriors [n, classes]; each row's sum to 1.
-    """
-    # What each class should sum to; a share of zero stays a finite logarithm.
-    column = jnp.log(jnp.maximum(jnp.asarray(prior), _SMALLEST_SHARE)) + jnp.log(
-        len(log_posteriors)
-    )
-
-    def iterate(_: Any, scaled: jax.Array) -> jax.Array:
-        scaled = scaled + column - jax.nn.logsumexp(scaled, axis=0)
-        return jax.nn.log_softmax(scaled)
-
-    return jax.lax.fori_loop(0, iterations, iterate, log_posteriors)
-
-
-def most_confident(log_posteriors: jax.Array, fraction: jax.Array) -> jax.Array:
-    """Marks of each predicted class the most confident utterances.
-
-    Args:
-      log_posteriors: [n, classes].
-      fraction: scalar in [0, 1]; of k utterances of a class, ceil(fraction k) are marked, whether or not some tie.
-
-    Returns:
-      bool [n].
-    """
-    n, classes = log_posteriors.shape
-    label = log_posteriors.argmax(-1)
-    mine = jax.nn.one_hot(label, classes, dtype=bool)  # [n, classes]
-    order = jnp.argsort(
-        jnp.where(mine, -log_posteriors, jnp.inf), axis=0
-    )  # of each class, its own first
-    rank = jnp.zeros_like(order).at[order, jnp.arange(classes)].set(jnp.arange(n)[:, None])
-    rank = jnp.take_along_axis(rank, label[:, None], 1)[:, 0]
-    return rank < jnp.ceil(fraction * mine.sum(0) - 1e-4)[label]
-
-
-def cross_entropy(labels: jax.Array, logits: jax.Array) -> jax.Array:
-    """Cross-entropy over the batch of labels [batch, classes] whose rows are distributions times a weight."""
-    return -(jax.lax.stop_gradient(labels) * jax.nn.log_softmax(logits)).sum(-1).mean()
-
-
-def _labelled(pseudo: jax.Array) -> jax.Array:
-    """The part of a batch that has a pseudo-label."""
-    return (pseudo.sum(-1) > 0).mean()
-
-
-def shot(config: Any) -> Method:
-    """Source hypothesis transfer: the source's classifier stays, the encoder learns to meet it on the target alone.
-
-    First phase: loss = source risk, on the source alone. Second phase, on the target alone, classifier frozen:
-    loss = lambda weight (1/B sum_i H(p_i) - H(1/B sum_i p_i) + beta CE(y_i, g_i)), y the class of the nearest centroid,
-    once an epoch. It assumes that the target holds all classes in like numbers.
-
-    Source: Liang et al. 2020, "Do We Really Need to Access the Source Data? Source Hypothesis Transfer for Unsupervised
-    Domain Adaptation", equations 3 to 7. The paper's weight-normalised classifier and bottleneck belong to the encoder
-    and are left out.
-
-    Args:
-      config: `config.shot.source_fraction`, the first phase's part of the epochs; `.pseudo_weight`, beta; `.rate`, the
-        second phase's learning rate relative to the first's; `.weight`.
+      source_fraction: the part of the epochs that is phase 1.
+      rate: learning rate of phase 2 relative to phase 1.
+      pseudo_weight: beta, factor of the pseudo-labels' cross-entropy.
+      weight: factor of the loss, beside lambda.
 
     Diagnostics: `target_entropy`, `target_diversity` (nats) and `pseudo_loss`.
     """
-    own = config.shot
 
     def pseudo_labels(
         representation: jax.Array, logits: jax.Array, progress: jax.Array
     ) -> jax.Array:
-        del progress
         return centroid_labels(representation, logits)
 
-    def loss(
-        params: Any, source: None, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        certainty, diversity = entropies(target.logits).mean(), diversity_of(target.logits)
-        pseudo = cross_entropy(target.pseudo_labels, target.logits)
-        seen = {"target_entropy": certainty, "target_diversity": diversity, "pseudo_loss": pseudo}
-        return context.strength * own.weight * (
-            certainty - diversity + own.pseudo_weight * pseudo
-        ), seen
+    def loss(params: Params, source: None, target: Target, context: Context) -> LossValue:
+        mean_entropy, mean_diversity = entropies(target.logits).mean(), diversity(target.logits)
+        pseudo_loss = cross_entropy(target.pseudo_labels, target.logits)
+        value = mean_entropy - mean_diversity + pseudo_weight * pseudo_loss
+        diagnostics = {
+            "target_entropy": mean_entropy,
+            "target_diversity": mean_diversity,
+            "pseudo_loss": pseudo_loss,
+        }
+        return context.strength * weight * value, diagnostics
 
-    first = Phase("source", (Update(nothing),), own.source_fraction, ("source",))
     update = Update(loss, trains=("encoder",), source_risk=False)
-    second = Phase(
-        "target",
-        (update,),
-        1 - own.source_fraction,
-        ("target",),
-        rate=own.rate,
-        pseudo_labels=pseudo_labels,
+    phases = (
+        Phase("source", (Update(no_loss),), source_fraction, ("source",)),
+        Phase(
+            "target",
+            (update,),
+            1 - source_fraction,
+            ("target",),
+            rate=rate,
+            pseudo_labels=pseudo_labels,
+        ),
     )
-    return Method(no_parameters, (first, second))
-
-
-def centroid_labels(representation: jax.Array, logits: jax.Array) -> jax.Array:
-    """The class whose centroid is nearest by cosine, the centroids refined once.
-
-    The first centroids are means weighted by the posteriors, the second ones plain means of those labelled by the first.
-
-    Args:
-      representation: [n, d].
-      logits: [n, classes].
-
-    Returns:
-      One-hot [n, classes].
-    """
-    # A constant entry, as in the authors' code: it keeps an all-zero representation off the origin.
-    points = _unit(jnp.concatenate([representation, jnp.ones((len(representation), 1))], axis=1))
-    weights = jax.nn.softmax(
-        jax.nn.log_softmax(logits), axis=0
-    )  # each class's sum to 1, however unlikely the class
-    centroids = weights.T @ points  # [classes, d + 1]
-    labels = _nearest(points, centroids)
-    members = labels.sum(0)[:, None]
-    refined = labels.T @ points / jnp.maximum(members, 1)
-    return _nearest(points, jnp.where(members > 0, refined, centroids))
-
-
-def _nearest(points: jax.Array, centroids: jax.Array) -> jax.Array:
-    """One-hot [n, classes] of each point's nearest centroid by cosine; the points are of unit length."""
-    return jax.nn.one_hot((points @ _unit(centroids).T).argmax(-1), len(centroids))
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    """Rows of x [n, d], scaled to length 1; zero stays zero."""
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return Method(no_parameters, phases)

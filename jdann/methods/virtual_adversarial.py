@@ -1,109 +1,146 @@
-"""Virtual adversarial training: predictions that no small change of the features can turn, so that boundaries avoid data."""
+"""Virtual adversarial training: no small change of the features may change the prediction.
 
-from typing import Any
+The decision boundaries then avoid the data.
+"""
 
 import jax
 import jax.numpy as jnp
 
 from jdann.gradient_reversal import gradient_reversal
-from jdann.methods.adversarial import domain_discriminator, domain_loss
-from jdann.methods.contract import Context, Dims, Method, Phase, Source, Target, Update, term
-from jdann.methods.perceptron import evaluate
+from jdann.methods.contract import (
+    Context,
+    Dims,
+    LossValue,
+    Method,
+    Params,
+    Phase,
+    Source,
+    Target,
+    Update,
+    term,
+)
+from jdann.methods.losses import domain_loss, entropies, kl_divergence
+from jdann.methods.perceptron import apply_perceptron, init_perceptron
+from jdann.parameters import Count, FractionBetween, NonNegative, Positive, checked
 
 
-def vada(config: Any) -> Method:
+@checked
+def vada(
+    *,
+    hidden: Count = 128,
+    layers: Count = 2,
+    reversal: NonNegative = 1.0,
+    source_weight: NonNegative = 1.0,
+    target_weight: NonNegative = 0.1,
+    radius: Positive = 0.1,
+    probe: Positive = 0.01,
+) -> Method:
     """Virtual adversarial domain adaptation.
 
-    loss = L_d(R f) + lambda (w_s V(x_s) + w_t (V(x_t) + H(p_t))), L_d the loss of `dann`, H the mean entropy of the
-    predictions and V(x) = mean KL(sg p(x) || p(x + r)), r the change of a given size that turns p(x) most, found by one
-    power iteration (`virtual_adversarial`).
+    loss = L_d(R f) + lambda (w_s V(x_s) + w_t (V(x_t) + H(p_t))). L_d is the loss of `dann`, H the
+    mean entropy of the predictions and V(x) = mean KL(sg p(x) || p(x + r)). r is the change of a
+    given size that changes p(x) most; one power iteration finds it (`virtual_adversarial`).
 
-    Source: Shu et al. 2018, "A DIRT-T Approach to Unsupervised Domain Adaptation", ICLR, section 4; Miyato et al.
-    2019, "Virtual Adversarial Training", TPAMI 41, section 3.
+    Source: Shu et al. 2018, "A DIRT-T Approach to Unsupervised Domain Adaptation", ICLR, section 4;
+    Miyato et al. 2019, "Virtual Adversarial Training", TPAMI 41, section 3.
 
     Args:
-      config: `config.vada.hidden`, units of each of the discriminator's two hidden layers; `config.vada.reversal`, a
-        factor of the strength in R; `config.vada.source_weight` and `config.vada.target_weight`, w_s and w_t;
-        `config.vada.radius` and `config.vada.probe`.
+      hidden: units of each hidden layer of the discriminator.
+      layers: number of hidden layers of the discriminator.
+      reversal: factor of lambda in the gradient reversal R.
+      source_weight: w_s, factor of the virtual adversarial loss of the source, beside lambda.
+      target_weight: w_t, factor of the target's loss and of its entropy, beside lambda.
+      radius: size of the virtual adversarial change, relative to the L2 norm of an utterance's
+        features.
+      probe: size of the random change that finds the direction of r, also relative.
 
-    Diagnostics: `domain_loss` and `domain_accuracy` as `dann`; `entropy`, H(p_t) in nats; `vat_source` and `vat_target`.
+    Diagnostics: `domain_loss` and `domain_accuracy` as in `dann`; `entropy`, H(p_t) in nats;
+    `vat_source` and `vat_target`, V of each domain.
     """
-    discriminator = domain_discriminator(config.vada.hidden)
 
-    def init(key: jax.Array, dims: Dims) -> Any:
-        return discriminator.init(key, jnp.zeros((1, dims.representation)))["params"]
+    def init(key: jax.Array, dims: Dims) -> Params:
+        return init_perceptron(key, dims.representation, (hidden,) * layers, 1)
 
-    def loss(
-        params: Any, source: Source, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         both = jnp.concatenate([source.representation, target.representation])
-        logits = evaluate(
-            discriminator, params, gradient_reversal(both, config.vada.reversal * context.strength)
-        )
-        domain, seen = domain_loss(logits[:, 0], len(source.representation))
+        reversed_ = gradient_reversal(both, reversal * context.strength)
+        logits = apply_perceptron(params, reversed_)[:, 0]
+        domain, diagnostics = domain_loss(logits, len(source.representation))
         vat_source, vat_target = (
-            virtual_adversarial(
-                x.features, x.length, of_domain, config.vada.radius, config.vada.probe
-            ).mean()
-            for x, of_domain in zip((source, target), _contexts(context), strict=True)
+            virtual_adversarial(batch.features, batch.length, part, radius, probe).mean()
+            for batch, part in zip((source, target), _domain_contexts(context), strict=True)
         )
-        entropy = conditional_entropy(target.logits)
-        of_both = config.vada.source_weight * vat_source + config.vada.target_weight * (
-            vat_target + entropy
-        )
-        return domain + context.strength * of_both, {
-            **seen, "entropy": entropy, "vat_source": vat_source, "vat_target": vat_target,
-        }  # fmt: skip
+        entropy = entropies(target.logits).mean()
+        smoothness = source_weight * vat_source + target_weight * (vat_target + entropy)
+        diagnostics |= {"entropy": entropy, "vat_source": vat_source, "vat_target": vat_target}
+        return domain + context.strength * smoothness, diagnostics
 
     return term(loss, init)
 
 
-def _contexts(context: Context) -> tuple[Context, Context]:
-    """The context for source and for target utterances: each domain by its own running statistics and random key."""
+def _domain_contexts(context: Context) -> tuple[Context, Context]:
+    """The contexts for source and target: each has its own running statistics and its own key."""
 
-    def forward(features: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def forward_source(features: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         representation = context.encode(context.params["encoder"], features, length)
         return representation, context.classify(representation)
 
-    of_source, of_target = (
-        context._replace(key=jax.random.fold_in(context.key, i)) for i in range(2)
-    )
-    return of_source._replace(forward=forward), of_target
+    source, target = (context._replace(key=jax.random.fold_in(context.key, i)) for i in range(2))
+    return source._replace(forward=forward_source), target
 
 
-def dirt_t(config: Any) -> Method:
-    """DIRT-T: `vada`, then refinement on the target alone, led by a moving average of the model itself.
+@checked
+def dirt_t(
+    *,
+    hidden: Count = 128,
+    layers: Count = 2,
+    reversal: NonNegative = 1.0,
+    source_weight: NonNegative = 1.0,
+    target_weight: NonNegative = 0.1,
+    radius: Positive = 0.1,
+    probe: Positive = 0.01,
+    fraction: FractionBetween = 0.7,
+    teacher_weight: NonNegative = 1.0,
+) -> Method:
+    """DIRT-T: `vada`, then refinement on the target alone, led by a moving average of the model.
 
-    Phase 1 is `vada`. Phase 2 has no source: loss = lambda (V(x_t) + H(p_t) + beta mean KL(teacher(x_t) || p_t)).
+    Phase 1 is `vada`. Phase 2 has no source:
+    loss = lambda (V(x_t) + H(p_t) + beta mean KL(teacher(x_t) || p_t)).
 
-    Source: Shu et al. 2018, "A DIRT-T Approach to Unsupervised Domain Adaptation", ICLR, section 4. The moving
-    average stands for the paper's chain of teachers.
+    Source: Shu et al. 2018, "A DIRT-T Approach to Unsupervised Domain Adaptation", ICLR, section 4.
+    The moving average replaces the paper's chain of teachers.
 
     Args:
-      config: `config.vada`, as `vada`; `config.dirt_t.fraction`, the part of the epochs that is phase 1;
-        `config.dirt_t.teacher_weight`, beta.
+      hidden: as in `vada`; so are `layers`, `reversal`, `source_weight`, `target_weight`, `radius`
+        and `probe`.
+      fraction: the part of the epochs that is phase 1; the rest is on the target alone.
+      teacher_weight: beta, factor of the divergence from the moving average, beside lambda.
 
-    Diagnostics of phase 2: `entropy` and `vat_target` as `vada`; `teacher_divergence`, the mean KL.
+    Diagnostics of phase 2: `entropy` and `vat_target` as in `vada`; `teacher_divergence`, the mean
+    KL.
     """
-    first = vada(config)
+    first = vada(
+        hidden=hidden,
+        layers=layers,
+        reversal=reversal,
+        source_weight=source_weight,
+        target_weight=target_weight,
+        radius=radius,
+        probe=probe,
+    )
 
-    def refine(
-        params: Any, source: None, target: Target, context: Context
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        del params, source
-        vat = virtual_adversarial(
-            target.features, target.length, context, config.vada.radius, config.vada.probe
-        ).mean()
-        entropy = conditional_entropy(target.logits)
+    def refine(params: Params, source: None, target: Target, context: Context) -> LossValue:
+        vat = virtual_adversarial(target.features, target.length, context, radius, probe).mean()
+        entropy = entropies(target.logits).mean()
         teacher = jax.lax.stop_gradient(context.teacher(target.features, target.length))
         divergence = kl_divergence(teacher, target.logits).mean()
-        value = context.strength * (vat + entropy + config.dirt_t.teacher_weight * divergence)
+        value = context.strength * (vat + entropy + teacher_weight * divergence)
         return value, {"entropy": entropy, "vat_target": vat, "teacher_divergence": divergence}
 
     refinement = Update(refine, trains=("encoder", "classifier"), source_risk=False)
     phases = (
-        first.phases[0]._replace(name="vada", fraction=config.dirt_t.fraction),
-        Phase("refine", (refinement,), fraction=1.0 - config.dirt_t.fraction, domains=("target",)),
+        first.phases[0]._replace(name="vada", fraction=fraction),
+        Phase("refine", (refinement,), fraction=1.0 - fraction, domains=("target",)),
     )
     return first._replace(phases=phases)
 
@@ -111,56 +148,43 @@ def dirt_t(config: Any) -> Method:
 def virtual_adversarial(
     features: jax.Array, length: jax.Array, context: Context, radius: float, probe: float
 ) -> jax.Array:
-    """How far the prediction turns under the change of the features, of a given size, that turns it most.
+    """How much the prediction changes under the worst small change of the features.
 
-    KL(sg p(x) || p(x + r)) with r = radius |x| u, u the unit vector along the gradient of KL(p(x) || p(x + probe |x| v))
-    by the change, and v a random unit vector: one power iteration. Norms are over an utterance's valid frames, which alone
-    are changed. Gradients flow into p(x + r) only.
+    KL(sg p(x) || p(x + r)) with r = radius |x| u, where u is the unit vector along the gradient of
+    KL(p(x) || p(x + probe |x| v)) with respect to the change, and v is a random unit vector: one
+    power iteration. Norms are over the valid frames of an utterance, and only these are changed.
+    Gradients flow into p(x + r) only.
 
     Args:
       features: [batch, frames, bins].
       length: [batch] int32, frames.
       context: its `forward` and `key` are used.
-      radius: of the change, relative to the L2 norm of the utterance's features.
-      probe: size of the random change, likewise: small, yet large enough that p moves by more than float32's rounding.
+      radius: size of the change, relative to the L2 norm of the utterance's features.
+      probe: size of the random change, also relative. It is small, but so large that p changes by
+        more than float32 rounds.
 
     Returns:
       [batch], in nats.
     """
     features = jax.lax.stop_gradient(features.astype(jnp.float32))
     valid = (jnp.arange(features.shape[1]) < length[:, None])[:, :, None]  # [batch, frames, 1]
-    size = jnp.sqrt(
-        jnp.where(valid, jnp.square(features), 0.0).sum((1, 2), keepdims=True)
-    )  # [batch, 1, 1]
+    squares = jnp.where(valid, jnp.square(features), 0.0)
+    size = jnp.sqrt(squares.sum((1, 2), keepdims=True))  # [batch, 1, 1]
     clean = jax.lax.stop_gradient(context.forward(features, length)[1])
 
     def divergence(change: jax.Array) -> jax.Array:
         return kl_divergence(clean, context.forward(features + change, length)[1])  # [batch]
 
-    direction = unit(
-        jnp.where(valid, jax.random.uniform(context.key, features.shape, minval=-1.0), 0.0)
-    )
-    steepest = jax.lax.stop_gradient(
-        jax.grad(lambda change: divergence(change).sum())(probe * size * direction)
-    )
+    draw = jax.random.uniform(context.key, features.shape, minval=-1.0)
+    change = probe * size * unit(jnp.where(valid, draw, 0.0))
+    steepest = jax.lax.stop_gradient(jax.grad(lambda change: divergence(change).sum())(change))
     return divergence(radius * size * unit(jnp.where(valid, steepest, 0.0)))
 
 
 def unit(x: jax.Array) -> jax.Array:
-    """Each utterance of x [batch, frames, bins] divided by its L2 norm, and zero where that is zero."""
-    largest = jnp.abs(x).max((1, 2), keepdims=True)
+    """Divides each utterance of x [batch, frames, bins] by its L2 norm; zero stays zero."""
     # By the largest entry first: the squares of tiny gradients would all be zero.
+    largest = jnp.abs(x).max((1, 2), keepdims=True)
     x = x / jnp.where(largest > 0, largest, 1.0)
     norm = jnp.sqrt(jnp.square(x).sum((1, 2), keepdims=True))  # zero, or at least 1
     return x / jnp.maximum(norm, 1.0)
-
-
-def conditional_entropy(logits: jax.Array) -> jax.Array:
-    """Mean entropy of the predictions, of logits [batch, classes], in nats."""
-    return -(jax.nn.softmax(logits) * jax.nn.log_softmax(logits)).sum(-1).mean()
-
-
-def kl_divergence(logits: jax.Array, others: jax.Array) -> jax.Array:
-    """KL(softmax(logits) || softmax(others)) of logits [batch, classes]; [batch], in nats."""
-    log = jax.nn.log_softmax(logits)
-    return (jnp.exp(log) * (log - jax.nn.log_softmax(others))).sum(-1)

@@ -263,8 +263,8 @@ def _run_steps(
 
 def _initial_labels(run: Run) -> jax.Array | None:
     """The pseudo-labels that a method makes once before training, [members, n, classes]."""
-    label = run.training.program.method.label
-    if label is None:
+    make = run.training.program.method.initial_labels
+    if make is None:
         return None
     data, split = run.task.data, run.task.split
     # Vectors are few, so they always fit on the device.
@@ -274,13 +274,14 @@ def _initial_labels(run: Run) -> jax.Array | None:
         take_vectors(data.target, split.target),
     )
     emotion = jnp.asarray(data.emotion)[split.source]
-    return _compiled_label(label)(run.keys, source, emotion, target)
+    source_labels = jax.nn.one_hot(emotion, run.training.program.classes)
+    return _compiled_initial_labels(make)(run.keys, source, source_labels, target)
 
 
 @lru_cache(maxsize=8)
-def _compiled_label(label: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """`label` over members; folds of the same size share the compiled program."""
-    return jax.jit(lambda keys, *domains: jax.lax.map(lambda key: label(key, *domains), keys))
+def _compiled_initial_labels(make: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """A method's `initial_labels` over members; folds of the same size share the program."""
+    return jax.jit(lambda keys, *domains: jax.lax.map(lambda key: make(key, *domains), keys))
 
 
 def _pseudo_labels(

@@ -45,7 +45,7 @@ def test_command_line_mistakes(refused, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("methods", "source_only,danm", "danm.*known are"),
+        ("methods", "source_only,danm", "danm.*did you mean dan.*choose one of"),
         ("encoder.name", "resnet5000", "resnet5000"),
         ("features.normalise", "planet", "planet"),
         ("features.recipe", "soup", "soup"),

@@ -220,12 +220,12 @@ def test_the_work_directory_of_a_training_is_left_alone(tones, data_dir, tmp_pat
 
 def test_the_grid_is_the_product_or_the_config_itself():
     config = load_config("base", [("sweep.strength", "0,1"), ("sweep.weight_decay", "0.1,0.2,0.3")])
-    points = grid(config, make_method("dann", config))
+    points = grid(config, make_method("dann"))
     assert len(set(points)) == 6 and {p.learning_rate for p in points} == {
         config.optimiser.learning_rate
     }
-    assert {p.strength for p in grid(config, make_method("source_only", config))} == {None}
-    (only,) = grid(load_config("base"), make_method("dann", config))
+    assert {p.strength for p in grid(config, make_method("source_only"))} == {None}
+    (only,) = grid(load_config("base"), make_method("dann"))
     assert only == Point(
         config.strength.maximum, config.optimiser.learning_rate, config.optimiser.weight_decay
     )

@@ -182,7 +182,7 @@ def test_workers_share_one_storage(tones, data_dir, tmp_path):
         (('--config.tune.space=[["optimiser.learning_rate", "log", 0, 1e-4]]',), "above 0"),
         (
             ('--config.tune.space=[["encoder.dropout", "uniform", 0.0, 2.0]]',),
-            "fraction between 0 and 1",
+            "at least 0 and at most 1",
         ),
         (('--config.tune.space=[["dann.hidden", "int", 1.5, 3]]',), "expected a value like 128"),
         (

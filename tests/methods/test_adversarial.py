@@ -1,4 +1,4 @@
-"""Games between the encoder and a second network: each loss, and whom it moves which way, derived anew in NumPy."""
+"""Games between the encoder and a second network: losses and gradients, derived in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,13 @@ import scipy.stats
 
 from jdann.methods import Dims, make_method
 from jdann.methods.adversarial import conditioned
-from jdann.methods.disparity import discrepancy, log_of_others
+from jdann.methods.disparity import discrepancy, log_probability_of_other_classes
 from tests.support.toy_training import (
     CLASSES,
     DIMS,
     EPOCHS,
     SEEDS,
+    SETTINGS,
     SPEAKERS,
     fit,
     gradients_of,
@@ -25,7 +26,6 @@ from tests.support.toy_training import (
     make_toy,
     perceptron,
     softmax,
-    toy_config,
 )
 
 N, M = 5, 7
@@ -33,11 +33,8 @@ BATCH = make_batch(n=N, m=M)
 
 
 def prepared(name, **settings):
-    """A method and its parameters; settings are of the group of its name."""
-    config = toy_config()
-    for key, value in settings.items():
-        config[name.removesuffix("_e")][key] = value
-    method = make_method(name, config)
+    """A method with these settings, and its parameters."""
+    method = make_method(name, {name: settings})
     return method, method.init(jax.random.key(1), DIMS)
 
 
@@ -149,12 +146,12 @@ def test_speaker_adversary_is_the_mean_over_known_speakers_reversed():
 @pytest.mark.parametrize("name", ["dann", "speaker_adversary"])
 @pytest.mark.parametrize("strength", [0.0, 1.0])
 def test_an_adversary_removes_with_strength_one_what_it_leaves_with_zero(name, strength):
-    """One scale a dimension is the encoder; the first dimension tells the domain or the speaker, the second the label."""
+    """The encoder scales two dimensions: one tells the domain or speaker, the other the label."""
     random = np.random.default_rng(0)
     emotion, nuisance = random.integers(0, 2, (2, 2, 256))
     points = 0.5 * random.normal(size=(2, 256, 2)) + np.stack([0 * emotion, 2.0 * emotion - 1], -1)
     points[..., 0] += 2.0 * nuisance if name == "speaker_adversary" else np.array([[0.0], [2.0]])
-    method = make_method(name, toy_config())
+    method = make_method(name, SETTINGS)
     params = {
         "scale": jnp.ones(2),
         "head": jnp.zeros((2, 2)),
@@ -228,13 +225,15 @@ def test_mdds_head_repeats_the_source_and_avoids_the_target():
 def test_mdds_logarithm_is_exact_where_the_textbooks_rounds_to_minus_infinity():
     logits = jnp.array([[30.0, 0.0, -1.0]])
     label = jnp.array([0])
-    np.testing.assert_allclose(log_of_others(logits, label), np.log(1 + np.exp(-1)) - 30, rtol=1e-6)
-    gradient = jax.grad(lambda x: log_of_others(x, label).sum())(logits)
+    np.testing.assert_allclose(
+        log_probability_of_other_classes(logits, label), np.log(1 + np.exp(-1)) - 30, rtol=1e-6
+    )
+    gradient = jax.grad(lambda x: log_probability_of_other_classes(x, label).sum())(logits)
     np.testing.assert_allclose(gradient[0, 0], -1, rtol=1e-6)
 
 
 def test_mcds_three_updates():
-    """A: both risks. B: the risk of both heads minus their discrepancy. C: the discrepancy, strength times."""
+    """A: both risks. B: both risks minus the discrepancy. C: strength times the discrepancy."""
     method, params = prepared("mcd")
     (phase,) = method.phases
     assert [u.trains for u in phase.updates] == [
@@ -264,7 +263,8 @@ def test_mcds_three_updates():
         loss_of(method, BATCH, 0.5, params=params, update=2)[0], 0.5 * d, rtol=1e-5
     )
     np.testing.assert_allclose(discrepancy(BATCH.target_logits, BATCH.target_logits), 0)
-    # The encoder receives strength times the second head's gradient, the classifier strength times the discrepancy's.
+    # The encoder receives strength times the second head's gradient, the classifier strength times
+    # the discrepancy's.
     _, gradient, of_params = gradients_of(method, BATCH, 0.5, params=params, update=0)
     np.testing.assert_allclose(gradient.source, 0.5 * numerical(risk, BATCH.source), atol=1e-6)
     _, gradient, of_params = gradients_of(method, BATCH, 0.5, params=params, update=1)
@@ -369,7 +369,7 @@ def test_wdgrls_critic_and_encoder():
 
 
 def test_wdgrls_critic_measures_the_distance_of_two_points():
-    """Between two points d apart, the best slope s of d s - gamma (s - 1)^2 is 1 + d / (2 gamma)."""
+    """At a distance d, the slope s that maximises d s - gamma (s - 1)^2 is 1 + d / (2 gamma)."""
     method, params = prepared("wdgrl")
     batch = make_batch(n=8, m=8)
     batch = batch._replace(

@@ -6,13 +6,13 @@ import numpy as np
 from jdann.methods import make_method
 from tests.support.toy_training import (
     SEEDS,
+    SETTINGS,
     fit,
     loss_of,
     make_batch,
     make_hyper,
     make_program,
     make_toy,
-    toy_config,
 )
 
 SHIFTED = (0.0, (2.0, -1.5), 0.0)
@@ -32,13 +32,13 @@ def norm_of(stats):
 
 def test_they_add_no_loss():
     for name in ("adabn", "dsbn"):
-        method = make_method(name, toy_config())
+        method = make_method(name, SETTINGS)
         assert loss_of(method, make_batch())[0] == 0 and method.needs == {"batch_norm"}
     assert (
-        make_method("adabn", toy_config()).recompute_statistics
-        and not make_method("adabn", toy_config()).uses_target
+        make_method("adabn", SETTINGS).recompute_statistics
+        and not make_method("adabn", SETTINGS).uses_target
     )
-    both = make_method("mcc+dsbn", toy_config())
+    both = make_method("mcc+dsbn", SETTINGS)
     assert both.phases[0].batch_norm == "separate" and both.uses_target
 
 

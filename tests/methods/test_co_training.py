@@ -8,27 +8,28 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from jdann.configuration import base_config
-from jdann.data.batches import Frames
+from jdann.data.batches import Frames, TrainingData
 from jdann.data.splits import Split
 from jdann.errors import InputError
 from jdann.features.prosody import PROSODIC
-from jdann.methods import discriminant, make_method
-from jdann.methods.self_training import prior_among
+from jdann.methods import discriminant
+from jdann.methods.co_training import co_training
+from jdann.methods.pseudo_labels import prior_among
 from jdann.training import loop
-from jdann.training.step import Data
 
 CLASSES, FIRST, REST = 3, len(PROSODIC), 40
 
 
-def config():
-    base = base_config()
-    base.emotions = ("neutral", "happy", "angry")
-    return base
+def one_hot(emotion):
+    """[n, classes]; a row of zeros where the emotion is -1."""
+    return jax.nn.one_hot(jnp.asarray(emotion), CLASSES)
 
 
 def domains(n=150, m=240, seed=0):
-    """Two views of three classes: the first is noisy and the same in both domains, the second clear and another in each."""
+    """Two views of three classes.
+
+    The first is noisy and the same in both domains, the second is clear and differs between them.
+    """
     random = np.random.default_rng(seed)
     shared, of_source, of_target = (random.normal(size=(CLASSES, d)) for d in (FIRST, REST, REST))
 
@@ -77,66 +78,54 @@ def test_a_doubled_utterance_weighs_as_much_as_a_label_of_weight_two():
 def test_the_second_view_is_learnt_within_the_target():
     (source, emotion), (target, hidden) = domains()
 
-    def accuracy(base):
-        label = make_method("co_training", base).label
-        labels = jax.jit(label)(jax.random.key(0), source, jnp.asarray(emotion), target)
+    def accuracy(**settings):
+        label = jax.jit(co_training(**settings).initial_labels)
+        labels = label(jax.random.key(0), source, one_hot(emotion), target)
         np.testing.assert_allclose(labels.sum(1), 1, atol=1e-3)
-        if base.co_training.prior == "uniform":
+        if settings.get("prior") == "uniform":
             np.testing.assert_allclose(labels.mean(0), 1 / CLASSES, atol=0.01)
         return (labels.argmax(1) == hidden).mean()
 
-    alone, even = config(), config()
-    alone.co_training.rounds, even.co_training.prior = 0, "uniform"
-    assert 0.4 < accuracy(alone) < 0.9  # the first view alone
-    assert accuracy(config()) > accuracy(alone) + 0.05
-    assert accuracy(even) > accuracy(alone) + 0.05
+    first_view = accuracy(rounds=0)
+    assert 0.4 < first_view < 0.9
+    both_views = accuracy()
+    assert both_views > first_view + 0.05
+    assert accuracy(prior="uniform") > first_view + 0.05
     unadapted = discriminant.fit(source, jax.nn.one_hot(emotion, CLASSES), 0.7)
-    assert (
-        accuracy(config())
-        > (discriminant.logits(unadapted, target).argmax(1) == hidden).mean() + 0.05
-    )
+    assert both_views > (discriminant.logits(unadapted, target).argmax(1) == hidden).mean() + 0.05
 
 
 def test_unlabelled_source_counts_for_nothing_and_seeds_draw_their_own_folds():
     (source, emotion), (target, _) = domains()
-    label = jax.jit(make_method("co_training", config()).label)
-    more, none = (
-        jnp.concatenate([source, 9 * source[:30]]),
-        jnp.concatenate([jnp.asarray(emotion), jnp.full(30, -1)]),
-    )
-    expected = label(jax.random.key(0), source, jnp.asarray(emotion), target)
-    np.testing.assert_allclose(label(jax.random.key(0), more, none, target), expected, atol=1e-3)
-    one, other = (
-        label(jax.random.key(seed), source, jnp.asarray(emotion), target) for seed in (0, 1)
-    )
-    assert jnp.abs(one - other).max() > 0
+    label = jax.jit(co_training().initial_labels)
+    longer = jnp.concatenate([source, 9 * source[:30]])
+    unlabelled = jnp.concatenate([jnp.asarray(emotion), jnp.full(30, -1)])
+    expected = label(jax.random.key(0), source, one_hot(emotion), target)
+    found = label(jax.random.key(0), longer, one_hot(unlabelled), target)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    second = label(jax.random.key(1), source, one_hot(emotion), target)
+    assert jnp.abs(expected - second).max() > 0
 
 
 def test_a_prior_of_its_own_is_met():
     (source, emotion), (target, _) = domains()
-    base = config()
-    base.co_training.prior = "0.5,0.3,0.2"
-    base.co_training.iterations = (
-        1000  # surer posteriors that contradict the prior have farther to go
-    )
-    labels = make_method("co_training", base).label(
-        jax.random.key(0), source, jnp.asarray(emotion), target
-    )
+    # Confident posteriors that contradict the prior need many iterations.
+    label = co_training(prior="0.5,0.3,0.2", iterations=1000).initial_labels
+    labels = label(jax.random.key(0), source, one_hot(emotion), target)
     np.testing.assert_allclose(labels.mean(0), [0.5, 0.3, 0.2], atol=0.01)
-    base.co_training.prior = "0.5,0.5"
-    with pytest.raises(InputError, match=r"config\.co_training\.prior is '0.5,0.5'"):
-        make_method("co_training", base)
+    with pytest.raises(InputError, match=r"co_training: prior is '0.5,0.5'"):
+        co_training(prior="0.5,0.5").initial_labels(
+            jax.random.key(0), source, one_hot(emotion), target
+        )
 
 
 @pytest.mark.parametrize("prior", ["uniform", "none"])
 def test_a_class_that_the_source_lacks_is_given_to_nobody(prior):
     (source, emotion), (target, hidden) = domains()
-    base = config()
-    base.co_training.prior = prior_among("co_training", prior, (True, False, True))
+    prior = prior_among(prior, (True, False, True), "prior")
     rows = np.flatnonzero(emotion != 1)
-    labels = make_method("co_training", base).label(
-        jax.random.key(0), source[rows], jnp.asarray(emotion[rows]), target
-    )
+    label = co_training(prior=prior).initial_labels
+    labels = label(jax.random.key(0), source[rows], one_hot(emotion[rows]), target)
     assert np.isfinite(labels).all() and labels[:, 1].max() < 1e-3
     assert (labels.argmax(1) == hidden)[hidden != 1].mean() > 0.7
 
@@ -144,22 +133,24 @@ def test_a_class_that_the_source_lacks_is_given_to_nobody(prior):
 def test_folds_of_one_size_are_labelled_by_one_program():
     traces = []
 
-    def label(key, source, emotion, target):
+    def initial_labels(key, source, source_labels, target):
         traces.append(len(target))
-        return target[:, :CLASSES] + emotion[0]
+        return target[:, :CLASSES] + source_labels[0].argmax()
 
     n, values = 9, 4
     rows = np.random.default_rng(0).normal(size=(n * values, 1)).astype(np.float16)
     frames = Frames(rows, np.arange(n, dtype=np.int32) * values, np.full(n, values, np.int32))
-    data = Data(frames, jnp.arange(n, dtype=jnp.int32), jnp.zeros(n, jnp.int32), frames)
-    train, keys = (
-        SimpleNamespace(method=SimpleNamespace(label=label)),
-        jax.random.split(jax.random.key(0), 2),
-    )
+    speaker = jnp.zeros(n, jnp.int32)
+    data = TrainingData(frames, jnp.arange(n, dtype=jnp.int32), speaker, frames)
+    method = SimpleNamespace(initial_labels=initial_labels)
+    training = SimpleNamespace(program=SimpleNamespace(method=method, classes=n))
+    keys = jax.random.split(jax.random.key(0), 2)
     for fold in (np.arange(6), np.arange(3, 9)):
         split = Split("fold", fold, fold[:0], fold, fold)
-        task = loop.Task("toy", split, data, np.zeros(n, int), 6, (0, 0, 0), bytes(16))
-        found = loop._labelled(train, task, keys)  # pyright: ignore[reportArgumentType]
+        run = SimpleNamespace(
+            training=training, task=SimpleNamespace(data=data, split=split), keys=keys
+        )
+        found = loop._initial_labels(run)  # pyright: ignore[reportArgumentType]
         expected = rows.reshape(n, values)[fold, :CLASSES].astype(np.float32) + fold[0]
         np.testing.assert_allclose(found, np.stack([expected] * 2))
     assert traces == [6]

@@ -1,4 +1,4 @@
-"""Losses on target predictions and spectra: against NumPy's decompositions, and what bsp and entropy are for."""
+"""Losses on target predictions and spectra, against NumPy and SciPy, and their effects."""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,11 @@ import scipy.stats
 
 from jdann.methods import make_method
 from jdann.methods.batch_norm import adabn, dsbn
-from jdann.methods.confusion import diversity_of, nuclear_norm, spectral_penalty
+from jdann.methods.confusion import spectral_penalty
+from jdann.methods.losses import diversity, nuclear_norm
 from tests.support.toy_training import (
     CLASSES,
+    SETTINGS,
     fit,
     gradients_of,
     loss_of,
@@ -19,7 +21,6 @@ from tests.support.toy_training import (
     make_program,
     make_toy,
     softmax,
-    toy_config,
 )
 
 
@@ -40,9 +41,7 @@ def test_mcc_is_the_confusion_off_the_diagonal():
         )
         / CLASSES
     )
-    np.testing.assert_allclose(
-        loss_of(make_method("mcc", toy_config()), batch)[0], expected, rtol=1e-5
-    )
+    np.testing.assert_allclose(loss_of(make_method("mcc", SETTINGS), batch)[0], expected, rtol=1e-5)
 
 
 def test_mcc_holds_the_certainties_fixed():
@@ -57,7 +56,7 @@ def test_mcc_holds_the_certainties_fixed():
         confusion /= confusion.sum(1, keepdims=True)
         return (confusion.sum() - jnp.trace(confusion)) / CLASSES
 
-    _, gradient, _ = gradients_of(make_method("mcc", toy_config()), batch)
+    _, gradient, _ = gradients_of(make_method("mcc", SETTINGS), batch)
     np.testing.assert_allclose(
         gradient.target_logits,
         jax.grad(with_fixed_weights)(batch.target_logits),
@@ -71,7 +70,7 @@ def test_bnm_is_numpys_nuclear_norm():
     posteriors = softmax(np.asarray(batch.target_logits, np.float64))
     expected = np.linalg.svd(posteriors, compute_uv=False).sum() / 6
     np.testing.assert_allclose(
-        loss_of(make_method("bnm", toy_config()), batch)[0], -expected, rtol=1e-5
+        loss_of(make_method("bnm", SETTINGS), batch)[0], -expected, rtol=1e-5
     )
 
 
@@ -107,7 +106,7 @@ def test_bsp_penalises_both_domains():
     batch = make_batch(n=4, m=6)
     largest = [np.linalg.svd(x, compute_uv=False)[0] for x in (batch.source, batch.target)]
     np.testing.assert_allclose(
-        loss_of(make_method("bsp", toy_config()), batch)[0],
+        loss_of(make_method("bsp", SETTINGS), batch)[0],
         1e-4 * np.sum(np.square(largest)),
         rtol=1e-4,
     )
@@ -116,26 +115,24 @@ def test_bsp_penalises_both_domains():
 def test_entropies_are_scipys():
     batch = make_batch(m=6)
     posteriors = softmax(np.asarray(batch.target_logits, np.float64))
-    certainty, diversity = (
-        scipy.stats.entropy(posteriors, axis=1).mean(),
-        scipy.stats.entropy(posteriors.mean(0)),
-    )
+    mean_entropy = scipy.stats.entropy(posteriors, axis=1).mean()
+    entropy_of_mean = scipy.stats.entropy(posteriors.mean(0))
     np.testing.assert_allclose(
-        loss_of(make_method("entropy", toy_config()), batch)[0], 0.1 * certainty, rtol=1e-5
+        loss_of(make_method("entropy", SETTINGS), batch)[0], 0.1 * mean_entropy, rtol=1e-5
     )
-    value, seen = loss_of(make_method("information_maximisation", toy_config()), batch)
-    np.testing.assert_allclose(value, certainty - diversity, rtol=1e-4)
-    np.testing.assert_allclose(seen["target_diversity"], diversity, rtol=1e-5)
-    np.testing.assert_allclose(diversity_of(1e4 * jnp.eye(CLASSES)), np.log(CLASSES), rtol=1e-5)
+    value, seen = loss_of(make_method("information_maximisation", SETTINGS), batch)
+    np.testing.assert_allclose(value, mean_entropy - entropy_of_mean, rtol=1e-4)
+    np.testing.assert_allclose(seen["target_diversity"], entropy_of_mean, rtol=1e-5)
+    np.testing.assert_allclose(diversity(1e4 * jnp.eye(CLASSES)), np.log(CLASSES), rtol=1e-5)
 
 
 def test_batch_norm_methods_add_no_loss():
-    for method in (adabn(toy_config()), dsbn(toy_config())):
+    for method in (adabn(), dsbn()):
         assert loss_of(method, make_batch())[0] == 0
         assert method.needs == {"batch_norm"}
-    assert adabn(toy_config()).recompute_statistics and not adabn(toy_config()).uses_target
-    assert dsbn(toy_config()).uses_target
-    both = make_method("mcc+dsbn", toy_config())
+    assert adabn().recompute_statistics and not adabn().uses_target
+    assert dsbn().uses_target
+    both = make_method("mcc+dsbn", SETTINGS)
     assert both.phases[0].batch_norm == "separate" and both.needs == {"batch_norm"}
 
 

@@ -9,18 +9,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from jdann import configuration, parameters
 from jdann.configuration import base_config
 from jdann.data.batches import BatchIndices, Frames
 from jdann.data.splits import Split
 from jdann.errors import InputError
 from jdann.experiments.jobs import plan_jobs
-from jdann.methods import METHODS, make_method
+from jdann.methods import METHODS, make_method, settings_for_classes, term
 from jdann.training import loop
 from jdann.training.task import make_budget
 from tests.support.toy_training import (
@@ -31,6 +33,7 @@ from tests.support.toy_training import (
     EPOCHS,
     RATE,
     SEEDS,
+    SETTINGS,
     STEPS,
     UTTERANCES,
     WINDOW,
@@ -41,7 +44,6 @@ from tests.support.toy_training import (
     make_hyper,
     make_program,
     make_toy,
-    toy_config,
 )
 
 SUMS = ("cdan+mcc", "dann+self_training", "dann+bsp", "dsbn+mcc", "sup_con+self_training")
@@ -72,7 +74,7 @@ def toy_of(name):
 def settings(name):
     """How to compile the encoder for a method."""
     return {
-        "batch_norm": "batch_norm" in make_method(name, toy_config()).needs,
+        "batch_norm": "batch_norm" in make_method(name, SETTINGS).needs,
         "augment": name in AUGMENTED,
     }
 
@@ -123,22 +125,17 @@ def unadapted_without_decay(epochs, batch_norm, augment):
 
 @pytest.fixture(scope="module", params=NAMES)
 def name(request):
-    """All tests of one method come together; then its programs are dropped, for a process can map only so many."""
+    """Runs all tests of one method, then drops its programs: a process can map only so many."""
     yield request.param
     for forget in (trained, make_program):
         forget.cache_clear()
     gc.collect()
 
 
-def assert_same(one, other):
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
-
-
 def test_losses_and_gradients_stay_finite_and_every_seed_learns_the_source(name):
     fitted, _ = trained(name)
     assert fitted.diverged == (None,) * len(SEEDS)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted.state.params))
+    chex.assert_tree_all_finite(fitted.state.params)
     assert not np.array_equal(*fitted.test_logits[-1])
     assert (
         np.isfinite(fitted.history["loss"]).all()
@@ -159,14 +156,15 @@ def test_resumed_in_the_middle_of_a_phase_it_ends_bit_for_bit_the_same(name):
     whole, copies = trained(name)
     assert len(copies) == len(program_of(name).budget.phases)
     for folder in copies.values():
-        assert_same(whole, fit(program_of(name), toy_of(name), folder=folder))
+        chex.assert_trees_all_equal(whole, fit(program_of(name), toy_of(name), folder=folder))
 
 
 def test_strength_zero_is_source_only_and_compiles_nothing_anew(name):
-    """Encoder and classifier equal those of source_only, trained for as long as the method's phases have the source risk.
+    """Encoder and classifier equal those of source_only.
 
-    So a phase without it moves neither of them. Methods that make several updates by the source risk in a step (mcd) are
-    asked for less: what they learn does not depend on the target.
+    source_only is trained for as many epochs as the method trains with the source risk. So a phase
+    without it moves neither of them. Methods that make several updates by the source risk in a step
+    (mcd) are asked for less: what they learn does not depend on the target.
     """
     program, toy = program_of(name), make_toy()
     trained(name)
@@ -184,10 +182,7 @@ def test_strength_zero_is_source_only_and_compiles_nothing_anew(name):
         epochs = sum(n for n, count in zip(program.budget.phases, of_risk, strict=True) if count)
         expected, tolerance = unadapted_without_decay(epochs, **settings(name)), 2e-3
     for group in ("encoder", "classifier"):
-        for a, b in zip(
-            jax.tree.leaves(found[group]), jax.tree.leaves(expected[group]), strict=True
-        ):
-            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+        chex.assert_trees_all_close(found[group], expected[group], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("case", ["constant", "silent", "identical"])
@@ -214,7 +209,7 @@ def test_degenerate_features_give_finite_gradients(name, case):
         )
         for quantity, values in metrics.items():
             assert np.isfinite(values).all(), quantity
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    chex.assert_tree_all_finite(state)
 
 
 def _like(frames, other):
@@ -230,29 +225,31 @@ def _like(frames, other):
 
 def test_every_loss_is_finite_in_corners_and_gives_nothing_at_strength_zero(name):
     """On batches where a formula may divide by zero, in one program for all strengths."""
-    method = make_method(name, toy_config())
-    params, traces = method.init(jax.random.key(0), DIMS), 0
-
-    def one(batch, strength):
-        nonlocal traces
-        traces += 1
-        return [gradients_with(method, batch, strength, params, *place) for place in places]
-
+    method = make_method(name, SETTINGS)
+    params = method.init(jax.random.key(0), DIMS)
     updates = {
-        (p, u): update
-        for p, phase in enumerate(method.phases)
-        for u, update in enumerate(phase.updates)
+        (i, j): update
+        for i, phase in enumerate(method.phases)
+        for j, update in enumerate(phase.updates)
     }
-    places = list(updates)
-    compiled = jax.jit(jax.vmap(one, in_axes=(0, None)))
+
+    @chex.assert_max_traces(n=1)
+    def gradients(batch, strength):
+        return [gradients_with(method, batch, strength, params, *place) for place in updates]
+
+    # Compiling costs more than running: without optimisations the program is ready much sooner.
+    compiled = jax.jit(
+        jax.vmap(gradients, in_axes=(0, None)),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
     for strength in (0.0, 1.0):
-        for update, (value, of_batch, of_params) in zip(
+        for update, (value, batch_gradient, params_gradient) in zip(
             updates.values(), compiled(degenerate_batches(), strength), strict=True
         ):
             leaves = {
-                **of_batch._asdict(),
+                **batch_gradient._asdict(),
                 "value": value,
-                **{str(i): x for i, x in enumerate(jax.tree.leaves(of_params))},
+                **{str(i): x for i, x in enumerate(jax.tree.leaves(params_gradient))},
             }
             broken = {
                 key: np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
@@ -263,7 +260,6 @@ def test_every_loss_is_finite_in_corners_and_gives_nothing_at_strength_zero(name
                 assert not np.any(leaves["source_logits"]) and not np.any(leaves["target_logits"])
                 if "encoder" in update.trains:
                     assert not np.any(leaves["source"]) and not np.any(leaves["target"])
-    assert traces == 1
 
 
 @pytest.mark.parametrize("kind", ["wdgrl", "bsp", "dsbn+mcc"])
@@ -280,15 +276,14 @@ def test_seeds_side_by_side_are_seeds_one_after_the_other(kind):
         training, indices = compiled.training, BatchIndices(index, index)
         state = training.init(keys)
         found.append(training.train_epoch(0, state, keys, make_hyper(), data, indices, pseudo))
-    for a, b in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    chex.assert_trees_all_close(*found, rtol=1e-3, atol=1e-4)
 
 
 def test_unknown_methods_are_named():
-    with pytest.raises(InputError, match="'danm'; known are source_only, dann"):
-        make_method("danm", base_config())
+    with pytest.raises(InputError, match="'danm'; did you mean dan.*one of source_only, dann"):
+        make_method("danm", SETTINGS)
     with pytest.raises(InputError, match="'danm'"):
-        make_method("dann+danm", base_config())
+        make_method("dann+danm", SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -302,12 +297,12 @@ def test_unknown_methods_are_named():
 )
 def test_sums_that_make_no_sense_are_refused(name, message):
     with pytest.raises(InputError, match=message):
-        make_method(name, base_config())
+        make_method(name, SETTINGS)
 
 
 def test_a_sum_needs_what_its_members_need():
-    assert make_method("dsbn+speaker_adversary", base_config()).needs == {"batch_norm", "speakers"}
-    assert make_method("speaker_adversary+sup_con", base_config()).uses_target is False
+    assert make_method("dsbn+speaker_adversary", SETTINGS).needs == {"batch_norm", "speakers"}
+    assert make_method("speaker_adversary+sup_con", SETTINGS).uses_target is False
 
 
 def small_direction(speaker):
@@ -341,3 +336,94 @@ def test_more_phases_than_epochs_are_refused():
         make_budget(
             splits, method, epochs=1, batch_size=2, evaluate_every=1, checkpoint_every_s=0.0
         )
+
+
+PARAMETERS = [
+    pytest.param(factory, parameter, id=f"{name}.{parameter.name}")
+    for name, factory in METHODS.items()
+    for parameter in parameters.parameters(factory).values()
+]
+
+
+@pytest.mark.parametrize(("factory", "parameter"), PARAMETERS)
+def test_every_parameter_has_a_range_or_choices(factory, parameter):
+    """What lies outside, or is of another type, is refused by name."""
+    wrong = [object()]
+    if parameter.choices:
+        wrong += ["unheard of"]
+    elif parameter.name == "prior":
+        wrong += ["flat", "0.5,0.6", "1.2,-0.2", ""]
+    else:
+        assert parameter.kind in (int, float) and parameter.range is not None
+        low, high = parameter.range.low, parameter.range.high
+        assert np.isfinite(low)
+        wrong += [low - 1, float("nan"), float("inf"), True]
+        wrong += [low] * parameter.range.above + [high] * (parameter.range.below)
+        wrong += [high + 1] if np.isfinite(high) else []
+        wrong += [low + 0.5] if parameter.kind is int else []
+    for value in wrong:
+        with pytest.raises(InputError, match=f"{factory.__name__}: {parameter.name} is "):
+            factory(**{parameter.name: value})
+    factory(**{parameter.name: parameter.default})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "mcd.encoder_steps=0",
+        "cdan.hidden=0",
+        "vada.hidden=-1",
+        "co_training.folds=0",
+        "wdgrl.critic_steps=-1",
+        "dan.kernels=0",
+        "self_training.first_fraction=7",
+        "adda.source_fraction=2",
+        "dann.layers=0",
+    ],
+)
+def test_a_config_refuses_what_a_method_cannot_use(key):
+    name, value = key.split("=")
+    with pytest.raises(InputError, match=rf"config\.{name} is {value}"):
+        configuration.load_config("base", [(name, value)])
+
+
+def test_more_layers_make_a_deeper_discriminator():
+    params = make_method("dann", {"dann": {"layers": 3, "hidden": 5}}).init(jax.random.key(0), DIMS)
+    assert [params[f"Dense_{i}"]["bias"].shape for i in range(len(params))] == [(5,)] * 3 + [(1,)]
+
+
+def test_priors_leave_out_the_classes_that_the_source_lacks():
+    settings = {"self_training": {"start": 0.1}, "co_training": {"prior": "0.2,0.3,0.5"}}
+    changed = settings_for_classes(settings, (True, False, True))
+    assert changed["self_training"] == {"start": 0.1, "prior": "0.5,0,0.5"}
+    assert changed["co_training"]["prior"] == "0.285714,0,0.714286"
+    assert settings["co_training"]["prior"] == "0.2,0.3,0.5"  # the argument is left as it is
+    with pytest.raises(InputError, match=r"config\.co_training\.prior .* 4 shares"):
+        settings_for_classes(settings, (True, True, False, True))
+
+
+@parameters.checked
+def mean_matching(*, weight: parameters.NonNegative = 1.0):
+    """A method that jdann does not have: both domains get the same mean representation."""
+
+    def loss(params, source, target, context):
+        distance = jnp.square(source.representation.mean(0) - target.representation.mean(0)).sum()
+        return context.strength * weight * distance, {"mean_distance": distance}
+
+    return term(loss)
+
+
+def test_a_new_method_needs_no_more_than_a_name_in_the_dict(monkeypatch):
+    monkeypatch.setitem(METHODS, "mean_matching", mean_matching)
+    config = configuration.load_config(
+        "base", [("methods", "mean_matching,dann+mean_matching"), ("mean_matching.weight", "3")]
+    )
+    assert config.mean_matching.weight == 3.0
+    with pytest.raises(InputError, match=r"config\.mean_matching\.weight is -1"):
+        configuration.load_config("base", [("mean_matching.weight", "-1")])
+    program = make_program("mean_matching", epochs=EPOCHS // 2)
+    adapted, plain = (
+        fit(program, make_toy(), make_hyper(strength)).history["mean_distance"][-1].mean()
+        for strength in (1.0, 0.0)
+    )
+    assert adapted < 0.5 * plain

@@ -5,20 +5,22 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from ott.geometry import geometry
+from ott.problems.linear import linear_problem
+from ott.solvers.linear import sinkhorn
 
 from jdann.methods import make_method
-from jdann.methods.discrepancy import coral, squared_distances, unbiased_mmd
-from tests.support.toy_training import gradients_of, loss_of, make_batch, softmax, toy_config
+from jdann.methods.discrepancy import coral, deep_jdot, unbalanced_plan
+from jdann.methods.losses import squared_distances, unbiased_mmd
+from jdann.parameters import defaults
+from tests.support.toy_training import gradients_of, loss_of, make_batch, softmax
 
-
-def config():
-    base = toy_config()
-    base.deep_jdot.epsilon = 0.05
-    return base
+JDOT = {**defaults(deep_jdot), "epsilon": 0.05}
 
 
 def mmd_by_loops(kernel, n, m):
-    """Gretton et al. 2012, equation 3, term by term; `kernel` takes indices into both sets in a row."""
+    """Gretton et al. 2012, equation 3; `kernel` takes indices of points, the first set first."""
     total = 0.0
     for i, j in itertools.permutations(range(n), 2):
         total += kernel(i, j) / (n * (n - 1))
@@ -41,9 +43,9 @@ def mixture_by_loops(points):
 def test_coral_is_the_distance_of_numpys_covariances():
     batch = make_batch(n=5, m=7, width=6)
     expected = np.sum((np.cov(batch.source.T) - np.cov(batch.target.T)) ** 2) / (4 * 6**2)
-    value, seen = loss_of(make_method("deep_coral", config()), batch, strength=0.5)
+    value, seen = loss_of(make_method("deep_coral"), batch, strength=0.5)
     np.testing.assert_allclose(seen["coral_loss"], expected, rtol=1e-5)
-    np.testing.assert_allclose(value, 0.5 * config().deep_coral.weight * expected, rtol=1e-5)
+    np.testing.assert_allclose(value, 0.5 * 100 * expected, rtol=1e-5)
     assert coral(batch.source[:1], batch.source[:1]) == 0  # a single row has no covariance
 
 
@@ -51,7 +53,7 @@ def test_dan_is_the_unbiased_estimate():
     batch = make_batch(n=4, m=6)
     points = np.concatenate([batch.source, batch.target]).astype(np.float64)
     expected = mmd_by_loops(mixture_by_loops(points), 4, 6)
-    np.testing.assert_allclose(loss_of(make_method("dan", config()), batch)[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(loss_of(make_method("dan"), batch)[0], expected, rtol=1e-4)
 
 
 def test_jan_multiplies_the_kernels():
@@ -66,7 +68,7 @@ def test_jan_multiplies_the_kernels():
         4,
         6,
     )
-    np.testing.assert_allclose(loss_of(make_method("jan", config()), batch)[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(loss_of(make_method("jan"), batch)[0], expected, rtol=1e-4)
 
 
 def test_the_unbiased_estimate_may_be_negative_and_is_zero_on_average():
@@ -80,9 +82,10 @@ def test_the_unbiased_estimate_may_be_negative_and_is_zero_on_average():
 
 
 def test_the_bandwidth_carries_no_gradient():
-    # With a bandwidth that follows the data, MMD does not change when all is scaled: the gradient along x would be zero.
+    # With a bandwidth that follows the data, MMD does not change when all is scaled: the gradient
+    # along x would be zero.
     batch = make_batch()
-    _, gradient, _ = gradients_of(make_method("dan", config()), batch)
+    _, gradient, _ = gradients_of(make_method("dan"), batch)
     assert (
         abs((gradient.source * batch.source).sum() + (gradient.target * batch.target).sum()) > 1e-3
     )
@@ -94,7 +97,7 @@ def test_distances_keep_their_digits_far_from_the_origin():
     np.testing.assert_allclose(far, squared_distances(jnp.asarray(x)), atol=2e-3)
 
 
-def unbalanced_plan(cost, epsilon, tau, iterations=3000):
+def plan_by_scaling(cost, epsilon, tau, iterations=3000):
     """The scaling algorithm of Chizat et al. 2018 for uniform marginals, in float64."""
     n, m = cost.shape
     kernel, power = np.exp(-cost / epsilon), tau / (tau + epsilon)
@@ -105,7 +108,7 @@ def unbalanced_plan(cost, epsilon, tau, iterations=3000):
     return u[:, None] * kernel * v
 
 
-def jdot_cost(batch, own):
+def jdot_cost(batch):
     distance = (
         ((np.asarray(batch.source)[:, None] - np.asarray(batch.target)[None]) ** 2)
         .sum(-1)
@@ -114,33 +117,45 @@ def jdot_cost(batch, own):
     label = -np.log(softmax(np.asarray(batch.target_logits, np.float64)))[
         :, np.asarray(batch.emotion)
     ].T
-    return own.alpha * distance + own.beta * label
+    return JDOT["alpha"] * distance + JDOT["beta"] * label
 
 
 def test_deep_jdot_moves_along_the_unbalanced_plan():
-    own, batch = config().deep_jdot, make_batch(n=4, m=6)
-    cost = jdot_cost(batch, own)
-    plan = unbalanced_plan(cost, own.epsilon, own.tau)
-    value, seen = loss_of(make_method("deep_jdot", config()), batch)
+    batch = make_batch(n=4, m=6)
+    cost = jdot_cost(batch)
+    plan = plan_by_scaling(cost, JDOT["epsilon"], JDOT["tau"])
+    value, seen = loss_of(deep_jdot(**JDOT), batch)
     np.testing.assert_allclose(value, np.sum(plan * cost), rtol=1e-3)
     np.testing.assert_allclose(seen["transported_mass"], plan.sum(), rtol=1e-3)
     # The plan is held fixed: the gradient is that of a weighted sum.
-    _, gradient, _ = gradients_of(make_method("deep_jdot", config()), batch)
+    _, gradient, _ = gradients_of(deep_jdot(**JDOT), batch)
     difference = np.asarray(batch.source)[:, None] - np.asarray(batch.target)[None]
-    expected = 2 * own.alpha * (plan[:, :, None] * difference).sum(1)
+    expected = 2 * JDOT["alpha"] * (plan[:, :, None] * difference).sum(1)
     np.testing.assert_allclose(gradient.source, expected, rtol=1e-2, atol=1e-5)
 
 
 def test_a_balanced_plan_meets_the_marginals():
-    # A heavy penalty on the marginals brings back balanced transport: each utterance hands over its whole share.
-    base = config()
-    base.deep_jdot.tau, base.deep_jdot.iterations, base.deep_jdot.beta = 1e3, 300, 0.0
+    # A heavy penalty on the marginals brings back balanced transport: each utterance hands over its
+    # whole share.
+    method = deep_jdot(**{**JDOT, "tau": 1e3, "iterations": 300, "beta": 0.0})
     batch = make_batch(n=4, m=6)
-    _, gradient, _ = gradients_of(make_method("deep_jdot", base), batch)
-    alpha = base.deep_jdot.alpha
+    _, gradient, _ = gradients_of(method, batch)
     # sum_j plan_ij 2 alpha (f_i - f_j), summed over i and compared with the uniform means
-    expected = 2 * alpha * (batch.source.mean(0) - batch.target.mean(0))
+    expected = 2 * JDOT["alpha"] * (batch.source.mean(0) - batch.target.mean(0))
     np.testing.assert_allclose(gradient.source.sum(0), expected, atol=1e-4)
-    np.testing.assert_allclose(
-        loss_of(make_method("deep_jdot", base), batch)[1]["transported_mass"], 1, atol=1e-3
+    np.testing.assert_allclose(loss_of(method, batch)[1]["transported_mass"], 1, atol=1e-3)
+
+
+@pytest.mark.parametrize(("epsilon", "tau"), [(0.01, 0.5), (0.05, 0.5), (0.01, 1000.0)])
+@pytest.mark.parametrize("shape", [(4, 6), (32, 32)])
+def test_the_plan_is_that_of_ott(shape, epsilon, tau):
+    """Also where a fixed number of iterations does not reach the optimum."""
+    cost = jnp.asarray(np.random.default_rng(0).random(shape), jnp.float32)
+    solver = sinkhorn.Sinkhorn(min_iterations=100, max_iterations=100, recenter_potentials=True)
+    problem = linear_problem.LinearProblem(
+        geometry.Geometry(cost_matrix=cost, epsilon=epsilon),
+        tau_a=tau / (tau + epsilon),
+        tau_b=tau / (tau + epsilon),
     )
+    found = unbalanced_plan(cost, epsilon, tau, iterations=100)
+    np.testing.assert_allclose(found, solver(problem).matrix, atol=1e-5 / max(shape))

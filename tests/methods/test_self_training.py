@@ -10,10 +10,17 @@ from jdann.errors import InputError
 from jdann.methods import make_method
 from jdann.methods.consistency import aligned
 from jdann.methods.contrastive import supervised_contrast
-from jdann.methods.self_training import balanced, centroid_labels, most_confident, prior_among
+from jdann.methods.pseudo_labels import (
+    balanced,
+    centroid_labels,
+    most_confident,
+    prior_among,
+)
+from jdann.methods.self_training import self_training
 from jdann.training.records import outputs
 from tests.support.toy_training import (
     CLASSES,
+    SETTINGS,
     fit,
     gradients_of,
     loss_of,
@@ -23,7 +30,6 @@ from tests.support.toy_training import (
     make_task,
     make_toy,
     softmax,
-    toy_config,
 )
 
 
@@ -61,10 +67,10 @@ def test_balanced_posteriors_are_posteriors_times_a_factor_a_class_and_a_factor_
 
 
 def test_a_class_that_the_source_lacks_gets_no_share_of_a_prior():
-    assert prior_among("self_training", "uniform", (True, True, True)) == "uniform"
-    assert prior_among("self_training", "none", (True, False, True)) == "none"
-    assert prior_among("self_training", "uniform", (True, False, True)) == "0.5,0,0.5"
-    assert prior_among("self_training", "0.6,0.2,0.2", (True, False, True)) == "0.75,0,0.25"
+    assert prior_among("uniform", (True, True, True), "prior") == "uniform"
+    assert prior_among("none", (True, False, True), "prior") == "none"
+    assert prior_among("uniform", (True, False, True), "prior") == "0.5,0,0.5"
+    assert prior_among("0.6,0.2,0.2", (True, False, True), "prior") == "0.75,0,0.25"
     plan = np.exp(balanced(jax.nn.log_softmax(skewed_logits()), (0.5, 0.0, 0.5), 200))
     np.testing.assert_allclose(plan.mean(0), [0.5, 0.0, 0.5], atol=1e-3)
 
@@ -86,7 +92,7 @@ def test_ties_do_not_change_how_many_are_kept():
 
 
 def test_self_training_keeps_more_as_it_goes_and_all_classes_from_the_start():
-    make = jax.jit(make_method("self_training", toy_config()).phases[0].pseudo_labels)
+    make = jax.jit(make_method("self_training", SETTINGS).phases[0].pseudo_labels)
     logits = skewed_logits()
     representation = jnp.zeros((len(logits), 2))
     assert not np.any(make(representation, logits, 0.1))  # the model knows nothing yet
@@ -100,52 +106,44 @@ def test_self_training_keeps_more_as_it_goes_and_all_classes_from_the_start():
 
 
 def test_soft_labels_are_distributions_and_other_priors_are_met():
-    base = toy_config()
-    base.self_training.labels, base.self_training.prior = "soft", "0.5,0.25,0.25"
+    settings = {"labels": "soft", "prior": "0.5,0.25,0.25"}
     logits = skewed_logits()
     pseudo = np.asarray(
-        make_method("self_training", base).phases[0].pseudo_labels(logits, logits, jnp.asarray(0.9))
+        self_training(**settings).phases[0].pseudo_labels(logits, logits, jnp.asarray(0.9))
     )
     totals = pseudo.sum(1)
     assert np.all(np.isclose(totals, 1, atol=1e-4) | (totals == 0)) and 0 < np.mean(totals > 0) < 1
-    base.self_training.last_fraction = 1.0
-    everyone = (
-        make_method("self_training", base).phases[0].pseudo_labels(logits, logits, jnp.asarray(1.0))
-    )
+    whole = self_training(**settings, last_fraction=1.0).phases[0]
+    everyone = whole.pseudo_labels(logits, logits, jnp.asarray(1.0))
     np.testing.assert_allclose(np.asarray(everyone).mean(0), [0.5, 0.25, 0.25], atol=1e-3)
 
 
 def test_self_training_without_balance_takes_predictions_as_they_are():
-    base = toy_config()
-    base.self_training.prior, base.self_training.last_fraction = "none", 1.0
+    (phase,) = self_training(prior="none", last_fraction=1.0).phases
     logits = skewed_logits()
-    pseudo = (
-        make_method("self_training", base).phases[0].pseudo_labels(logits, logits, jnp.asarray(1.0))
-    )
+    pseudo = phase.pseudo_labels(logits, logits, jnp.asarray(1.0))
     np.testing.assert_array_equal(pseudo.argmax(1), logits.argmax(1))
 
 
 @pytest.mark.parametrize(
     "key,value,message",
     [
-        ("labels", "smooth", "labels is 'smooth'; choose one of hard, soft"),
+        ("labels", "smooth", "labels is 'smooth'; expected one of hard, soft"),
         ("prior", "flat", "prior is 'flat'; choose one of uniform, none"),
         ("prior", "0.5,0.5", "give 3 shares of 0 or more"),
-        ("prior", "0.8,0.4,-0.2", "give 3 shares of 0 or more"),
+        ("prior", "0.8,0.4,-0.2", "give shares of 0 or more"),
     ],
 )
 def test_mistaken_settings_are_named(key, value, message):
-    base = toy_config()
-    with base.self_training.ignore_type():
-        base.self_training[key] = value
+    logits = skewed_logits()
     with pytest.raises(InputError, match=message):
-        make_method("self_training", base)
+        self_training(**{key: value}).phases[0].pseudo_labels(logits, logits, 1.0)
 
 
 def test_the_pseudo_loss_is_normalised_by_the_batch():
     batch = make_batch(m=6)
     expected = -(np.asarray(batch.pseudo) * log_softmax(batch.target_logits)).sum() / 6
-    value, seen = loss_of(make_method("self_training", toy_config()), batch, strength=0.5)
+    value, seen = loss_of(make_method("self_training", SETTINGS), batch, strength=0.5)
     np.testing.assert_allclose(value, 0.5 * expected, rtol=1e-5)
     assert seen["pseudo_fraction"] == 0.5
 
@@ -186,12 +184,12 @@ def test_shot_labels_in_corners(case):
 
 
 def test_shots_second_phase_trains_the_encoder_on_the_target_alone():
-    first, second = make_method("shot", toy_config()).phases
+    first, second = make_method("shot", SETTINGS).phases
     assert first.domains == ("source",) and second.domains == ("target",)
     assert second.updates[0].trains == ("encoder",) and not second.updates[0].source_risk
     assert first.fraction + second.fraction == 1
     with pytest.raises(InputError, match="shot trains in an order of its own"):
-        make_method("shot+mcc", toy_config())
+        make_method("shot+mcc", SETTINGS)
 
 
 def test_shots_loss():
@@ -201,7 +199,7 @@ def test_shots_loss():
     expected = -(np.exp(log_p) * log_p).sum(1).mean() + (mean * np.log(mean)).sum()
     expected -= 0.3 * (np.asarray(batch.pseudo) * log_p).sum() / 6
     np.testing.assert_allclose(
-        loss_of(make_method("shot", toy_config()), batch)[0], expected, rtol=1e-4
+        loss_of(make_method("shot", SETTINGS), batch)[0], expected, rtol=1e-4
     )
 
 
@@ -209,7 +207,7 @@ def test_fixmatch_learns_from_the_confident_alone():
     batch = make_batch(m=6)
     weak, strong = softmax(np.asarray(batch.clean_target_logits)), log_softmax(batch.target_logits)
     expected = sum(-strong[i, weak[i].argmax()] for i in range(6) if weak[i].max() >= 0.6) / 6
-    value, seen = loss_of(make_method("fixmatch", toy_config()), batch)
+    value, seen = loss_of(make_method("fixmatch", SETTINGS), batch)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     assert 0 < seen["confident_fraction"] < 1
 
@@ -227,7 +225,7 @@ def test_adamatch_aligns_and_thresholds():
     expected = (
         sum(-(labels[i] * strong[i]).sum() for i in range(6) if labels[i].max() >= threshold) / 6
     )
-    value, seen = loss_of(make_method("adamatch", toy_config()), batch)
+    value, seen = loss_of(make_method("adamatch", SETTINGS), batch)
     np.testing.assert_allclose(value, expected, rtol=1e-4)
     np.testing.assert_allclose(seen["confidence_threshold"], threshold, rtol=1e-5)
     np.testing.assert_allclose(
@@ -237,7 +235,7 @@ def test_adamatch_aligns_and_thresholds():
 
 @pytest.mark.parametrize("name", ["fixmatch", "adamatch", "self_training", "shot"])
 def test_labels_carry_no_gradient(name):
-    _, gradient, _ = gradients_of(make_method(name, toy_config()), make_batch(m=6))
+    _, gradient, _ = gradients_of(make_method(name, SETTINGS), make_batch(m=6))
     for field in ("clean_source_logits", "clean_target_logits", "pseudo"):
         assert not np.any(getattr(gradient, field)), field
     assert np.any(gradient.target_logits)
@@ -267,7 +265,7 @@ def test_sup_con_is_khoslas_sum_and_takes_in_pseudo_labelled_utterances():
     points = np.concatenate([batch.source, batch.target]).astype(np.float64)
     pseudo = [int(row.argmax()) if row.sum() else None for row in np.asarray(batch.pseudo)]
     expected = contrast_by_loops(points, [*np.asarray(batch.emotion), *pseudo], 0.1)
-    method = make_method("sup_con", toy_config())
+    method = make_method("sup_con", SETTINGS)
     with_target = method._replace(phases=(method.phases[0]._replace(domains=("source", "target")),))
     np.testing.assert_allclose(loss_of(with_target, batch)[0], 0.1 * expected, rtol=1e-4)
     alone = supervised_contrast(batch.source, jax.nn.one_hot(batch.emotion, CLASSES), 0.1)
@@ -277,8 +275,8 @@ def test_sup_con_is_khoslas_sum_and_takes_in_pseudo_labelled_utterances():
 
 
 def test_sup_con_alone_never_sees_the_target():
-    assert not make_method("sup_con", toy_config()).uses_target
-    both = make_method("sup_con+self_training", toy_config())
+    assert not make_method("sup_con", SETTINGS).uses_target
+    both = make_method("sup_con+self_training", SETTINGS)
     assert both.uses_target and both.phases[0].pseudo_labels is not None
 
 

@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from jdann.methods import Context, Source, Target, make_method
+from jdann.methods import Context, Dims, Source, Target
+from jdann.methods.losses import entropies, kl_divergence
 from jdann.methods.virtual_adversarial import (
-    conditional_entropy,
-    kl_divergence,
+    dirt_t,
     unit,
+    vada,
     virtual_adversarial,
 )
-from tests.support.toy_training import CLASSES, perceptron, softmax, toy_config
+from tests.support.toy_training import CLASSES, perceptron, softmax
 
 FRAMES, BINS, WIDTH = 3, 2, 4
 RANDOM = np.random.default_rng(0)
@@ -34,17 +35,17 @@ def predict(features, length, xp=np):
     return pooled(features, length, xp) @ ENCODER @ CLASSIFIER
 
 
-def make_context(strength=1.0, of_source=1.0):
-    """The network is linear; by the source's running statistics its representation is `of_source` times as large."""
+def make_context(strength=1.0, source_scale=1.0):
+    """A linear network, in which the source's representation is `source_scale` times larger."""
 
     def encode(encoder, features, length):
-        return of_source * pooled(features, length, jnp) @ jnp.asarray(ENCODER, jnp.float32)
+        return source_scale * pooled(features, length, jnp) @ jnp.asarray(ENCODER, jnp.float32)
 
     def classify(representation):
         return representation @ jnp.asarray(CLASSIFIER, jnp.float32)
 
     def forward(features, length):
-        representation = encode({}, features, length) / of_source
+        representation = encode({}, features, length) / source_scale
         return representation, classify(representation)
 
     def teacher(features, length):
@@ -52,7 +53,16 @@ def make_context(strength=1.0, of_source=1.0):
 
     key, params = jax.random.key(3), {"encoder": {}, "classifier": {}}
     return Context(
-        jnp.float32(strength), jnp.zeros(()), key, params, {}, forward, encode, classify, teacher
+        jnp.float32(strength),
+        progress=jnp.zeros(()),
+        key=key,
+        params=params,
+        label_smoothing=0.0,
+        memory={},
+        forward=forward,
+        encode=encode,
+        classify=classify,
+        teacher=teacher,
     )
 
 
@@ -122,7 +132,7 @@ def test_padding_is_left_alone():
 
 
 def test_the_gradient_flows_into_the_changed_prediction_only():
-    """The derivative for the classifier equals that with the clean prediction and the change held fixed."""
+    """The classifier's derivative is that with a fixed clean prediction and a fixed change."""
     clean = softmax(predict(FEATURES, LENGTH))
     context = make_context()
     draw = np.asarray(jax.random.uniform(context.key, FEATURES.shape, minval=-1.0))
@@ -159,7 +169,7 @@ def test_units_of_tiny_and_of_zero_gradients():
 def test_entropy_and_divergence_are_scipys():
     p, q = RANDOM.normal(size=(2, 6, CLASSES))
     np.testing.assert_allclose(
-        conditional_entropy(jnp.asarray(p)),
+        entropies(jnp.asarray(p)).mean(),
         scipy.stats.entropy(softmax(p), axis=1).mean(),
         rtol=1e-5,
     )
@@ -172,25 +182,19 @@ def batch():
     random = np.random.default_rng(5)
     r, g = (jnp.asarray(random.normal(size=(2, 5, n)), jnp.float32) for n in (WIDTH, CLASSES))
     emotion = jnp.zeros(5, jnp.int32)
-    source = Source(jnp.asarray(FEATURES), jnp.asarray(LENGTH), r[0], g[0], emotion, emotion)
-    return source, Target(
-        jnp.asarray(FEATURES), jnp.asarray(LENGTH), r[1], g[1], jnp.zeros((5, CLASSES))
-    )
+    features, length = jnp.asarray(FEATURES), jnp.asarray(LENGTH)
+    source = Source(features, length, emotion, emotion, r[0], g[0])
+    return source, Target(features, length, jnp.zeros((5, CLASSES)), r[1], g[1])
 
 
 def test_vadas_loss_is_the_sum_of_its_terms_and_each_domain_is_turned_by_its_own_statistics():
-    config = toy_config()
-    config.vada.source_weight, config.vada.target_weight, config.vada.radius, config.vada.probe = (
-        0.7,
-        0.2,
-        0.2,
-        0.05,
-    )
-    method = make_method("vada", config)
-    params = method.init(jax.random.key(0), make_dims())
+    method = vada(source_weight=0.7, target_weight=0.2, radius=0.2, probe=0.05)
+    params = method.init(jax.random.key(0), Dims(WIDTH, CLASSES, 0))
     source, target = batch()
     value, seen = (
-        method.phases[0].updates[0].loss(params, source, target, make_context(0.5, of_source=2.0))
+        method.phases[0]
+        .updates[0]
+        .loss(params, source, target, make_context(0.5, source_scale=2.0))
     )
     p_source, p_target = (
         1 / (1 + np.exp(-perceptron(params, x.representation)[:, 0])) for x in (source, target)
@@ -215,17 +219,8 @@ def test_vadas_loss_is_the_sum_of_its_terms_and_each_domain_is_turned_by_its_own
     )
 
 
-def make_dims():
-    from jdann.methods import Dims
-
-    return Dims(WIDTH, CLASSES, 0)
-
-
 def test_dirt_ts_refinement_is_led_by_the_teacher():
-    config = toy_config()
-    config.dirt_t.teacher_weight, config.vada.radius, config.vada.probe = 0.6, 0.2, 0.05
-    method = make_method("dirt_t", config)
-    first, second = method.phases
+    first, second = dirt_t(teacher_weight=0.6, radius=0.2, probe=0.05).phases
     assert second.domains == ("target",) and second.updates[0].trains == ("encoder", "classifier")
     assert not second.updates[0].source_risk and first.fraction + second.fraction == 1
     _, target = batch()

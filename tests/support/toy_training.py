@@ -1,4 +1,4 @@
-"""Three clusters, turned and shifted in the target: trained on by the real core, and as bare batches for losses."""
+"""Three clusters, turned and shifted in the target: data for trainings, and batches for losses."""
 
 import tempfile
 from collections.abc import Callable
@@ -25,6 +25,9 @@ from jdann.training.task import Budget, Fitted, Task, make_budget
 CLASSES, SPEAKERS, WIDTH, BINS, WINDOW = 3, 4, 8, 5, 4
 UTTERANCES, BATCH, EPOCHS, STEPS, SEEDS = 240, 32, 8, 30, (0, 1)
 RATE, DECAY = 5e-3, 1e-2
+# What a short training on the toy needs: as many epochs with as without the source, and confident
+# predictions that are less confident than those of long trainings.
+SETTINGS = {"dirt_t": {"fraction": 0.5}, "fixmatch": {"threshold": 0.6}}
 DIMS = Dims(representation=16, classes=CLASSES, speakers=SPEAKERS)  # of `make_batch`
 
 
@@ -37,10 +40,13 @@ class Toy(NamedTuple):
 def make_toy(
     turn: float = 0.8, shift: tuple[float, float] = (1.0, -0.6), invariant: float = 0.8
 ) -> Toy:
-    """Clusters around three directions of the first two bins; the target's are turned by `turn` radians and shifted.
+    """Clusters around three directions of the first two bins.
 
-    The next two bins hold the clusters again, at a distance `invariant` from the origin and the same in both domains. The
-    last bin tells the speaker. Utterances have two to four frames; a sixth of the source has no known speaker.
+    The target's clusters are turned by `turn` radians and shifted by `shift`.
+
+    The next two bins hold the clusters again, at a distance `invariant` from the origin and the
+    same in both domains. The last bin tells the speaker. Utterances have two to four frames; a
+    sixth of the source has no known speaker.
     """
     random = np.random.default_rng(0)
 
@@ -93,8 +99,7 @@ def toy_config(augment: bool = False, how: str = "map") -> Any:
     """A config of three emotions, without clipping: it would couple encoder and discriminator."""
     config = base_config()
     config.emotions, config.seeds_in = ("angry", "happy", "sad"), how
-    config.optimiser.clip_norm, config.ema, config.dirt_t.fraction = 0.0, 0.95, 0.5
-    config.fixmatch.threshold = 0.6
+    config.optimiser.clip_norm, config.ema = 0.0, 0.95
     config.augment.frequency_masks = 0
     config.augment.time_masks, config.augment.time_mask_frames = (1, 2) if augment else (0, 0)
     return config
@@ -119,12 +124,11 @@ def make_program(
 ) -> Program:
     """The compiled functions and the budget of a method, or a sum.
 
-    `weights` replace those in the config, by method.
+    `weights` replace the default ones, by method.
     """
     config = toy_config(augment, how)
-    for part, weight in weights.items():
-        config[part].weight = weight
-    method, task = make_method(name, config), make_task(make_toy())
+    method = make_method(name, {**SETTINGS, **{part: {"weight": w} for part, w in weights.items()}})
+    task = make_task(make_toy())
     budget = make_budget(
         [task.split],
         method,
@@ -218,7 +222,7 @@ def make_batch(seed: int = 0, n: int = 4, m: int = 4, width: int = DIMS.represen
 
 @jax.jit
 def degenerate_batches() -> Batch:
-    """Batches at which a formula may divide by zero or take a root of it, stacked along a new first axis."""
+    """Batches at which a formula may divide by zero or take its root, stacked along a new axis."""
     batch = make_batch()
     one_hot = 1e4 * jax.nn.one_hot(jnp.arange(len(batch.source)) % CLASSES, CLASSES)
     zero = jnp.zeros_like(batch.source_logits)
@@ -251,7 +255,7 @@ def loss_of(
     phase: int = -1,
     update: int = -1,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of one of a method's updates on a batch, with its diagnostics; `params` are the method's own."""
+    """The loss of an update on a batch, with diagnostics; `params` are the method's parameters."""
     return jax.jit(_loss, static_argnums=(0, 4, 5))(method, batch, strength, params, phase, update)
 
 
@@ -264,7 +268,7 @@ def gradients_of(
     phase: int = -1,
     update: int = -1,
 ) -> tuple[jax.Array, Batch, Any]:
-    """The loss, and its gradient for all that is real in the batch, and for the method's parameters."""
+    """The loss, and its gradients for the real values of the batch and the method's parameters."""
     return jax.jit(gradients_with, static_argnums=(0, 4, 5))(
         method, batch, strength, params, phase, update
     )
@@ -276,7 +280,7 @@ def _loss(method: Method, batch: Batch, strength: Any, params: Any, phase: int, 
         jnp.asarray(strength, jnp.float32),
         progress=jnp.zeros(()),
         key=jax.random.key(0),
-        params={"encoder": {}, "method": params},
+        params={"encoder": {}, "classifier": {}, "method": params},
         label_smoothing=0.1,
         memory={"encoder": {}},
         forward=lambda features, length: (batch.target, batch.clean_target_logits),
