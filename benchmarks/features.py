@@ -6,10 +6,10 @@
 The features are log-mels, MFCC, spectral contrast and zero crossings, with the sizes of
 configs/base.py. jdann computes them in one jitted pass over a batch, and in two such calls from two
 threads, each with half of the batch. librosa computes them function by function, and with one STFT
-that is shared by hand, for one utterance after the other. PyTorch, if it is installed, computes them
-on the whole batch as its users write it (`torch.stft`, products, `topk`), in single precision.
-Before anything is timed, the numbers of each peer are compared with librosa's. The last two rows add
-pitch: jdann's recipe "frames", and librosa with `librosa.yin`.
+that is shared by hand, for one utterance after the other. PyTorch, if installed, computes them on
+the whole batch as its users write it (`torch.stft`, products, `topk`), in single precision.
+Before anything is timed, the numbers of each peer are compared with librosa's. The last two rows
+add pitch: jdann's recipe "frames", and librosa with `librosa.yin`.
 
 Times are medians over rounds; in each round every way runs once. Ratios are medians of the ratios
 of each round. CPU time is that of all threads of the process. On a machine that does other work too

@@ -78,7 +78,7 @@ def main() -> None:
     print(f"load before: {os.getloadavg()[0]:.1f}")
     print(
         f"{card['method']}, {card['encoder']}, recipe {card['config']['features']['recipe']}, "
-        f"{recogniser.members} members"
+        f"{len(card['seeds'])} seeds"
     )
 
     clip = voiced(3.0)

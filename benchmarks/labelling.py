@@ -11,8 +11,8 @@ of config.features.relevance if a speaker has few utterances.
 A default that suits one pair of whole and balanced corpora may harm another. So each variant of
 `config.co_training` is measured on parts of the corpora too: targets with uneven classes or without
 one of them, one or few speakers, six emotions or four, and from women to men and back within a
-language. Only the labels are computed, in closed form; no network is trained. Target labels are used
-only for scoring and for making the parts.
+language. Only the labels are computed, in closed form; no network is trained. Target labels are
+used only for scoring and for making the parts.
 """
 
 import argparse
