@@ -6,8 +6,8 @@
 It lists every recipe that was tried, good or bad, with five seeds. Each row is one run of
 `configs/best.py` with other overrides; a finished run is not repeated. Target labels are used only
 for scoring. The checkpoint is the last. "4:2:1:1:1" means that only a part of the target is kept,
-so that its classes have these shares. The part is drawn at random, and is used for adaptation and for
-scoring. Both arguments are manifests.
+so that its classes have these shares. The part is drawn at random, and is used for adaptation and
+for scoring. Both arguments are manifests.
 """
 
 import argparse

@@ -422,7 +422,8 @@ def table(
         f"Batch {batch}, {frames} x {bins}, {gigaflops:.1f} GFLOP a step; "
         f"{arguments.rounds} rounds of {STEPS[arguments.encoder]} steps. "
         f"{processor()}, Python {platform.python_version()}, "
-        f"{', '.join(f'{name} {version(name)}' for name in names)}; load average {min(load):.1f} to "
+        f"{', '.join(f'{name} {version(name)}' for name in names)}; "
+        f"load average {min(load):.1f} to "
         f"{max(load):.1f} while measuring.",
         "",
         "| way | a step, ms: median | min to max | speed | GFLOP/s | ceiling |",

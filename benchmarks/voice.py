@@ -3,8 +3,8 @@
     python benchmarks/voice.py ravdess.csv casia.csv
     python benchmarks/voice.py ravdess.csv --tiny    # two utterances; the figures mean nothing
 
-The peers are opensmile, whose licence is for non-commercial use, and praat-parselmouth. Install them
-with `pip install -e ".[bench]"` in a clone. Nothing else in jdann needs them, and a peer that is
+The peers are opensmile, whose licence is for non-commercial use, and praat-parselmouth. Install
+them with `pip install -e ".[bench]"` in a clone. Nothing else in jdann needs them, and a peer that is
 not installed is left out. Clips are used as they were recorded, untrimmed, at 16 kHz. jdann has a
 frame every 10 ms, like openSMILE.
 """
