@@ -4,13 +4,14 @@
     python benchmarks/preparation.py --tiny    # four files, one round; the figures mean nothing
 
 It prints files per second and how many times faster than real time each is. Both read the same
-48 kHz, 16 bit wav files (synthetic voices with silence at both ends), resample to 16 kHz (soxr HQ),
-trim, bring to -26 dB, and compute log-mels, MFCC, zero crossings, spectral contrast and pitch with
-the sizes of configs/base.py. jdann runs `features.store.extract`, which also keeps the features on
-disk. librosa runs function by function in a pool of two processes, with `librosa.yin` for pitch,
-and keeps nothing. The pool and the compiled programs are warm; jdann's first run, with compilation,
-has its own row. Before anything is timed, the features of some clips are compared. The two take turns
-in each round; ratios are medians of the ratios of the rounds.
+48 kHz, 16 bit wav files (synthetic voices with silence at both ends), resample to 16 kHz (soxr
+HQ), trim, bring to -26 dB, and compute log-mels, MFCC, zero crossings, spectral contrast and
+pitch with the sizes of configs/base.py. jdann runs `features.store.extract`, which also keeps
+the features on disk. librosa runs function by function in a pool of two processes, with
+`librosa.yin` for pitch, and keeps nothing. The pool and the compiled programs are warm; jdann's
+first run, with compilation, has its own row. Before anything is timed, the features of some
+clips are compared. The two take turns in each round; ratios are medians of the ratios of the
+rounds.
 """
 
 import argparse

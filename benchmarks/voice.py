@@ -4,9 +4,9 @@
     python benchmarks/voice.py ravdess.csv --tiny    # two utterances; the figures mean nothing
 
 The peers are opensmile, whose licence is for non-commercial use, and praat-parselmouth. Install
-them with `pip install -e ".[bench]"` in a clone. Nothing else in jdann needs them, and a peer that is
-not installed is left out. Clips are used as they were recorded, untrimmed, at 16 kHz. jdann has a
-frame every 10 ms, like openSMILE.
+them with `pip install -e ".[bench]"` in a clone. Nothing else in jdann needs them, and a peer
+that is not installed is left out. Clips are used as they were recorded, untrimmed, at 16 kHz.
+jdann has a frame every 10 ms, like openSMILE.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import numpy as np
 from jdann import audio, corpora
 from jdann.configuration import base_config
 from jdann.features import melspectrogram, mfcc, pitch, power_to_db, rms
-from jdann.features.egemaps import VOICED, functionals, voice_tracks
+from jdann.features.egemaps import EGEMAPS, VOICED, functionals, voice_tracks
 from jdann.features.spectral import spectrogram
 
 try:
@@ -108,8 +108,8 @@ class Clip(NamedTuple):
 @jax.jit
 def _extract(
     y: jax.Array, n_samples: jax.Array
-) -> tuple[dict[str, jax.Array], jax.Array, dict[str, jax.Array]]:
-    """jdann's tracks [frames], voicing [frames], and functionals of y.
+) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
+    """jdann's tracks [frames], voicing [frames], and functionals [EGEMAPS] of y.
 
     y is [samples], and zero from n_samples on.
     """
@@ -139,7 +139,7 @@ def ours(y: np.ndarray) -> tuple[Tracks, dict[str, float]]:
     frames = 1 + len(y) // HOP
     tracks = {name: np.asarray(track[:frames], np.float64) for name, track in tracks.items()}
     tracks["voiced"] = voicing[:frames] > 0.5
-    return tracks, {name: float(value) for name, value in values.items()}
+    return tracks, dict(zip(EGEMAPS, map(float, values), strict=True))
 
 
 def make_smile() -> Callable[[np.ndarray, int], tuple[Tracks, dict[str, float]]]:

@@ -1,7 +1,7 @@
 """Runs the commands of README.md and docs/ in order, in one folder, on small corpora.
 
-Overrides give each training a tiny budget. The output that a page shows must be printed; only numbers
-and emotions may differ.
+Overrides give each training a tiny budget. The output that a page shows must be printed; only
+numbers and emotions may differ.
 """
 
 import itertools
@@ -43,13 +43,13 @@ TINY = (
     "tune.trials=2",
 )
 TRAININGS = ("train", "sweep", "tune")
-# Commands that begin like this are only checked in test_docs.py, for the reason beside them.
+# test_docs.py only checks commands that begin like this; the reason stands beside each.
 NOT_RUN = {
     "jdann prepare esd": "ESD is available only on request",
     "jdann serve": "it never ends; the tests ask a running server instead",
-    "jdann tune --config tune_poster --workers": "several processes; tests/experiments/test_tune.py has two",
+    "jdann tune --config tune_poster --workers": "test_tune.py has several processes",
     "jdann tune --config tune_poster --storage": "needs a database",
-    "python run.py --config configs/poster.py": "ResNet-50 takes minutes to compile on a CPU",
+    "python run.py --config configs/poster.py": "ResNet-50 takes minutes to compile",
     "python run.py --config configs/en2zh.py --config.encoder.name=resnet50": "the same",
     ".venv": "the set-up in the README, which continuous integration runs",
     "python3 -m venv": "the same",

@@ -1,4 +1,4 @@
-"""Each benchmark script runs at its tiny size. The figures mean nothing; the tables must be whole."""
+"""Each benchmark runs at its tiny size. The figures mean nothing; the tables must be whole."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
-QUICK = ("features", "voice")  # the others start many processes or train
+QUICK = ("features", "voice")  # the others start several processes, or train
 MODEL_CODE = """
 import sys
 from pathlib import Path
