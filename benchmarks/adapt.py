@@ -1,9 +1,11 @@
-"""A recogniser on clips of speakers it has some others of: UAR by how many, and by what their statistics weigh.
+"""UAR of a recogniser that was adapted to some clips of each speaker.
 
     python benchmarks/adapt.py runs/best casia.csv
+    python benchmarks/adapt.py runs/best casia.csv --tiny    # seconds; the figures mean nothing
 
-Of every speaker so many clips are drawn by lot, without labels; the recogniser adapts to them and answers that speaker's others.
-Labels score, and do nothing else. With no clips of the speaker a clip is normalised as the target's voices like it are.
+A number of clips of each speaker is drawn at random. The recogniser adapts to them without their
+labels, and predicts the emotions of the speaker's other clips. Labels are used only for scoring.
+With no clips of the speaker, a clip is normalised with the statistics of similar target voices.
 """
 
 import argparse
@@ -26,24 +28,28 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--draws", type=int, default=3)
-    given = parser.parse_args()
-    recogniser = Recogniser.load(given.run)
+    parser.add_argument(
+        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
+    )
+    arguments = parser.parse_args()
+    counts, draws = ((1,), 2) if arguments.tiny else (COUNTS, arguments.draws)
+    recogniser = Recogniser.load(arguments.run)
     clips: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    with given.manifest.open(newline="") as file:
+    with arguments.manifest.open(newline="") as file:
         for row in csv.DictReader(file):
             if row["emotion"] in recogniser.labels:
                 clips[row["speaker"]].append(
                     (
-                        str(given.manifest.parent / row["file"]),
+                        str(arguments.manifest.parent / row["file"]),
                         recogniser.labels.index(row["emotion"]),
                     )
                 )
-    print("| clips of the speaker | 0 |", " | ".join(map(str, COUNTS)), "|")
-    print("|---|" + "---|" * (1 + len(COUNTS)), flush=True)
+    print("| clips of the speaker | 0 |", " | ".join(map(str, counts)), "|")
+    print("|---|" + "---|" * (1 + len(counts)), flush=True)
     for relevance in RELEVANCES:
         cells = [
-            cell(recogniser, clips, count, relevance, given.draws)
-            for count in (0, *COUNTS)
+            cell(recogniser, clips, count, relevance, draws)
+            for count in (0, *counts)
             if count or relevance
         ]
         print(
@@ -62,10 +68,12 @@ def cell(
     draws: int,
 ) -> str:
     """Mean and standard deviation of UAR over draws of `count` clips of each speaker."""
-    found = [
+    scores = [
         uar(recogniser, clips, count, relevance, draw) for draw in range(draws if count else 1)
     ]
-    return f"{np.mean(found):.3f} ± {np.std(found, ddof=1):.3f}" if count else f"{found[0]:.3f}"
+    if not count:
+        return f"{scores[0]:.3f}"
+    return f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}"
 
 
 def uar(
@@ -75,20 +83,21 @@ def uar(
     relevance: float,
     draw: int,
 ) -> float:
-    random, right = np.random.default_rng(draw), defaultdict(list)
-    for of_speaker in clips.values():
-        order = random.permutation(len(of_speaker))
-        own = (
-            recogniser.adapt([of_speaker[i][0] for i in order[:count]], relevance=relevance)
-            if count
-            else recogniser
-        )
-        others = [of_speaker[i] for i in order[count:]]
+    """UAR of the clips that were not drawn for adaptation."""
+    random = np.random.default_rng(draw)
+    correct: dict[int, list[bool]] = defaultdict(list)
+    for speaker_clips in clips.values():
+        order = random.permutation(len(speaker_clips))
+        adapted = recogniser
+        if count:
+            files = [speaker_clips[i][0] for i in order[:count]]
+            adapted = recogniser.adapt(files, relevance=relevance)
+        scored = [speaker_clips[i] for i in order[count:]]
         for (_, emotion), row in zip(
-            others, own.probabilities([file for file, _ in others]), strict=True
+            scored, adapted.probabilities([file for file, _ in scored]), strict=True
         ):
-            right[emotion].append(row.argmax() == emotion)
-    return float(np.mean([np.mean(of) for of in right.values()]))
+            correct[emotion].append(bool(row.argmax() == emotion))
+    return float(np.mean([np.mean(recall) for recall in correct.values()]))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Digests of what jdann predicts: they show that a change of the code changes no result.
 
     python benchmarks/digests.py --write digests.json      # before the change
-    python benchmarks/digests.py --compare digests.json    # after it; exits with 1 where a digest differs
+    python benchmarks/digests.py --compare digests.json    # after it; exits with 1 if one differs
+    python benchmarks/digests.py --tiny                    # one tiny case
 
-Each case is a run of `run.py`; its digest is that of `predictions.csv`. Compare on one machine with the same versions of all
-packages: another processor rounds differently. `best` needs RAVDESS and CASIA, in `../shared/corpora` or in the folder that
-`JDANN_CORPORA` names, and is left out where they are missing.
+Each case is a run of `run.py`; its digest is that of `predictions.csv`. Compare on one machine with
+the same versions of all packages: another processor rounds differently. `best` needs RAVDESS and
+CASIA, in `../shared/corpora` or in the folder that `JDANN_CORPORA` names. Without them it is left
+out.
 """
 
 import argparse
@@ -62,6 +64,18 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
         ("source=demo:en", "target=demo:zh", f"methods={OTHER_METHODS}", *FEW_STEPS),
     ),
 }
+TINY = (
+    1,
+    "en2zh",
+    (
+        "source=demo:en",
+        "target=demo:zh",
+        "methods=source_only",
+        "encoder.channels=8",
+        "encoder.strides=2",
+        *FEW_STEPS,
+    ),
+)
 
 
 def main() -> None:
@@ -78,7 +92,14 @@ def main() -> None:
         type=Path,
         help="keep the demo corpora and features here; default: a temporary folder",
     )
+    parser.add_argument(
+        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
+    )
     arguments = parser.parse_args()
+    names = arguments.only
+    if arguments.tiny:
+        CASES["tiny"] = TINY
+        names = ["tiny"]
     expected = json.loads(arguments.compare.read_text()) if arguments.compare else {}
     digests = (
         json.loads(arguments.write.read_text())
@@ -87,7 +108,7 @@ def main() -> None:
     )
     differing = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in arguments.only:
+        for name in names:
             if name == "best" and not (CORPORA / "ravdess.csv").exists():
                 print(f"{name}: left out, {CORPORA / 'ravdess.csv'} is missing")
                 continue

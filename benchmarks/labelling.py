@@ -1,13 +1,18 @@
-"""The labels that co-training gives a target, over many pairs of domains made from two corpora.
+"""The labels that co-training gives a target, for many pairs of domains made from two corpora.
 
     python benchmarks/labelling.py ravdess.csv casia.csv
-    python benchmarks/labelling.py ravdess.csv casia.csv --unknown  # ways to normalise where the target's speakers are unknown
-    python benchmarks/labelling.py ravdess.csv casia.csv --few  # where a speaker has few utterances: config.features.relevance
+    python benchmarks/labelling.py ravdess.csv casia.csv --unknown
+    python benchmarks/labelling.py ravdess.csv casia.csv --few
+    python benchmarks/labelling.py ravdess.csv casia.csv --tiny    # one task; meaningless
 
-A default that suits one pair of corpora, whole and balanced, may harm another. So each variant of `config.co_training` is judged
-over parts of the corpora too: targets of uneven classes or without one of them, of one speaker or a few, six emotions or four, from
-women to men and back within a language. Only the labels are made, in closed form, no network is trained. Target labels score
-and make the parts, and do nothing else.
+`--unknown` compares ways to normalise if the target's speakers are unknown. `--few` compares values
+of config.features.relevance if a speaker has few utterances.
+
+A default that suits one pair of whole and balanced corpora may harm another. So each variant of
+`config.co_training` is measured on parts of the corpora too: targets with uneven classes or without
+one of them, one or few speakers, six emotions or four, and from women to men and back within a
+language. Only the labels are computed, in closed form; no network is trained. Target labels are
+used only for scoring and for making the parts.
 """
 
 import argparse
@@ -15,6 +20,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,25 +66,26 @@ class Part(NamedTuple):
     """Some utterances of a corpus."""
 
     values: np.ndarray  # [n, statistics]
-    of: tuple[Utterance, ...]
+    utterances: tuple[Utterance, ...]
 
     def where(self, wanted: Callable[[Utterance], bool]) -> "Part":
-        rows = [i for i, u in enumerate(self.of) if wanted(u)]
-        return Part(self.values[rows], tuple(self.of[i] for i in rows))
+        """The utterances for which `wanted` is true."""
+        rows = [i for i, u in enumerate(self.utterances) if wanted(u)]
+        return Part(self.values[rows], tuple(self.utterances[i] for i in rows))
 
     def z_scores(self, by: str, relevance: float) -> jnp.ndarray:
-        group, _ = normalise.grouping(
-            by, [u.speaker for u in self.of], has_pitch=True, is_vector=True
-        )
+        """The statistics [n, statistics], normalised by speaker, voice or corpus."""
+        speakers = [u.speaker for u in self.utterances]
+        group, _ = normalise.grouping(by, speakers, has_pitch=True, is_vector=True)
         vectors = self.values[:, None]  # an utterance is one frame
-        of_voices = None
+        voices = None
         if by in ("speaker", "voice"):
-            of_voices = normalise.VoicePositions(
+            voices = normalise.VoicePositions(
                 similar_voices.voice_positions(vectors, BINS),
                 np.full(len(group), by == "speaker"),
                 relevance,
             )
-        fitted = normalise.fit_speakers(lambda: vectors, group, of_voices)
+        fitted = normalise.fit_speakers(lambda: vectors, group, voices)
         return jnp.asarray(
             np.concatenate(list(normalise.apply(fitted, vectors, group))), jnp.float32
         )
@@ -88,7 +95,7 @@ def tasks(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[st
     """Name, source, target and emotions of every pair of domains."""
     six, five = (*FIVE, "fearful"), FIVE
     for source, target in ((first, second), (second, first)):
-        name = f"{source.of[0].corpus} to {target.of[0].corpus}"
+        name = f"{source.utterances[0].corpus} to {target.utterances[0].corpus}"
         yield name, source, target, five
         yield f"{name}, six emotions", source, target, six
         for shares in ((4, 2, 1, 1, 1), (1, 1, 4, 1, 2), (8, 1, 1, 4, 1)):
@@ -104,7 +111,7 @@ def tasks(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[st
             target.where(lambda u: u.emotion != "surprise"),
             five,
         )
-        speakers = sorted({u.speaker or "" for u in target.of})
+        speakers = sorted({u.speaker or "" for u in target.utterances})
         few = speakers[:: max(4, len(speakers) // 6)] if len(speakers) > 4 else speakers[::2]
         yield (
             f"{name}, {len(few)} target speakers",
@@ -116,14 +123,14 @@ def tasks(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[st
         women, men = (
             part.where(lambda u, gender=gender: u.gender == gender) for gender in ("female", "male")
         )
-        yield f"{part.of[0].corpus}, women to men", women, men, five
-        yield f"{part.of[0].corpus}, men to women", men, women, five
+        yield f"{part.utterances[0].corpus}, women to men", women, men, five
+        yield f"{part.utterances[0].corpus}, men to women", men, women, five
 
 
 def few(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[str, ...]]]:
-    """The same, with so many utterances of each speaker of the target, or of the source."""
+    """Pairs in which each speaker of the target, or of the source, has few utterances."""
     for source, target, counts in ((first, second, (4, 8, 16, 32)), (second, first, (2, 4, 8, 16))):
-        name = f"{source.of[0].corpus} to {target.of[0].corpus}"
+        name = f"{source.utterances[0].corpus} to {target.utterances[0].corpus}"
         yield name, source, target, FIVE
         for count in counts:
             for draw in range(3):
@@ -138,19 +145,21 @@ def few(first: Part, second: Part) -> Iterator[tuple[str, Part, Part, tuple[str,
 
 
 def drawn(part: Part, count: int, draw: int) -> Part:
-    """So many utterances of each speaker, of the five emotions, by lot."""
+    """`count` utterances of each speaker, drawn at random from the five emotions."""
     random, by_speaker = np.random.default_rng(draw), defaultdict(list)
-    for i, u in enumerate(part.of):
+    for i, u in enumerate(part.utterances):
         if u.emotion in FIVE:
             by_speaker[u.speaker].append(i)
-    rows = sorted(i for of in by_speaker.values() for i in random.permutation(of)[:count])
-    return Part(part.values[rows], tuple(part.of[i] for i in rows))
+    rows = sorted(i for group in by_speaker.values() for i in random.permutation(group)[:count])
+    return Part(part.values[rows], tuple(part.utterances[i] for i in rows))
 
 
 def uneven(part: Part, shares: tuple[int, ...]) -> Part:
-    """A part whose classes have these shares."""
+    """A random part whose classes have these shares."""
     random = np.random.default_rng(zlib.crc32(str(shares).encode()))
-    by_class = [[i for i, u in enumerate(part.of) if u.emotion == emotion] for emotion in FIVE]
+    by_class = [
+        [i for i, u in enumerate(part.utterances) if u.emotion == emotion] for emotion in FIVE
+    ]
     unit = min(len(rows) / share for rows, share in zip(by_class, shares, strict=True))
     kept = {
         rows[i]
@@ -158,7 +167,7 @@ def uneven(part: Part, shares: tuple[int, ...]) -> Part:
         for i in random.permutation(len(rows))[: int(unit * share)]
     }
     ordered = sorted(kept)
-    return Part(part.values[ordered], tuple(part.of[i] for i in ordered))
+    return Part(part.values[ordered], tuple(part.utterances[i] for i in ordered))
 
 
 def uar(
@@ -176,21 +185,25 @@ def uar(
     config.co_training.update(changes)
     label = make_method("co_training", method_settings(config)).initial_labels
     assert label is not None
-    known, truth = (
-        np.array([emotions.index(u.emotion or "") for u in part.of], np.int32)
+    source_labels, target_labels = (
+        np.array([emotions.index(u.emotion or "") for u in part.utterances], np.int32)
         for part in (source, target)
     )
-    made = jax.jit(lambda keys, *domains: jax.lax.map(lambda key: label(key, *domains), keys))
+    make_labels = jax.jit(
+        lambda keys, *domains: jax.lax.map(lambda key: label(key, *domains), keys)
+    )
     keys = jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32))
     labels = np.asarray(
-        made(
+        make_labels(
             keys,
             source.z_scores(by[0], relevance),
-            jax.nn.one_hot(known, len(emotions)),
+            jax.nn.one_hot(source_labels, len(emotions)),
             target.z_scores(by[1], relevance),
         )
     ).argmax(-1)
-    return float(np.mean([(labels[:, truth == k] == k).mean() for k in np.unique(truth)]))
+    return float(
+        np.mean([(labels[:, target_labels == k] == k).mean() for k in np.unique(target_labels)])
+    )
 
 
 def main() -> None:
@@ -203,22 +216,27 @@ def main() -> None:
     parser.add_argument("--unknown", action="store_true")
     parser.add_argument("--few", action="store_true")
     parser.add_argument("--relevance", type=float, default=load_config("best").features.relevance)
-    given = parser.parse_args()
-    usual = partial(uar, changes={}, by=("speaker", "speaker"), relevance=given.relevance)
+    parser.add_argument(
+        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
+    )
+    arguments = parser.parse_args()
+    usual = partial(uar, changes={}, by=("speaker", "speaker"), relevance=arguments.relevance)
     columns: dict[str, Callable[..., float]] = {
         name: partial(usual, changes=changes) for name, changes in VARIANTS.items()
     }
-    if given.unknown:
+    if arguments.unknown:
         columns = {name: partial(usual, by=by) for name, by in UNKNOWN.items()}
-    if given.few:
+    if arguments.few:
         columns = {"voice": partial(usual, by=("voice", "voice"))}
         columns |= {
             f"relevance {relevance:g}": partial(usual, relevance=relevance)
             for relevance in RELEVANCES
         }
+    if arguments.tiny:
+        columns = dict(list(columns.items())[-2:])
     config, parts = load_config("best"), []
-    data_dir = given.data_dir or default_data_dir()
-    for path in (given.first, given.second):
+    data_dir = arguments.data_dir or default_data_dir()
+    for path in (arguments.first, arguments.second):
         corpus = corpora.load_all(str(path), (*FIVE, "fearful"), data_dir)
         features = extract(
             corpus,
@@ -230,19 +248,21 @@ def main() -> None:
         parts.append(Part(np.concatenate(list(features.read())), features.utterances))
     print(f"| task | source, target | {' | '.join(columns)} |")
     print(f"|---|---|{'---:|' * len(columns)}", flush=True)
-    everything = []
-    for name, *domains, emotions in (few if given.few else tasks)(*parts):
+    rows_of_uar = []
+    pairs = (few if arguments.few else tasks)(*parts)
+    for name, *domains, emotions in islice(pairs, 1) if arguments.tiny else pairs:
         source, target = (
             part.where(lambda u, among=emotions: u.emotion in among) for part in domains
         )
-        row = [of(source, target, emotions) for of in columns.values()]
-        everything.append(row)
+        row = [measure(source, target, emotions) for measure in columns.values()]
+        rows_of_uar.append(row)
         print(
-            f"| {name} | {len(source.of)}, {len(target.of)} | {' | '.join(f'{x:.3f}' for x in row)} |",
+            f"| {name} | {len(source.utterances)}, {len(target.utterances)} "
+            f"| {' | '.join(f'{x:.3f}' for x in row)} |",
             flush=True,
         )
-    print(f"| mean | | {' | '.join(f'{x:.3f}' for x in np.mean(everything, 0))} |")
-    loss = np.array(everything) - np.array(everything)[:, [-1]]
+    print(f"| mean | | {' | '.join(f'{x:.3f}' for x in np.mean(rows_of_uar, 0))} |")
+    loss = np.array(rows_of_uar) - np.array(rows_of_uar)[:, [-1]]
     print(f"| worst gain over the last column | | {' | '.join(f'{x:+.3f}' for x in loss.min(0))} |")
 
 

@@ -1,13 +1,17 @@
-"""From audio files to features on disk beside librosa in two processes: real-time factor and files per second.
+"""From audio files to features on disk: jdann, and librosa in two processes.
 
     python benchmarks/preparation.py
+    python benchmarks/preparation.py --tiny    # four files, one round; the figures mean nothing
 
-Both read the same 48 kHz, 16 bit wav files (synthetic voices with silence at both ends), resample to 16 kHz (soxr HQ), trim,
-bring to -26 dB and compute log-mels, MFCC, zero crossings, spectral contrast and pitch with the sizes of configs/base.py.
-jdann runs `features.store.extract`, which also keeps the features on disk; librosa runs function by function in a pool of two
-processes, with `librosa.yin` for pitch, and keeps nothing. The pool and the compiled programs are warm; jdann's first run, with
-compilation, is given beside. Before anything is timed the features of some clips are compared. Rounds run in turn; ratios are
-medians of the rounds' ratios.
+It prints files per second and how many times faster than real time each is. Both read the same
+48 kHz, 16 bit wav files (synthetic voices with silence at both ends), resample to 16 kHz (soxr
+HQ), trim, bring to -26 dB, and compute log-mels, MFCC, zero crossings, spectral contrast and
+pitch with the sizes of configs/base.py. jdann runs `features.store.extract`, which also keeps
+the features on disk. librosa runs function by function in a pool of two processes, with
+`librosa.yin` for pitch, and keeps nothing. The pool and the compiled programs are warm; jdann's
+first run, with compilation, has its own row. Before anything is timed, the features of some
+clips are compared. The two take turns in each round; ratios are medians of the ratios of the
+rounds.
 """
 
 import argparse
@@ -41,7 +45,11 @@ FRAMING = {"frame_length": CONFIG.features.n_fft, "hop_length": CONFIG.features.
 
 
 def write_corpus(folder: Path, count: int) -> tuple[Path, float]:
-    """Writes voices of 2 to 4 s, their first and last 0.2 s nearly silent; returns the manifest and the seconds in all."""
+    """Writes voices of 2 to 4 s whose first and last 0.2 s are nearly silent.
+
+    Returns:
+      The manifest, and the total length in s.
+    """
     random, seconds = np.random.default_rng(0), 0.0
     folder.mkdir(parents=True)
     with (folder / "list.csv").open("w", newline="") as file:
@@ -88,11 +96,12 @@ def by_librosa(path: Path) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def work(path: Path) -> int:
+def count_frames(path: Path) -> int:
+    """Computes librosa's features, and returns only their number of frames."""
     return by_librosa(path)[0].shape[1]
 
 
-def extracted(corpus: corpora.Corpus, folder: Path) -> store.FeatureSet:
+def extract_features(corpus: corpora.Corpus, folder: Path) -> store.FeatureSet:
     return store.extract(
         corpus,
         recipe_name=CONFIG.features.recipe,
@@ -102,12 +111,12 @@ def extracted(corpus: corpora.Corpus, folder: Path) -> store.FeatureSet:
     )
 
 
-def check(found: store.FeatureSet) -> None:
+def check(features: store.FeatureSet) -> None:
     """Compares jdann's features on disk with librosa's of the same files."""
     worst = 0.0
-    for i in range(0, len(found.utterances), max(1, len(found.utterances) // 8)):
-        expected = by_librosa(Path(found.utterances[i].path))[0].T
-        ours = next(found.read([i]))[:, : expected.shape[1]]
+    for i in range(0, len(features.utterances), max(1, len(features.utterances) // 8)):
+        expected = by_librosa(Path(features.utterances[i].path))[0].T
+        ours = next(features.read([i]))[:, : expected.shape[1]]
         assert ours.shape == expected.shape, (ours.shape, expected.shape)
         worst = max(worst, float(np.abs(ours - expected).max()))
     assert worst < 2e-2, worst
@@ -122,7 +131,11 @@ def main() -> None:
     )
     parser.add_argument("--files", type=int, default=768)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    parser.add_argument(
+        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
+    )
+    arguments = parser.parse_args()
+    files, rounds = (4, 1) if arguments.tiny else (arguments.files, arguments.rounds)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # of librosa's two processes
     load = os.getloadavg()[0]
@@ -131,49 +144,50 @@ def main() -> None:
         ProcessPoolExecutor(2, get_context("spawn")) as pool,
     ):
         folder = Path(name)
-        manifest, seconds = write_corpus(folder / "corpus", given.files)
+        manifest, seconds = write_corpus(folder / "corpus", files)
         corpus = corpora.load(str(manifest), tuple(CONFIG.emotions), folder)
         paths = [Path(utterance.path) for utterance in corpus.utterances]
 
         def by_jdann() -> float:
             shutil.rmtree(folder / "cache", ignore_errors=True)
             begun = time.perf_counter()
-            found = extracted(corpus, folder)
+            features = extract_features(corpus, folder)
             took = time.perf_counter() - begun
-            assert len(found.utterances) == given.files
+            assert len(features.utterances) == files
             return took
 
         def in_pool() -> float:
             begun = time.perf_counter()
-            list(pool.map(work, paths, chunksize=8))
+            list(pool.map(count_frames, paths, chunksize=8))
             return time.perf_counter() - begun
 
         first = by_jdann()
-        check(extracted(corpus, folder))
-        list(pool.map(work, paths[:16]))  # imports, and what librosa compiles
-        ours, theirs = [], []
-        for _ in range(given.rounds):
-            ours.append(by_jdann())
-            theirs.append(in_pool())
+        check(extract_features(corpus, folder))
+        # Before the first round: the imports, and what librosa compiles.
+        list(pool.map(count_frames, paths[:16]))
+        jdann_s, librosa_s = [], []
+        for _ in range(rounds):
+            jdann_s.append(by_jdann())
+            librosa_s.append(in_pool())
     packages = ", ".join(
         f"{package} {version(package)}"
         for package in ("jax", "librosa", "soxr", "soundfile", "numpy")
     )
     print(
-        f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {packages}; "
-        f"{given.files} files, {seconds:.0f} s of audio, {given.rounds} rounds in turn; load average {load:.1f} to "
-        f"{os.getloadavg()[0]:.1f}.\n"
+        f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} CPUs, "
+        f"Python {platform.python_version()}, {packages}; {files} files, {seconds:.0f} s of audio, "
+        f"{rounds} rounds in turn; load average {load:.1f} to {os.getloadavg()[0]:.1f}.\n"
     )
     print("| | s, median (fastest, slowest) | files/s | times real time |\n|---|---:|---:|---:|")
     for label, times in (
-        ("jdann", ours),
+        ("jdann", jdann_s),
         ("jdann, first run, with compilation", [first]),
-        ("librosa, two processes", theirs),
+        ("librosa, two processes", librosa_s),
     ):
         middle = statistics.median(times)
         spread = f"{middle:.1f} ({min(times):.1f}, {max(times):.1f})"
-        print(f"| {label} | {spread} | {given.files / middle:.0f} | {seconds / middle:.0f}x |")
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+        print(f"| {label} | {spread} | {files / middle:.0f} | {seconds / middle:.0f}x |")
+    ratios = [b / a for a, b in zip(jdann_s, librosa_s, strict=True)]
     print(
         f"| ratio | {statistics.median(ratios):.1f}x ({min(ratios):.1f}, {max(ratios):.1f}) | | |"
     )

@@ -1,10 +1,13 @@
-"""Recipes of features, encoder and method for a pair of corpora, both directions, five seeds: all that was tried, good or bad.
+"""UAR of recipes of features, encoder and method for a pair of corpora, in both directions.
 
     python benchmarks/recipes.py ravdess.csv casia.csv --workdir runs/recipes
+    python benchmarks/recipes.py ravdess.csv casia.csv --tiny    # few steps; meaningless
 
-Each row is one run of `configs/best.py` with other overrides; a finished run is not repeated. Target labels score, and do
-nothing else; the checkpoint is the last. "4:2:1:1:1": of the target's classes only these parts are kept, drawn by lot, for
-adaptation and score alike. Both arguments are manifests.
+It lists every recipe that was tried, good or bad, with five seeds. Each row is one run of
+`configs/best.py` with other overrides; a finished run is not repeated. Target labels are used only
+for scoring. The checkpoint is the last. "4:2:1:1:1" means that only a part of the target is kept,
+so that its classes have these shares. The part is drawn at random, and is used for adaptation and
+for scoring. Both arguments are manifests.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from jdann.configuration import base_config
 ROOT = Path(__file__).parents[1]
 SHARES = (4, 2, 1, 1, 1)  # of config.emotions, in the imbalanced target
 METHODS = "source_only,co_training"
+TINY = ("epochs=1", "seeds=2", "encoder.hidden=8", "co_training.rounds=1", "batch_size=8")
 NO_STATISTICS = ("features.recipe=frames", "encoder.name=conv1d", "methods=source_only,dann")
 
 RECIPES: dict[str, tuple[str, ...]] = {
@@ -57,23 +61,31 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", default=list(RECIPES), choices=list(RECIPES), metavar="RECIPE"
     )
-    given = parser.parse_args()
-    print(
-        f"| recipe | method | {given.first.stem} to {given.second.stem} | {given.second.stem} to {given.first.stem} |"
+    parser.add_argument(
+        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
     )
+    arguments = parser.parse_args()
+    names, more = arguments.only, ()
+    if arguments.tiny:
+        names, more = ["imbalanced target 4:2:1:1:1"], TINY
+    first, second = arguments.first.stem, arguments.second.stem
+    print(f"| recipe | method | {first} to {second} | {second} to {first} |")
     print("|---|---|---:|---:|", flush=True)
     for i, name in enumerate(RECIPES):
-        if name not in given.only:
+        if name not in names:
             continue
         directions = [
             measure(
                 source,
                 target,
-                RECIPES[name],
-                given.workdir / f"{i:02d}-{source.stem}",
-                given.data_dir,
+                (*RECIPES[name], *more),
+                arguments.workdir / f"{i:02d}-{source.stem}",
+                arguments.data_dir,
             )
-            for source, target in ((given.first, given.second), (given.second, given.first))
+            for source, target in (
+                (arguments.first, arguments.second),
+                (arguments.second, arguments.first),
+            )
         ]
         for method in directions[0]:
             print(
@@ -89,11 +101,15 @@ def measure(
         overrides, target = overrides[1:], imbalanced(target, workdir.parent)
     results = workdir / "results.json"
     if not results.exists():
-        command = [sys.executable, ROOT / "run.py", "--config", ROOT / "configs/best.py", "--workdir", workdir, "--resume",
-                   f"--config.source={source}", f"--config.target={target}", "--config.tsne=false", "--config.baseline=false",
-                   f"--config.methods={METHODS}", *(f"--config.{o}" for o in overrides)]  # fmt: skip
+        command = [sys.executable, ROOT / "run.py", "--config", ROOT / "configs/best.py"]
+        command += ["--workdir", workdir, "--resume"]
         command += ["--data-dir", data_dir] if data_dir else []
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        settings = (f"source={source}", f"target={target}", "tsne=false", "baseline=false")
+        settings = (*settings, f"methods={METHODS}", *overrides)
+        command += [f"--config.{setting}" for setting in settings]
+        outcome = subprocess.run(command, capture_output=True, text=True)
+        if outcome.returncode:
+            sys.exit(outcome.stderr)
     rows = json.loads(results.read_text())["rows"]
     return {
         r["method"]: f"{r['uar']['mean']:.3f} ± {r['uar']['std']:.3f}"
@@ -103,7 +119,7 @@ def measure(
 
 
 def imbalanced(manifest: Path, folder: Path) -> Path:
-    """Writes a manifest of a part of the utterances whose classes have the shares SHARES; returns its path."""
+    """Writes a manifest of utterances whose classes have the shares SHARES; returns its path."""
     with manifest.open(newline="") as file:
         rows = list(csv.DictReader(file))
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,11 +129,11 @@ def imbalanced(manifest: Path, folder: Path) -> Path:
         base_config().emotions,
     )
     by_class = [[r for r in rows if r["emotion"] == emotion] for emotion in emotions]
-    unit = min(len(of) / share for of, share in zip(by_class, SHARES, strict=True))
+    unit = min(len(group) / share for group, share in zip(by_class, SHARES, strict=True))
     kept = [
-        of[i]
-        for of, share in zip(by_class, SHARES, strict=True)
-        for i in sorted(random.permutation(len(of))[: int(unit * share)])
+        group[i]
+        for group, share in zip(by_class, SHARES, strict=True)
+        for i in sorted(random.permutation(len(group))[: int(unit * share)])
     ]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

@@ -1,14 +1,16 @@
-"""8 seeds x 5 strengths of one encoder: one program beside separate runs and beside a loop in one process.
+"""8 seeds x 5 strengths of one encoder: one program, separate runs, and a loop in one process.
 
     python benchmarks/sweep.py --output benchmarks/results/sweep.md
     python benchmarks/sweep.py --encoder mlp --recipe statistics
+    python benchmarks/sweep.py --tiny    # few steps on one sentence; the figures mean nothing
 
-Every way is a process of its own with the same config; features are in the cache. Separate runs are what a user would type:
-`jdann train` once for each seed and strength, without baseline and t-SNE and with one record of the target's outputs, at the end,
-as a sweep makes it; `--runs` of them are measured and scaled to 40. They find
-their compiled programs in a cache that a first run, left out, has filled; the sweeps do not find theirs. The loop trains one
-member after the other in one process, compiled once; `--runs` of them are measured and scaled. CPU seconds, user and system, say
-what a way costs where the machine is shared with other work.
+Each way runs in its own process with the same config; features are in the cache. Separate runs are
+what a user would type: `jdann train` once for each seed and strength, without baseline and t-SNE.
+Like a sweep, they record the target's outputs once, at the end. `--runs` of them are measured and
+scaled to 40. They find their compiled programs in a cache, which a first run fills that is not
+counted. The sweeps do not find theirs. The loop trains one member after the other in one process,
+and compiles once; `--runs` of its trainings are measured and scaled. CPU seconds, user and system,
+say what a way costs on a machine that does other work too.
 """
 
 import argparse
@@ -28,10 +30,11 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 SEEDS, STRENGTHS = 8, (0.0, 0.1, 0.3, 1.0, 3.0)
 MEMBERS = SEEDS * len(STRENGTHS)
+TINY = ("encoder.channels=8", "encoder.strides=2", "features.n_mels=8", "batch_size=8")
 
 
 class Cost(NamedTuple):
-    """Of one process, or of one training."""
+    """Wall and CPU time of one process, or of one training."""
 
     wall_s: float
     cpu_s: float
@@ -50,19 +53,24 @@ def cost_of(command: list[str], cache: Path) -> tuple[Cost, str]:
 
 
 def measure_loop(config_json: str, data_dir: str, runs: int) -> None:
-    """In a process of its own: trains members one after the other by one compiled program; prints wall and CPU seconds of each."""
+    """Trains members one after the other, and prints wall and CPU seconds of each.
+
+    It runs in its own process, with one compiled program.
+    """
+    # The other processes of this script do not need JAX.
     import jax.numpy as jnp
 
     from jdann.configuration import load_config
     from jdann.experiments import jobs
     from jdann.experiments.train import open_directions
     from jdann.training import loop
-    from jdann.training.step import Hyper
+    from jdann.training.members import Members
+    from jdann.training.state import Hyper
 
     config = load_config(config_json)
     (direction,) = open_directions(config, Path(data_dir))
     (job,) = jobs.plan_jobs(config, [direction])
-    train, plan = jobs.make_job_train(job, direction, config)
+    training, budget = jobs.make_job_training(job, direction, config)
     task = jobs.make_task(job, job.splits[0], direction)
     with tempfile.TemporaryDirectory() as folder:
         for run in range(runs + 1):  # the first compiles
@@ -73,7 +81,8 @@ def measure_loop(config_json: str, data_dir: str, runs: int) -> None:
                 STRENGTHS[run % len(STRENGTHS)],
             )
             hyper = Hyper(*(jnp.full(1, value, jnp.float32) for value in rates))
-            loop.fit(train, task, plan, (run,), hyper, Path(folder) / str(run), "last")
+            members = Members((run,), hyper)
+            loop.fit(training, task, budget, members, Path(folder) / str(run))
             print(time.monotonic() - begun, time.process_time() - cpu, flush=True)
 
 
@@ -98,27 +107,43 @@ def main() -> None:
         "--data-dir", type=Path, default=Path(tempfile.gettempdir()) / "jdann-sweep"
     )
     parser.add_argument("--output", type=Path, help="also append the table to this file")
+    parser.add_argument(
+        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
+    )
     parser.add_argument("--loop", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.loop:
-        return measure_loop(*given.loop, given.runs)
+    arguments = parser.parse_args()
+    if arguments.loop:
+        return measure_loop(*arguments.loop, arguments.runs)
+    more_settings: tuple[str, ...] = ()
+    sentences: list[str] = []
+    seeds = SEEDS
+    if arguments.tiny:
+        arguments.epochs, arguments.runs, arguments.ways = 1, 1, "map"
+        more_settings, sentences, seeds = TINY, ["--sentences", "1"], 1
 
-    jdann, where = [sys.executable, str(ROOT / "run.py")], ["--data-dir", str(given.data_dir)]
-    every = given.evaluate_every or given.epochs
-    common = ["--config", "en2zh", "--config.source=demo:en", "--config.target=demo:zh", "--config.methods=dann",
-              f"--config.encoder.name={given.encoder}", f"--config.features.recipe={given.recipe}",
-              f"--config.epochs={given.epochs}", f"--config.evaluate_every={every}", "--config.baseline=false",
-              "--config.tsne=false", "--overwrite"]  # fmt: skip
+    jdann, where = [sys.executable, str(ROOT / "run.py")], ["--data-dir", str(arguments.data_dir)]
+    every = arguments.evaluate_every or arguments.epochs
+    settings = ("source=demo:en", "target=demo:zh", "methods=dann", "baseline=false", "tsne=false")
+    settings = (
+        *settings,
+        f"encoder.name={arguments.encoder}",
+        f"features.recipe={arguments.recipe}",
+        f"epochs={arguments.epochs}",
+        f"evaluate_every={every}",
+        *more_settings,
+    )
+    common = ["--config", "en2zh", *(f"--config.{setting}" for setting in settings), "--overwrite"]
     strengths = ",".join(map(str, STRENGTHS))
     load = [os.getloadavg()[0]]
     results: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as folder:
         caches, work = Path(folder) / "caches", Path(folder) / "work"
-        cost_of([*jdann, "prepare", "demo", *where], caches / "train")
+        cost_of([*jdann, "prepare", "demo", *sentences, *where], caches / "train")
 
-        def say(name: str, cost: Cost) -> None:
+        def report(name: str, cost: Cost) -> None:
             print(
-                f"{name:30} {cost.wall_s:8.1f} s wall {cost.cpu_s:8.1f} s CPU   load {os.getloadavg()[0]:.1f}",
+                f"{name:30} {cost.wall_s:8.1f} s wall {cost.cpu_s:8.1f} s CPU   "
+                f"load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
             load.append(os.getloadavg()[0])
@@ -133,34 +158,34 @@ def main() -> None:
                 [*jdann, "train", *common, *more, *where, "--workdir", str(work / "train")],
                 caches / "train",
             )
-            say(f"separate run {run}", cost)
+            report(f"separate run {run}", cost)
             if run:  # the first one computes features and compiles
                 results.setdefault("separate", []).append(cost)
 
-        ways = given.ways.split(",")
-        for run in range(given.runs // 2 + 1):
+        ways = arguments.ways.split(",")
+        for run in range(arguments.runs // 2 + 1):
             separate(run)
         for way in ways:
-            more = [f"--config.seeds={SEEDS}", "--strengths", strengths, f"--config.seeds_in={way}"]
+            more = [f"--config.seeds={seeds}", "--strengths", strengths, f"--config.seeds_in={way}"]
             cost, _ = cost_of(
                 [*jdann, "sweep", *common, *more, *where, "--workdir", str(work / way)],
                 caches / way,
             )
-            say(f"one program, {way}", cost)
+            report(f"one program, {way}", cost)
             results[way] = [cost]
-        for run in range(given.runs // 2 + 1, given.runs + 1):
+        for run in range(arguments.runs // 2 + 1, arguments.runs + 1):
             separate(run)
         command = [
             sys.executable,
             __file__,
             "--runs",
-            str(given.runs),
+            str(arguments.runs),
             "--loop",
             str(work / "train" / "config.json"),
         ]
-        cost, printed = cost_of([*command, str(given.data_dir)], caches / "train")
-        each = [Cost(*map(float, line.split())) for line in printed.splitlines()[-given.runs :]]
-        say(
+        cost, printed = cost_of([*command, str(arguments.data_dir)], caches / "train")
+        each = [Cost(*map(float, line.split())) for line in printed.splitlines()[-arguments.runs :]]
+        report(
             "loop, each",
             Cost(
                 statistics.median(c.wall_s for c in each), statistics.median(c.cpu_s for c in each)
@@ -168,16 +193,19 @@ def main() -> None:
         )
         results["loop"] = each
 
-    text = table(given, results, ways, load)
+    text = table(arguments, results, ways, load)
     print(text)
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        with given.output.open("a", encoding="utf-8") as file:
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        with arguments.output.open("a", encoding="utf-8") as file:
             file.write(text + "\n")
 
 
 def table(
-    given: argparse.Namespace, results: dict[str, list[Cost]], ways: list[str], load: list[float]
+    arguments: argparse.Namespace,
+    results: dict[str, list[Cost]],
+    ways: list[str],
+    load: list[float],
 ) -> str:
     """The measurement in Markdown."""
 
@@ -187,7 +215,10 @@ def table(
     def spread(name: str) -> str:
         walls = [cost.wall_s for cost in results[name]]
         middle = median(name, "wall_s")
-        return f"{len(walls)} of {MEMBERS} measured: {min(walls):.1f} to {max(walls):.1f} s each, median {middle:.1f} s"
+        return (
+            f"{len(walls)} of {MEMBERS} measured: {min(walls):.1f} to {max(walls):.1f} s each, "
+            f"median {middle:.1f} s"
+        )
 
     rows = [(f"{MEMBERS} separate runs", "separate", MEMBERS, spread("separate"))]
     rows += [
@@ -209,20 +240,22 @@ def table(
     ]
     packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "jaxlib", "flax", "numpy"))
     lines = [
-        f"## {given.encoder}, {datetime.now(UTC).date().isoformat()}",
+        f"## {arguments.encoder}, {datetime.now(UTC).date().isoformat()}",
         "",
-        f"{SEEDS} seeds x strengths {', '.join(map(str, STRENGTHS))}, DANN, demo:en → demo:zh, recipe {given.recipe}, "
-        f"{given.epochs} epochs, batch 32. {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{packages}; load average {min(load):.1f} to {max(load):.1f} while measuring.",
+        f"{SEEDS} seeds x strengths {', '.join(map(str, STRENGTHS))}, DANN, demo:en → demo:zh, "
+        f"recipe {arguments.recipe}, {arguments.epochs} epochs, batch 32. {platform.machine()}, "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, {packages}; "
+        f"load average {min(load):.1f} to {max(load):.1f} while measuring.",
         "",
         "| way | wall, s | CPU, s | separate runs take, wall | CPU | how |",
         "|---|---:|---:|---:|---:|---|",
     ]
     wall, cpu = MEMBERS * median("separate", "wall_s"), MEMBERS * median("separate", "cpu_s")
     for name, key, factor, how in rows:
-        own_wall, own_cpu = factor * median(key, "wall_s"), factor * median(key, "cpu_s")
+        way_wall, way_cpu = factor * median(key, "wall_s"), factor * median(key, "cpu_s")
         lines.append(
-            f"| {name} | {own_wall:.0f} | {own_cpu:.0f} | {wall / own_wall:.1f}x | {cpu / own_cpu:.1f}x | {how} |"
+            f"| {name} | {way_wall:.0f} | {way_cpu:.0f} | {wall / way_wall:.1f}x "
+            f"| {cpu / way_cpu:.1f}x | {how} |"
         )
     return "\n".join(lines) + "\n"
 

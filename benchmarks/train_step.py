@@ -1,15 +1,18 @@
-"""A training step of jdann's encoders beside the same networks of plain Flax layers and of PyTorch.
+"""A training step of jdann's encoders, of plain Flax layers and of PyTorch, on the same networks.
 
     python benchmarks/train_step.py --encoder conv1d
     python benchmarks/train_step.py --encoder resnet50
+    python benchmarks/train_step.py --tiny    # a tiny batch, one round; the figures mean nothing
 
-A step is forward in training mode, backward and AdamW. Every way is a process of its own; all of them stand ready, and then take
-turns, one working while the others wait. jdann's steps stand inside `lax.scan`, where training spends its time; plain Flax's do
-not, since XLA's CPU backend may be many times slower there. PyTorch works in the memory layout that is faster here of its two,
-and counts as left out where it isn't installed. The seeds are jdann's in float32: steps one by one, or one program for all.
+A step is the forward pass in training mode, the backward pass and AdamW. Each way runs in its own
+process. All processes are made ready, and then take turns: one works while the others wait. jdann's
+steps run inside `lax.scan`, where training spends its time. Plain Flax's do not, because XLA's CPU
+backend may be many times slower there. PyTorch uses the memory layout that is faster here of its
+two; if it is not installed, its rows say so. The rows of several seeds are jdann's in float32: the
+steps one by one, or one program for all seeds.
 
-The ceiling is one product of matrices of 4096, as the same library multiplies them; the achieved rate counts three times the
-operations of plain Flax's forward pass, whatever a way takes in their place.
+The ceiling is one product of matrices of size 4096 in the same library. The achieved rate counts
+three times the operations of plain Flax's forward pass, whatever operations a way uses instead.
 """
 
 import argparse
@@ -123,7 +126,10 @@ def jax_step(module: Any, shape: tuple[int, int, int]) -> tuple[Callable, Callab
 def jax_turn(
     way: str, encoder: str, shape: tuple[int, int, int], steps: int
 ) -> tuple[Callable[[], Any], float]:
-    """Returns a function that makes `steps` steps, or of the seeds one step each, and the gigaflops of one of them."""
+    """Returns a function for one turn, and the gigaflops of one step.
+
+    A turn is `steps` steps of one seed, or one step of each of `steps` seeds.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -134,9 +140,8 @@ def jax_turn(
     )
     init, step = jax_step(module, shape)
 
-    plain = plain_flax(
-        encoder
-    )  # whose convolutions are not written so that they take fewer operations
+    # jdann's own convolutions take fewer operations than they count for, so plain Flax is counted.
+    plain = plain_flax(encoder)
 
     def forward(variables, features):
         outputs, _ = plain.apply(variables, features, None, True, mutable=["batch_stats"])
@@ -148,7 +153,7 @@ def jax_turn(
     gigaflops = 3e-9 * (cost or {}).get("flops", float("nan"))
 
     states = jax.jit(jax.vmap(init))(jax.random.split(jax.random.key(0), steps))
-    one = jax.tree.map(lambda x: x[0], states)
+    first_state = jax.tree.map(lambda x: x[0], states)
     if way in ("one by one", "plain Flax float32"):
         compiled = jax.jit(step)
         each = [jax.tree.map(lambda x, i=i: x[i], states) for i in range(steps)]
@@ -157,13 +162,13 @@ def jax_turn(
     whole = jax.jit(
         many or functools.partial(jax.lax.fori_loop, 0, steps, lambda _, state: step(state))
     )
-    return lambda: jax.block_until_ready(whole(states if many else one)), gigaflops
+    return lambda: jax.block_until_ready(whole(states if many else first_state)), gigaflops
 
 
 def torch_turn(
     way: str, encoder: str, shape: tuple[int, int, int], steps: int
 ) -> Callable[[], Any]:
-    """Returns a function that makes `steps` steps of the same network in PyTorch, on the GPU where there is one."""
+    """Returns a function that makes `steps` steps in PyTorch, on a GPU if there is one."""
     import torch
     from torch import nn
 
@@ -263,9 +268,9 @@ def torch_turn(
     return min(turns, key=lambda turn: timed(functools.partial(turn, 1)))
 
 
-def ceiling(way: str) -> float:
-    """Gigaflops a second of one product of matrices of 4096, in the precision of a way."""
-    size, repeats, narrow = 4096, 3, "bf16" in way or "mixed" in way
+def ceiling(way: str, size: int) -> float:
+    """Gigaflops a second of one product of square matrices, in the precision of a way."""
+    repeats, narrow = 3, "bf16" in way or "mixed" in way
     if "PyTorch" in way:
         import torch
 
@@ -295,7 +300,10 @@ def timed(function: Callable[[], Any]) -> float:
 
 
 def work(way: str, encoder: str, shape: tuple[int, int, int], steps: int) -> None:
-    """In a process of its own: makes ready, then takes a turn for every line of standard input."""
+    """The work of one process: it gets ready, then answers each line of its standard input.
+
+    A line is "turn", or "ceiling" and a matrix size.
+    """
     sys.path.insert(0, str(ROOT))
     gigaflops = float("nan")
     if "PyTorch" in way:
@@ -305,7 +313,9 @@ def work(way: str, encoder: str, shape: tuple[int, int, int], steps: int) -> Non
     turn()
     print(gigaflops, flush=True)
     for line in sys.stdin:
-        print(ceiling(way) if line.strip() == "ceiling" else timed(turn) / steps, flush=True)
+        question, *size = line.split()
+        answer = ceiling(way, int(size[0])) if question == "ceiling" else timed(turn) / steps
+        print(answer, flush=True)
 
 
 def main() -> None:
@@ -326,17 +336,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--ways", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--output", type=Path, help="a Markdown file that the table is added to")
+    parser.add_argument(
+        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
+    )
     parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    size = 4096
+    if arguments.tiny:
+        size, arguments.shape, arguments.rounds, arguments.seeds = 64, (2, 16, 8), 1, 0
     shape = tuple(arguments.shape or SHAPES[arguments.encoder])
     if arguments.work:
         steps = arguments.seeds if arguments.work in SEEDS else STEPS[arguments.encoder]
         return work(arguments.work, arguments.encoder, shape, steps)
 
     ways = [way for way in arguments.ways if arguments.seeds or way not in SEEDS]
+    missing: list[str] = []
     if find_spec("torch") is None:
-        print("PyTorch is not installed and left out; `pip install jdann[bench]` brings it")
-        ways = [way for way in ways if "PyTorch" not in way]
+        missing = [way for way in ways if "PyTorch" in way]
+        ways = [way for way in ways if way not in missing]
     options = [
         "--encoder",
         arguments.encoder,
@@ -348,9 +365,8 @@ def main() -> None:
     command = [sys.executable, __file__, *options, "--work"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     workers, gigaflops = {}, float("nan")
-    for (
-        way
-    ) in ways:  # one at a time: they would disturb each other's compilation and choice of layout
+    # One at a time: they would disturb each other's compilation and choice of layout.
+    for way in ways:
         workers[way] = subprocess.Popen([*command, way], **pipes)
         ready = workers[way].stdout.readline()
         if not ready:
@@ -368,11 +384,12 @@ def main() -> None:
         for way in ways:
             seconds[way].append(ask(way, "turn"))
         load.append(os.getloadavg()[0])
-    ceilings = {way: ask(way, "ceiling") for way in ways if way not in SEEDS}
+    ceilings = {way: ask(way, f"ceiling {size}") for way in ways if way not in SEEDS}
     for worker in workers.values():
         worker.stdin.close()
         worker.wait()
     text = table(arguments, shape, seconds, ceilings, gigaflops, load)
+    text += "".join(f"\n| {way} | not installed | | | | |" for way in missing)
     print(text)
     if arguments.output:
         with arguments.output.open("a", encoding="utf-8") as file:
@@ -399,9 +416,11 @@ def table(
     lines = [
         f"## {arguments.encoder}, {datetime.now(UTC):%Y-%m-%d}",
         "",
-        f"Batch {batch}, {frames} x {bins}, {gigaflops:.1f} GFLOP a step; {arguments.rounds} rounds of "
-        f"{STEPS[arguments.encoder]} steps. {processor()}, Python {platform.python_version()}, "
-        f"{', '.join(f'{name} {version(name)}' for name in names)}; load average {min(load):.1f} to "
+        f"Batch {batch}, {frames} x {bins}, {gigaflops:.1f} GFLOP a step; "
+        f"{arguments.rounds} rounds of {STEPS[arguments.encoder]} steps. "
+        f"{processor()}, Python {platform.python_version()}, "
+        f"{', '.join(f'{name} {version(name)}' for name in names)}; "
+        f"load average {min(load):.1f} to "
         f"{max(load):.1f} while measuring.",
         "",
         "| way | a step, ms: median | min to max | speed | GFLOP/s | ceiling |",
@@ -415,8 +434,8 @@ def table(
         name = f"{arguments.seeds} seeds, {way}" if way in SEEDS else way
         top = f"{ceilings[way]:.0f}" if way in ceilings else ""
         lines.append(
-            f"| {name} | {1e3 * median:.0f} | {1e3 * min(values):.0f} to {1e3 * max(values):.0f} | {ratio} | "
-            f"{gigaflops / median:.0f} | {top} |"
+            f"| {name} | {1e3 * median:.0f} | {1e3 * min(values):.0f} to "
+            f"{1e3 * max(values):.0f} | {ratio} | {gigaflops / median:.0f} | {top} |"
         )
     return "\n".join(lines)
 

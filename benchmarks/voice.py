@@ -1,16 +1,18 @@
-"""Our descriptors of the voice beside openSMILE's eGeMAPS and Praat's, on real speech: how closely each goes along with theirs.
+"""Descriptors of the voice in jdann, openSMILE (eGeMAPS) and Praat: correlations on real speech.
 
     python benchmarks/voice.py ravdess.csv casia.csv
+    python benchmarks/voice.py ravdess.csv --tiny    # two utterances; the figures mean nothing
 
-Needs `pip install "jdann[bench]"`: opensmile, whose licence is for non-commercial use, and praat-parselmouth. Nothing else in
-jdann needs either. Clips are taken as they were recorded, untrimmed, at 16 kHz; ours has a frame every 10 ms, as openSMILE has.
+The peers are opensmile, whose licence is for non-commercial use, and praat-parselmouth. Install
+them with `pip install -e ".[bench]"` in a clone. Nothing else in jdann needs them, and a peer
+that is not installed is left out. Clips are used as they were recorded, untrimmed, at 16 kHz.
+jdann has a frame every 10 ms, like openSMILE.
 """
 
 import argparse
 import datetime
 import pickle
 import platform
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
@@ -24,27 +26,30 @@ import numpy as np
 from jdann import audio, corpora
 from jdann.configuration import base_config
 from jdann.features import melspectrogram, mfcc, pitch, power_to_db, rms
-from jdann.features.egemaps import VOICED, functionals, voice_tracks
+from jdann.features.egemaps import EGEMAPS, VOICED, functionals, voice_tracks
 from jdann.features.spectral import spectrogram
 
 try:
     import opensmile
+except ModuleNotFoundError:
+    opensmile = None
+try:
     import parselmouth
-except ModuleNotFoundError as missing:
-    sys.exit(
-        f'{missing.name} is not installed: pip install "jdann[bench]" (opensmile is for non-commercial use)'
-    )
+    import parselmouth.praat
+except ModuleNotFoundError:
+    parselmouth = None
 
 RATE_HZ, HOP, N_FFT = 16000, 160, 1024  # samples
-FMIN_HZ, FMAX_HZ = 65.0, 600.0  # of pitch, for Praat too
-BUCKET = RATE_HZ  # samples that clips are padded to a multiple of
-# By how many frames openSMILE's, which are numbered where they begin, are before ours, numbered at their centre: those of 20 ms,
-# of 60 ms, and jitter and shimmer, which are measured at the beginning of those of 60 ms.
+FMIN_HZ, FMAX_HZ = 65.0, 600.0  # range of pitch, for Praat too
+BUCKET = RATE_HZ  # clips are padded to a multiple of so many samples
+# openSMILE numbers a frame by its beginning, jdann by its centre. These are the differences in
+# frames: for frames of 20 ms, for frames of 60 ms, and for jitter and shimmer, which are measured
+# at the beginning of frames of 60 ms.
 SHORT, LONG, PERIODS = 1, 3, 0
 
 
 class Descriptor(NamedTuple):
-    """One track, ours and theirs."""
+    """One descriptor, with its names in jdann and in openSMILE."""
 
     ours: str
     smile: str  # openSMILE's low-level descriptor, without its suffix
@@ -86,15 +91,16 @@ VOICED_HERE = {
 }  # compared in voiced frames
 NO_LEVEL_DB = -200.0  # openSMILE's -201 says that it has no formant's level
 
-Tracks = dict[str, np.ndarray]  # [frames] by name, NaN where there is none, "voiced" among them
+# By name: [frames], NaN where there is no value. "voiced" says which frames are voiced.
+Tracks = dict[str, np.ndarray]
 
 
 class Clip(NamedTuple):
-    """What three programs say of one utterance."""
+    """What three programs measure of one utterance; empty for a program that is not installed."""
 
     ours: Tracks
-    smile: Tracks  # by our names, on our frames, in our sign
-    praat: Tracks  # likewise; jitter and shimmer are of the whole utterance, [1]
+    smile: Tracks  # with jdann's names, frames and signs
+    praat: Tracks  # the same; jitter and shimmer are one value for the whole utterance, [1]
     functionals: dict[str, float]
     smile_functionals: dict[str, float]
 
@@ -102,8 +108,11 @@ class Clip(NamedTuple):
 @jax.jit
 def _extract(
     y: jax.Array, n_samples: jax.Array
-) -> tuple[dict[str, jax.Array], jax.Array, dict[str, jax.Array]]:
-    """Our tracks [frames], which frames are voiced, and the functionals of y [samples], which is zero from n_samples on."""
+) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
+    """jdann's tracks [frames], voicing [frames], and functionals [EGEMAPS] of y.
+
+    y is [samples], and zero from n_samples on.
+    """
     S, _ = spectrogram(y, n_fft=N_FFT, hop_length=HOP)
     track = pitch(S=S, sr=RATE_HZ, n_fft=N_FFT, fmin=FMIN_HZ, fmax=FMAX_HZ)
     tracks = voice_tracks(y=y, S=S, pitch=track, sr=RATE_HZ, hop_length=HOP, n_fft=N_FFT)
@@ -123,19 +132,23 @@ def _extract(
 
 
 def ours(y: np.ndarray) -> tuple[Tracks, dict[str, float]]:
-    """Tracks and functionals of [samples]."""
+    """jdann's tracks and functionals of y [samples]."""
     padded = np.zeros(-(-len(y) // BUCKET) * BUCKET, np.float32)
     padded[: len(y)] = y
     tracks, voicing, values = jax.device_get(_extract(padded, jnp.int32(len(y))))
     frames = 1 + len(y) // HOP
-    found = {name: np.asarray(track[:frames], np.float64) for name, track in tracks.items()}
-    return found | {"voiced": voicing[:frames] > 0.5}, {
-        name: float(value) for name, value in values.items()
-    }
+    tracks = {name: np.asarray(track[:frames], np.float64) for name, track in tracks.items()}
+    tracks["voiced"] = voicing[:frames] > 0.5
+    return tracks, dict(zip(EGEMAPS, map(float, values), strict=True))
 
 
 def make_smile() -> Callable[[np.ndarray, int], tuple[Tracks, dict[str, float]]]:
-    """A function from [samples] and our number of frames to openSMILE's tracks on these frames, and its 88 functionals."""
+    """A function from [samples] and a number of frames to openSMILE's tracks and 88 functionals.
+
+    Without openSMILE it returns nothing.
+    """
+    if opensmile is None:
+        return lambda y, frames: ({}, {})
     level = opensmile.FeatureLevel
     low, high = (
         opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, kind)
@@ -147,10 +160,10 @@ def make_smile() -> Callable[[np.ndarray, int], tuple[Tracks, dict[str, float]]]
         columns = {name.rsplit("_", 1)[0]: table[name].to_numpy(np.float64) for name in table}
 
         def placed(values: np.ndarray, shift: int) -> np.ndarray:
-            found = np.full(frames, np.nan)
+            track = np.full(frames, np.nan)
             stop = min(frames, shift + len(values))
-            found[shift:stop] = values[: stop - shift]
-            return found
+            track[shift:stop] = values[: stop - shift]
+            return track
 
         tracks = {d.ours: d.sign * placed(columns[d.smile], d.shift) for d in DESCRIPTORS}
         for name in VOICED:
@@ -165,24 +178,22 @@ def make_smile() -> Callable[[np.ndarray, int], tuple[Tracks, dict[str, float]]]
 
 
 def praat(y: np.ndarray, frames: int) -> Tracks:
-    """Praat's tracks at our frames, by its own defaults but for the range of pitch and a frame every 10 ms.
+    """Praat's tracks at jdann's frames; nothing if parselmouth is not installed.
 
-    Levels of harmonics, which Praat has no command for, are read off a Fourier transform at multiples of Praat's pitch and
-    near Praat's formants.
+    Settings are Praat's defaults, except the range of pitch and a frame every 10 ms. Praat has no
+    command for the levels of harmonics. They are read from a Fourier transform, at multiples of
+    Praat's pitch and near Praat's formants.
     """
+    if parselmouth is None:
+        return {}
     sound, step = parselmouth.Sound(y.astype(np.float64), RATE_HZ), HOP / RATE_HZ
     time = np.arange(frames) * step
     tracked = sound.to_pitch_ac(time_step=step, pitch_floor=FMIN_HZ, pitch_ceiling=FMAX_HZ)
     harmonicity = sound.to_harmonicity_cc(time_step=step, minimum_pitch=FMIN_HZ)
     formant = sound.to_formant_burg(time_step=step)
     points = parselmouth.praat.call([sound, tracked], "To PointProcess (cc)")
-    local = (
-        0,
-        0,
-        1e-4,
-        0.02,
-        1.3,
-    )  # whole file; shortest and longest period, s; their largest ratio
+    # The whole file (0, 0); the shortest and the longest period in s; their largest ratio.
+    local = (0, 0, 1e-4, 0.02, 1.3)
     f0_hz = _at(time, tracked.xs(), tracked.selected_array["frequency"])
     hnr = _at(time, harmonicity.xs(), harmonicity.values[0])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -201,10 +212,14 @@ def praat(y: np.ndarray, frames: int) -> Tracks:
 
 
 def harmonics(y: np.ndarray, f0_hz: np.ndarray, tracks: Tracks) -> Tracks:
-    """Levels of the second harmonic and of the strongest harmonic within a fifth of each formant, relative to the first, dB."""
+    """Levels relative to the first harmonic, in dB.
+
+    They are those of the second harmonic, and of the strongest harmonic within a fifth of each
+    formant.
+    """
     n = 8 * N_FFT
     padded, window = np.pad(y.astype(np.float64), N_FFT), np.hanning(N_FFT + 1)[:-1]
-    found = {
+    levels = {
         name: np.full(len(f0_hz), np.nan)
         for name in ("h1_h2", "h1_a3", "f1_level", "f2_level", "f3_level")
     }
@@ -219,7 +234,7 @@ def harmonics(y: np.ndarray, f0_hz: np.ndarray, tracks: Tracks) -> Tracks:
             return float(spectrum_db[int(low) : int(high) + 1].max())
 
         first = level(1)
-        found["h1_h2"][t] = first - level(2)
+        levels["h1_h2"][t] = first - level(2)
         for i in (1, 2, 3):
             formant = tracks[f"f{i}_frequency"][t]
             near = [
@@ -228,13 +243,13 @@ def harmonics(y: np.ndarray, f0_hz: np.ndarray, tracks: Tracks) -> Tracks:
                 if abs(k * f0_hz[t] - formant) <= 0.2 * formant
             ]
             if near:
-                found[f"f{i}_level"][t] = max(map(level, near)) - first
-        found["h1_a3"][t] = -found["f3_level"][t]
-    return found
+                levels[f"f{i}_level"][t] = max(map(level, near)) - first
+        levels["h1_a3"][t] = -levels["f3_level"][t]
+    return levels
 
 
 def _at(time: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The value nearest in time, NaN beyond the ends."""
+    """The value that is nearest in time; NaN before the first and after the last."""
     step = known[1] - known[0] if len(known) > 1 else 1.0
     index = np.rint((time - known[0]) / step).astype(int)
     inside = (index >= 0) & (index < len(known))
@@ -242,20 +257,25 @@ def _at(time: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def clips(manifest: str, count: int, seed: int, keep: Path | None) -> Iterator[Clip]:
-    """A random sample of a corpus, described by all three; what is kept in a folder is not computed again."""
-    found = corpora.load(manifest, corpora.EMOTIONS).utterances
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:count])
+    """A random sample of a corpus, measured by all programs.
+
+    Clips that an earlier run wrote to the folder `keep` are not computed again.
+    """
+    utterances = corpora.load(manifest, corpora.EMOTIONS).utterances
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(utterances))[:count])
     smile = make_smile()
     for i in chosen:
         kept = keep / f"{Path(manifest).stem}-{i}.pickle" if keep else None
         if kept and kept.exists():
             yield Clip(*pickle.loads(kept.read_bytes()))
             continue
-        y = audio.mono(*audio.read(found[i].path, found[i].start_s, found[i].end_s), RATE_HZ)
+        y = audio.mono(
+            *audio.read(utterances[i].path, utterances[i].start_s, utterances[i].end_s), RATE_HZ
+        )
         tracks, values = ours(y)
         frames = len(tracks["voiced"])
-        theirs, their_values = smile(y, frames)
-        clip = Clip(tracks, theirs, praat(y, frames), values, their_values)
+        smile_tracks, smile_values = smile(y, frames)
+        clip = Clip(tracks, smile_tracks, praat(y, frames), values, smile_values)
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_bytes(pickle.dumps(tuple(clip)))
@@ -263,7 +283,7 @@ def clips(manifest: str, count: int, seed: int, keep: Path | None) -> Iterator[C
 
 
 def correlation(a: Any, b: Any) -> float:
-    """Pearson's, over what both have; NaN where too little remains or nothing varies."""
+    """Pearson's correlation over the finite pairs; NaN with too few pairs or no variation."""
     a, b = np.asarray(a), np.asarray(b)
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
@@ -275,7 +295,10 @@ def correlation(a: Any, b: Any) -> float:
 
 
 def mean_of(tracks: Tracks, name: str) -> float:
-    """Mean of a track over the frames that its program calls voiced, or over all where it is meaningful in all."""
+    """Mean of a track over the frames that its program calls voiced.
+
+    Tracks that are meaningful in all frames are averaged over all of them.
+    """
     if len(tracks[name]) == 1:
         return float(tracks[name][0])
     mask = np.isfinite(tracks[name]) & (tracks["voiced"] if name in VOICED_HERE else True)
@@ -283,29 +306,38 @@ def mean_of(tracks: Tracks, name: str) -> float:
 
 
 def compared(
-    found: list[Clip], name: str, one: Callable[[Clip], Tracks], other: Callable[[Clip], Tracks]
+    clips: list[Clip],
+    name: str,
+    first: Callable[[Clip], Tracks],
+    second: Callable[[Clip], Tracks],
 ) -> tuple[float, float]:
-    """Correlation of means over utterances, and of frames, of all utterances together, that both call voiced."""
-    means = [[mean_of(side(c), name) for c in found] for side in (one, other)]
-    if 1 in (len(one(found[0])[name]), len(other(found[0])[name])):
+    """Two correlations: of means over utterances, and of the frames that both call voiced."""
+    means = [[mean_of(side(c), name) for c in clips] for side in (first, second)]
+    if 1 in (len(first(clips[0])[name]), len(second(clips[0])[name])):
         return correlation(*means), float("nan")
     masks = [
-        one(c)["voiced"] & other(c)["voiced"] if name in VOICED_HERE else slice(None) for c in found
+        first(c)["voiced"] & second(c)["voiced"] if name in VOICED_HERE else slice(None)
+        for c in clips
     ]
     frames = [
-        np.concatenate([side(c)[name][m] for c, m in zip(found, masks, strict=True)])
-        for side in (one, other)
+        np.concatenate([side(c)[name][m] for c, m in zip(clips, masks, strict=True)])
+        for side in (first, second)
     ]
     return correlation(*means), correlation(*frames)
 
 
-# openSMILE's suffixes, ours, and whether its value is relative to the mean.
+# openSMILE's suffixes, and jdann's.
 _CONTOUR = (
-    ("percentile20.0", "p20"), ("percentile50.0", "p50"), ("percentile80.0", "p80"), ("pctlrange0-2", "range"),
-    ("meanRisingSlope", "rising_mean"), ("stddevRisingSlope", "rising_std"),
-    ("meanFallingSlope", "falling_mean"), ("stddevFallingSlope", "falling_std"),
-)  # fmt: skip
-_OF_TIME = {
+    ("percentile20.0", "p20"),
+    ("percentile50.0", "p50"),
+    ("percentile80.0", "p80"),
+    ("pctlrange0-2", "range"),
+    ("meanRisingSlope", "rising_mean"),
+    ("stddevRisingSlope", "rising_std"),
+    ("meanFallingSlope", "falling_mean"),
+    ("stddevFallingSlope", "falling_std"),
+)
+_SEGMENTS = {
     "loudnessPeaksPerSec": "loudness_peaks_per_s",
     "VoicedSegmentsPerSec": "voiced_segments_per_s",
     "MeanVoicedSegmentLengthSec": "voiced_segment_mean_s",
@@ -319,17 +351,23 @@ _OF_TIME = {
 def functional_pairs(
     names: list[str],
 ) -> Iterator[tuple[str, str, Callable[[dict[str, float]], float]]]:
-    """Of each of openSMILE's functionals: its name, ours, and how it is had in our form from openSMILE's values."""
+    """For each functional of openSMILE: its name, jdann's name, and a function.
+
+    The function computes jdann's form of it from openSMILE's values.
+    """
 
     def spread(values: dict[str, float], name: str, mean: str, relative: bool, sign: int) -> float:
-        """Standard deviation, or that over the mean: openSMILE has the latter of all, we of what is positive."""
+        """The standard deviation, or its ratio to the mean.
+
+        openSMILE has the ratio for every descriptor, jdann only for positive descriptors.
+        """
         del sign
         return values[name] if relative else abs(values[name] * values[mean])
 
     positive = ("loudness", "flux", "jitter", "shimmer", "frequency", "bandwidth")
     for name in names:
-        if name in _OF_TIME:
-            yield name, _OF_TIME[name], lambda values, name=name: values[name]
+        if name in _SEGMENTS:
+            yield name, _SEGMENTS[name], lambda values, name=name: values[name]
             continue
         head, statistic = name.rsplit("_", 1)
         head = head.removesuffix("_sma3nz").removesuffix("_sma3")
@@ -343,36 +381,43 @@ def functional_pairs(
                     part = "_voiced"
                 break
         descriptor = next(d for d in DESCRIPTORS if d.smile == head)
-        own, sign = descriptor.ours + part, descriptor.sign
+        name_here, sign = descriptor.ours + part, descriptor.sign
         if statistic == "amean":
-            yield name, f"{own}_mean", lambda values, name=name, sign=sign: sign * values[name]
+            yield (
+                name,
+                f"{name_here}_mean",
+                lambda values, name=name, sign=sign: sign * values[name],
+            )
         elif statistic == "stddevNorm":
-            relative = own.endswith(positive)
+            relative = name_here.endswith(positive)
             mean = name.replace("stddevNorm", "amean")
             yield (
                 name,
-                f"{own}_std",
+                f"{name_here}_std",
                 partial(spread, name=name, mean=mean, relative=relative, sign=sign),
             )
         else:
-            yield name, f"{own}_{dict(_CONTOUR)[statistic]}", lambda values, name=name: values[name]
+            yield (
+                name,
+                f"{name_here}_{dict(_CONTOUR)[statistic]}",
+                lambda values, name=name: values[name],
+            )
 
 
 def number(value: float) -> str:
-    return (
-        "–"
-        if not np.isfinite(value)
-        else f"{value:.2f}".replace("0.", ".")
-        if abs(value) < 1
-        else f"{value:.2f}"
-    )
+    """Two decimals, without a leading zero; a dash if there is no value."""
+    if not np.isfinite(value):
+        return "–"
+    text = f"{value:.2f}"
+    return text.replace("0.", ".") if abs(value) < 1 else text
 
 
 def row(*cells: str) -> str:
+    """One row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def render(found: list[Clip]) -> str:
+def render(clips: list[Clip]) -> str:
     """Both tables of one corpus in Markdown."""
     sides = {"ours": lambda c: c.ours, "openSMILE": lambda c: c.smile, "Praat": lambda c: c.praat}
     pairs = (("ours", "openSMILE"), ("ours", "Praat"), ("openSMILE", "Praat"))
@@ -383,22 +428,26 @@ def render(found: list[Clip]) -> str:
         row("---", *["---:"] * 6),
     ]
     for d in DESCRIPTORS:
-        has = [name for name in sides if d.ours in sides[name](found[0])]
+        present = [name for name in sides if d.ours in sides[name](clips[0])]
         cells = [
-            compared(found, d.ours, sides[a], sides[b]) if {a, b} <= {*has} else (np.nan, np.nan)
+            compared(clips, d.ours, sides[a], sides[b])
+            if {a, b} <= {*present}
+            else (np.nan, np.nan)
             for a, b in pairs
         ]
         lines.append(row(f"`{d.ours}`", *(number(value) for cell in cells for value in cell)))
+    if not clips[0].smile_functionals:
+        return "\n".join(lines)
     lines += [
         "",
         row("functional of eGeMAPS", "ours", "ours ~ openSMILE"),
         row("---", "---", "---:"),
     ]
-    for name, own, value in functional_pairs(list(found[0].smile_functionals)):
+    for name, ours_name, value in functional_pairs(list(clips[0].smile_functionals)):
         r = correlation(
-            [c.functionals[own] for c in found], [value(c.smile_functionals) for c in found]
+            [c.functionals[ours_name] for c in clips], [value(c.smile_functionals) for c in clips]
         )
-        lines.append(row(f"`{name}`", f"`{own}`", number(r)))
+        lines.append(row(f"`{name}`", f"`{ours_name}`", number(r)))
     return "\n".join(lines)
 
 
@@ -408,24 +457,35 @@ def main() -> None:
     )
     parser.add_argument("manifests", nargs="+", help="corpora: manifests or folders")
     parser.add_argument(
-        "--utterances", type=int, default=200, help="of each corpus, drawn at random"
+        "--utterances", type=int, default=200, help="how many of each corpus, drawn at random"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the drawing")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choice")
     parser.add_argument(
         "--keep",
         type=Path,
-        help="folder of what has been computed, to continue after an interruption",
+        help="a folder for measured clips, to continue after an interruption",
     )
-    given = parser.parse_args()
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("jax", "opensmile", "praat-parselmouth")
+    parser.add_argument(
+        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
     )
+    arguments = parser.parse_args()
+    count = 2 if arguments.tiny else arguments.utterances
+    peers = {"opensmile": opensmile, "praat-parselmouth": parselmouth}
+    packages = [f"jax {version('jax')}"]
+    packages += [
+        f"{name} {version(name) if module else 'not installed'}" for name, module in peers.items()
+    ]
+    if parselmouth:
+        packages.append(f"Praat {parselmouth.PRAAT_VERSION}")
     print(
-        f"{datetime.date.today()}, {platform.machine()}, {packages} (Praat {parselmouth.PRAAT_VERSION}), seed {given.seed}"
+        f"{datetime.date.today()}, {platform.machine()}, {', '.join(packages)}, "
+        f"seed {arguments.seed}"
     )
-    for manifest in given.manifests:
-        found = list(clips(manifest, given.utterances, given.seed, given.keep))
-        print(f"\n## {Path(manifest).stem}, {len(found)} utterances\n\n{render(found)}", flush=True)
+    for manifest in arguments.manifests:
+        sample = list(clips(manifest, count, arguments.seed, arguments.keep))
+        print(
+            f"\n## {Path(manifest).stem}, {len(sample)} utterances\n\n{render(sample)}", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from jdann import corpora, gradient_reversal
 from jdann.configuration import load_config
 from jdann.data import batches, pairs
+from jdann.experiments.settings import features_folder, make_feature_settings
 from jdann.figures.plots import DOMAIN_COLOURS, empty, save, tidy
 from jdann.methods.co_training import co_training
 from jdann.training.schedules import ganin
@@ -196,11 +197,12 @@ def draw_co_training(data_dir: Path) -> Path:
     corpus = [
         corpora.load(spec, config.emotions, data_dir) for spec in (config.source, config.target)
     ]
-    source, target = (pairs.load_domain(c, config, data_dir) for c in corpus)
-    pair = pairs.make_direction(source, target, config)
+    settings = make_feature_settings(config)
+    source, target = (pairs.load_domain(c, settings, features_folder(data_dir)) for c in corpus)
+    pair = pairs.make_direction(source, target, settings)
     both = ((pair.source_frames, source), (pair.target_frames, target))
     statistics = [
-        batches.vectors(frames, np.arange(len(domain.emotion))) for frames, domain in both
+        batches.take_vectors(frames, np.arange(len(domain.emotion))) for frames, domain in both
     ]
 
     labels = jax.nn.one_hot(source.emotion, len(config.emotions))

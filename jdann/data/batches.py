@@ -22,7 +22,8 @@ NOT_ENCODED = np.zeros((0, 0), np.float32)  # what a batch holds before the netw
 class Source(NamedTuple):
     """A batch of the source domain, from the loader to the loss."""
 
-    features: jax.Array  # [batch, frames, bins], zero beyond the length; not augmented
+    # [batch, frames, bins], zero beyond the length; or [batch, values] of vectors; not augmented
+    features: jax.Array
     length: jax.Array  # [batch] int32, frames
     emotion: jax.Array  # [batch] int32, index into the emotions
     speaker: jax.Array  # [batch] int32, -1 where the speaker is unknown
@@ -33,7 +34,8 @@ class Source(NamedTuple):
 class Target(NamedTuple):
     """A batch of the target domain, from the loader to the loss. There is no label field."""
 
-    features: jax.Array  # [batch, frames, bins], zero beyond the length; not augmented
+    # [batch, frames, bins], zero beyond the length; or [batch, values] of vectors; not augmented
+    features: jax.Array
     length: jax.Array  # [batch] int32, frames
     pseudo_labels: jax.Array  # [batch, classes], each row a distribution times a weight, or zero
     representation: jax.Array | np.ndarray = NOT_ENCODED  # [batch, d], of augmented features
@@ -78,7 +80,7 @@ class BatchIndices(NamedTuple):
 
 
 def take(
-    frames: Frames, index: jax.Array, window: int, offset: jax.typing.ArrayLike = 0.0
+    frames: Frames, index: jax.Array, window: int | None, offset: jax.typing.ArrayLike = 0.0
 ) -> tuple[jax.Array, jax.Array]:
     """Gathers a batch of utterances and pads them with zeros to a common length.
 
@@ -86,12 +88,16 @@ def take(
       frames: the features of all utterances.
       index: [batch] int32, the utterances wanted.
       window: frames of the batch; static. Of a longer utterance a part of this length is taken.
+        None: each utterance is one vector, a single row of `frames`.
       offset: [batch] or scalar in [0, 1): where that part begins, from the first possible frame (0)
         to the last possible one.
 
     Returns:
-      features [batch, window, bins] float32 and length [batch] int32.
+      features [batch, window, bins] float32, or [batch, values] of vectors, and length [batch]
+      int32.
     """
+    if window is None:
+        return take_vectors(frames, index), jnp.ones(len(index), jnp.int32)
     start, length = jnp.asarray(frames.start)[index], jnp.asarray(frames.length)[index]
     start += jnp.floor(offset * (jnp.maximum(length - window, 0) + 1)).astype(start.dtype)
     length = jnp.minimum(length, window)
@@ -102,10 +108,10 @@ def take(
     return jnp.where(valid[..., None], features, 0.0), length
 
 
-def take_vectors(frames: Frames, index: np.ndarray) -> jax.Array:
+def take_vectors(frames: Frames, index: jax.Array | np.ndarray) -> jax.Array:
     """Gathers utterances [n] that are one vector each, as float32 [n, values]."""
-    features, _ = take(frames, jnp.asarray(index), int(np.max(np.asarray(frames.length))))
-    return features[..., 0]
+    rows = jnp.asarray(frames.start)[index]
+    return jnp.asarray(frames.values)[rows].astype(jnp.float32)
 
 
 def epoch_order(

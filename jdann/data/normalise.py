@@ -268,7 +268,7 @@ def normalised_features(
     """`apply` for a batch, in JAX and float32.
 
     Args:
-      features: float32 [batch, frames, bins], or [batch, values, 1] from a vector recipe.
+      features: float32 [batch, frames, bins], or [batch, values] from a vector recipe.
       frames: int32 [batch], valid frames.
       mean: float32 [batch, bins or values].
       std: float32 [batch, bins or values], positive.
@@ -277,12 +277,11 @@ def normalised_features(
     Returns:
       float32, the shape of `features`. Values after a clip's valid frames have no meaning.
     """
-    chex.assert_rank([features, frames, mean, std], [3, 1, 2, 2])
+    chex.assert_rank([features, frames, mean, std], [{2, 3}, 1, 2, 2])
     chex.assert_equal_shape([mean, std])
-    if features.shape[-1] == 1:  # a vector recipe
+    if features.ndim == 2:  # a vector recipe
         if by == "utterance":  # the mean of one value is the value
             return jnp.zeros_like(features)
-        mean, std = mean[:, :, None], std[:, :, None]  # [batch, values, 1]
     elif by == "utterance":
         mean, std = _clip_statistics(features, frames)
     else:

@@ -1,8 +1,12 @@
-"""The two corpora of a run, ready to train on: features computed, normalised, on the device or read as they are needed."""
+"""The two corpora of a run, ready to train on: features computed, normalised, and put in place.
+
+Features are on the device where they fit into the memory allowed; otherwise they stay on disk and
+are read as they are needed.
+"""
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.audio import AudioSettings
-from jdann.corpora.index import Corpus, Skipped
+from jdann.corpora.index import Corpus
 from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
 from jdann.errors import InputError
@@ -21,6 +25,20 @@ from jdann.speakers import similar_voices
 
 log = logging.getLogger("jdann")
 _WINDOW_MULTIPLE = 16  # frames
+_BYTES_PER_VALUE = 2  # float16
+_DEFAULT_DEVICE_BYTES = 2**31  # where a device does not tell its memory; a half of it is used
+
+
+class FeatureSettings(NamedTuple):
+    """How the features of both domains are computed and normalised."""
+
+    emotions: tuple[str, ...]
+    recipe_name: str  # a key of `jdann.features.recipe.RECIPES`
+    recipe_settings: Mapping[str, Any]  # parameters of the recipe; others are ignored
+    audio: AudioSettings
+    normalise_by: str = "speaker"  # one of `jdann.data.normalise.NORMALISATIONS`
+    relevance: float = 2.0  # MAP relevance factor; see `jdann.data.normalise.VoicePositions`
+    device_gib: float = 0.0  # room for features on the device; 0: half of its memory
 
 
 class Domain(NamedTuple):
@@ -28,12 +46,12 @@ class Domain(NamedTuple):
 
     corpus: Corpus
     features: FeatureSet
-    emotion: np.ndarray  # [n] int32, index into config.emotions, -1 where unlabelled
+    bins: tuple[str, ...]  # a name for each bin or, with `is_vector`, for each value
+    is_vector: bool  # each utterance is one vector
+    emotion: np.ndarray  # [n] int32, index into the emotions, -1 where unlabelled
     speaker: tuple[str | None, ...]
-    group: tuple[str, ...]  # normalised together
-    voices: (
-        normalise.VoicePositions | None
-    )  # by which the groups, where they are speakers or voices, are drawn towards voices alike
+    group: tuple[str, ...]  # utterances of one group are normalised together
+    voices: normalise.VoicePositions | None  # None: groups do not use similar voices
     notes: tuple[str, ...]
 
 
@@ -45,77 +63,84 @@ class Direction(NamedTuple):
     source_frames: Frames | StoredFrames
     target_frames: Frames | StoredFrames
     statistics: tuple[normalise.Statistics, normalise.Statistics]  # of source and target
-    window: int  # frames of the longest utterance, rounded up
-    bins: int
+    window: int | None  # frames of the longest utterance, rounded up; None: vectors
 
     @property
     def name(self) -> str:
         """For messages: "demo:en -> demo:zh"."""
         return f"{self.source.corpus.name} -> {self.target.corpus.name}"
 
+    @property
+    def bins(self) -> int:
+        """Columns of the features."""
+        return self.source.features.bins
 
-def load_domain(corpus: Corpus, config: Any, data_dir: Path) -> Domain:
-    """Computes, or finds, the features of a corpus.
+
+def load_domain(corpus: Corpus, settings: FeatureSettings, cache: Path) -> Domain:
+    """Computes the features of a corpus, or finds them in the cache.
 
     Args:
       corpus: from `jdann.corpora.load`.
-      config: read are emotions, audio and features.
-      data_dir: the features are kept in its folder `jdann/features`.
+      settings: how.
+      cache: the folder in which features are kept.
     """
     features = extract(
         corpus,
-        recipe_name=config.features.recipe,
-        settings=config.features,
-        audio_settings=AudioSettings(**config.audio),
-        cache=data_dir / "jdann" / "features",
+        recipe_name=settings.recipe_name,
+        settings=settings.recipe_settings,
+        audio_settings=settings.audio,
+        cache=cache,
     )
-    known = {name: i for i, name in enumerate(config.emotions)}
-    emotion = np.array([known.get(u.emotion or "", -1) for u in features.utterances], np.int32)
-    speaker = tuple(u.speaker for u in features.utterances)
     notes = corpus.notes
     if features.cut:
-        notes += (
-            f"{features.cut} utterances are longer than {config.audio.max_duration_s:g} s and were cut",
-        )
-    return _grouped(Domain(corpus, features, emotion, speaker, (), None, notes), config)
-
-
-def _grouped(domain: Domain, config: Any) -> Domain:
-    """The domain with what is normalised together, and a note where the user has to know more of it."""
-    by = config.features.normalise
+        longest_s = settings.audio.max_duration_s
+        notes += (f"{features.cut} utterances are longer than {longest_s:g} s and were cut",)
     recipe = make_recipe_unchecked(  # `extract` has checked it
-        config.features.recipe, config.features, config.audio.sample_rate_hz
+        settings.recipe_name, settings.recipe_settings, settings.audio.sample_rate_hz
     )
-    has_pitch = similar_voices.has_pitch(recipe.bins)
-    group, note = normalise.grouping(
-        by, domain.speaker, has_pitch=has_pitch, is_vector=recipe.is_vector
+    return make_domain(
+        corpus._replace(notes=notes), features, recipe.bins, recipe.is_vector, settings
     )
+
+
+def make_domain(
+    corpus: Corpus,
+    features: FeatureSet,
+    bins: tuple[str, ...],
+    is_vector: bool,
+    settings: FeatureSettings,
+) -> Domain:
+    """A domain of features that exist, with the groups in which they will be normalised."""
+    number = {name: i for i, name in enumerate(settings.emotions)}
+    utterances = features.utterances
+    emotion = np.array([number.get(u.emotion or "", -1) for u in utterances], np.int32)
+    speaker = tuple(u.speaker for u in utterances)
+    by, has_pitch = settings.normalise_by, similar_voices.has_pitch(bins)
+    group, note = normalise.grouping(by, speaker, has_pitch=has_pitch, is_vector=is_vector)
     voices = None
-    if by in ("speaker", "voice") and has_pitch and domain.speaker:
-        known = np.array([by == "speaker" and s is not None for s in domain.speaker])
+    if by in ("speaker", "voice") and has_pitch and speaker:
         voices = normalise.VoicePositions(
-            similar_voices.voice_positions(domain.features.read(), recipe.bins),
-            known,
-            config.features.relevance,
+            positions=similar_voices.voice_positions(features.read(), bins),
+            speaker_known=np.array([by == "speaker" and s is not None for s in speaker]),
+            relevance=settings.relevance,
         )
-    return domain._replace(
-        group=tuple(group), voices=voices, notes=(*domain.notes, *((note,) if note else ()))
-    )
+    notes = corpus.notes if note is None else (*corpus.notes, note)
+    return Domain(corpus, features, bins, is_vector, emotion, speaker, tuple(group), voices, notes)
 
 
 def check_failures(domain: Domain, max_failed_fraction: float) -> None:
-    """Refuses a corpus of which too much could not be used.
+    """Refuses a corpus of which too many files cannot be used.
 
     Raises:
-      InputError: it names the first such file and its reason.
+      InputError: names the first such file and its reason.
     """
-    skipped: tuple[Skipped, ...] = domain.features.skipped
-    usable = len(domain.features.utterances)
-    failed = len(skipped) / max(1, len(skipped) + usable)
-    if skipped and (failed > max_failed_fraction or not usable):
+    skipped, usable = domain.features.skipped, len(domain.features.utterances)
+    total = len(skipped) + usable
+    if skipped and (len(skipped) / total > max_failed_fraction or not usable):
         raise InputError(
-            f"{domain.corpus.name}: {len(skipped)} of {len(skipped) + usable} files cannot be used, the first being "
-            f"{skipped[0].file} ({skipped[0].reason}); mend them, or allow more by --config.max_failed_fraction=1"
+            f"{domain.corpus.name}: {len(skipped)} of {total} files cannot be used, the first "
+            f"being {skipped[0].file} ({skipped[0].reason}); mend them, or allow more by "
+            "--config.max_failed_fraction=1"
         )
     if not usable:
         raise InputError(
@@ -124,81 +149,67 @@ def check_failures(domain: Domain, max_failed_fraction: float) -> None:
 
 
 def make_direction(
-    source: Domain, target: Domain, config: Any, opposite: Direction | None = None
+    source: Domain,
+    target: Domain,
+    settings: FeatureSettings,
+    opposite: Direction | None = None,
 ) -> Direction:
-    """Normalises both domains and puts them on the device, where they need no more memory than the config allows.
+    """Normalises both domains, and puts them on the device or leaves them on disk.
 
     Args:
       source: the labelled domain.
       target: the domain to adapt to.
-      config: read are emotions, features and features_gib.
-      opposite: from `target` to `source`; its arrays are shared where normalisation does not depend on the direction.
+      settings: as for `load_domain`.
+      opposite: from `target` to `source`. Its arrays are shared where normalisation does not
+        depend on the direction.
 
     Raises:
-      InputError: the source has fewer than two emotions, or source and target are the same.
+      InputError: the source has fewer than two emotions, or source and target share utterances.
     """
-    _check_pair(source, target, config.emotions)
-    source = _as_the_target(source, target, config)
-    bins = source.features.bins
-    # One row of values becomes as many frames of one bin.
-    vector = make_recipe_unchecked(
-        config.features.recipe, config.features, config.audio.sample_rate_hz
-    ).is_vector
-    longest = max(int(source.features.length.max()), int(target.features.length.max()))
-    window = bins if vector else -(-longest // _WINDOW_MULTIPLE) * _WINDOW_MULTIPLE
-    by = config.features.normalise
-    groups = source.group, target.group
+    _check_pair(source, target, settings.emotions)
+    source = _normalised_like_target(source, target, settings.normalise_by)
+    by, groups = settings.normalise_by, (source.group, target.group)
     if (
         opposite is not None
         and by != "source"
         and groups == (opposite.target.group, opposite.source.group)
     ):
-        frames, statistics = (
-            (opposite.target_frames, opposite.source_frames),
-            opposite.statistics[::-1],
+        return Direction(
+            source,
+            target,
+            opposite.target_frames,
+            opposite.source_frames,
+            (opposite.statistics[1], opposite.statistics[0]),
+            opposite.window,
         )
-    else:
-        of_source = normalise.identity(bins) if by == "none" else _fit(source)
-        statistics = (of_source, of_source if by in ("source", "none") else _fit(target))
-        rows = sum(int(d.features.length.sum()) for d in (source, target))
-        need_gib, room_gib = 2 * rows * bins / 2**30, _room_gib(config.features_gib)  # float16
-        stored = not vector and need_gib > room_gib
-        if stored:
-            log.info(
-                "%.2f GiB of features, room for %.2g: they are read from disk as they are needed",
-                need_gib,
-                room_gib,
-            )
-        frames = tuple(
-            _stored(d, s, window) if stored else _frames(d, s, window, vector)
-            for d, s in zip((source, target), statistics, strict=True)
-        )
+    source_statistics = normalise.identity(source.features.bins) if by == "none" else _fit(source)
+    target_statistics = source_statistics if by in ("source", "none") else _fit(target)
+    longest = max(int(source.features.length.max()), int(target.features.length.max()))
+    window = None
+    if not source.is_vector:
+        window = -(-longest // _WINDOW_MULTIPLE) * _WINDOW_MULTIPLE
+    place = _read_later if _needs_disk(source, target, settings.device_gib) else _put_on_device
     return Direction(
         source,
         target,
-        frames[0],
-        frames[1],
-        (statistics[0], statistics[1]),
+        place(source, source_statistics, window),
+        place(target, target_statistics, window),
+        (source_statistics, target_statistics),
         window,
-        1 if vector else bins,
     )
 
 
-def _as_the_target(source: Domain, target: Domain, config: Any) -> Domain:
-    """The source, normalised by voice too where its speakers are known and most of the target's are not: as alike as can be."""
-    unknown = [
-        sum(s is None for s in domain.speaker) / len(domain.speaker) for domain in (source, target)
-    ]
-    if (
-        config.features.normalise != "speaker"
-        or source.voices is None
-        or unknown[1] <= 0.5
-        or unknown[0] > 0.5
-    ):
+def _normalised_like_target(source: Domain, target: Domain, by: str) -> Domain:
+    """The source, normalised by voice if the target has to be.
+
+    That is so where the source's speakers are known and most of the target's are not. Otherwise the
+    two domains would be normalised in different ways, which costs more than it gains.
+    """
+    unknown = [np.mean([s is None for s in domain.speaker]) for domain in (source, target)]
+    if by != "speaker" or source.voices is None or unknown[1] <= 0.5 or unknown[0] > 0.5:
         return source
     note = f"normalised by voice, as {target.corpus.name} is, whose speakers are unknown"
     log.info("%s: %s", source.corpus.name, note)
-    # "voice" depends on the pitch alone, which the recipe has, since the source has voices.
     group, _ = normalise.grouping("voice", source.speaker, has_pitch=True, is_vector=False)
     voices = source.voices._replace(speaker_known=np.zeros_like(source.voices.speaker_known))
     return source._replace(group=tuple(group), voices=voices, notes=(*source.notes, note))
@@ -207,20 +218,22 @@ def _as_the_target(source: Domain, target: Domain, config: Any) -> Domain:
 def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None:
     present = [name for i, name in enumerate(emotions) if (source.emotion == i).any()]
     if len(present) < 2:
-        found = present[0] if present else "none"
         raise InputError(
-            f"{source.corpus.name}: the source needs labelled utterances of at least two of {', '.join(emotions)}; "
-            f"found {found}: check its emotion column or folders"
+            f"{source.corpus.name}: the source needs labelled utterances of at least two of "
+            f"{', '.join(emotions)}; found {present[0] if present else 'none'}: check its emotion "
+            "column or folders"
         )
-    shared = len(_places(source) & _places(target))
+    shared = len(utterance_places(source) & utterance_places(target))
     if shared:
         raise InputError(
-            f"{source.corpus.name} and {target.corpus.name}: {shared} utterances are the same in source and target, so that the "
-            "target's labels would be trained on; take them out of one, or see --config.methods=supervised for one corpus"
+            f"{source.corpus.name} and {target.corpus.name}: {shared} utterances are the same in "
+            "source and target, so that the target's labels would be trained on; take them out of "
+            "one, or see --config.methods=supervised for one corpus"
         )
 
 
-def _places(domain: Domain) -> set[tuple[str, float, float | None]]:
+def utterance_places(domain: Domain) -> set[tuple[str, float, float | None]]:
+    """Where the audio of each utterance is, so that two corpora can be compared."""
     return {
         (os.path.realpath(u.path) if u.path else u.file, u.start_s, u.end_s)
         for u in domain.features.utterances
@@ -231,30 +244,42 @@ def _fit(domain: Domain) -> normalise.Statistics:
     return normalise.fit_speakers(domain.features.read, domain.group, domain.voices)
 
 
-def _room_gib(features_gib: float) -> float:
-    """What the features of both domains may take on the device."""
+def _needs_disk(source: Domain, target: Domain, device_gib: float) -> bool:
+    """Whether the features of both domains are larger than the room for them on the device."""
+    if source.is_vector:  # vectors are few
+        return False
     memory = jax.local_devices()[0].memory_stats() or {}
-    return features_gib or memory.get("bytes_limit", 2**31) / 2**31
+    room_gib = device_gib or memory.get("bytes_limit", _DEFAULT_DEVICE_BYTES) / 2**31
+    rows = sum(int(domain.features.length.sum()) for domain in (source, target))
+    need_gib = _BYTES_PER_VALUE * rows * source.features.bins / 2**30
+    if need_gib > room_gib:
+        log.info(
+            "%.2f GiB of features, room for %.2g: they are read from disk as they are needed",
+            need_gib,
+            room_gib,
+        )
+    return need_gib > room_gib
 
 
-def _frames(domain: Domain, statistics: normalise.Statistics, window: int, vector: bool) -> Frames:
+def _put_on_device(domain: Domain, statistics: normalise.Statistics, window: int | None) -> Frames:
     features = domain.features
-    length = features.length * features.bins if vector else features.length
-    end = np.cumsum(length)
-    values = np.zeros(
-        (end[-1] + (0 if vector else window), 1 if vector else features.bins), np.float16
-    )
+    end = np.cumsum(features.length)
+    start = (end - features.length).astype(np.int32)
+    values = np.zeros((end[-1] + (window or 0), features.bins), np.float16)
     utterances = normalise.apply(statistics, features.read(), domain.group)
-    for first, last, x in zip(end - length, end, utterances, strict=True):
-        values[first:last] = x.reshape(last - first, -1)
-    return Frames(jnp.asarray(values), (end - length).astype(np.int32), length)
+    for first, last, x in zip(start, end, utterances, strict=True):
+        values[first:last] = x
+    return Frames(jnp.asarray(values), start, features.length)
 
 
-def _stored(domain: Domain, statistics: normalise.Statistics, window: int) -> StoredFrames:
+def _read_later(
+    domain: Domain, statistics: normalise.Statistics, window: int | None
+) -> StoredFrames:
+    assert window is not None  # vectors are never left on disk
+
     def read(rows: Iterable[int]) -> Iterator[np.ndarray]:
         rows = list(rows)
-        return normalise.apply(
-            statistics, domain.features.read(rows), [domain.group[row] for row in rows]
-        )
+        groups = [domain.group[row] for row in rows]
+        return normalise.apply(statistics, domain.features.read(rows), groups)
 
     return StoredFrames(domain.features.length, window, domain.features.bins, read)

@@ -25,7 +25,7 @@ from jdann.experiments.settings import (
     make_training_settings,
 )
 from jdann.methods import Method, Settings, make_method, settings_for_classes
-from jdann.models import make_encoder
+from jdann.models import make_encoder, network
 from jdann.training import loop
 from jdann.training.members import CompiledTraining
 from jdann.training.records import outputs
@@ -151,8 +151,7 @@ def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -
             "--config.encoder.name=mlp"
         )
     if "batch_norm" in needs:
-        features = jnp.zeros((2, direction.window, direction.bins))
-        length = jnp.full(2, direction.window)
+        features, length = network.blank_batch(direction.window, direction.bins)
         module = _make_encoder(config, encoder)
         variables = jax.eval_shape(lambda: module.init(jax.random.key(0), features, length, False))
         if "batch_stats" not in variables:

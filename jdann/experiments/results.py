@@ -19,7 +19,6 @@ from jdann.data.pairs import Direction, Domain
 from jdann.evaluation import baseline, metrics
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.settings import seeds_of
-from jdann.features.recipe import make_recipe
 from jdann.training.task import LAST
 
 BASELINE = "svm"
@@ -184,12 +183,10 @@ def selection_rows(outcome: Outcome, direction: Direction) -> list[dict[str, Any
 
 def baseline_predictions(direction: Direction, config: Any) -> np.ndarray | None:
     """The SVM's predictions [n] of the target; None where the recipe has no frames."""
-    if direction.bins == 1:
+    if direction.window is None:
         return None
     log.info("%s: support vector machine on utterance statistics, a baseline", direction.name)
-    rate_hz = config.audio.sample_rate_hz
-    names = make_recipe(config.features.recipe, config.features, rate_hz).bins
-    columns = [i for i, name in enumerate(names) if name != "voicing"]
+    columns = [i for i, name in enumerate(direction.source.bins) if name != "voicing"]
 
     def statistics(domain: Domain) -> np.ndarray:
         return baseline.statistics(domain.features.read(), len(domain.emotion), columns)

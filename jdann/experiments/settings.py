@@ -1,9 +1,12 @@
 """A config's values as the settings that the stages take by name."""
 
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 
+from jdann.audio import AudioSettings
+from jdann.data.pairs import FeatureSettings
 from jdann.parameters import pick
 from jdann.training.members import SEEDS_IN, Members
 from jdann.training.optimisation import OPTIMISERS, OptimiserSettings
@@ -50,6 +53,24 @@ def make_training_settings(config: Any) -> TrainingSettings:
         strength_schedule=config.strength.schedule,
         strength_gamma=config.strength.gamma,
     )
+
+
+def make_feature_settings(config: Any) -> FeatureSettings:
+    """How features are computed and normalised."""
+    return FeatureSettings(
+        emotions=tuple(config.emotions),
+        recipe_name=config.features.recipe,
+        recipe_settings=config.features,
+        audio=AudioSettings(**config.audio),
+        normalise_by=config.features.normalise,
+        relevance=config.features.relevance,
+        device_gib=config.features_gib,
+    )
+
+
+def features_folder(data_dir: Path) -> Path:
+    """Where features are kept."""
+    return data_dir / "jdann" / "features"
 
 
 def check_training_names(config: Any) -> None:

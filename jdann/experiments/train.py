@@ -18,7 +18,7 @@ from jdann.data.pairs import Direction, Domain, check_failures, load_domain, mak
 from jdann.experiments import draw, jobs, results, workdir
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.package import write_recogniser
-from jdann.experiments.settings import seeds_of
+from jdann.experiments.settings import features_folder, make_feature_settings, seeds_of
 from jdann.training.members import CompiledTraining
 from jdann.training.task import Fitted
 
@@ -90,8 +90,9 @@ def open_directions(
       path: a work directory to write skipped.csv to; None: nowhere.
       corpora_pair: source and target that are loaded already; None: those that the config names.
     """
+    settings, cache = make_feature_settings(config), features_folder(data_dir)
     domains = [
-        load_domain(corpus, config, data_dir)
+        load_domain(corpus, settings, cache)
         for corpus in corpora_pair or _load_corpora(config, data_dir)
     ]
     if path is not None:
@@ -100,9 +101,9 @@ def open_directions(
         check_failures(domain, config.max_failed_fraction)
         _describe(domain)
     source, target = domains
-    directions = [make_direction(source, target, config)]
+    directions = [make_direction(source, target, settings)]
     if config.both_directions:
-        directions.append(make_direction(target, source, config, opposite=directions[0]))
+        directions.append(make_direction(target, source, settings, opposite=directions[0]))
     return directions
 
 

@@ -45,8 +45,8 @@ class Recipe(NamedTuple):
 
     `extract` takes signals float32 [batch, samples], padded at the end, and their lengths int32
     [batch] in samples. It returns features float32 [batch, frames, bins] and lengths int32 [batch]
-    in frames. A recipe of one vector per utterance returns [batch, values, 1], and the number of
-    values as the length. `extract` is pure; jit it once.
+    in frames. A recipe of one vector per utterance returns [batch, values], and 1 as each length.
+    `extract` is pure; jit it once.
     """
 
     name: str
@@ -183,7 +183,7 @@ def prosody(
             spectra.valid,
             hop_s=sizes.hop_s,
         )
-        return values[:, None], jnp.full_like(n_samples, len(values))  # [values, 1], []
+        return values, jnp.ones_like(n_samples)  # [values], []
 
     return Recipe("prosody", sample_rate_hz, PROSODIC, sizes.hop_s, True, _batched(extract_one))
 
@@ -223,7 +223,7 @@ def statistics(
         log_f0 = _filled_log_f0(spectra.pitch.f0_hz, spectra.pitch.voicing > 0.5)
         of_bins = bin_statistics(jnp.concatenate([*rows, log_f0[None]]), spectra.valid)
         values = jnp.concatenate([prosodic, egemaps, of_bins.reshape(-1)])
-        return values[:, None], jnp.full_like(n_samples, len(values))  # [values, 1], []
+        return values, jnp.ones_like(n_samples)  # [values], []
 
     names = (*_spectral_names(n_mels, n_mfcc), "log_f0")
     bins = (
@@ -259,8 +259,8 @@ def poster(*, sample_rate_hz: SampleRate = _POSTER_RATE_HZ) -> Recipe:
         contrast = spectral_contrast(S=magnitude, sr=_POSTER_RATE_HZ)
         coefficients = mfcc(S=power_to_db(mel), n_mfcc=13)
         rows = jnp.concatenate([crossings, coefficients, mel, contrast])  # [149, frames]
-        means = jnp.where(valid, rows, 0.0).sum(-1, keepdims=True) / length
-        return means, jnp.full_like(length, len(means))  # [149, 1], []
+        means = jnp.where(valid, rows, 0.0).sum(-1) / length
+        return means, jnp.ones_like(length)  # [149], []
 
     bins = ("zcr", *_numbered("mfcc", 13), *_numbered("mel", 128), *_numbered("contrast", 7))
     return Recipe("poster", _POSTER_RATE_HZ, bins, sizes.hop_s, True, _batched(extract_one))

@@ -282,8 +282,8 @@ def _compute(
 
     def keep(batch: _Batch, values: np.ndarray, frames: np.ndarray) -> None:
         for row, (i, clip) in enumerate(zip(batch.indices, batch.clips, strict=True)):
-            # Vector recipes return [batch, values, 1]; each utterance is stored as one row.
-            x = values[row].T if recipe.is_vector else values[row, : frames[row]]
+            # Vector recipes return [batch, values]; each utterance is stored as one row.
+            x = values[row][None] if recipe.is_vector else values[row, : frames[row]]
             if np.isfinite(x).all():
                 journal.add(i, x, len(clip.samples) / recipe.sample_rate_hz, clip.cut)
             else:

@@ -30,7 +30,7 @@ def clip_features(programs: Programs, samples: np.ndarray) -> np.ndarray:
     padding = padded_length(len(samples), programs.settings.sample_rate_hz) - len(samples)
     padded = np.pad(samples, (0, padding))
     features, frames = programs.features(padded[None], np.array([len(samples)], np.int32))
-    return features[0].T if features.shape[2] == 1 else features[0, : frames[0]]
+    return features if features.ndim == 2 else features[0, : frames[0]]
 
 
 def all_outputs(

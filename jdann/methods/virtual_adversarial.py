@@ -156,7 +156,7 @@ def virtual_adversarial(
     Gradients flow into p(x + r) only.
 
     Args:
-      features: [batch, frames, bins].
+      features: [batch, frames, bins] or [batch, values].
       length: [batch] int32, frames.
       context: its `forward` and `key` are used.
       radius: size of the change, relative to the L2 norm of the utterance's features.
@@ -166,6 +166,8 @@ def virtual_adversarial(
     Returns:
       [batch], in nats.
     """
+    if features.ndim == 2:
+        return _of_vectors(features, context, radius, probe)
     features = jax.lax.stop_gradient(features.astype(jnp.float32))
     valid = (jnp.arange(features.shape[1]) < length[:, None])[:, :, None]  # [batch, frames, 1]
     squares = jnp.where(valid, jnp.square(features), 0.0)
@@ -179,6 +181,17 @@ def virtual_adversarial(
     change = probe * size * unit(jnp.where(valid, draw, 0.0))
     steepest = jax.lax.stop_gradient(jax.grad(lambda change: divergence(change).sum())(change))
     return divergence(radius * size * unit(jnp.where(valid, steepest, 0.0)))
+
+
+def _of_vectors(features: jax.Array, context: Context, radius: float, probe: float) -> jax.Array:
+    """`virtual_adversarial` of vectors [batch, values], seen as as many frames of one bin."""
+
+    def forward(frames: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return context.forward(frames[:, :, 0], length)
+
+    length = jnp.full(len(features), features.shape[1])
+    framed = context._replace(forward=forward)
+    return virtual_adversarial(features[:, :, None], length, framed, radius, probe)
 
 
 def unit(x: jax.Array) -> jax.Array:

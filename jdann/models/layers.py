@@ -37,8 +37,9 @@ def prepare_input(features: jax.Array, length: jax.Array) -> tuple[jax.Array, ja
     """Checks the input of an encoder and sets its padding to zero.
 
     Args:
-      features: [batch, frames, bins], float32 or float16. The padding may hold any value.
-      length: [batch], valid frames of each clip, 1 to frames.
+      features: [batch, frames, bins], float32 or float16. The padding may hold any value. Or
+        [batch, values], one vector per utterance, which becomes as many frames of one bin.
+      length: [batch], valid frames of each clip, 1 to frames; of vectors it does not matter.
 
     Returns:
       features [batch, frames, bins] float32 and length [batch] int32.
@@ -46,6 +47,9 @@ def prepare_input(features: jax.Array, length: jax.Array) -> tuple[jax.Array, ja
     Raises:
       InputError: the shapes are different.
     """
+    if features.ndim == 2:
+        length = jnp.full(features.shape[:1], features.shape[1])
+        features = features[:, :, None]  # [batch, values, 1]
     if features.ndim != 3 or length.shape != features.shape[:1]:
         raise InputError(
             f"an encoder got features of shape {features.shape} and lengths of shape "

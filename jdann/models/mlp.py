@@ -3,10 +3,10 @@
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from jdann.errors import InputError
-from jdann.models.layers import prepare_input
 from jdann.parameters import Counts, Fraction, checked
 
 
@@ -30,8 +30,8 @@ class Mlp(nn.Module):
         """Encodes a batch of utterances.
 
         Args:
-          features: [batch, values, 1].
-          length: [batch], the number of values, the same for all utterances.
+          features: [batch, values].
+          length: [batch]; it does not matter.
           train: if True, dropout is active and batch norm uses and updates its statistics. This
             needs the key `rngs={"dropout": key}` and `mutable=["batch_stats"]`.
 
@@ -43,13 +43,14 @@ class Mlp(nn.Module):
         Raises:
           InputError: the input is not one vector per utterance.
         """
-        x, _ = prepare_input(features, length)
-        if x.shape[-1] != 1:
+        del length
+        if features.ndim != 2:
             raise InputError(
-                f"encoder.name=mlp needs one vector per utterance, not {x.shape[-1]} bins over "
-                "time; set --config.features.recipe=statistics, or choose conv1d or resnet50"
+                f"encoder.name=mlp needs one vector per utterance, not {features.shape[-1]} bins "
+                "over time; set --config.features.recipe=statistics, or choose conv1d or resnet50"
             )
-        x = nn.Dropout(self.input_dropout, deterministic=not train)(x[..., 0])  # [batch, values]
+        x = features.astype(jnp.float32)  # [batch, values]
+        x = nn.Dropout(self.input_dropout, deterministic=not train)(x)
         outputs = {}
         for layer, units in enumerate(self.hidden, start=1):
             x = nn.Dense(units, kernel_init=nn.initializers.he_uniform())(x)

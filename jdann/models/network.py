@@ -24,6 +24,17 @@ def classifier_of(classes: int) -> nn.Dense:
     return nn.Dense(classes, kernel_init=nn.initializers.lecun_uniform())
 
 
+def blank_batch(window: int | None, bins: int) -> tuple[jax.Array, jax.Array]:
+    """Features and length of two utterances of zeros, in the shape that an encoder will see.
+
+    Args:
+      window: frames; None: each utterance is one vector.
+      bins: columns of the features.
+    """
+    shape = (2, bins) if window is None else (2, window, bins)
+    return jnp.zeros(shape), jnp.full((2,), 1 if window is None else window, jnp.int32)
+
+
 def init_network(
     encoder: nn.Module, classes: int, key: jax.Array, features: jax.Array, length: jax.Array
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -33,7 +44,7 @@ def init_network(
       encoder: from `jdann.models.make_encoder`.
       classes: number of emotions.
       key: random key.
-      features: [batch, frames, bins] of any values; only the shape matters.
+      features: [batch, frames, bins] or [batch, values]; only the shape matters.
       length: [batch] int32, frames.
 
     Returns:

@@ -83,7 +83,7 @@ def grid_weights(
     """The weight of each position of a grid for the voice of each clip: near ones weigh most.
 
     Args:
-      features: float32 [batch, frames, bins], or [batch, values, 1] from a vector recipe; not
+      features: float32 [batch, frames, bins], or [batch, values] from a vector recipe; not
         normalised.
       frames: int32 [batch], valid frames.
       grid: [m, 1 or 2], from `position_grid`; [m, 0] where voices do not matter.
@@ -92,13 +92,13 @@ def grid_weights(
     Returns:
       float32 [batch, m]; each row sums to 1. A clip without voiced frames has equal weights.
     """
-    chex.assert_rank([features, grid], [3, 2])
+    chex.assert_rank([features, grid], [{2, 3}, 2])
     if not grid.shape[1]:
         return jnp.full((features.shape[0], len(grid)), 1 / len(grid))
     axes = grid.shape[1]
     pitch, formant, voicing = _columns(bins)
-    if features.shape[-1] == 1:
-        base, hz = features[:, pitch, 0], features[:, formant or 0, 0]
+    if features.ndim == 2:
+        base, hz = features[:, pitch], features[:, formant or 0]
     else:
         voiced = (features[:, :, voicing] > 0.5) & (jnp.arange(features.shape[1]) < frames[:, None])
         base = masked_percentiles(features[:, :, pitch], voiced, (_BASE_PERCENTILE,))[:, 0]

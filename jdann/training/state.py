@@ -43,7 +43,7 @@ class Program(NamedTuple):
     classes: int  # emotions
     speakers: int  # of the source
     bins: int  # columns of the features
-    window: int  # frames that every batch is padded to
+    window: int | None  # frames that every batch is padded to; None: vectors [batch, values]
     phase_steps: tuple[int, ...]  # steps of each of the method's phases
 
 

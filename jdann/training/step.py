@@ -45,8 +45,7 @@ def source_risk(logits: jax.Array, emotion: jax.Array, label_smoothing: float) -
 def init_state(program: Program, key: jax.Array) -> State:
     """The state before the first step."""
     network_key, method_key = jax.random.split(key)
-    features = jnp.zeros((2, program.window, program.bins))
-    length = jnp.full((2,), program.window, jnp.int32)
+    features, length = network.blank_batch(program.window, program.bins)
     params, batch_stats = network.init_network(
         program.encoder, program.classes, network_key, features, length
     )
@@ -156,9 +155,9 @@ def _scheduled(
     return strength, hyper.learning_rate * rate_factor(done) * phase.rate
 
 
-def _crop_window(program: Program) -> int:
-    if program.bins == 1:  # one vector per utterance has no frames to cut
-        return program.window
+def _crop_window(program: Program) -> int | None:
+    if program.window is None:  # vectors have no frames to cut
+        return None
     return min(program.window, program.settings.crop_frames or program.window)
 
 
@@ -259,7 +258,7 @@ def _encode_augmented(
     augment_key, dropout_key = jax.random.split(key)
     both = {"source": inputs.source, "target": inputs.target}
     batches = {d: (both[d].features, both[d].length) for d in phase.domains}
-    if program.bins > 1:
+    if program.window is not None:
         masks = program.settings.masks._asdict()
         batches = {
             domain: (

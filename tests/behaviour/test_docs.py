@@ -1,15 +1,16 @@
-"""README.md and docs/: every command is one that can be typed, every key of the config exists, every link leads somewhere.
+"""README.md and docs/: commands, config keys, links and module names are correct.
 
-What runs them is `tests/behaviour/test_documented.py`.
+`tests/behaviour/test_documented.py` runs the commands.
 """
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
 from jdann.configuration import base_config, load_config
-from tests import documented
 from tests.support.documented import (
     CONFIG,
     LANGUAGES,
@@ -18,7 +19,9 @@ from tests.support.documented import (
     Command,
     blocks,
     check,
-    options_of,
+    expanded,
+    help_text,
+    imports,
     skeleton,
     spans,
     typed,
@@ -29,7 +32,7 @@ COMMANDS = [command for page in PAGES for command in typed(page)]
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
-    """A folder where configs and work directories are found as the documentation names them."""
+    """A folder with the configs and work directories that the documentation names."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for name in ("tune_poster/best.json", "en2zh-sweep/best-dann-conv1d.json"):
         path = tmp_path / "runs" / name
@@ -44,10 +47,12 @@ def test_commands_can_be_typed(command, place, monkeypatch):
     check(command, monkeypatch)
 
 
-def test_there_are_commands_on_every_page_that_is_about_one():
+def test_each_page_about_a_command_has_commands():
     assert len(COMMANDS) > 30
-    assert {page.name for page in PAGES if typed(page)} >= {
-        "README.md", "predict.md", "report.md", "serve.md", "sweep.md", "tutorial.md"}  # fmt: skip
+    pages = {page.name for page in PAGES if typed(page)}
+    assert pages >= {
+        f"{n}.md" for n in ("README", "predict", "report", "serve", "sweep", "tutorial")
+    }
 
 
 @pytest.mark.parametrize(
@@ -72,12 +77,12 @@ def test_there_are_commands_on_every_page_that_is_about_one():
         "jdan corpora",
     ],
 )
-def test_a_wrong_command_is_found(text, place, monkeypatch):
+def test_a_wrong_command_is_refused(text, place, monkeypatch):
     with pytest.raises((AssertionError, SystemExit)):
         check(Command(ROOT / "README.md", 1, text), monkeypatch)
 
 
-def test_blocks_say_what_they_are_and_none_hides():
+def test_each_block_names_its_language_and_hides_no_command():
     for page in PAGES:
         for block in blocks(page):
             assert block.language in LANGUAGES, f"{page.name}:{block.line}: {block.language}"
@@ -92,13 +97,13 @@ def test_blocks_say_what_they_are_and_none_hides():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_spans_of_code_name_what_exists(page, place, monkeypatch, capsys):
+def test_commands_and_keys_in_prose_exist(page, place, monkeypatch, capsys):
     config = base_config()
     for number, text in spans(page):
         where = f"{page.name}:{number}: {text}"
         words = text.split()
         if words[0] == "jdann" and len(words) > 1:
-            help_ = options_of(words[1], capsys)
+            help_ = help_text(words[1], capsys)
             for word in words[2:]:
                 named = word.strip("[]")
                 assert (
@@ -106,7 +111,7 @@ def test_spans_of_code_name_what_exists(page, place, monkeypatch, capsys):
                     or CONFIG.fullmatch(named)
                     or re.search(rf"{named}\b", help_)
                 ), where
-            if any(not word.startswith("-") for word in words[2:]):  # else it names options alone
+            if any(not word.startswith("-") for word in words[2:]):  # not only options
                 check(Command(page, number, text), monkeypatch)
         elif words[0] in ("python", "pip"):
             check(Command(page, number, text), monkeypatch)
@@ -141,16 +146,42 @@ def test_links_lead_somewhere(page):
         )
 
 
+PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda b: f"{b.page.name}:{b.line}")
+def test_python_blocks_compile_and_their_imports_resolve(block):
+    for module, name in imports(block):
+        imported = importlib.import_module(module)
+        if name is not None and not hasattr(imported, name):
+            importlib.import_module(f"{module}.{name}")
+
+
+TEXTS = sorted([*PAGES, *(ROOT / "benchmarks").glob("**/*.md")])
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_paths_and_dotted_names_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(
+        r"(?<![\w/.])(?:jdann|tests|benchmarks|configs)/[\w/]+\.(?:py|md)\b", text
+    ):
+        assert (ROOT / path).exists(), f"{page.name}: there is no {path}"
+    for name in re.findall(r"`(jdann(?:\.\w+)+)", text):
+        if not name.startswith("jdann.configs"):
+            assert pkgutil.resolve_name(name) is not None
+
+
 def test_all_pages_are_in_the_index():
     index = (ROOT / "docs" / "README.md").read_text()
     assert all(f"({page.name})" in index for page in PAGES if page.name != "README.md")
 
 
-def test_skeletons_keep_words_and_drop_values():
+def test_a_skeleton_keeps_words_and_drops_values():
     assert (
         skeleton("5 rows: sad 4, angry 1")
         == skeleton("12 rows: happy 12")
         != skeleton("12 files: happy 12")
     )
     assert skeleton("a.flac  sad   0.97") == "a.flac @ #"
-    assert documented.expanded(["no/such*"]) == ["no/such*"]
+    assert expanded(["no/such*"]) == ["no/such*"]

@@ -1,6 +1,7 @@
-"""README.md and docs/ as a reader follows them: the commands of a page are run in order, in one folder, on small corpora.
+"""Runs the commands of README.md and docs/ in order, in one folder, on small corpora.
 
-Trainings get a tiny budget by overrides at their end. What a page shows as output must be printed, but for numbers and emotions.
+Overrides give each training a tiny budget. The output that a page shows must be printed; only
+numbers and emotions may differ.
 """
 
 import itertools
@@ -42,17 +43,18 @@ TINY = (
     "tune.trials=2",
 )
 TRAININGS = ("train", "sweep", "tune")
-NOT_RUN = {  # what begins so is checked by tests/test_docs.py alone
-    "jdann prepare esd": "ESD is had on request only",
-    "jdann serve": "it goes on for ever; its answers are asked of a server that is running",
-    "jdann tune --config tune_poster --workers": "several processes; tests/test_tune.py has two",
+# test_docs.py only checks commands that begin like this; the reason stands beside each.
+NOT_RUN = {
+    "jdann prepare esd": "ESD is available only on request",
+    "jdann serve": "it never ends; the tests ask a running server instead",
+    "jdann tune --config tune_poster --workers": "test_tune.py has several processes",
     "jdann tune --config tune_poster --storage": "needs a database",
-    "python run.py --config configs/poster.py": "ResNet-50 takes minutes to compile on a CPU",
+    "python run.py --config configs/poster.py": "ResNet-50 takes minutes to compile",
     "python run.py --config configs/en2zh.py --config.encoder.name=resnet50": "the same",
-    ".venv": "the README's own set-up, which continuous integration runs",
+    ".venv": "the set-up in the README, which continuous integration runs",
     "python3 -m venv": "the same",
-    "pip": "what is installed is what is tested",
-    "python -m pytest": "the tests would run themselves",
+    "pip": "the tests run with the installed packages",
+    "python -m pytest": "the tests would run themselves again",
     "python benchmarks": "minutes each",
 }
 
@@ -77,7 +79,7 @@ class Session:
                 assert skeleton(line) in printed, (
                     f"{command.name}: {line!r} is not printed; printed was\n{out}\n{err}"
                 )
-        self.command, self.said = command, err
+        self.command, self.messages = command, err
 
     def _jdann(self, words: list[str]) -> None:
         words = expanded(words)
@@ -137,7 +139,10 @@ class Session:
 
 
 def follow(page: Path, session: Session, **namespace) -> None:
-    """Runs all commands and snippets of a page in order; a failing command must be one whose status the page shows."""
+    """Runs all commands and snippets of a page in order.
+
+    A command may fail only if the page shows its status.
+    """
     for block in blocks(page):
         if block.language == "python":
             execute(block, namespace)
@@ -152,7 +157,7 @@ def follow(page: Path, session: Session, **namespace) -> None:
 
 
 def execute(block: Block, namespace: dict) -> None:
-    """Runs a snippet, or saves it where it names a file to be saved as."""
+    """Runs a snippet, or saves it if it names a file."""
     if name := written_as(block):
         Path(name).write_text(block.text)
         return
@@ -165,18 +170,19 @@ def snippets(page: Path) -> list[Block]:
 
 @pytest.fixture
 def session(tmp_path, monkeypatch, data_dir, capfd) -> Session:
-    """A shell in a folder of its own, whose demo corpus has one sentence of each emotion and speaker."""
+    """A shell in its own folder; the demo corpus has one sentence per emotion and speaker."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    for made in (demo.ensure, demo.folder):
-        monkeypatch.setattr(made, "__kwdefaults__", {**made.__kwdefaults__, "sentences": 1})
+    for function in (demo.ensure, demo.folder):
+        defaults = {**function.__kwdefaults__, "sentences": 1}
+        monkeypatch.setattr(function, "__kwdefaults__", defaults)
     Path("configs").symlink_to(ROOT / "configs")
     return Session(capfd)
 
 
 def write_corpora(names: tuple[str, ...], tones: tuple[Path, Path]) -> None:
-    """Manifests here by the names that a page gives them: source and target in turn."""
+    """Writes manifests with the names that a page uses: source and target in turn."""
     for name, manifest in zip(names, tones * len(names), strict=False):
         rows = [
             (manifest.parent / r["file"], r["emotion"], r["speaker"], r["language"])
@@ -221,7 +227,7 @@ def test_serve(session, server):
 
 
 def readme_names() -> dict:
-    """What the README's snippet takes for granted."""
+    """The variables that the README's snippet uses without defining them."""
     audio = np.random.default_rng(0).normal(size=16000).astype(np.float32)
     return {
         "audio": audio,
@@ -295,12 +301,12 @@ def test_readme(session, tones):
     page = ROOT / "README.md"
     follow(page, session, **readme_names())
     spans = re.findall(r"`((?:jdann|python run\.py) [^`]+)`", page.read_text())
-    found = [Command(page, 0, text) for text in spans if len(text.split()) > 2]
-    assert len(found) >= 10
-    for command in found:
+    shown = [Command(page, 0, text) for text in spans if len(text.split()) > 2]
+    assert len(shown) >= 10
+    for command in shown:
         if not command.text.startswith(
             ("jdann corpora esd", "jdann predict runs/mine clip.wav --")
         ):
             again = " --overwrite" if "run.py" in command.text else ""
             session.run(command._replace(text=command.text + again))
-            assert session.status == 0, f"{command.text}: {session.said}"
+            assert session.status == 0, f"{command.text}: {session.messages}"

@@ -172,7 +172,7 @@ def batch_of_vectors():
         np.array([[-20, pitch, f3]], np.float32)
         for pitch, f3 in ((22, 2500), (33, 3000), (27, 2700), (0, 0))
     ]
-    return utterances, np.stack([x.reshape(-1, 1) for x in utterances]), np.full(4, 3)
+    return utterances, np.concatenate(utterances), np.ones(4, np.int32)
 
 
 def batch_of_frames(bins):

@@ -1,4 +1,4 @@
-"""What README.md and docs/ tell a reader to type: their commands and snippets, and how a command is checked without running it."""
+"""The commands and snippets of README.md and docs/, and how to check them without running them."""
 
 import ast
 import glob
@@ -16,15 +16,8 @@ from tests.support.corpora import EMOTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-LANGUAGES = (
-    "bash",
-    "console",
-    "python",
-    "csv",
-    "json",
-    "text",
-    "",
-)  # of fenced blocks; the last four show, nothing is typed
+# Languages of fenced blocks; readers type the first three, the others only show something.
+LANGUAGES = ("bash", "console", "python", "csv", "json", "text", "")
 PROGRAMS = ("jdann", "python", "pip", "pre-commit", "curl", "apt-get", "tensorboard")
 CONFIG = re.compile(r"--config\.[\w.]+(=.*)?")
 
@@ -33,7 +26,7 @@ class Block(NamedTuple):
     """A fenced block."""
 
     page: Path
-    line: int  # of its fence, from 1
+    line: int  # number of the opening fence, from 1
     language: str
     text: str
 
@@ -72,7 +65,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(block: Block) -> Iterator[Command]:
-    """The commands of a block, in order; those joined by && one by one."""
+    """The commands of a block, in order; a line with && holds several."""
     lines = block.text.split("\n")
     at = 0
     while at < len(lines):
@@ -102,7 +95,7 @@ def typed(page: Path) -> list[Command]:
 
 
 def spans(page: Path) -> Iterator[tuple[int, str]]:
-    """Line and text of each span of code within the prose."""
+    """Line number and text of each span of code in the prose."""
     fenced = False
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         if line.lstrip().startswith("```"):
@@ -112,7 +105,7 @@ def spans(page: Path) -> Iterator[tuple[int, str]]:
 
 
 def skeleton(line: str) -> str:
-    """A line of output without what differs between two runs: numbers, emotions, the widths of columns."""
+    """A line of output without what differs between runs: numbers, emotions, column widths."""
     line = re.sub(r"[-+]?(\d[\d,]*)?\.?\d+(e-?\d+)?", "#", line)
     line = re.sub(rf"\b({'|'.join(EMOTIONS)}|none)\b", "@", line)
     line = re.sub(r"─+", "─", " ".join(line.split()))
@@ -120,16 +113,16 @@ def skeleton(line: str) -> str:
 
 
 def written_as(block: Block) -> str | None:
-    """The file that a snippet is to be saved as, which its first line names in a comment."""
+    """The file name under which a reader saves a snippet; a comment in its first line names it."""
     named = re.match(r"# (\w+\.py)\n", block.text) if block.language == "python" else None
     return named[1] if named else None
 
 
 class Reached(BaseException):
-    """The command line was understood and would now begin its work."""
+    """Raised when the command line is understood and the work would begin."""
 
 
-EDGES = (  # where each command stops reading what was typed
+EDGES = (  # the functions in which the work of each command begins
     "jdann.experiments.train.run",
     "jdann.experiments.sweep.sweep",
     "jdann.experiments.tune.tune",
@@ -144,10 +137,10 @@ EDGES = (  # where each command stops reading what was typed
 
 
 def understood(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parses a jdann command as the command line itself does, its config and every override included, and goes no further.
+    """Parses a jdann command with its config and overrides, and stops before the work begins.
 
     Raises:
-      SystemExit: it was refused.
+      SystemExit: the command was refused.
     """
 
     def stop(*_: object, **__: object) -> None:
@@ -166,10 +159,12 @@ def understood(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checks that a command could be typed: known program, known options, existing files; relative to the working directory.
+    """Checks that a command has a known program, known options and existing files.
+
+    Paths are relative to the working directory.
 
     Raises:
-      AssertionError or SystemExit: it could not.
+      AssertionError or SystemExit: the command is wrong.
     """
     for words in optional(command.words):
         program = Path(words[0]).name.replace("python3", "python")
@@ -178,7 +173,7 @@ def check(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def optional(words: list[str]) -> list[list[str]]:
-    """A command with [what may be left out], without and with it."""
+    """A command with an optional [part], once without it and once with it."""
     if not any(word.startswith("[") for word in words):
         return [words]
     first = next(i for i, word in enumerate(words) if word.startswith("["))
@@ -186,8 +181,9 @@ def optional(words: list[str]) -> list[list[str]]:
 
 
 def expanded(words: list[str]) -> list[str]:
-    """Words with the shell's patterns replaced by the files there are."""
-    return [path for word in words for path in (sorted(glob.glob(word)) or [word])]  # noqa: PTH207 - as a shell does
+    """Words with shell patterns replaced by the matching files."""
+    # Path.glob does not take absolute patterns, a shell does.
+    return [path for word in words for path in (sorted(glob.glob(word)) or [word])]  # noqa: PTH207
 
 
 def _jdann(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +206,7 @@ def _python(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def known_options(script: Path, words: list[str]) -> None:
-    """Each option among `words` is one that the script's parser has."""
+    """Checks that the script's parser has each option in `words`."""
     calls = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.Call)]
     adding = [
         call
@@ -253,13 +249,13 @@ def _pip(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     for word in words[1:]:
         named = re.fullmatch(r"(?:jdann|\.)(?:\[([\w,]+)\])?", word)
-        assert named or word in ("-q", "-e"), f"pip install {word}: not ours"
+        assert named or word in ("-q", "-e"), f"pip install {word}: not a part of jdann"
         if named and named[1]:
             assert set(named[1].split(",")) <= set(extras), f"there is no extra {named[1]}"
 
 
 def _nothing(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs of others, that a session runs or a reader has."""
+    """Accepts a program that is not part of jdann."""
 
 
 CHECKS: dict[str, Callable[[list[str], pytest.MonkeyPatch], None]] = {
@@ -270,7 +266,23 @@ CHECKS: dict[str, Callable[[list[str], pytest.MonkeyPatch], None]] = {
 }
 
 
-def options_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+def imports(block: Block) -> list[tuple[str, str | None]]:
+    """The modules that a python block imports, each with the imported name or None.
+
+    Raises:
+      SyntaxError: the block does not compile.
+    """
+    tree = ast.parse(block.text, f"{block.page.name}:{block.line}")
+    names: list[tuple[str, str | None]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [(node.module or "", alias.name) for alias in node.names]
+    return names
+
+
+def help_text(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     """The help of a jdann command."""
     assert command in COMMANDS, f"jdann {command}: no such command"
     capsys.readouterr()

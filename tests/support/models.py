@@ -26,8 +26,7 @@ def make_model(
     signals = np.stack([speech(2.0, 100 + 25 * i, i) for i in range(8)])
     values, frames = jax.jit(extract)(signals, np.full(8, signals.shape[1]))
     rows = np.asarray(values)
-    # [utterances, values] of vectors, or [utterances * frames, bins]
-    rows = rows[:, :, 0] if rows.shape[2] == 1 else rows.reshape(-1, rows.shape[2])
+    rows = rows.reshape(-1, rows.shape[-1])  # [utterances or utterances * frames, bins]
     fitted = normalise.fit([rows], ["all"])
 
     def make_member(seed: int):

@@ -1,0 +1,76 @@
+"""Each benchmark runs at its tiny size. The figures mean nothing; the tables must be whole."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+QUICK = ("features", "voice")  # the others start several processes, or train
+MODEL_CODE = """
+import sys
+from pathlib import Path
+import startup
+startup.write_models(Path(sys.argv[1]), ["en2zh"], tiny=True)
+"""
+
+
+def run_python(arguments: list[str], data_dir: Path) -> str:
+    """Runs Python in a process of its own, and returns what it printed."""
+    paths = (str(ROOT), str(ROOT / "benchmarks"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment["TFDS_DATA_DIR"] = str(data_dir)
+    outcome = subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True
+    )
+    assert outcome.returncode == 0, outcome.stderr[-4000:]
+    return outcome.stdout
+
+
+def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[str]:
+    """What a script needs on its command line beside `--tiny`."""
+    source, target = map(str, tones)
+    model = str(folder / "en2zh")
+    return {
+        "adapt": [model, target],
+        "digests": ["--data-dir", str(folder / "data")],
+        "inference": [model],
+        "labelling": [source, target, "--data-dir", str(folder / "data")],
+        "recipes": [source, target, "--workdir", str(folder), "--data-dir", str(folder / "data")],
+        "scale": ["--data-dir", str(folder / "data")],
+        "sweep": ["--data-dir", str(folder / "data")],
+        "voice": [source],
+    }.get(name, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(s, marks=[] if s in QUICK else pytest.mark.slow) for s in SCRIPTS],
+)
+def test_script_runs_at_its_tiny_size(name, tones, tmp_path, data_dir):
+    if name in ("adapt", "inference"):
+        run_python(["-c", MODEL_CODE, str(tmp_path)], data_dir)
+    script = str(ROOT / "benchmarks" / f"{name}.py")
+    arguments = script_arguments(name, tones, tmp_path)
+    printed = run_python([script, *arguments, "--tiny"], data_dir)
+    assert printed.strip()
+    rows = [line for line in printed.splitlines() if line.startswith("|")]
+    assert len({row.count("|") for row in rows if "not installed" not in row}) <= 2  # two tables
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_docstring_shows_the_command_and_its_tiny_size(name):
+    text = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+    docstring = text.split('"""')[1]
+    assert f"python benchmarks/{name}.py" in docstring and "--tiny" in docstring
+
+
+def test_the_models_of_startup_can_be_loaded(tmp_path, data_dir):
+    code = MODEL_CODE + (
+        "from jdann import Recogniser\n"
+        "print(len(Recogniser.load(Path(sys.argv[1]) / 'en2zh').labels))\n"
+    )
+    assert run_python(["-c", code, str(tmp_path)], data_dir).strip() == "5"
