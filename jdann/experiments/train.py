@@ -15,6 +15,7 @@ from tensorboardX import SummaryWriter
 from jdann import corpora, files
 from jdann.data.pairs import Direction, Domain, check_failures, load_domain, make_direction
 from jdann.experiments import draw, jobs, results, workdir
+from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.package import write_recogniser
 from jdann.experiments.settings import seeds_of
@@ -46,6 +47,7 @@ def run(
       DivergenceError: the training's numbers ceased to be finite.
     """
     begun = time.monotonic()
+    config = with_absolute_paths(config)
     workdir.check(path, config, resume, overwrite)
     with workdir.log_to(path):
         directions = open_directions(config, data_dir, path)

@@ -295,8 +295,9 @@ def diagnostics(results: Row) -> PageTable | None:
 
 
 def elsewhere(results: Row) -> PageTable:
-    """Scores on another corpus than the one adapted to."""
+    """Scores of `jdann evaluate --target`."""
     target = results["directions"][0]["target"]["description"]
+    adapted = "" if results["protocol"] == "transductive" else "not "
     rows = tuple(
         (
             label(r),
@@ -307,7 +308,7 @@ def elsewhere(results: Row) -> PageTable:
         for r in results["rows"]
     )
     return PageTable(
-        f"Scored on {target}, which was not adapted to.",
+        f"Scored on {target}, which was {adapted}adapted to.",
         ("method", "checkpoint", "n", "UAR", "accuracy", "macro-F1"),
         rows,
         2,
