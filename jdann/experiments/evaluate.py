@@ -44,7 +44,8 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
 
     Returns:
       What results.json holds. The protocol of scores on another corpus is "elsewhere", or
-      "transductive" if the run adapted to all utterances that are scored.
+      "transductive" if the run adapted to all of its utterances. The number of these utterances
+      is under "adapted_utterances", unless the run's own target cannot be read any more.
 
     Raises:
       InputError: there is no finished run, or the corpus cannot be used.
@@ -86,20 +87,28 @@ def _evaluate_elsewhere(
         if method != "supervised"
     ]
     summary = results.summarise(config, directions, outcomes)
-    protocol, notes = _find_protocol(directions[0].target, trained, data_dir)
-    for note in notes:
-        log.info(note)
+    scored = directions[0].target
+    adapted = _count_adapted(scored, trained, data_dir)
+    protocol = TRANSDUCTIVE if adapted == len(scored.emotion) else ELSEWHERE
     summary["protocol"] = protocol
-    summary["notes"] = [*summary["notes"], *notes]
+    if adapted is not None:
+        summary["adapted_utterances"] = adapted
     summary["rows"] = [
         row | {"protocol": protocol} for row in summary["rows"] if row["selection"] != "oracle"
     ]
     summary["seconds"] = seconds
-    folder = path / workdir.EVALUATION / folder_name(target)
+    folder = result_folder(path, target)
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, config, directions, outcomes)
     files.write_json(folder / workdir.RESULTS, summary)
     return summary
+
+
+def result_folder(path: Path, target: str | None) -> Path:
+    """Where `evaluate` writes its results for a target; None: the run's own."""
+    if target is None:
+        return path
+    return path / workdir.EVALUATION / folder_name(make_absolute(target))
 
 
 def folder_name(target: str) -> str:
@@ -120,39 +129,23 @@ def folder_name(target: str) -> str:
     return f"{readable}-{digest.hexdigest()}"
 
 
-def _find_protocol(
-    scored: Domain, trained: FrozenConfigDict, data_dir: Path
-) -> tuple[str, list[str]]:
-    """Whether a run adapted to the utterances that are scored, and notes for who reads the scores.
+def _count_adapted(scored: Domain, trained: FrozenConfigDict, data_dir: Path) -> int | None:
+    """How many utterances of a domain a run adapted to; None if the run's target is gone.
 
     Utterances are compared, not names: a second list of the same files is the same corpus.
     """
     try:
         adapted_to = corpora.load_all(trained.target, tuple(trained.emotions), data_dir)
     except (InputError, OSError) as error:
-        note = (
-            f"{scored.corpus.name}: nobody can tell whether its utterances were adapted to, "
-            f"because the run's own target cannot be read ({error})"
+        log.warning(
+            "%s: it is not known whether the run adapted to it, because the run's own target "
+            "cannot be read (%s)",
+            scored.corpus.name,
+            error,
         )
-        return ELSEWHERE, [note]
-    labelled = [
-        place
-        for place, emotion in zip(
-            _places(scored.features.utterances), scored.emotion.tolist(), strict=True
-        )
-        if emotion >= 0
-    ]
-    compared = labelled or _places(scored.features.utterances)
-    count = len(set(compared) & set(_places(adapted_to.utterances)))
-    if count == len(set(compared)):
-        return TRANSDUCTIVE, []
-    if not count:
-        return ELSEWHERE, []
-    note = (
-        f"{scored.corpus.name}: the run adapted to {count} of the {len(set(compared))} utterances "
-        "that are scored"
-    )
-    return ELSEWHERE, [note]
+        return None
+    places = set(_places(adapted_to.utterances))
+    return sum(place in places for place in _places(scored.features.utterances))
 
 
 def _places(utterances: Sequence[Utterance]) -> list[tuple[str, float, float | None]]:

@@ -295,9 +295,8 @@ def diagnostics(results: Row) -> PageTable | None:
 
 
 def elsewhere(results: Row) -> PageTable:
-    """Scores of `jdann evaluate --target`."""
+    """Scores on another corpus than the one adapted to."""
     target = results["directions"][0]["target"]["description"]
-    adapted = "" if results["protocol"] == "transductive" else "not "
     rows = tuple(
         (
             label(r),
@@ -308,7 +307,7 @@ def elsewhere(results: Row) -> PageTable:
         for r in results["rows"]
     )
     return PageTable(
-        f"Scored on {target}, which was {adapted}adapted to.",
+        f"Scored on {target}, which was not adapted to.",
         ("method", "checkpoint", "n", "UAR", "accuracy", "macro-F1"),
         rows,
         2,

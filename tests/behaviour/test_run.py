@@ -18,8 +18,9 @@ from jdann.cli import main
 from jdann.configuration import load_config
 from jdann.errors import InputError
 from jdann.experiments import workdir as work_directory
+from jdann.experiments.evaluate import result_folder
 from jdann.inference import model
-from jdann.report import gather
+from jdann.inference.recogniser import Recogniser
 from tests.support.corpora import EMOTIONS, write_manifest, write_tones
 from tests.support.runs import arguments, fail, read, relabelled
 
@@ -280,22 +281,28 @@ def test_evaluate_says_whether_the_run_adapted_to_the_scored_utterances(
     assert {name: r["rows"][0]["n"] for name, r in by_target.items()} == {
         name: len(part) for name, part in targets.items()
     }
-    notes = {name: [n for n in r["notes"] if "adapted to" in n] for name, r in by_target.items()}
-    assert notes["a/b.csv"] == notes["a-b.csv"] == []
-    assert "the run adapted to 3 of the 13 utterances" in notes["both.csv"][0]
-    # The report finds them by their content, and the run's corpora from another folder.
-    run = gather.read(copy, data_dir)
-    assert {r["config"]["target"] for r in run.elsewhere} == {
-        str(tmp_path.resolve() / name) for name in targets
+    assert {name: r["adapted_utterances"] for name, r in by_target.items()} == {
+        "a/b.csv": 20,
+        "a-b.csv": 0,
+        "both.csv": 3,
     }
-    assert run.described.why_not == {}
+    # The report describes the run's corpora from here.
+    main(["report", str(copy), "--data-dir", str(data_dir)])
+    page = (copy / "report.html").read_text()
+    assert page.count("Scored on ") >= 3
+    # The run's own target is gone.
+    config = read_json(copy / "config.json")
+    (copy / "config.json").write_text(json.dumps(config | {"target": "gone.csv"}))
+    main(["evaluate", str(copy), "--data-dir", str(data_dir), "--target", "a/b.csv"])
+    unknown = read_json(result_folder(copy, "a/b.csv") / "results.json")
+    assert unknown["protocol"] == "elsewhere" and "adapted_utterances" not in unknown
 
 
 def test_overwrite_removes_all_that_a_run_left(copy, tones, data_dir):
     """Else predict, serve and report would answer with the recogniser of the replaced run."""
     main(["report", str(copy), "--data-dir", str(data_dir)])
     (copy / "evaluation" / "old").mkdir(parents=True)
-    model.find(copy)
+    Recogniser.load(copy)
     config = work_directory.read_config(copy)
     work_directory.check(copy, config, resume=False, overwrite=True)
     work_directory.begin(copy, config, overwrite=True)
@@ -307,7 +314,7 @@ def test_overwrite_removes_all_that_a_run_left(copy, tones, data_dir):
     }
     assert not list((copy / "figures").iterdir())
     with pytest.raises(InputError):
-        model.find(copy)
+        Recogniser.load(copy)
 
 
 def test_a_config_with_relative_paths_of_an_earlier_version_is_still_the_same_config(
