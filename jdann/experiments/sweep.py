@@ -214,10 +214,10 @@ def write_best(path: Path, swept: Swept, config: Any) -> None:
       swept: a job's members.
       config: of the sweep.
     """
-    p = choose(swept, config.sweep.criterion)
+    index = choose(swept, config.sweep.criterion)
     job = swept.outcome.job
     name = f"best-{job.method}-{job.encoder}{'-2' if job.direction else ''}.json"
-    if p is None:
+    if index is None:
         log.info(
             "%s: %s has no value here, so %s is not written",
             job.method,
@@ -234,6 +234,6 @@ def write_best(path: Path, swept: Swept, config: Any) -> None:
         values |= {"source": config.target, "target": config.source}
     for field, key in HYPER.items():
         values[f"sweep.{field}"] = ()
-        if getattr(swept.points[p], field) is not None:
-            values[key] = getattr(swept.points[p], field)
+        if getattr(swept.points[index], field) is not None:
+            values[key] = getattr(swept.points[index], field)
     files.write_json(path / name, configuration.to_dict(apply(config, values)))

@@ -100,7 +100,9 @@ def summarise(
             name: values.reshape(len(points), count)  # [points * seeds] -> [points, seeds]
             for name, values in criteria.items()
         },
-        scores=tuple(tuple(scores[p * count : (p + 1) * count]) for p in range(len(points))),
+        scores=tuple(
+            tuple(scores[first : first + count]) for first in range(0, len(scores), count)
+        ),
     )
 
 
@@ -143,22 +145,24 @@ def _diverged(swept: Swept, point: int) -> dict[str, str]:
 def result_rows(swept: Swept, direction: Direction) -> list[dict[str, Any]]:
     """One row of results.json per point; "analysis" holds everything that needs target labels."""
     rows = []
-    for p, point in enumerate(swept.points):
+    for index, point in enumerate(swept.points):
         criteria = {
-            name: values[p][np.isfinite(values[p])] for name, values in swept.criteria.items()
+            name: values[index][np.isfinite(values[index])]
+            for name, values in swept.criteria.items()
         }
-        scores = [s for s in swept.scores[p] if s is not None]
+        scored = [scores for scores in swept.scores[index] if scores is not None]
         analysis = None
-        if scores:
-            analysis = {"label": ANALYSIS, "n": int(scores[0].confusion.sum())} | {
-                name: metrics.summarise([getattr(s, name) for s in scores]) for name in _SCORES
+        if scored:
+            analysis = {"label": ANALYSIS, "n": int(scored[0].confusion.sum())} | {
+                name: metrics.summarise([getattr(scores, name) for scores in scored])
+                for name in _SCORES
             }
         rows.append(
             job_names(swept.outcome.job, direction)
             | point._asdict()
             | {
                 "selection": swept.by,
-                "diverged": _diverged(swept, p),
+                "diverged": _diverged(swept, index),
                 "criteria": {
                     name: metrics.summarise(values.tolist())
                     for name, values in criteria.items()
@@ -190,18 +194,18 @@ def choices(swept: Swept, direction: Direction) -> list[dict[str, Any]]:
     scored = bool(np.isfinite(mean).any())
     rows = []
     for name in selection.CRITERIA:
-        p = choose(swept, name)
-        if p is None:
+        index = choose(swept, name)
+        if index is None:
             continue
         analysis = None
         if scored:
             correlation = selection.rank_correlation(swept.criteria[name], uar, name)
-            analysis = _analyse_choice(uar[p], np.nanmax(mean) - mean[p], correlation)
-        rows.append(_choice_row(name, True, swept.points[p]._asdict(), analysis))
+            analysis = _analyse_choice(uar[index], np.nanmax(mean) - mean[index], correlation)
+        rows.append(_choice_row(name, True, swept.points[index]._asdict(), analysis))
     if scored:
-        p = int(np.nanargmax(mean))
-        analysis = _analyse_choice(uar[p], np.nanmax(mean) - uar[p].mean(), None)
-        rows.append(_choice_row("oracle", False, swept.points[p]._asdict(), analysis))
+        index = int(np.nanargmax(mean))
+        analysis = _analyse_choice(uar[index], np.nanmax(mean) - uar[index].mean(), None)
+        rows.append(_choice_row("oracle", False, swept.points[index]._asdict(), analysis))
         expected = mean[np.isfinite(mean)]  # any of these points may be drawn
         analysis = _analyse_choice(expected, np.nanmax(mean) - expected.mean(), None)
         rows.append(_choice_row("by lot", True, dict.fromkeys(Point._fields), analysis))
@@ -232,11 +236,11 @@ def member_columns() -> tuple[str, ...]:
 def member_rows(swept: Swept, direction: Direction) -> Iterator[tuple[Any, ...]]:
     """Rows of sweep.csv, one per member."""
     names = job_names(swept.outcome.job, direction)
-    for p, point in enumerate(swept.points):
-        diverged = _diverged(swept, p)
-        for s, seed in enumerate(swept.seeds):
-            criteria = [float(values[p, s]) for values in swept.criteria.values()]
-            scores = swept.scores[p][s]
+    for index, point in enumerate(swept.points):
+        diverged = _diverged(swept, index)
+        for column, seed in enumerate(swept.seeds):
+            criteria = [float(values[index, column]) for values in swept.criteria.values()]
+            scores = swept.scores[index][column]
             yield (
                 *names.values(),
                 *point,

@@ -72,7 +72,7 @@ def tune(
     read_space(config)
     _check(config)
     _check_directory(path, config)
-    place = Place(storage or f"sqlite:///{(path / 'tune.db').absolute()}", study_name)
+    place = Place(storage or f"sqlite:///{(path / workdir.STUDY).absolute()}", study_name)
     with workdir.log_to(path):
         directions = open_directions(config, data_dir, path)
         _check_splits(config, jobs.plan_jobs(config, directions))
@@ -129,7 +129,7 @@ def _check_directory(path: Path, config: Any) -> None:
     """Refuses a work directory of another command or config; the number of trials may differ."""
     folders = path.glob(f"{workdir.CHECKPOINTS}/*")
     other_trainings = any(not f.name.startswith(CHECKPOINT_PREFIX) for f in folders)
-    if other_trainings or (path / "predictions.csv").exists():
+    if other_trainings or (path / workdir.PREDICTIONS).exists():
         raise InputError(
             f"{path}: holds a run of another command; give tuning a --workdir of its own"
         )

@@ -29,6 +29,8 @@ CONFIG = "config.json"
 RESULTS = "results.json"
 CHECKPOINTS = "checkpoints"  # a folder for each training
 FIGURES = "figures"
+PREDICTIONS = "predictions.csv"
+STUDY = "tune.db"  # of `jdann tune`, unless --storage names another database
 EVALUATION = "evaluation"  # a folder for each corpus of `jdann evaluate --target`
 LOG = "log.txt"
 SKIPPED = "skipped.csv"
@@ -44,12 +46,12 @@ _REPLACED = (
     "best-*.json",
     "history.csv",
     "normalisation-*.npz",
-    "predictions.csv",
+    PREDICTIONS,
     "report.html",
     "sweep.csv",
     "tensorboard",
     "trials.csv",
-    "tune.db*",  # SQLite may keep a journal beside the database
+    f"{STUDY}*",  # SQLite may keep a journal beside the database
     "worker-*.log",
 )
 
