@@ -1,17 +1,24 @@
 """Scores a finished run again: on its own target, whose labels may be new, or on another corpus."""
 
-import json
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import FrozenConfigDict
 
-from jdann import configuration, files, selection
-from jdann.data.pairs import Direction
+from jdann import configuration, corpora, files, selection
+from jdann.corpora import Utterance
+from jdann.corpora.resolve import NAMES
+from jdann.data.pairs import Direction, Domain
 from jdann.data.splits import Split
 from jdann.errors import InputError
 from jdann.experiments import jobs, results, workdir
+from jdann.experiments.corpus_paths import make_absolute
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.settings import encoder_names, make_members
 from jdann.experiments.train import open_directions, write_predictions
@@ -19,7 +26,10 @@ from jdann.training import loop
 from jdann.training.records import outputs
 
 _DIAGNOSED_UTTERANCES = 1000  # of each domain, in the A-distance
-ELSEWHERE = "elsewhere"  # protocol of scores on a corpus that was not adapted to
+ELSEWHERE = "elsewhere"  # protocol of scores on utterances that were not adapted to
+TRANSDUCTIVE = "transductive"  # protocol of scores on utterances that were adapted to
+_NAME_CHARACTERS = 60  # of a folder in evaluation/, before the digest
+log = logging.getLogger("jdann")
 
 
 def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str, Any]:
@@ -30,10 +40,12 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
       data_dir: where prepared corpora and cached features are kept.
       target: None: the run's own target with the labels that it has now; results.json and
         predictions.csv are written again. A corpus: its utterances are predicted and scored, and
-        the results are written to `evaluation/<its name>/`.
+        the results are written to a folder of `evaluation/`.
 
     Returns:
-      What results.json holds.
+      What results.json holds. The protocol of scores on another corpus is "elsewhere", or
+      "transductive" if the run adapted to all of its utterances. The number of these utterances
+      is under "adapted_utterances", unless the run's own target cannot be read any more.
 
     Raises:
       InputError: there is no finished run, or the corpus cannot be used.
@@ -41,22 +53,54 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
     config = workdir.read_config(path)
     if absent := configuration.missing(config):
         raise InputError(
-            f"{path / 'config.json'}: lacks {absent[0]}, because another version of jdann wrote it; "
-            "evaluate the run by that version, or train again in another --workdir"
+            f"{path / workdir.CONFIG}: lacks {absent[0]}, because another version of jdann wrote "
+            "it; evaluate the run by that version, or train again in another --workdir"
         )
-    before = workdir.read_json(path / "results.json")
+    before = workdir.read_json(path / workdir.RESULTS)
     workdir.check_kind(path, before)
     if target is not None:
         return _evaluate_elsewhere(path, data_dir, config, target, before["seconds"])
     directions = open_directions(config, data_dir)
     outcomes = [
-        jobs.restore_job(job, directions[job.direction], config, path / "checkpoints")
+        jobs.restore_job(job, directions[job.direction], config, path / workdir.CHECKPOINTS)
         for job in jobs.plan_jobs(config, directions)
     ]
     summary = results.summarise(config, directions, outcomes)
     summary["seconds"] = before["seconds"]
     write_predictions(path, config, directions, outcomes)
-    files.write_json(path / "results.json", summary)
+    files.write_json(path / workdir.RESULTS, summary)
+    return summary
+
+
+def _evaluate_elsewhere(
+    path: Path, data_dir: Path, trained: FrozenConfigDict, target: str, seconds: float
+) -> dict[str, Any]:
+    """Scores a run's methods on another corpus."""
+    target = make_absolute(target)
+    values = configuration.to_dict(trained) | {"target": target, "both_directions": False}
+    config = FrozenConfigDict(configuration.tuples(values))
+    directions = open_directions(config, data_dir)
+    outcomes = [
+        _predict(encoder, method, directions[0], config, path / workdir.CHECKPOINTS)
+        for encoder in encoder_names(config)
+        for method in config.methods
+        if method != "supervised"
+    ]
+    summary = results.summarise(config, directions, outcomes)
+    scored = directions[0].target
+    adapted = _count_adapted(scored, trained, data_dir)
+    protocol = TRANSDUCTIVE if adapted == len(scored.emotion) else ELSEWHERE
+    summary["protocol"] = protocol
+    if adapted is not None:
+        summary["adapted_utterances"] = adapted
+    summary["rows"] = [
+        row | {"protocol": protocol} for row in summary["rows"] if row["selection"] != "oracle"
+    ]
+    summary["seconds"] = seconds
+    folder = result_folder(path, target)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(folder, config, directions, outcomes)
+    files.write_json(folder / workdir.RESULTS, summary)
     return summary
 
 
@@ -64,34 +108,51 @@ def result_folder(path: Path, target: str | None) -> Path:
     """Where `evaluate` writes its results for a target; None: the run's own."""
     if target is None:
         return path
-    return path / "evaluation" / target.strip("./").replace("/", "-").replace(":", "-")
+    return path / workdir.EVALUATION / folder_name(make_absolute(target))
 
 
-def _evaluate_elsewhere(
-    path: Path, data_dir: Path, config: Any, target: str, seconds: float
-) -> dict[str, Any]:
-    """Scores a run's methods on another corpus."""
-    values = configuration.to_dict(config) | {"target": target, "both_directions": False}
-    changed = ConfigDict(values)
-    config = FrozenConfigDict(configuration.tuples(json.loads(changed.to_json())))
-    directions = open_directions(config, data_dir)
-    outcomes = [
-        _predict(encoder, method, directions[0], config, path / "checkpoints")
-        for encoder in encoder_names(config)
-        for method in config.methods
-        if method != "supervised"
+def folder_name(target: str) -> str:
+    """The folder of `evaluation/` for a corpus: readable, and different for different corpora.
+
+    Args:
+      target: a corpus specification with absolute paths.
+
+    Returns:
+      "demo-en" for the name "demo:en"; for paths the last parts and a digest of all of them, such
+      as "list.csv-1f0c29ab".
+    """
+    if target in NAMES:
+        return target.replace(":", "-")
+    parts = [Path(part).name for part in target.split(",")]
+    readable = re.sub(r"[^\w.-]+", "-", "+".join(parts))[:_NAME_CHARACTERS].strip(".-")
+    digest = hashlib.blake2b(target.encode("utf-8", "surrogateescape"), digest_size=4)
+    return f"{readable}-{digest.hexdigest()}"
+
+
+def _count_adapted(scored: Domain, trained: FrozenConfigDict, data_dir: Path) -> int | None:
+    """How many utterances of a domain a run adapted to; None if the run's target is gone.
+
+    Utterances are compared, not names: a second list of the same files is the same corpus.
+    """
+    try:
+        adapted_to = corpora.load_all(trained.target, tuple(trained.emotions), data_dir)
+    except (InputError, OSError) as error:
+        log.warning(
+            "%s: it is not known whether the run adapted to it, because the run's own target "
+            "cannot be read (%s)",
+            scored.corpus.name,
+            error,
+        )
+        return None
+    places = set(_places(adapted_to.utterances))
+    return sum(place in places for place in _places(scored.features.utterances))
+
+
+def _places(utterances: Sequence[Utterance]) -> list[tuple[str, float, float | None]]:
+    """Where the audio of each utterance is: equal for the same audio in two lists."""
+    return [
+        (os.path.realpath(u.path) if u.path else u.file, u.start_s, u.end_s) for u in utterances
     ]
-    summary = results.summarise(config, directions, outcomes)
-    summary["protocol"] = ELSEWHERE
-    summary["rows"] = [
-        row | {"protocol": ELSEWHERE} for row in summary["rows"] if row["selection"] != "oracle"
-    ]
-    summary["seconds"] = seconds
-    folder = result_folder(path, target)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(folder, config, directions, outcomes)
-    files.write_json(folder / "results.json", summary)
-    return summary
 
 
 def _predict(

@@ -16,6 +16,7 @@ from jdann import corpora, files
 from jdann.corpora.index import Corpus
 from jdann.data.pairs import Direction, Domain, check_failures, load_domain, make_direction
 from jdann.experiments import draw, jobs, results, workdir
+from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.package import write_recogniser
 from jdann.experiments.settings import features_folder, make_feature_settings, seeds_of
@@ -54,6 +55,7 @@ def run(
       DivergenceError: the training's numbers ceased to be finite.
     """
     begun = time.monotonic()
+    config = with_absolute_paths(config)
     workdir.check(path, config, resume, overwrite)
     with workdir.log_to(path):
         directions = open_directions(config, data_dir, path, corpora_pair)

@@ -1,38 +1,42 @@
-"""Tuning: Optuna searches a config's declared space for what a criterion without target labels prefers.
+"""Tuning: Optuna searches a declared space for the config that a criterion prefers.
 
-A trial trains all of the config's seeds in one program, fold by fold, direction by direction. Nothing here scores anything.
+The criterion needs no target labels. A trial trains all seeds of the config in one program, fold
+by fold and direction by direction. Nothing here is scored.
 """
 
-import json
 import logging
 import multiprocessing
-import shutil
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import FrozenConfigDict
 
 from jdann import configuration, files, selection
-from jdann.data.pairs import Direction
 from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
+from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.results import heading
-from jdann.experiments.search_space import apply, parse, propose, read_space
-from jdann.experiments.settings import encoder_names, make_members
-from jdann.experiments.study import Place, finished, import_optuna, importance, open_study, tell
+from jdann.experiments.search_space import apply, parse, read_space
+from jdann.experiments.settings import encoder_names
+from jdann.experiments.study import (
+    REASON,
+    Place,
+    count_finished,
+    import_optuna,
+    importance,
+    log_newest,
+    open_study,
+)
 from jdann.experiments.train import open_directions
+from jdann.experiments.trial import CHECKPOINT_PREFIX, make_objective
 from jdann.figures import tuning
 from jdann.progress import silenced, track
-from jdann.training import loop
 
 log = logging.getLogger("jdann")
 _POLL_S = 0.5
-_STEPS_PER_TRAINING = 10**6  # of a pruner: fine enough to tell any two epochs apart
 
 
 def tune(
@@ -44,22 +48,22 @@ def tune(
     study_name: str = "jdann",
     workers: int = 1,
 ) -> dict[str, Any]:
-    """Searches until the config's number of trials is finished; running it again continues.
+    """Searches until the config's number of trials is finished. A second call continues.
 
     Args:
-      config: from `jdann.configuration.load_config`; `config.tune` says where to look, and what for.
+      config: from `jdann.configuration.load_config`; `config.tune` declares the search.
       path: the work directory.
-      data_dir: where prepared corpora and cached features live.
+      data_dir: where prepared corpora and cached features are kept.
       storage: an Optuna storage URL; None: `tune.db` in the work directory.
       study_name: of the study in the storage.
-      workers: processes that try side by side.
+      workers: the number of processes that run trials.
 
     Returns:
       What results.json holds.
 
     Raises:
-      InputError: something given cannot be used, or Optuna is not installed.
-      DivergenceError: no trial came to a value.
+      InputError: something that the user gave cannot be used, or Optuna is not installed.
+      DivergenceError: no trial has a value.
     """
     begun = time.monotonic()
     import_optuna()
@@ -68,22 +72,23 @@ def tune(
     read_space(config)
     _check(config)
     _check_directory(path, config)
-    place = Place(storage or f"sqlite:///{(path / 'tune.db').absolute()}", study_name)
+    place = Place(storage or f"sqlite:///{(path / workdir.STUDY).absolute()}", study_name)
     with workdir.log_to(path):
         directions = open_directions(config, data_dir, path)
         _check_splits(config, jobs.plan_jobs(config, directions))
         workdir.begin(path, config, overwrite=False)
         study = open_study(config, place)
-        left = config.tune.trials - finished(study)
-        log.info("%s: %d of %d trials are left", place, max(left, 0), config.tune.trials)
+        remaining = max(config.tune.trials - count_finished(study), 0)
+        log.info("%s: %d of %d trials are left", place, remaining, config.tune.trials)
         if workers == 1:
-            objective = _objective(config, path, data_dir, directions)
-            for _ in track(range(left), "Tuning", max(left, 0), "trials"):
+            objective = make_objective(config, path, data_dir, directions)
+            for _ in track(range(remaining), "Tuning", remaining, "trials"):
                 with silenced():
                     study.optimize(objective, n_trials=1)
-                tell(study)
-        elif left > 0:
-            _work_side_by_side(config, path, data_dir, place, left, workers, study)
+                log_newest(study)
+        elif remaining:
+            _tune_in_processes(config, path, data_dir, place, remaining, workers, study)
+        config = with_absolute_paths(config)
         results = heading(config, directions) | summarise(study, config, str(place))
         results["seconds"] = round(time.monotonic() - begun, 1)
         _write(path, study, config, results)
@@ -91,7 +96,7 @@ def tune(
 
 
 def _check(config: Any) -> None:
-    """Refuses what can be told before a corpus is looked at."""
+    """Refuses what can be refused before a corpus is read."""
     criterion = config.tune.criterion
     if criterion not in selection.CRITERIA:
         raise InputError(
@@ -99,150 +104,56 @@ def _check(config: Any) -> None:
         )
     if config.tune.trials < 1:
         raise InputError(f"config.tune.trials is {config.tune.trials}; expected at least 1")
-    if (
-        len(config.methods) != 1
-        or "supervised" in config.methods
-        or len(encoder_names(config)) != 1
-    ):
+    methods, encoders = tuple(config.methods), encoder_names(config)
+    if len(methods) != 1 or "supervised" in methods or len(encoders) != 1:
         raise InputError(
-            f"config.methods is {tuple(config.methods)} and config.encoder.name {config.encoder.name!r}; tune one method that "
-            "adapts, with one encoder, at a time: --config.methods=dann --config.encoder.name=conv1d"
+            f"config.methods is {methods} and config.encoder.name {config.encoder.name!r}; tune "
+            "one method that adapts, with one encoder, at a time: --config.methods=dann "
+            "--config.encoder.name=conv1d"
         )
 
 
-def _check_splits(config: Any, planned: list[jobs.Job]) -> None:
-    needs = selection.CRITERIA[config.tune.criterion].needs
-    if "source_emotion" in needs and any(
-        not len(split.validation) for job in planned for split in job.splits
-    ):
+def _check_splits(config: Any, planned: Sequence[jobs.Job]) -> None:
+    """Refuses a criterion that needs held-out source where nothing is held out."""
+    needs_labels = "source_emotion" in selection.CRITERIA[config.tune.criterion].needs
+    nothing_held_out = any(not len(split.validation) for job in planned for split in job.splits)
+    if needs_labels and nothing_held_out:
         raise InputError(
-            f"config.tune.criterion is {config.tune.criterion!r}, which needs labelled source that is not trained on; set "
-            "--config.validation_fraction above 0, or choose a criterion that looks at the target alone"
+            f"config.tune.criterion is {config.tune.criterion!r}, which needs labelled source that "
+            "is not trained on; set --config.validation_fraction above 0, or choose a criterion "
+            "that looks at the target alone"
         )
 
 
 def _check_directory(path: Path, config: Any) -> None:
-    """A work directory belongs to one config; the number of trials alone may be raised later."""
-    if any((path / "checkpoints").glob("[0-9s]*")) or (path / "predictions.csv").exists():
+    """Refuses a work directory of another command or config; the number of trials may differ."""
+    folders = path.glob(f"{workdir.CHECKPOINTS}/*")
+    other_trainings = any(not f.name.startswith(CHECKPOINT_PREFIX) for f in folders)
+    if other_trainings or (path / workdir.PREDICTIONS).exists():
         raise InputError(
             f"{path}: holds a run of another command; give tuning a --workdir of its own"
         )
-    mine = config
-    if (path / "config.json").exists():
-        theirs = workdir.read_json(path / "config.json")
-        if "tune" in theirs:
-            mine = apply(config, {"tune.trials": theirs["tune"]["trials"]})
-    workdir.check(path, mine, resume=True, overwrite=False)
+    if (path / workdir.CONFIG).exists():
+        before = workdir.read_json(path / workdir.CONFIG)
+        if "tune" in before:
+            config = apply(config, {"tune.trials": before["tune"]["trials"]})
+    workdir.check(path, config, resume=True, overwrite=False)
 
 
-def _objective(config: Any, path: Path, data_dir: Path, directions: list[Direction]) -> Any:
-    """A trial's value: the criterion's mean over seeds, folds and directions, at the records that the config selects."""
-    from optuna import TrialPruned
-
-    space, opened = read_space(config), {_features_of(config): directions}
-
-    def objective(trial: Any) -> float:
-        changed = apply(config, propose(trial, space))
-        if _features_of(changed) not in opened:
-            opened.clear()  # one set of features fits into memory
-            opened[_features_of(changed)] = open_directions(changed, data_dir)
-        at = opened[_features_of(changed)]
-        folder = path / "checkpoints" / f"trial-{trial.user_attrs.get('first', trial.number)}"
-        try:
-            value = _train(trial, changed, at, folder)
-        except DivergenceError as error:
-            trial.set_user_attr("why", f"diverged: {error}")
-            raise TrialPruned from None  # the sampler then avoids its like
-        except TrialPruned:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
-        return value
-
-    return objective
-
-
-def _features_of(config: Any) -> str:
-    """What the features depend on, of the keys that a space may name."""
-    return json.dumps(
-        [configuration.to_dict(config.audio), configuration.to_dict(config.features)],
-        sort_keys=True,
-    )
-
-
-def _train(trial: Any, config: Any, directions: list[Direction], folder: Path) -> float:
-    """Trains all of a trial's seeds, folds and directions; reports at every record, and stops where the pruner says so."""
-    from optuna import TrialPruned
-
-    name, finals = config.tune.criterion, []
-    for job in jobs.plan_jobs(config, directions):
-        direction = directions[job.direction]
-        training, budget = jobs.make_job_training(job, direction, config)
-        for split in job.splits:
-
-            def on_record(
-                epoch: int, criteria: dict[str, np.ndarray], epochs: int = budget.epochs
-            ) -> None:
-                value = float(np.mean(criteria[name]))
-                if not np.isfinite(value):
-                    trial.set_user_attr("why", f"a seed diverged, or {name} has no value")
-                    raise TrialPruned
-                trial.report(
-                    float(np.mean([*finals, value])), _pruning_step(len(finals), epoch, epochs)
-                )
-                _stop_without_parent()
-                if trial.should_prune():
-                    trial.set_user_attr(
-                        "why", f"pruned in training {len(finals) + 1} at epoch {epoch}"
-                    )
-                    raise TrialPruned
-
-            task = jobs.make_task(job, split, direction)
-            fitted = loop.fit(
-                training,
-                task,
-                budget,
-                make_members(config),
-                folder / job.folder(split),
-                selection=config.selection,
-                on_record=on_record,
-            )
-            values = fitted.criteria[name]  # [records, seeds]
-            by = config.selection
-            at = (
-                np.full(config.seeds, len(values) - 1)
-                if by == "last"
-                else selection.choose(fitted.criteria[by], by)
-            )
-            finals.append(float(values[at, np.arange(len(at))].mean()))
-    return float(np.mean(finals))
-
-
-def _pruning_step(trainings: int, epoch: int, epochs: int) -> int:
-    """How much of a trial is done, as a whole number that trials of other lengths share.
-
-    Optuna's pruner compares trials at equal steps, and a search space may contain `epochs`.
-    """
-    return _STEPS_PER_TRAINING * trainings + _STEPS_PER_TRAINING * epoch // epochs
-
-
-def _stop_without_parent() -> None:
-    """Ends a worker whose parent was killed; its trial is tried again by the next run."""
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        sys.exit(1)
-
-
-def _work_side_by_side(
+def _tune_in_processes(
     config: Any, path: Path, data_dir: Path, place: Place, trials: int, workers: int, study: Any
 ) -> None:
-    """Shares trials out to worker processes and shows how many are finished."""
-    parts = [trials // workers + (w < trials % workers) for w in range(workers)]
-    given = (configuration.to_dict(config), path, data_dir, place)
+    """Distributes trials over worker processes, and shows how many are finished."""
+    shares = [trials // workers + (w < trials % workers) for w in range(workers)]
+    arguments = (configuration.to_dict(config), path, data_dir, place)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_work, *given, w, part) for w, part in enumerate(parts) if part]
+        futures = [
+            pool.submit(_run_worker, *arguments, w, share)
+            for w, share in enumerate(shares)
+            if share
+        ]
         try:
-            for _ in track(_finishing(study, futures), "Tuning", trials, "trials"):
+            for _ in track(_wait_for_trials(study, futures), "Tuning", trials, "trials"):
                 pass
             for future in futures:
                 future.result()
@@ -252,52 +163,49 @@ def _work_side_by_side(
             raise
 
 
-def _finishing(study: Any, futures: list[Future[None]]) -> Iterator[None]:
-    """Yields once for each trial that is finished, until all workers are done or one has failed."""
-    said = finished(study)
+def _wait_for_trials(study: Any, futures: list[Future[None]]) -> Iterator[None]:
+    """Yields once per finished trial, until all workers are done or one of them has failed."""
+    reported = count_finished(study)
     while True:
         running = [future for future in futures if not future.done()]
         failed = [future for future in futures if future.done() and future.exception() is not None]
-        now = finished(study)
-        for _ in range(now - said):
+        finished = count_finished(study)
+        for _ in range(finished - reported):
             yield
-        said = now
+        reported = finished
         if failed or not running:
             return
         time.sleep(_POLL_S)
 
 
-def _work(
-    config: dict[str, Any], path: Path, data_dir: Path, place: Place, worker: int, trials: int
+def _run_worker(
+    values: dict[str, Any], path: Path, data_dir: Path, place: Place, worker: int, trials: int
 ) -> None:
-    """A worker process: makes its share of the trials."""
+    """A worker process: runs its share of the trials of a config, given as plain values."""
     log.setLevel(logging.INFO)
     log.propagate = False
     with workdir.log_to(path, f"worker-{worker}.log"), silenced():
-        frozen = FrozenConfigDict(configuration.tuples(config))
-        directions = open_directions(frozen, data_dir)
-        study = open_study(frozen, place, worker)
-        objective = _objective(frozen, path, data_dir, directions)
+        config = FrozenConfigDict(configuration.tuples(values))
+        directions = open_directions(config, data_dir)
+        study = open_study(config, place, worker)
+        objective = make_objective(config, path, data_dir, directions)
         for _ in range(trials):
             study.optimize(objective, n_trials=1)
-            tell(study)
+            log_newest(study)
 
 
 def summarise(study: Any, config: Any, place: str) -> dict[str, Any]:
-    """What a study found.
+    """What results.json says about a study.
 
     Raises:
-      DivergenceError: no trial came to a value.
+      DivergenceError: no trial has a value.
     """
     trials = study.get_trials(deepcopy=False)
-    complete = [t for t in trials if t.state.name == "COMPLETE"]
-    if not complete:
-        why = next(
-            (t.user_attrs["why"] for t in reversed(trials) if "why" in t.user_attrs),
-            "none was finished",
-        )
+    if not any(t.state.name == "COMPLETE" for t in trials):
+        reasons = [t.user_attrs[REASON] for t in trials if REASON in t.user_attrs]
+        reason = reasons[-1] if reasons else "none was finished"
         raise DivergenceError(
-            f"{place}: no trial came to a value ({why}); narrow config.tune.space"
+            f"{place}: no trial came to a value ({reason}); narrow config.tune.space"
         )
     best = study.best_trial
     return {
@@ -319,35 +227,28 @@ def summarise(study: Any, config: Any, place: str) -> dict[str, Any]:
 
 
 def _write(path: Path, study: Any, config: Any, results: dict[str, Any]) -> None:
-    space = read_space(config)
-    keys = [dimension.key for dimension in space]
-    rows = []
-    for t in study.get_trials(deepcopy=False):
-        seconds = (
-            (t.datetime_complete - t.datetime_start).total_seconds()
-            if t.datetime_complete and t.datetime_start
-            else None
-        )
-        value = t.value if t.state.name == "COMPLETE" else None
-        steps = len(t.intermediate_values)
-        why = t.user_attrs.get("why")
-        rows.append(
-            (
-                t.number,
-                t.state.name.lower(),
-                value,
-                seconds,
-                steps,
-                why,
-                *(t.params.get(k) for k in keys),
-            )
-        )
-    files.write_csv(
-        path / "trials.csv",
-        ("number", "state", config.tune.criterion, "seconds", "records", "why", *keys),
-        rows,
-    )
+    """Writes trials.csv, best.json, the figures and results.json."""
+    keys = [dimension.key for dimension in read_space(config)]
+    columns = ("number", "state", config.tune.criterion, "seconds", "records", "why", *keys)
+    rows = [_trial_row(trial, keys) for trial in study.get_trials(deepcopy=False)]
+    files.write_csv(path / "trials.csv", columns, rows)
     best = apply(config, {**results["best"]["values"], "tune.space": ()})
     files.write_json(path / "best.json", configuration.to_dict(best))
-    tuning.draw(path / "figures", results, [(row[0], row[1], row[2]) for row in rows])
-    files.write_json(path / "results.json", results)
+    tuning.draw(path / workdir.FIGURES, results, [(row[0], row[1], row[2]) for row in rows])
+    files.write_json(path / workdir.RESULTS, results)
+
+
+def _trial_row(trial: Any, keys: Sequence[str]) -> tuple[Any, ...]:
+    """A row of trials.csv."""
+    seconds = None
+    if trial.datetime_complete and trial.datetime_start:
+        seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
+    return (
+        trial.number,
+        trial.state.name.lower(),
+        trial.value if trial.state.name == "COMPLETE" else None,
+        seconds,
+        len(trial.intermediate_values),
+        trial.user_attrs.get(REASON),
+        *(trial.params.get(key) for key in keys),
+    )

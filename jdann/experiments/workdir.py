@@ -1,4 +1,4 @@
-"""What a run leaves in its work directory. Every file appears whole or not at all."""
+"""What a run leaves in its work directory. Each file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,64 +12,109 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ml_collections import FrozenConfigDict
 
 from jdann import configuration
 from jdann.errors import InputError
+from jdann.experiments.corpus_paths import absolute_values
 from jdann.files import PARTIAL, write_bytes, write_csv, write_json
+from jdann.inference import model
 
-if TYPE_CHECKING:  # else writing a csv would import the features
+if TYPE_CHECKING:  # the features, which these import, stay unloaded
     from jdann.data.pairs import Direction, Domain
 
-_LEFT = ("checkpoints", "results.json", "predictions.csv", "history.csv", "figures", "tensorboard", "evaluation",
-         "report.html", "sweep.csv", "best-*.json", "normalisation-*.npz")  # fmt: skip
 log = logging.getLogger("jdann")
-tuples = configuration.tuples
+
+CONFIG = "config.json"
+RESULTS = "results.json"
+CHECKPOINTS = "checkpoints"  # a folder for each training
+FIGURES = "figures"
+PREDICTIONS = "predictions.csv"
+STUDY = "tune.db"  # of `jdann tune`, unless --storage names another database
+EVALUATION = "evaluation"  # a folder for each corpus of `jdann evaluate --target`
+LOG = "log.txt"
+SKIPPED = "skipped.csv"
+# Everything that train, sweep, tune, evaluate and report write, except for the files that a new
+# run has already written when it begins: the config, the log and the list of skipped files.
+_REPLACED = (
+    CHECKPOINTS,
+    RESULTS,
+    FIGURES,
+    EVALUATION,
+    model.FOLDER,
+    "best.json",
+    "best-*.json",
+    "history.csv",
+    "normalisation-*.npz",
+    PREDICTIONS,
+    "report.html",
+    "sweep.csv",
+    "tensorboard",
+    "trials.csv",
+    f"{STUDY}*",  # SQLite may keep a journal beside the database
+    "worker-*.log",
+)
 
 
 def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
-    """Refuses a work directory that holds something else than a config's run. Changes nothing.
+    """Refuses a work directory that holds something else than a run of a config. Changes nothing.
+
+    Args:
+      path: the work directory; it may be missing.
+      config: of the run that is to begin or to continue.
+      resume: whether a run of the same config may be continued.
+      overwrite: whether any run may be replaced.
 
     Raises:
-      InputError: the directory holds another config's run, or a run of this one and neither `resume` nor `overwrite` is
-        given, or something that is no run.
+      InputError: the directory holds the run of another config, or something that is no run, or a
+        run of this config while neither `resume` nor `overwrite` is set.
     """
-    mine = configuration.to_dict(config)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; --workdir expects a folder")
-    if (
-        path.exists()
-        and not (path / "config.json").exists()
-        and any(_foreign(p) for p in path.iterdir())
-    ):
+    if path.exists() and not (path / CONFIG).exists() and any(map(_is_foreign, path.iterdir())):
         raise InputError(f"{path}: is not empty and holds no run of jdann; give another --workdir")
-    if overwrite:
+    finished = (path / RESULTS).exists()
+    nothing_to_lose = not finished and not (path / CHECKPOINTS).exists()
+    if overwrite or nothing_to_lose:
         return
-    if (path / "checkpoints").exists() or (
-        path / "results.json"
-    ).exists():  # else there is nothing to lose
-        theirs = read_json(path / "config.json")
-        if theirs != mine:
-            raise InputError(
-                f"{path}: holds a run of another config ({_difference(theirs, mine)}); give another --workdir, or replace the "
-                "run by --overwrite"
-            )
-        if not resume:
-            state = "a finished" if (path / "results.json").exists() else "an unfinished"
-            raise InputError(
-                f"{path}: holds {state} run of this config; continue it by --resume, or replace it by --overwrite"
-            )
+    before = read_json(path / CONFIG)
+    if isinstance(before, dict):  # earlier versions wrote relative paths
+        before = absolute_values(before)
+    wanted = absolute_values(configuration.to_dict(config))
+    if before != wanted:
+        raise InputError(
+            f"{path}: holds a run of another config ({_difference(before, wanted)}); give another "
+            "--workdir, or replace the run by --overwrite"
+        )
+    if not resume:
+        state = "a finished" if finished else "an unfinished"
+        raise InputError(
+            f"{path}: holds {state} run of this config; continue it by --resume, or replace it by "
+            "--overwrite"
+        )
 
 
 def begin(path: Path, config: Any, overwrite: bool) -> None:
-    """Marks a checked work directory as a config's own; `overwrite` removes what an earlier run left."""
-    for part in (p for name in _LEFT for p in path.glob(name)) if overwrite else ():
-        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-    write_json(path / "config.json", configuration.to_dict(config))
-    (path / "figures").mkdir(exist_ok=True)
+    """Writes the config into a checked work directory.
+
+    Args:
+      path: the work directory, which exists.
+      config: of the run.
+      overwrite: remove everything that an earlier run left, so that no command can read it.
+    """
+    if overwrite:
+        for pattern in _REPLACED:
+            for old in path.glob(pattern):
+                if old.is_dir() and not old.is_symlink():
+                    shutil.rmtree(old)
+                else:
+                    old.unlink(missing_ok=True)
+    write_json(path / CONFIG, absolute_values(configuration.to_dict(config)))
+    (path / FIGURES).mkdir(exist_ok=True)
 
 
 @contextmanager
-def log_to(path: Path, name: str = "log.txt") -> Iterator[None]:
+def log_to(path: Path, name: str = LOG) -> Iterator[None]:
     """Makes a work directory and appends what is logged to a file in it."""
     path.mkdir(parents=True, exist_ok=True)
     file = logging.FileHandler(path / name, encoding="utf-8")
@@ -82,24 +127,20 @@ def log_to(path: Path, name: str = "log.txt") -> Iterator[None]:
         file.close()
 
 
-def _foreign(path: Path) -> bool:
-    """True for what no run of jdann leaves before its config.json."""
-    return path.name not in ("log.txt", "skipped.csv") and path.suffix != PARTIAL
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is none of those that a run writes before its config."""
+    return path.name not in (LOG, SKIPPED) and path.suffix != PARTIAL
 
 
-def read_config(path: Path) -> Any:
+def read_config(path: Path) -> FrozenConfigDict:
     """The config of the run in a work directory.
 
     Raises:
-      InputError: there is no run there.
+      InputError: there is no run.
     """
-    from ml_collections import FrozenConfigDict
-
-    if not (path / "config.json").exists():
-        raise InputError(
-            f"{path}: no run of jdann here; expected a work directory with a config.json"
-        )
-    return FrozenConfigDict(tuples(read_json(path / "config.json")))
+    if not (path / CONFIG).exists():
+        raise InputError(f"{path}: no run of jdann here; expected a work directory with a {CONFIG}")
+    return FrozenConfigDict(configuration.tuples(read_json(path / CONFIG)))
 
 
 def read_json(path: Path) -> Any:
@@ -121,7 +162,7 @@ def read_json(path: Path) -> Any:
 
 
 def check_kind(path: Path, results: dict[str, Any]) -> None:
-    """Refuses what `jdann sweep` or `jdann tune` left where a trained run is wanted.
+    """Refuses the work directory of `jdann sweep` or `jdann tune` where a trained run is wanted.
 
     Raises:
       InputError: names the command, and what can be trained.
@@ -129,28 +170,34 @@ def check_kind(path: Path, results: dict[str, Any]) -> None:
     kind = results.get("kind", "train")
     if kind != "train":
         raise InputError(
-            f"{path}: was left by jdann {kind}; train what it chose by jdann train --config {path}/best*.json, and give that"
+            f"{path}: was left by jdann {kind}; train what it chose by jdann train "
+            f"--config {path}/best*.json, and give that run's work directory"
         )
 
 
 def write_skipped(path: Path, domains: Sequence[Domain]) -> None:
     """Writes skipped.csv: every file that could not be used, and why."""
     rows = [
-        (domain.corpus.name, s.file, s.reason)
+        (domain.corpus.name, skipped.file, skipped.reason)
         for domain in domains
-        for s in domain.features.skipped
+        for skipped in domain.features.skipped
     ]
-    write_csv(path / "skipped.csv", ("corpus", "file", "reason"), rows)
+    write_csv(path / SKIPPED, ("corpus", "file", "reason"), rows)
 
 
 def write_history(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes history.csv: the columns of all methods, empty where one has no such value."""
+    """Writes history.csv with the columns of all methods; a cell is empty where a method has none.
+
+    Args:
+      path: the file.
+      rows: one dict per method, fold, seed and epoch.
+    """
     columns = list(dict.fromkeys(name for row in rows for name in row))
     write_csv(path, columns, ([row.get(name) for name in columns] for row in rows))
 
 
 def save_statistics(path: Path, direction: Direction) -> None:
-    """Writes the normalisation of both domains: groups, and mean and standard deviation of every bin."""
+    """Writes the normalisation of both domains: the groups, and each bin's mean and deviation."""
     arrays: dict[str, np.ndarray] = {}
     for domain, statistics in zip(("source", "target"), direction.statistics, strict=True):
         arrays[f"{domain}_groups"] = np.array(statistics.groups)
@@ -160,9 +207,10 @@ def save_statistics(path: Path, direction: Direction) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def _difference(theirs: Any, mine: Any, key: str = "config") -> str:
-    if isinstance(theirs, dict) and isinstance(mine, dict):
-        for name in (*mine, *theirs):
-            if theirs.get(name) != mine.get(name):
-                return _difference(theirs.get(name), mine.get(name), f"{key}.{name}")
-    return f"{key} is {theirs!r} there and {mine!r} here"
+def _difference(before: Any, wanted: Any, key: str = "config") -> str:
+    """Names the first key at which two configs differ, and both values."""
+    if isinstance(before, dict) and isinstance(wanted, dict):
+        for name in (*wanted, *before):
+            if before.get(name) != wanted.get(name):
+                return _difference(before.get(name), wanted.get(name), f"{key}.{name}")
+    return f"{key} is {before!r} there and {wanted!r} here"

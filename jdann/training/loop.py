@@ -186,7 +186,14 @@ def _restored(checkpoints: Checkpoints, task: Task, progress: Progress) -> tuple
             "jdann evaluate WORKDIR --target CORPUS"
         )
     restored = checkpoints.restore(items)
-    return (0, progress) if restored is None else (restored[0], _from_items(restored[1]))
+    if restored is None:
+        return 0, progress
+    epochs_done, values = restored[0], _from_items(restored[1])
+    # Orbax sorts names. The columns of history.csv keep the order of an uninterrupted training.
+    return epochs_done, values._replace(
+        history={name: values.history[name] for name in progress.history},
+        criteria={name: values.criteria[name] for name in progress.criteria},
+    )
 
 
 def _report(

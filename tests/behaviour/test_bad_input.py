@@ -1,4 +1,4 @@
-"""Bad input ends in one line that names it, status 2, and nothing overwritten."""
+"""Bad input ends in one line that names it and in status 2; nothing is overwritten."""
 
 import json
 import re
@@ -9,26 +9,27 @@ import soundfile
 
 from jdann.cli import main
 from tests.support.corpora import EMOTIONS, write_manifest, write_tones
-from tests.support.runs import arguments, read
+from tests.support.runs import arguments, fail, read
 
 
 @pytest.fixture
 def refused(capsys):
-    """Runs the command line; returns the one line that it refuses with."""
+    """A function that runs the command line and returns the line in which it refuses."""
 
-    def run(*arguments: str) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(a) for a in arguments])
-        assert stopped.value.code == 2
-        last = capsys.readouterr().err.splitlines()[-1]
+    def run(*options) -> str:
+        last = fail(capsys, *options).splitlines()[-1]
         assert last.startswith("jdann: ")
         return last
 
     return run
 
 
-def rows_of(manifest):
-    return [(manifest.parent / r["file"], r["emotion"], r["speaker"], "en") for r in read(manifest)]
+def absolute_rows(manifest):
+    """The rows of a manifest, with absolute paths."""
+    return [
+        (manifest.parent / row["file"], row["emotion"], row["speaker"], "en")
+        for row in read(manifest)
+    ]
 
 
 def test_command_line_mistakes(refused, tmp_path):
@@ -57,7 +58,9 @@ def test_command_line_mistakes(refused, tmp_path):
         ("encoder.strides", "2,2,2", "strides"),
     ],
 )
-def test_values_that_nothing_answers_to(refused, tones, data_dir, tmp_path, key, value, message):
+def test_unknown_names_are_refused_before_training(
+    refused, tones, data_dir, tmp_path, key, value, message
+):
     line = refused(*arguments(*tones, tmp_path / "run", data_dir, f"--config.{key}={value}"))
     assert re.search(message, line)
     assert not (tmp_path / "run" / "checkpoints").exists()
@@ -65,50 +68,54 @@ def test_values_that_nothing_answers_to(refused, tones, data_dir, tmp_path, key,
 
 def test_corpora_that_cannot_be_trained_on(refused, tones, data_dir, tmp_path):
     source, target = tones
-    happy = write_manifest(tmp_path / "happy.csv", [r for r in rows_of(source) if r[1] == "happy"])
-    assert "at least two of" in refused(*arguments(happy, target, tmp_path / "a", data_dir))
-    assert "are the same in source and target" in refused(
-        *arguments(source, source, tmp_path / "b", data_dir)
-    )
-    both = write_manifest(tmp_path / "both.csv", rows_of(source) + rows_of(target)[:1])
-    assert "1 utterances are the same" in refused(
-        *arguments(both, target, tmp_path / "b2", data_dir)
-    )
-    one = write_manifest(tmp_path / "one.csv", [(*r[:2], "anna", "en") for r in rows_of(target)])
-    assert "one speaker" in refused(
-        *arguments(source, one, tmp_path / "c", data_dir, "--config.protocol=inductive")
-    )
-    blank = write_manifest(tmp_path / "blank.csv", [(r[0],) for r in rows_of(target)], ("file",))
-    line = refused(
-        *arguments(source, blank, tmp_path / "d", data_dir, "--config.methods=supervised")
-    )
-    assert "0 labelled utterances" in line
-    assert "at least two of" in refused(*arguments(blank, target, tmp_path / "e", data_dir))
+    source_rows, target_rows = absolute_rows(source), absolute_rows(target)
+
+    def refuse(source, target, *more):
+        """Each run has a work directory of its own."""
+        workdir = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
+        return refused(*arguments(source, target, workdir, data_dir, *more))
+
+    happy = write_manifest(tmp_path / "happy.csv", [r for r in source_rows if r[1] == "happy"])
+    assert "at least two of" in refuse(happy, target)
+    assert "are the same in source and target" in refuse(source, source)
+    both = write_manifest(tmp_path / "both.csv", source_rows + target_rows[:1])
+    assert "1 utterances are the same" in refuse(both, target)
+    anna = [(file, emotion, "anna", "en") for file, emotion, _, _ in target_rows]
+    one_speaker = write_manifest(tmp_path / "one.csv", anna)
+    assert "one speaker" in refuse(source, one_speaker, "--config.protocol=inductive")
+    blank = write_manifest(tmp_path / "blank.csv", [(row[0],) for row in target_rows], ("file",))
+    message = refuse(source, blank, "--config.methods=supervised")
+    assert "0 labelled utterances" in message
+    assert "at least two of" in refuse(blank, target)
 
 
 def test_another_config_in_the_work_directory_is_left_alone(refused, tones, data_dir, tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
     (workdir / "diary.txt").write_text("mine")
-    assert "holds no run of jdann" in refused(*arguments(*tones, workdir, data_dir, "--overwrite"))
+    run = arguments(*tones, workdir, data_dir)
+    assert "holds no run of jdann" in refused(*run, "--overwrite")
     (workdir / "config.json").write_text(json.dumps({"seeds": 7}))
     (workdir / "checkpoints").mkdir()
-    assert "another config" in refused(*arguments(*tones, workdir, data_dir, "--resume"))
+    assert "another config" in refused(*run, "--resume")
     assert (workdir / "diary.txt").read_text() == "mine"
     (workdir / "config.json").write_text("{")
-    assert "is damaged" in refused(*arguments(*tones, workdir, data_dir, "--resume"))
+    assert "is damaged" in refused(*run, "--resume")
     (workdir / "results.json").write_text("precious")
-    refused(*arguments(*tones, workdir, data_dir, "--overwrite", "--config.methods=danm"))
-    assert (
-        workdir / "results.json"
-    ).read_text() == "precious"  # only a run that can begin replaces another
+    refused(*run, "--overwrite", "--config.methods=danm")
+    # Only a run that can begin replaces another one.
+    assert (workdir / "results.json").read_text() == "precious"
     assert "is a file" in refused(*arguments(*tones, workdir / "diary.txt", data_dir))
 
 
 def spoil(folder, rows):
-    """Adds a file of every broken kind to a manifest's rows; returns the reasons expected, by file."""
-    t = np.arange(8000) / 16000
-    tone = 0.1 * np.sin(2 * np.pi * 200 * t)
+    """Adds a file of every broken kind to the rows of a manifest.
+
+    Returns:
+      By name of the file: a word of the reason that skipped.csv must give.
+    """
+    time_s = np.arange(8000) / 16000
+    tone = 0.1 * np.sin(2 * np.pi * 200 * time_s)
     broken = {
         "missing.wav": "no such file",
         "empty.wav": "empty",
@@ -132,19 +139,15 @@ def spoil(folder, rows):
 
 def test_broken_files_are_listed_and_the_run_goes_on(refused, tones, data_dir, tmp_path):
     manifest = write_tones(tmp_path / "target", 3, 200.0)
-    rows = [(r["file"], r["emotion"], r["speaker"], "en") for r in read(manifest)]
+    rows = [(row["file"], row["emotion"], row["speaker"], "en") for row in read(manifest)]
     broken = spoil(manifest.parent, rows)
     write_manifest(manifest, rows)
     quick = ("--config.epochs=1", "--config.methods=source_only")
-    line = refused(*arguments(tones[0], manifest, tmp_path / "strict", data_dir, *quick))
-    assert "7 of 67 files cannot be used" in line
+    message = refused(*arguments(tones[0], manifest, tmp_path / "strict", data_dir, *quick))
+    assert "7 of 67 files cannot be used" in message
     workdir = tmp_path / "lenient"
-    main(
-        [
-            *arguments(tones[0], manifest, workdir, data_dir, *quick),
-            "--config.max_failed_fraction=0.2",
-        ]
-    )
+    lenient = "--config.max_failed_fraction=0.2"
+    main(arguments(tones[0], manifest, workdir, data_dir, *quick, lenient))
     for folder in (workdir, tmp_path / "strict"):
         reasons = {r["file"]: r["reason"] for r in read(folder / "skipped.csv")}
         assert set(reasons) == set(broken)
@@ -156,11 +159,10 @@ def test_broken_files_are_listed_and_the_run_goes_on(refused, tones, data_dir, t
 def test_a_plain_folder_smaller_than_a_batch_is_predicted(tones, data_dir, tmp_path, capsys):
     folder = tmp_path / "clips"
     folder.mkdir()
-    t = np.arange(12000) / 16000
+    time_s = np.arange(12000) / 16000
     for k in range(3):
-        soundfile.write(
-            folder / f"clip{k}.flac", 0.2 * np.sin(2 * np.pi * (150 + 40 * k) * t), 16000
-        )
+        tone = 0.2 * np.sin(2 * np.pi * (150 + 40 * k) * time_s)
+        soundfile.write(folder / f"clip{k}.flac", tone, 16000)
     main(arguments(tones[0], folder, tmp_path / "run", data_dir, "--config.epochs=1"))
     captured = capsys.readouterr()
     assert "no speaker id" in captured.err

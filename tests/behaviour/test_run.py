@@ -1,7 +1,8 @@
-"""The main job from end to end: what it leaves, what it never looks at, how it survives being killed."""
+"""A run from end to end: what it leaves, what it never reads, and how it continues after a kill."""
 
 import itertools
 import json
+import os
 import re
 import shutil
 import signal
@@ -14,20 +15,40 @@ import numpy as np
 import pytest
 
 from jdann.cli import main
+from jdann.configuration import load_config
+from jdann.errors import InputError
+from jdann.experiments import workdir as work_directory
+from jdann.experiments.evaluate import result_folder
 from jdann.inference import model
-from tests.support.corpora import EMOTIONS, write_manifest
-from tests.support.runs import arguments, read, relabelled
+from jdann.inference.recogniser import Recogniser
+from tests.support.corpora import EMOTIONS, write_manifest, write_tones
+from tests.support.runs import arguments, fail, read, relabelled
 
 
 @pytest.fixture(scope="module")
 def finished(tones, data_dir, tmp_path_factory) -> Path:
+    """A run that was started with relative paths. All tests continue it from other folders."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
-    main(arguments(*tones, workdir, data_dir, "--config.tsne=true"))
+    root = Path(os.path.commonpath(tones))
+    relative = [manifest.relative_to(root) for manifest in tones]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        main(arguments(*relative, workdir, data_dir, "--config.tsne=true"))
     return workdir
 
 
+@pytest.fixture
+def copy(finished, tmp_path) -> Path:
+    """A copy of the finished run, which a test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def read_json(path: Path):
+    return json.loads(path.read_text())
+
+
 def test_leaves_everything_promised(finished):
-    results = json.loads((finished / "results.json").read_text())
+    results = read_json(finished / "results.json")
     assert {(r["method"], r["selection"]) for r in results["rows"]} >= {
         (m, s) for m in ("source_only", "dann") for s in ("last", "source_risk", "oracle")
     } | {("svm", "last")}
@@ -35,28 +56,32 @@ def test_leaves_everything_promised(finished):
         assert row["achievable"] == (row["selection"] != "oracle")
         assert 0 <= row["uar"]["mean"] <= 1
         assert len(row["uar"]["values"]) == (1 if row["method"] == "svm" else 2)
-    last, oracle = (
-        next(r for r in results["rows"] if (r["method"], r["selection"]) == ("dann", s))["uar"][
-            "values"
-        ]
-        for s in ("last", "oracle")
-    )
-    assert all(o >= l for o, l in zip(oracle, last, strict=True))
+    uar = {
+        row["selection"]: row["uar"]["values"] for row in results["rows"] if row["method"] == "dann"
+    }
+    assert all(best >= last for best, last in zip(uar["oracle"], uar["last"], strict=True))
     assert results["directions"][0]["target"]["per_emotion"] == dict.fromkeys(sorted(EMOTIONS), 12)
     predictions = read(finished / "predictions.csv")
     assert len(predictions) == 2 * 60
     for row in predictions:
-        p = [float(row[f"p_{name}"]) for name in EMOTIONS]
-        assert sum(p) == pytest.approx(1, abs=1e-5)
-        assert EMOTIONS[int(np.argmax(p))] == row["predicted"]
+        probability = [float(row[f"p_{name}"]) for name in EMOTIONS]
+        assert sum(probability) == pytest.approx(1, abs=1e-5)
+        assert EMOTIONS[int(np.argmax(probability))] == row["predicted"]
         assert row["emotion"] in EMOTIONS and row["speaker"].startswith("s")
     history = read(finished / "history.csv")
     assert len(history) == 2 * 2 * 3  # methods, seeds, epochs
     assert all(float(r["domain_loss"]) > 0 for r in history if r["method"] == "dann")
     assert all(r["domain_loss"] == "" for r in history if r["method"] == "source_only")
     figures = {path.name for path in (finished / "figures").glob("*.png")}
-    assert {"classes.png", "speakers.png", "training.png", "per-speaker.png", "confusion-dann-conv1d.png",
-            "confusion-svm.png", "tsne-dann-conv1d.png"} <= figures  # fmt: skip
+    assert figures >= {
+        "classes.png",
+        "speakers.png",
+        "training.png",
+        "per-speaker.png",
+        "confusion-dann-conv1d.png",
+        "confusion-svm.png",
+        "tsne-dann-conv1d.png",
+    }
     assert (finished / "log.txt").read_text()
     assert list((finished / "tensorboard").rglob("events*"))
     assert read(finished / "skipped.csv") == []
@@ -75,7 +100,7 @@ def documented_keys(page: str, section: str) -> set[str]:
 
 
 def test_results_json_is_as_documented(finished):
-    results = json.loads((finished / "results.json").read_text())
+    results = read_json(finished / "results.json")
     assert documented_keys("results.md", "## results.json, schema 1") == set(results)
     for key in ("rows", "selection", "predicted_share", "diagnostics"):
         assert documented_keys("results.md", f"### Each of `{key}`") == {
@@ -117,7 +142,7 @@ def test_without_speaker_ids_both_domains_are_normalised_by_voice_and_so_is_a_cl
         tones[1].with_name("nobody.csv"), [(r["file"],) for r in rows], ("file",)
     )
     main(arguments(tones[0], target, tmp_path / "run", data_dir, "--config.epochs=1"))
-    (direction,) = json.loads((tmp_path / "run" / "results.json").read_text())["directions"]
+    (direction,) = read_json(tmp_path / "run" / "results.json")["directions"]
     assert (
         "60 of 60 utterances have no speaker id: each is normalised among voices like its own"
         in direction["target"]["notes"]
@@ -135,11 +160,13 @@ def test_without_speaker_ids_both_domains_are_normalised_by_voice_and_so_is_a_cl
 def test_features_on_disk_give_what_those_in_memory_give(finished, tones, data_dir, tmp_path):
     main(arguments(*tones, tmp_path / "run", data_dir, "--config.features_gib=1e-6"))
     assert "read from disk as they are needed" in (tmp_path / "run" / "log.txt").read_text()
-    for one, other in zip(probabilities(tmp_path / "run"), probabilities(finished), strict=True):
-        assert one[:2] == other[:2]
-        np.testing.assert_allclose(
-            [float(p) for p in one[2:]], [float(p) for p in other[2:]], atol=1e-3
-        )
+    from_disk, in_memory = probabilities(tmp_path / "run"), probabilities(finished)
+    assert [row[:2] for row in from_disk] == [row[:2] for row in in_memory]
+    np.testing.assert_allclose(
+        [[float(p) for p in row[2:]] for row in from_disk],
+        [[float(p) for p in row[2:]] for row in in_memory],
+        atol=1e-3,
+    )
 
 
 @pytest.mark.parametrize("change", ["poisoned", "absent"])
@@ -149,18 +176,18 @@ def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path, capsy
     main(arguments(tones[0], target, tmp_path / "run", data_dir))
     assert probabilities(tmp_path / "run") == probabilities(finished)
     columns = [c for c in read(finished / "history.csv")[0] if c not in ("source", "target")]
-    one, other = (
-        [[r[c] for c in columns] for r in read(w / "history.csv")]
-        for w in (tmp_path / "run", finished)
+    changed, original = (
+        [[row[column] for column in columns] for row in read(workdir / "history.csv")]
+        for workdir in (tmp_path / "run", finished)
     )
-    assert one == other
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert changed == original
+    results = read_json(tmp_path / "run" / "results.json")
     if change == "absent":
         assert results["scored"] is False and results["rows"] == []
         assert "could be scored" in capsys.readouterr().out
         assert {r["emotion"] for r in read(tmp_path / "run" / "predictions.csv")} == {""}
     else:
-        before = json.loads((finished / "results.json").read_text())
+        before = read_json(finished / "results.json")
         assert [r["uar"] for r in results["rows"]] != [r["uar"] for r in before["rows"]]
 
 
@@ -192,76 +219,156 @@ def test_resume_after_kill_equals_the_uninterrupted_run(finished, tones, data_di
     assert "continues after epoch" in (workdir / "log.txt").read_text()
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished, tones, data_dir, tmp_path):
-    workdir = tmp_path / "damaged"
-    shutil.copytree(finished, workdir)
-    (workdir / "results.json").unlink()
-    newest = workdir / "checkpoints" / "0-conv1d-dann-all" / "3"
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished, copy, tones, data_dir):
+    (copy / "results.json").unlink()
+    newest = copy / "checkpoints" / "0-conv1d-dann-all" / "3"
     for path in newest.rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    main(arguments(*tones, workdir, data_dir, "--config.tsne=true", "--resume"))
-    assert (workdir / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
-    assert "cannot be read" in (workdir / "log.txt").read_text()
+    main(arguments(*tones, copy, data_dir, "--config.tsne=true", "--resume"))
+    assert (copy / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
+    assert "cannot be read" in (copy / "log.txt").read_text()
 
 
-def test_evaluate_scores_again_and_elsewhere(finished, tones, data_dir):
-    before = json.loads((finished / "results.json").read_text())
-    main(["evaluate", str(finished), "--data-dir", str(data_dir)])
-    after = json.loads((finished / "results.json").read_text())
-    assert [r["uar"] for r in after["rows"]] == [r["uar"] for r in before["rows"]]
-    target = relabelled(tones[1], "again.csv", lambda e: e)
-    main(["evaluate", str(finished), "--data-dir", str(data_dir), "--target", str(target)])
-    (folder,) = (finished / "evaluation").iterdir()
-    again = json.loads((folder / "results.json").read_text())
-    uar = {(r["method"], r["selection"]): r["uar"]["values"] for r in again["rows"]}
-    assert set(uar) == {
-        (r["method"], r["selection"]) for r in before["rows"] if r["selection"] == "last"
-    }
-    for row in before["rows"]:  # the kept parameters give what was recorded while training
-        if row["selection"] == "last":
-            np.testing.assert_allclose(
-                uar[row["method"], row["selection"]], row["uar"]["values"], atol=1e-6
-            )
+def test_evaluate_scores_again_and_on_the_same_audio_in_another_list(copy, tones, data_dir):
+    before = read_json(copy / "results.json")
+    main(["evaluate", str(copy), "--data-dir", str(data_dir)])
+    after = read_json(copy / "results.json")
+    assert [row["uar"] for row in after["rows"]] == [row["uar"] for row in before["rows"]]
+    target = relabelled(tones[1], "again.csv", lambda emotion: emotion)
+    main(["evaluate", str(copy), "--data-dir", str(data_dir), "--target", str(target)])
+    (folder,) = (copy / "evaluation").iterdir()
+    again = read_json(folder / "results.json")
+    assert again["protocol"] == "transductive"  # its utterances were adapted to
+    assert {row["protocol"] for row in again["rows"]} == {"transductive"}
+    last = [row for row in before["rows"] if row["selection"] == "last"]
+    uar = {(row["method"], row["selection"]): row["uar"]["values"] for row in again["rows"]}
+    assert set(uar) == {(row["method"], row["selection"]) for row in last}
+    for row in last:  # the kept parameters give what was recorded while training
+        np.testing.assert_allclose(
+            uar[row["method"], row["selection"]], row["uar"]["values"], atol=1e-6
+        )
 
 
-def test_other_utterances_are_not_taken_for_those_of_the_training(
-    finished, tones, data_dir, tmp_path, capsys
+def test_evaluate_says_whether_the_run_adapted_to_the_scored_utterances(
+    copy, tones, data_dir, tmp_path, monkeypatch
 ):
-    workdir = tmp_path / "copy"
-    shutil.copytree(finished, workdir)
-    config = json.loads((workdir / "config.json").read_text())
+    """A part of the target is found from any folder by relative paths; equal names do not mix."""
+    new = write_tones(tmp_path / "new", 5, 200.0, speakers=2, takes=1)
+    rows = [(new.parent / r["file"], r["emotion"], r["speaker"], "en") for r in read(new)]
+    adapted = [
+        (tones[1].parent / r["file"], r["emotion"], r["speaker"], "en") for r in read(tones[1])
+    ]
+    (tmp_path / "a").mkdir()
+    targets = {
+        "a/b.csv": adapted[:20],
+        "a-b.csv": rows,
+        "both.csv": rows + adapted[:3],
+    }
+    monkeypatch.chdir(tmp_path)
+    for name, part in targets.items():
+        write_manifest(Path(name), part)
+        main(["evaluate", str(copy), "--data-dir", str(data_dir), "--target", name])
+    results = [read_json(path) for path in (copy / "evaluation").glob("*/results.json")]
+    by_target = {
+        Path(r["config"]["target"]).relative_to(tmp_path.resolve()).as_posix(): r for r in results
+    }
+    assert {name: r["protocol"] for name, r in by_target.items()} == {
+        "a/b.csv": "transductive",
+        "a-b.csv": "elsewhere",
+        "both.csv": "elsewhere",
+    }
+    assert {name: r["rows"][0]["n"] for name, r in by_target.items()} == {
+        name: len(part) for name, part in targets.items()
+    }
+    assert {name: r["adapted_utterances"] for name, r in by_target.items()} == {
+        "a/b.csv": 20,
+        "a-b.csv": 0,
+        "both.csv": 3,
+    }
+    # The report describes the run's corpora from here.
+    main(["report", str(copy), "--data-dir", str(data_dir)])
+    page = (copy / "report.html").read_text()
+    assert page.count("Scored on ") >= 3
+    # The run's own target is gone.
+    config = read_json(copy / "config.json")
+    (copy / "config.json").write_text(json.dumps(config | {"target": "gone.csv"}))
+    main(["evaluate", str(copy), "--data-dir", str(data_dir), "--target", "a/b.csv"])
+    unknown = read_json(result_folder(copy, "a/b.csv") / "results.json")
+    assert unknown["protocol"] == "elsewhere" and "adapted_utterances" not in unknown
+
+
+def test_overwrite_removes_all_that_a_run_left(copy, tones, data_dir):
+    """Else predict, serve and report would answer with the recogniser of the replaced run."""
+    main(["report", str(copy), "--data-dir", str(data_dir)])
+    (copy / "evaluation" / "old").mkdir(parents=True)
+    Recogniser.load(copy)
+    config = work_directory.read_config(copy)
+    work_directory.check(copy, config, resume=False, overwrite=True)
+    work_directory.begin(copy, config, overwrite=True)
+    assert {path.name for path in copy.iterdir()} == {
+        "config.json",
+        "figures",
+        "log.txt",
+        "skipped.csv",
+    }
+    assert not list((copy / "figures").iterdir())
+    with pytest.raises(InputError):
+        Recogniser.load(copy)
+
+
+def test_a_config_with_relative_paths_of_an_earlier_version_is_still_the_same_config(
+    copy, tones, data_dir, monkeypatch
+):
+    config = read_json(copy / "config.json")
+    assert [config["source"], config["target"]] == [str(path.resolve()) for path in tones]
+    root = Path(os.path.commonpath(tones))
+    relative = {
+        key: str(path.relative_to(root))
+        for key, path in zip(("source", "target"), tones, strict=True)
+    }
+    (copy / "config.json").write_text(json.dumps(config | relative))
+    monkeypatch.chdir(root)
+    absolute = load_config(
+        str(copy / "config.json"), list(zip(relative, map(str, tones), strict=True))
+    )
+    work_directory.check(copy, absolute, resume=True, overwrite=False)
+    main(["evaluate", str(copy), "--data-dir", str(data_dir)])
+
+
+def test_other_utterances_are_not_taken_for_those_of_the_training(copy, tones, data_dir, capsys):
+    config = read_json(copy / "config.json")
     fewer = write_manifest(
         tones[1].with_name("fewer.csv"),
-        [(r["file"], r["speaker"]) for r in read(tones[1])[1:]],
+        [(row["file"], row["speaker"]) for row in read(tones[1])[1:]],
         ("file", "speaker"),
     )
-    (workdir / "config.json").write_text(json.dumps(config | {"target": str(fewer)}))
-    with pytest.raises(SystemExit) as stopped:
-        main(["evaluate", str(workdir), "--data-dir", str(data_dir)])
-    assert stopped.value.code == 2
-    assert "are not those of this work directory's training" in capsys.readouterr().err
+    (copy / "config.json").write_text(json.dumps(config | {"target": str(fewer)}))
+    message = fail(capsys, "evaluate", copy, "--data-dir", data_dir)
+    assert "are not those of this work directory's training" in message
 
 
-def test_a_run_of_an_earlier_version_is_named(finished, data_dir, tmp_path, capsys):
-    workdir = tmp_path / "earlier"
-    shutil.copytree(finished, workdir)
-    config = json.loads((workdir / "config.json").read_text())
+def test_a_run_of_an_earlier_version_is_named(copy, data_dir, capsys):
+    config = read_json(copy / "config.json")
     del config["features"]["relevance"]
-    (workdir / "config.json").write_text(json.dumps(config))
-    with pytest.raises(SystemExit) as stopped:
-        main(["evaluate", str(workdir), "--data-dir", str(data_dir)])
-    assert stopped.value.code == 2
-    assert (
-        "config.json: lacks features.relevance, being of another version" in capsys.readouterr().err
-    )
+    (copy / "config.json").write_text(json.dumps(config))
+    message = fail(capsys, "evaluate", copy, "--data-dir", data_dir)
+    assert "config.json: lacks features.relevance, because another version" in message
 
 
 def test_both_directions_both_ceilings_and_folds(tones, data_dir, tmp_path):
-    main(arguments(*tones, tmp_path / "run", data_dir, "--config.both_directions=true", "--config.protocol=inductive",
-                   "--config.folds=2", "--config.epochs=1", "--config.seeds=1", "--config.methods=source_only,supervised",
-                   "--config.baseline=false"))  # fmt: skip
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    overrides = (
+        "both_directions=true",
+        "protocol=inductive",
+        "folds=2",
+        "epochs=1",
+        "seeds=1",
+        "methods=source_only,supervised",
+        "baseline=false",
+    )
+    more = [f"--config.{override}" for override in overrides]
+    main(arguments(*tones, tmp_path / "run", data_dir, *more))
+    results = read_json(tmp_path / "run" / "results.json")
     rows = [r for r in results["rows"] if r["selection"] == "last"]
     assert {r["method"] for r in rows} == {
         "source_only",
@@ -275,7 +382,5 @@ def test_both_directions_both_ceilings_and_folds(tones, data_dir, tmp_path):
 def test_nan_stops_the_run_and_names_the_step(tones, data_dir, tmp_path, capsys):
     wild = ("learning_rate=1e38", "name=sgd", "clip_norm=0", "schedule=constant")
     overrides = ("--config.methods=source_only", *(f"--config.optimiser.{o}" for o in wild))
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments(*tones, tmp_path / "run", data_dir, *overrides))
-    assert stopped.value.code == 1
-    assert "are not finite at step" in capsys.readouterr().err.splitlines()[-1]
+    run = arguments(*tones, tmp_path / "run", data_dir, *overrides)
+    assert "are not finite at step" in fail(capsys, *run, status=1).splitlines()[-1]

@@ -1,6 +1,6 @@
-"""Sweeps: many members in one program, what each criterion would choose of them, and what a diverging member does to the rest."""
+"""Sweeps: all members in one program, the choice of each criterion, and members that diverge."""
 
-import csv
+import io
 import json
 import shutil
 import signal
@@ -18,117 +18,115 @@ from jdann.cli import main
 from jdann.configuration import load_config
 from jdann.data.pairs import Direction, Domain
 from jdann.data.splits import Split
+from jdann.experiments import workdir as work_directory
 from jdann.experiments.jobs import Job, Outcome
-from jdann.experiments.sweep import Point, choices, choose, grid, result_rows, summarise
+from jdann.experiments.sweep import grid
+from jdann.experiments.sweep_results import Point, choices, choose, result_rows, summarise
 from jdann.figures import sweep
 from jdann.methods import make_method
 from jdann.selection import CRITERIA
 from tests.support.corpora import EMOTIONS
-from tests.support.runs import SMALL, relabelled
+from tests.support.runs import arguments, fail, read, relabelled
 
 ROOT = Path(__file__).parents[2]
-
-
-def arguments(tones, workdir, data_dir, *more, command="sweep"):
-    return [command, "--config", "en2zh", f"--config.source={tones[0]}", f"--config.target={tones[1]}", "--workdir", str(workdir),
-            "--data-dir", str(data_dir), *(f"--config.{s}" for s in (*SMALL, "methods=dann", "epochs=2")), *more]  # fmt: skip
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 GRID = ("--strengths", "0,1", "--learning-rates", "1e-3,1e30", "--config.methods=source_only,dann")
+
+
+def sweep_arguments(tones, workdir, data_dir, *more, command="sweep") -> list[str]:
+    small = ("--config.methods=dann", "--config.epochs=2")
+    return [command, *arguments(*tones, workdir, data_dir, *small, *more)]
+
+
+def read_results(workdir: Path):
+    return json.loads((workdir / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def swept(tones, data_dir, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("sweeps") / "swept"
-    main(arguments(tones, workdir, data_dir, *GRID))
+    main(sweep_arguments(tones, workdir, data_dir, *GRID))
     return workdir
 
 
 def test_leaves_rows_a_csv_and_heat_maps(swept):
-    results = json.loads((swept / "results.json").read_text())
+    results = read_results(swept)
     points = {
-        (r["method"], r["strength"], r["learning_rate"], r["weight_decay"]) for r in results["rows"]
+        (row["method"], row["strength"], row["learning_rate"], row["weight_decay"])
+        for row in results["rows"]
     }
-    of_dann = {("dann", strength, rate, 0.01) for strength in (0.0, 1.0) for rate in (1e-3, 1e30)}
-    assert points == of_dann | {
-        ("source_only", None, rate, 0.01) for rate in (1e-3, 1e30)
-    }  # without a target, without a strength
+    # source_only does not use the target, so it has no strength.
+    assert points == {
+        (method, strength, rate, 0.01)
+        for method, strength in (("dann", 0.0), ("dann", 1.0), ("source_only", None))
+        for rate in (1e-3, 1e30)
+    }
     members = read(swept / "sweep.csv")
     assert len(members) == 2 * 6
     for row in results["rows"]:
-        mine = [
-            m
-            for m in members
-            if (m["method"], m["strength"] or None)
-            == (row["method"], None if row["strength"] is None else str(row["strength"]))
-            and float(m["learning_rate"]) == row["learning_rate"]
+        strength = "" if row["strength"] is None else str(row["strength"])
+        same_point = [
+            member
+            for member in members
+            if (member["method"], member["strength"]) == (row["method"], strength)
+            and float(member["learning_rate"]) == row["learning_rate"]
         ]
-        assert [m["diverged"] != "" for m in mine] == [row["learning_rate"] == 1e30] * 2
+        diverged = [member["diverged"] != "" for member in same_point]
+        assert diverged == [row["learning_rate"] == 1e30] * 2
         if row["analysis"]:
             assert "needs target labels" in row["analysis"]["label"]
-            assert [float(m["uar (analysis only)"]) for m in mine] == pytest.approx(
-                row["analysis"]["uar"]["values"]
-            )
-            assert [float(m["mcc"]) for m in mine] == pytest.approx(
-                row["criteria"]["mcc"]["values"]
-            )
-    assert {"sweep-dann-conv1d.png", "sweep-source_only-conv1d.png"} <= {
-        p.name for p in (swept / "figures").glob("*.png")
-    }
+            uar = [float(member["uar (analysis only)"]) for member in same_point]
+            assert uar == pytest.approx(row["analysis"]["uar"]["values"])
+            mcc = [float(member["mcc"]) for member in same_point]
+            assert mcc == pytest.approx(row["criteria"]["mcc"]["values"])
+    figures = {path.name for path in (swept / "figures").glob("*.png")}
+    assert figures >= {"sweep-dann-conv1d.png", "sweep-source_only-conv1d.png"}
 
 
-def test_a_diverging_member_is_reported_and_takes_no_other_with_it(swept):
-    results = json.loads((swept / "results.json").read_text())
+def test_a_diverging_member_is_reported_and_the_others_continue(swept):
+    results = read_results(swept)
     for row in results["rows"]:
         if row["learning_rate"] == 1e30:
-            assert set(row["diverged"]) == {"0", "1"} and all(
-                "step" in where for where in row["diverged"].values()
-            )
+            assert set(row["diverged"]) == {"0", "1"}
+            assert all("step" in place for place in row["diverged"].values())
             assert row["criteria"] == {} and row["analysis"] is None
         else:
             assert row["diverged"] == {} and len(row["analysis"]["uar"]["values"]) == 2
-    assert (
-        "seed 1 at strength 1, learning rate 1e+30, weight decay 0.01 diverged at step"
-        in (swept / "log.txt").read_text()
-    )
+    message = "seed 1 at strength 1, learning rate 1e+30, weight decay 0.01 diverged at step"
+    assert message in (swept / "log.txt").read_text()
     assert all(choice["learning_rate"] in (1e-3, None) for choice in results["choices"])
-    oracle = next(
-        c for c in results["choices"] if (c["method"], c["criterion"]) == ("dann", "oracle")
-    )
+    (oracle,) = [
+        choice
+        for choice in results["choices"]
+        if (choice["method"], choice["criterion"]) == ("dann", "oracle")
+    ]
     assert not oracle["achievable"] and oracle["analysis"]["loss_to_oracle"] == 0
-    assert all(c["analysis"]["loss_to_oracle"] >= 0 for c in results["choices"])
+    assert all(choice["analysis"]["loss_to_oracle"] >= 0 for choice in results["choices"])
 
 
-def test_one_point_is_the_plain_training_bit_for_bit(swept, tones, data_dir, tmp_path):
-    """Also a point among others that diverge; and the chosen point's config trains to the same."""
-    main(arguments(tones, tmp_path / "alone", data_dir, "--config.baseline=false", command="train"))
-    alone = json.loads((tmp_path / "alone" / "results.json").read_text())
-    expected = {r["selection"]: r["uar"]["values"] for r in alone["rows"]}["last"]
-    main(arguments(tones, tmp_path / "one", data_dir, "--config.baseline=false"))
-    for workdir in (tmp_path / "one", swept):
-        rows = json.loads((workdir / "results.json").read_text())["rows"]
-        row = next(
-            r
-            for r in rows
-            if (r["method"], r["strength"], r["learning_rate"]) == ("dann", 1.0, 1e-3)
-        )
+def test_a_single_point_equals_the_plain_training_bit_for_bit(swept, tones, data_dir, tmp_path):
+    """Also beside points that diverge; and the config of the chosen point trains to the same."""
+    options = (data_dir, "--config.baseline=false")
+    main(sweep_arguments(tones, tmp_path / "plain", *options, command="train"))
+    plain = read_results(tmp_path / "plain")
+    expected = {row["selection"]: row["uar"]["values"] for row in plain["rows"]}["last"]
+    main(sweep_arguments(tones, tmp_path / "single", *options))
+    for workdir in (tmp_path / "single", swept):
+        (row,) = [
+            row
+            for row in read_results(workdir)["rows"]
+            if (row["method"], row["strength"], row["learning_rate"]) == ("dann", 1.0, 1e-3)
+        ]
         assert row["analysis"]["uar"]["values"] == expected
-        of_criteria = {c["criterion"]: c for c in alone["selection"]}
-        assert set(of_criteria) == set(row["criteria"])
-    config = load_config(str(tmp_path / "one" / "best-dann-conv1d.json"))
-    assert config == load_config(str(tmp_path / "alone" / "config.json"))
+        assert {choice["criterion"] for choice in plain["selection"]} == set(row["criteria"])
+    config = load_config(str(tmp_path / "single" / "best-dann-conv1d.json"))
+    assert config == load_config(str(tmp_path / "plain" / "config.json"))
 
 
 def test_resume_after_kill_equals_the_uninterrupted_sweep(swept, tones, data_dir, tmp_path, capsys):
     workdir = tmp_path / "killed"
-    given = arguments(tones, workdir, data_dir, *GRID)
+    options = sweep_arguments(tones, workdir, data_dir, *GRID)
     process = subprocess.Popen(
-        [sys.executable, "run.py", *given],
+        [sys.executable, "run.py", *options],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -144,52 +142,61 @@ def test_resume_after_kill_equals_the_uninterrupted_sweep(swept, tones, data_dir
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (workdir / "results.json").exists()
-    with pytest.raises(SystemExit):
-        main(given)
-    assert "continue it by --resume" in capsys.readouterr().err
-    main([*given, "--resume"])
+    assert "continue it by --resume" in fail(capsys, *options)
+    main([*options, "--resume"])
     assert (workdir / "sweep.csv").read_text() == (swept / "sweep.csv").read_text()
-    one, other = (json.loads((w / "results.json").read_text()) for w in (workdir, swept))
-    assert one["rows"] == other["rows"] and one["choices"] == other["choices"]
+    resumed, uninterrupted = read_results(workdir), read_results(swept)
+    assert resumed["rows"] == uninterrupted["rows"]
+    assert resumed["choices"] == uninterrupted["choices"]
 
 
 @pytest.mark.parametrize("change", ["poisoned", "absent"])
-def test_target_labels_change_nothing_but_the_analysis(
-    swept, tones, data_dir, tmp_path, change, capsys
-):
+def test_target_labels_change_only_the_analysis(swept, tones, data_dir, tmp_path, change, capsys):
     turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
     target = relabelled(tones[1], f"sweep-{change}.csv", turn.get if change == "poisoned" else None)
-    main(arguments((tones[0], target), tmp_path / "run", data_dir, *GRID, "--config.methods=dann"))
-    criteria = ("seed", "diverged", *CRITERIA)
-    one, other = ([[row[c] for c in criteria] for row in read(w / "sweep.csv") if row["method"] == "dann"]
-                  for w in (tmp_path / "run", swept))  # fmt: skip
-    assert one == other
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    if change == "absent":
-        assert not results["scored"] and all(
-            row["analysis"] is None for row in (*results["rows"], *results["choices"])
-        )
-        assert "UAR" not in capsys.readouterr().out
-    chosen = {c["criterion"]: c["strength"] for c in json.loads((swept / "results.json").read_text())["choices"]
-              if c["method"] == "dann"}  # fmt: skip
-    assert all(
-        chosen[c["criterion"]] == c["strength"] for c in results["choices"] if c["achievable"]
+    options = (data_dir, *GRID, "--config.methods=dann")
+    main(sweep_arguments((tones[0], target), tmp_path / "run", *options))
+    columns = ("seed", "diverged", *CRITERIA)
+    changed, original = (
+        [
+            [row[column] for column in columns]
+            for row in read(workdir / "sweep.csv")
+            if row["method"] == "dann"
+        ]
+        for workdir in (tmp_path / "run", swept)
     )
+    assert changed == original
+    results = read_results(tmp_path / "run")
+    if change == "absent":
+        assert not results["scored"]
+        assert all(row["analysis"] is None for row in (*results["rows"], *results["choices"]))
+        assert "UAR" not in capsys.readouterr().out
+    chosen = {
+        choice["criterion"]: choice["strength"]
+        for choice in read_results(swept)["choices"]
+        if choice["method"] == "dann"
+    }
+    for choice in results["choices"]:
+        if choice["achievable"]:
+            assert chosen[choice["criterion"]] == choice["strength"]
 
 
-def test_a_sweep_is_not_taken_for_a_run(swept, data_dir, capsys):
+def test_other_commands_refuse_the_work_directory_of_a_sweep(swept, data_dir, capsys):
     for command in ("report", "evaluate"):
-        with pytest.raises(SystemExit) as stopped:
-            main([command, str(swept), "--data-dir", str(data_dir)])
-        assert stopped.value.code == 2
-        assert "was left by jdann sweep" in capsys.readouterr().err
+        message = fail(capsys, command, swept, "--data-dir", data_dir)
+        assert "was left by jdann sweep" in message
+
+
+def test_overwrite_removes_all_that_a_sweep_left(swept, tmp_path):
+    copy = Path(shutil.copytree(swept, tmp_path / "copy"))
+    work_directory.begin(copy, work_directory.read_config(copy), overwrite=True)
+    names = {path.name for path in copy.iterdir()}
+    assert names == {"config.json", "figures", "log.txt", "skipped.csv"}
 
 
 def test_all_members_of_a_method_diverged(tones, data_dir, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments(tones, tmp_path / "run", data_dir, "--learning-rates", "1e30"))
-    assert stopped.value.code == 1
-    assert "are not finite at step" in capsys.readouterr().err.splitlines()[-1]
+    options = sweep_arguments(tones, tmp_path / "run", data_dir, "--learning-rates", "1e30")
+    assert "are not finite at step" in fail(capsys, *options, status=1).splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -205,59 +212,59 @@ def test_all_members_of_a_method_diverged(tones, data_dir, tmp_path, capsys):
     ],
 )
 def test_wrong_input_ends_in_one_line(tones, data_dir, tmp_path, capsys, more, message):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments(tones, tmp_path / "run", data_dir, *more))
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    options = sweep_arguments(tones, tmp_path / "run", data_dir, *more)
+    assert message in fail(capsys, *options).splitlines()[-1]
 
 
-def test_the_work_directory_of_a_training_is_left_alone(tones, data_dir, tmp_path, capsys):
+def test_a_sweep_refuses_the_work_directory_of_a_training(tones, data_dir, tmp_path, capsys):
     shutil.copytree(ROOT / "configs", tmp_path / "run" / "checkpoints" / "0-conv1d-dann-all")
-    with pytest.raises(SystemExit):
-        main(arguments(tones, tmp_path / "run", data_dir, "--resume"))
-    assert "a --workdir of its own" in capsys.readouterr().err
+    options = sweep_arguments(tones, tmp_path / "run", data_dir, "--resume")
+    assert "a --workdir of its own" in fail(capsys, *options)
 
 
 def test_the_grid_is_the_product_or_the_config_itself():
     config = load_config("base", [("sweep.strength", "0,1"), ("sweep.weight_decay", "0.1,0.2,0.3")])
     points = grid(config, make_method("dann"))
-    assert len(set(points)) == 6 and {p.learning_rate for p in points} == {
-        config.optimiser.learning_rate
-    }
-    assert {p.strength for p in grid(config, make_method("source_only"))} == {None}
+    rate, decay = config.optimiser.learning_rate, config.optimiser.weight_decay
+    assert len(set(points)) == 6 and {point.learning_rate for point in points} == {rate}
+    source_only = grid(config, make_method("source_only"))
+    assert {point.strength for point in source_only} == {None}
     (only,) = grid(load_config("base"), make_method("dann"))
-    assert only == Point(
-        config.strength.maximum, config.optimiser.learning_rate, config.optimiser.weight_decay
-    )
+    assert only == Point(config.strength.maximum, rate, decay)
 
 
 N, SEEDS = 40, (3, 4)
 
 
-def toy_sweep(accuracy, criterion_values, diverged=()):
-    """A sweep of made-up logits: of each point and seed a part `accuracy` of the target is right, and mcc is as given."""
+def toy_sweep(accuracy, mcc, diverged=()):
+    """A sweep of artificial logits.
+
+    Args:
+      accuracy: [points, seeds] the share of the target that is right.
+      mcc: [points, seeds] the values of the criterion "mcc".
+      diverged: numbers of the members that diverged.
+    """
     random = np.random.default_rng(0)
     emotion = random.permutation(np.resize(np.arange(5), N))
     points = tuple(Point(float(i), 1e-3, 0.0) for i in range(len(accuracy)))
-    logits = np.zeros((1, len(points) * len(SEEDS), N, 5), np.float32)
-    for m in range(logits.shape[1]):
+    members = len(points) * len(SEEDS)
+    logits = np.zeros((1, members, N, 5), np.float32)
+    for m in range(members):
         right = random.random(N) < np.ravel(accuracy)[m]
         logits[0, m, np.arange(N), np.where(right, emotion, (emotion + 1) % 5)] = 1
-    criteria = {name: np.full((1, logits.shape[1]), np.nan, np.float32) for name in CRITERIA}
-    criteria["mcc"] = np.ravel(criterion_values)[None].astype(np.float32)
-    where = tuple("step 7" if m in diverged else None for m in range(logits.shape[1]))
+    criteria = {name: np.full((1, members), np.nan, np.float32) for name in CRITERIA}
+    criteria["mcc"] = np.ravel(mcc)[None].astype(np.float32)
     rows = np.arange(N)
-    job = Job(0, "conv1d", "dann", (Split("all", rows, rows, rows, rows),))
     outcome = Outcome(
-        job,
-        logits,
-        np.ones(N, bool),
-        (1,),
-        ((rows, criteria),),
-        (),
-        where,
-        (logits[0, 0],) * 2,
-        (rows, rows),
+        job=Job(0, "conv1d", "dann", (Split("all", rows, rows, rows, rows),)),
+        logits=logits,
+        tested=np.ones(N, bool),
+        record_at=(1,),
+        criteria=((rows, criteria),),
+        history=(),
+        diverged=tuple("step 7" if m in diverged else None for m in range(members)),
+        representation=(logits[0, 0],) * 2,
+        rows=(rows, rows),
     )
     corpus = type("Corpus", (), {"name": "a"})()
     domain = Domain(corpus, None, emotion, (None,) * N, (), None, ())  # pyright: ignore
@@ -268,46 +275,47 @@ def toy_sweep(accuracy, criterion_values, diverged=()):
 def test_choices_agree_with_scikit_learn_and_lower_is_better_for_mcc():
     accuracy = np.array([[0.9, 0.8], [0.6, 0.5], [0.2, 0.1]])
     swept, direction, emotion = toy_sweep(accuracy, [[0.1, 0.2], [0.3, 0.3], [0.0, 0.1]])
-    predicted = swept.outcome.logits[0].argmax(-1)
-    expected = [recall_score(emotion, p, average="macro") for p in predicted]
+    predictions = swept.outcome.logits[0].argmax(-1)
+    expected = [recall_score(emotion, predicted, average="macro") for predicted in predictions]
     np.testing.assert_allclose(swept.uar.ravel(), expected, rtol=1e-12)
     assert choose(swept, "mcc") == 2 and choose(swept, "bnm") is None
-    of = {row["criterion"]: row for row in choices(swept, direction)}
-    assert set(of) == {"mcc", "oracle", "by lot"}
-    assert of["oracle"]["strength"] == 0.0 and of["mcc"]["strength"] == 2.0
+    rows = {row["criterion"]: row for row in choices(swept, direction)}
+    assert set(rows) == {"mcc", "oracle", "by lot"}
+    assert rows["oracle"]["strength"] == 0.0 and rows["mcc"]["strength"] == 2.0
     means = swept.uar.mean(1)
-    assert of["mcc"]["analysis"]["loss_to_oracle"] == pytest.approx(means[0] - means[2])
-    assert of["by lot"]["analysis"]["uar"]["mean"] == pytest.approx(means.mean())
+    assert rows["mcc"]["analysis"]["loss_to_oracle"] == pytest.approx(means[0] - means[2])
+    assert rows["by lot"]["analysis"]["uar"]["mean"] == pytest.approx(means.mean())
 
 
 def test_a_point_with_a_diverged_seed_is_not_chosen():
-    swept, direction, _ = toy_sweep(
-        np.full((3, 2), 0.5), [[0.1, 0.2], [0.3, 0.3], [0.0, 0.1]], diverged=(5,)
-    )
+    mcc = [[0.1, 0.2], [0.3, 0.3], [0.0, 0.1]]
+    swept, direction, _ = toy_sweep(np.full((3, 2), 0.5), mcc, diverged=(5,))
     assert choose(swept, "mcc") == 0
     rows = result_rows(swept, direction)
     assert rows[2]["diverged"] == {"4": "step 7"} and len(rows[2]["analysis"]["uar"]["values"]) == 1
-    of = {row["criterion"]: row for row in choices(swept, direction)}
-    assert of["oracle"]["strength"] != 2.0
+    (oracle,) = [row for row in choices(swept, direction) if row["criterion"] == "oracle"]
+    assert oracle["strength"] != 2.0
 
 
 def test_heat_map_and_table_show_every_point():
-    swept, direction, _ = toy_sweep(
-        np.full((3, 2), 0.5), [[0.1, 0.2], [0.3, 0.3], [np.nan, np.nan]], diverged=(4, 5)
-    )
+    mcc = [[0.1, 0.2], [0.3, 0.3], [np.nan, np.nan]]
+    swept, direction, _ = toy_sweep(np.full((3, 2), 0.5), mcc, diverged=(4, 5))
     rows, chosen = result_rows(swept, direction), choices(swept, direction)
     figure = sweep.heat_map(rows, chosen, "mcc", "title")
-    texts = [t.get_text() for axes in figure.axes for t in axes.texts]
-    assert (
-        sum("diverged" in t for t in texts) == 2 and sum("±" in t for t in texts) == 4
-    )  # two panels of three points
-    results = {"title": "a -> a", "config": {"sweep": {"criterion": "mcc"}}, "rows": rows, "choices": chosen, "failed": ["lost"],
-               "scored": True}  # fmt: skip
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    # Two panels show three points each.
+    assert sum("diverged" in text for text in texts) == 2
+    assert sum("±" in text for text in texts) == 4
+    results = {
+        "title": "a -> a",
+        "config": {"sweep": {"criterion": "mcc"}},
+        "rows": rows,
+        "choices": chosen,
+        "failed": ["lost"],
+        "scored": True,
+    }
+    console = Console(width=160, file=io.StringIO())
     console.print(sweep.render(results))
-    text = console.export_text()
-    assert (
-        "seed 3: step 7, seed 4: step 7" in text
-        and "oracle (not achievable)" in text
-        and "lost" in text
-    )
+    text = console.file.getvalue()  # pyright: ignore
+    assert "seed 3: step 7, seed 4: step 7" in text
+    assert "oracle (not achievable)" in text and "lost" in text

@@ -1,7 +1,7 @@
-"""Tuning: Optuna over a declared space, by a criterion, with one storage for all workers and all continuations."""
+"""Tuning: Optuna searches a declared space; workers and continuations share one storage."""
 
-import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +13,14 @@ import pytest
 from jdann.cli import main
 from jdann.configuration import load_config
 from jdann.errors import InputError
+from jdann.experiments import jobs
+from jdann.experiments import workdir as work_directory
 from jdann.experiments.search_space import apply, parse, propose, read_space
-from jdann.experiments.study import Place
+from jdann.experiments.study import Place, open_study
+from jdann.experiments.train import open_directions
+from jdann.experiments.trial import pruning_step
 from tests.support.corpora import EMOTIONS
-from tests.support.runs import SMALL, relabelled
+from tests.support.runs import arguments, fail, read, relabelled
 
 optuna = pytest.importorskip("optuna")
 SPACE = (
@@ -24,34 +28,29 @@ SPACE = (
 )
 
 
-def arguments(tones, workdir, data_dir, *more, space=SPACE):
-    small = (*SMALL, "methods=dann", "tune.trials=4", "epochs=2")
-    return ["tune", "--config", "en2zh", f"--config.source={tones[0]}", f"--config.target={tones[1]}", "--workdir", str(workdir),
-            "--data-dir", str(data_dir), *(f"--config.{s}" for s in small), f"--config.tune.space={space}",
-            *map(str, more)]  # fmt: skip
+def tune_arguments(tones, workdir, data_dir, *more, space=SPACE) -> list[str]:
+    small = ("--config.methods=dann", "--config.tune.trials=4", "--config.epochs=2")
+    options = (*small, f"--config.tune.space={space}", *more)
+    return ["tune", *arguments(*tones, workdir, data_dir, *options)]
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def outcome(workdir):
-    dropped = ("seconds",)
+def trial_rows(workdir: Path) -> list[dict[str, str]]:
+    """The rows of trials.csv, without the duration."""
     return [
-        {k: v for k, v in row.items() if k not in dropped} for row in read(workdir / "trials.csv")
+        {name: value for name, value in row.items() if name != "seconds"}
+        for row in read(workdir / "trials.csv")
     ]
 
 
 @pytest.fixture(scope="module")
 def finished(tones, data_dir, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("tune") / "finished"
-    main(arguments(tones, workdir, data_dir))
+    main(tune_arguments(tones, workdir, data_dir))
     return workdir
 
 
 def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, tmp_path):
-    rows = outcome(finished)
+    rows = trial_rows(finished)
     assert [row["state"] for row in rows] == ["complete"] * 4  # too few to prune
     assert all(1e-4 <= float(row["optimiser.learning_rate"]) <= 1e-2 for row in rows)
     results = json.loads((finished / "results.json").read_text())
@@ -62,18 +61,15 @@ def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, 
         p.name for p in (finished / "figures").glob("*.png")
     }
     assert sum(results["importance"].values()) == pytest.approx(1)
-    assert not list((finished / "checkpoints").glob("trial-*"))  # nothing is left of what was tried
+    assert not list((finished / "checkpoints").glob("trial-*"))
     config = load_config(str(finished / "best.json"))
     assert config.optimiser.learning_rate == pytest.approx(float(best["optimiser.learning_rate"]))
     assert (config.optimiser.name, config.tune.space) == (best["optimiser.name"], ())
-    main(["train", "--config", str(finished / "best.json"), "--workdir", str(tmp_path / "best"), "--data-dir", str(data_dir),
-          "--config.baseline=false"])  # fmt: skip
+    options = ("--workdir", tmp_path / "best", "--data-dir", data_dir, "--config.baseline=false")
+    main(["train", "--config", str(finished / "best.json"), *map(str, options)])
     selection = json.loads((tmp_path / "best" / "results.json").read_text())["selection"]
     assert {row["criterion"] for row in selection} >= {"mcc", "bnm"}
-    # The trial's value is that of the training itself: the last record's mean over seeds.
-    from jdann.experiments import jobs
-    from jdann.experiments.train import open_directions
-
+    # A trial's value is that of the training itself: the mean over seeds at the last record.
     directions = open_directions(config, data_dir)
     (job,) = jobs.plan_jobs(config, directions)
     again = jobs.restore_job(job, directions[0], config, tmp_path / "best" / "checkpoints")
@@ -85,21 +81,21 @@ def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, 
 def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path):
     turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
     main(
-        arguments(
+        tune_arguments(
             (tones[0], relabelled(tones[1], "turned.csv", turn.get)),
             tmp_path / "run",
             data_dir,
             "--config.tune.trials=2",
         )
     )
-    assert outcome(tmp_path / "run") == outcome(finished)[:2]
+    assert trial_rows(tmp_path / "run") == trial_rows(finished)[:2]
 
 
 def test_a_killed_search_goes_on_until_its_trials_are_finished(tones, data_dir, tmp_path):
     workdir = tmp_path / "killed"
-    given = arguments(tones, workdir, data_dir, "--config.tune.trials=3")
+    options = tune_arguments(tones, workdir, data_dir, "--config.tune.trials=3")
     process = subprocess.Popen(
-        [sys.executable, "run.py", *given],
+        [sys.executable, "run.py", *options],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -114,22 +110,21 @@ def test_a_killed_search_goes_on_until_its_trials_are_finished(tones, data_dir, 
     process.wait()
     before = (workdir / "log.txt").read_text()
     assert "trial 0:" in before and not (workdir / "results.json").exists()
-    main(given)
-    states = [row["state"] for row in outcome(workdir)]
+    main(options)
+    states = [row["state"] for row in trial_rows(workdir)]
     assert states.count("complete") == 3
     log = (workdir / "log.txt").read_text()[len(before) :]
     assert "2 of 3 trials are left" in log or "1 of 3 trials are left" in log
-    main([*given, "--config.tune.trials=4"])  # a finished one, asked for more
-    assert [row["state"] for row in outcome(workdir)].count("complete") == 4
+    main([*options, "--config.tune.trials=4"])  # a finished one, asked for more
+    assert [row["state"] for row in trial_rows(workdir)].count("complete") == 4
 
 
 def test_pruning_stops_what_is_worse_than_the_median(tones, data_dir, tmp_path):
     space = '[["optimiser.learning_rate", "choice", 0.001, 0.01, 1e-12]]'
-    given = ("tune.prune_after=1", "tune.trials=6", "epochs=4", "seeds=1")
-    main(
-        arguments(tones, tmp_path / "run", data_dir, *(f"--config.{g}" for g in given), space=space)
-    )
-    rows = outcome(tmp_path / "run")
+    overrides = ("tune.prune_after=1", "tune.trials=6", "epochs=4", "seeds=1")
+    more = [f"--config.{override}" for override in overrides]
+    main(tune_arguments(tones, tmp_path / "run", data_dir, *more, space=space))
+    rows = trial_rows(tmp_path / "run")
     pruned = [row for row in rows if row["state"] == "pruned"]
     assert pruned and len(rows) == 6
     assert all("pruned in training 1 at epoch" in row["why"] and row["bnm"] == "" for row in pruned)
@@ -137,11 +132,10 @@ def test_pruning_stops_what_is_worse_than_the_median(tones, data_dir, tmp_path):
 
 def test_a_diverging_trial_does_not_take_the_others_with_it(tones, data_dir, tmp_path):
     space = '[["optimiser.learning_rate", "choice", 0.001, 1e38]]'
-    given = ("tune.trials=5", "seeds=1", "optimiser.name=sgd", "optimiser.clip_norm=0.0")
-    main(
-        arguments(tones, tmp_path / "run", data_dir, *(f"--config.{g}" for g in given), space=space)
-    )
-    rows = outcome(tmp_path / "run")
+    overrides = ("tune.trials=5", "seeds=1", "optimiser.name=sgd", "optimiser.clip_norm=0.0")
+    more = [f"--config.{override}" for override in overrides]
+    main(tune_arguments(tones, tmp_path / "run", data_dir, *more, space=space))
+    rows = trial_rows(tmp_path / "run")
     assert {(row["optimiser.learning_rate"], row["state"]) for row in rows} == {
         ("0.001", "complete"),
         ("1e+38", "pruned"),
@@ -153,12 +147,11 @@ def test_a_diverging_trial_does_not_take_the_others_with_it(tones, data_dir, tmp
 def test_workers_share_one_storage(tones, data_dir, tmp_path):
     storage = f"sqlite:///{tmp_path / 'shared' / 'study.db'}"
     more = ("--workers", 2, "--storage", storage, "--study", "ours")
-    main(arguments(tones, tmp_path / "run", data_dir, *more))
+    main(tune_arguments(tones, tmp_path / "run", data_dir, *more))
     study = optuna.load_study(study_name="ours", storage=storage)
     assert [t.state.name for t in study.trials] == ["COMPLETE"] * 4
-    assert (
-        len({json.dumps(t.params) for t in study.trials}) == 4
-    )  # each worker in an order of its own
+    # The workers propose different values.
+    assert len({json.dumps(trial.params) for trial in study.trials}) == 4
     assert "trial" in (tmp_path / "run" / "worker-1.log").read_text()
 
 
@@ -213,37 +206,64 @@ def test_workers_share_one_storage(tones, data_dir, tmp_path):
     ],
 )
 def test_wrong_input_ends_in_one_line(tones, data_dir, tmp_path, capsys, more, message):
-    with pytest.raises(SystemExit) as stopped:
-        main(
-            [
-                a
-                for a in arguments(tones, tmp_path / "run", data_dir, *more, space="")
-                if a != "--config.tune.space="
-            ]
-        )
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    options = tune_arguments(tones, tmp_path / "run", data_dir, *more, space="")
+    options.remove("--config.tune.space=")
+    assert message in fail(capsys, *options).splitlines()[-1]
 
 
 def test_another_config_or_command_in_the_directory_is_refused(
     finished, tones, data_dir, capsys, monkeypatch, tmp_path
 ):
-    def refused(*given):
-        with pytest.raises(SystemExit) as stopped:
-            main(list(given))
-        assert stopped.value.code == 2
-        return capsys.readouterr().err.splitlines()[-1]
-
-    assert "another config" in refused(
-        *arguments(tones, finished, data_dir, "--config.label_smoothing=0.2")
-    )
-    storage = f"sqlite:///{finished / 'tune.db'}"
-    given = ("--storage", storage, "--config.label_smoothing=0.2")
-    assert "give another --study" in refused(
-        *arguments(tones, tmp_path / "other", data_dir, *given)
-    )
+    other = "--config.label_smoothing=0.2"
+    message = fail(capsys, *tune_arguments(tones, finished, data_dir, other))
+    assert "another config" in message
+    storage = ("--storage", f"sqlite:///{finished / 'tune.db'}")
+    message = fail(capsys, *tune_arguments(tones, tmp_path / "other", data_dir, *storage, other))
+    assert "give another --study" in message
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert 'pip install "jdann[tune]"' in refused(*arguments(tones, tmp_path / "missing", data_dir))
+    message = fail(capsys, *tune_arguments(tones, tmp_path / "missing", data_dir))
+    assert 'pip install "jdann[tune]"' in message
+
+
+def test_a_study_is_the_same_by_relative_and_by_absolute_paths(tmp_path, monkeypatch):
+    for name in ("a.csv", "b.csv", "c.csv"):
+        (tmp_path / name).write_text("file\n")
+
+    def config(source, target):
+        paths = [("source", str(source)), ("target", str(target))]
+        return load_config("base", [*paths, ("tune.space", SPACE)])
+
+    monkeypatch.chdir(tmp_path)
+    place = Place("sqlite:///tune.db", "ours")
+    open_study(config("a.csv", "b.csv"), place)
+    open_study(config(tmp_path / "a.csv", tmp_path / "b.csv"), place)
+    with pytest.raises(InputError, match="another config"):
+        open_study(config("a.csv", "c.csv"), place)
+    # On another machine the same relative paths stand for other folders.
+    (tmp_path / "machine").mkdir()
+    monkeypatch.chdir(tmp_path / "machine")
+    open_study(config("a.csv", "b.csv"), Place(f"sqlite:///{tmp_path / 'tune.db'}", "ours"))
+
+
+def test_overwrite_removes_all_that_a_tuning_left(finished, tmp_path):
+    copy = Path(shutil.copytree(finished, tmp_path / "copy"))
+    (copy / "worker-0.log").write_text("trial 0")
+    work_directory.begin(copy, work_directory.read_config(copy), overwrite=True)
+    names = {path.name for path in copy.iterdir()}
+    assert names == {"config.json", "figures", "log.txt", "skipped.csv"}
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 100, 101, 250, 1000, 5000])
+def test_every_epoch_has_a_pruning_step_of_its_own(epochs):
+    """Optuna ignores a second report at the same step, and compares trials at equal steps."""
+    steps = [
+        pruning_step(training, epoch, epochs)
+        for training in range(2)
+        for epoch in range(1, epochs + 1)
+    ]
+    assert len(set(steps)) == 2 * epochs and steps == sorted(steps)
+    assert steps[epochs - 1] == pruning_step(0, 7, 7)  # equal shares of trials of other lengths
+    assert pruning_step(1, epochs, 2 * epochs) == pruning_step(1, 1, 2)
 
 
 def test_the_password_of_a_storage_is_not_shown():
@@ -254,7 +274,10 @@ def test_the_password_of_a_storage_is_not_shown():
 
 
 def test_a_space_proposes_what_the_config_can_have():
-    space = '[["encoder.channels", "choice", [8, 8], [16, 16]], ["dann.hidden", "int", 8, 16], ["label_smoothing", "uniform", 0, 0.2]]'
+    space = (
+        '[["encoder.channels", "choice", [8, 8], [16, 16]], ["dann.hidden", "int", 8, 16],'
+        ' ["label_smoothing", "uniform", 0, 0.2]]'
+    )
     config = load_config(
         "base", [("encoder.strides", "1,1"), ("encoder.channels", "4,4"), ("tune.space", space)]
     )
@@ -273,7 +296,11 @@ def test_a_space_proposes_what_the_config_can_have():
 
 def test_the_published_tuning_is_a_config():
     config = load_config("tune_poster")
-    assert {d.key for d in read_space(config)} == {
-        "optimiser.name", "optimiser.learning_rate", "optimiser.weight_decay", "encoder.dropout", "label_smoothing"
-    }  # fmt: skip
+    assert {dimension.key for dimension in read_space(config)} == {
+        "optimiser.name",
+        "optimiser.learning_rate",
+        "optimiser.weight_decay",
+        "encoder.dropout",
+        "label_smoothing",
+    }
     assert config.features.recipe == "poster" and config.both_directions

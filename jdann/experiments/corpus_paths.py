@@ -1,0 +1,69 @@
+"""The corpora of a config by absolute paths, so that a run is found from any current directory."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from jdann.corpora.resolve import NAMES
+
+_DOMAINS = ("source", "target")  # the keys of a config that name corpora
+
+
+def make_absolute(spec: str) -> str:
+    """A corpus specification with absolute paths.
+
+    Args:
+      spec: what `jdann.corpora.load_all` takes: a name such as "demo:en", a folder, a manifest,
+        each with or without a language ("data:en"), or several of them joined by commas.
+
+    Returns:
+      The same corpora. A part that is a name, or that does not exist, is unchanged.
+    """
+    if Path(spec).exists():
+        return _make_part_absolute(spec)
+    parts = [_make_part_absolute(part.strip()) for part in spec.split(",")]
+    if len(parts) > 1 and any("," in part for part in parts):
+        return spec  # a folder above has a comma in its name, at which the paths would be split
+    return ",".join(parts)
+
+
+def _make_part_absolute(part: str) -> str:
+    if part in NAMES or not part:
+        return part
+    before, colon, language = part.rpartition(":")
+    for text, suffix in ((part, ""), (before, colon + language)):
+        path = _expand_user(text)
+        if text and path.exists():
+            return str(_absolute(path)) + suffix
+    return part
+
+
+def _expand_user(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user; loading the corpus will say so
+        return Path(text)
+
+
+def _absolute(path: Path) -> Path:
+    """The absolute path; a link keeps its name, because a corpus is named after its last part."""
+    if path.name in ("", ".."):
+        return path.resolve()
+    return path.parent.resolve() / path.name
+
+
+def absolute_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a config with absolute paths of both domains."""
+    changed = {
+        key: make_absolute(values[key]) for key in _DOMAINS if isinstance(values.get(key), str)
+    }
+    return values | changed
+
+
+def with_absolute_paths(config: Any) -> FrozenConfigDict:
+    """A config whose source and target are found from any current directory."""
+    changed = ConfigDict(config.to_dict())
+    for key, spec in absolute_values({key: changed[key] for key in _DOMAINS}).items():
+        changed[key] = spec
+    return FrozenConfigDict(changed)
