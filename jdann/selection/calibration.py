@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jdann.evaluation.metrics import mean_probabilities
+
 BINS = 15
 RANGE = (0.25, 10.0)  # of a temperature
 GRID = 41  # temperatures that are tried before the search between two of them
@@ -71,27 +73,12 @@ def expected_calibration_error(
     return float(np.nansum(diagram.count * difference) / total)
 
 
-def ensemble_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Returns the mean over members of softmax(logits / temperature).
-
-    Args:
-      logits: [members, n, classes].
-      temperature: above 0.
-
-    Returns:
-      [n, classes] float64.
-    """
-    scaled = np.asarray(logits, np.float64) / temperature
-    exponential = np.exp(scaled - scaled.max(-1, keepdims=True))
-    return (exponential / exponential.sum(-1, keepdims=True)).mean(0)
-
-
 def fit_temperature(
     logits: np.ndarray, emotion: np.ndarray, weight: np.ndarray | None = None
 ) -> float:
     """Returns the temperature with the smallest weighted negative log-likelihood of an ensemble.
 
-    argmin_T sum_i w_i -log p_i(T), with p of `ensemble_probability`.
+    argmin_T sum_i w_i -log p_i(T), with p of `mean_probabilities`.
 
     Source: without weights and with one member, the temperature scaling of Guo et al. 2017, "On
     calibration of modern neural networks", ICML, section 4.2. With density ratios as weights, Park
@@ -113,7 +100,7 @@ def fit_temperature(
     weight = np.ones(len(emotion)) if weight is None else np.asarray(weight, np.float64)[labelled]
 
     def risk(temperature: float) -> float:
-        probabilities = ensemble_probability(logits, temperature)
+        probabilities = mean_probabilities(logits, temperature)
         likelihood = np.maximum(probabilities[np.arange(len(emotion)), emotion], 1e-300)
         return float(-(weight * np.log(likelihood)).sum())
 
@@ -157,7 +144,7 @@ def match_confidence(logits: np.ndarray, accuracy: float) -> float:
     """
 
     def distance(temperature: float) -> float:
-        confidence = ensemble_probability(logits, temperature).max(-1).mean()
+        confidence = mean_probabilities(logits, temperature).max(-1).mean()
         return abs(float(confidence) - accuracy)
 
     return _best_temperature(distance)
@@ -183,8 +170,8 @@ def temperatures(evidence: Evidence) -> dict[str, float]:
       `estimated_accuracy`. It is at least 1: labels of another domain are no reason to be more
       confident than after training.
     """
-    source = ensemble_probability(evidence.source, 1.0)
-    target = ensemble_probability(evidence.target, 1.0)
+    source = mean_probabilities(evidence.source, 1.0)
+    target = mean_probabilities(evidence.target, 1.0)
     accuracy = estimated_accuracy(source, evidence.emotion, target)
     return {
         "none": 1.0,

@@ -6,6 +6,7 @@ import scipy.optimize
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
+from jdann.evaluation.metrics import mean_probabilities
 from jdann.selection import calibration
 
 
@@ -14,14 +15,14 @@ def logits_and_labels():
     """Logits [1, n, classes] and labels drawn from their softmax at a temperature of 2.5."""
     random = np.random.default_rng(0)
     logits = random.normal(size=(1, 4000, 5)) * 4
-    probabilities = calibration.ensemble_probability(logits, 2.5)
+    probabilities = mean_probabilities(logits, 2.5)
     emotion = np.array([random.choice(5, p=p) for p in probabilities])
     return logits, emotion
 
 
 def test_error_agrees_with_scikit_learn(logits_and_labels):
     logits, emotion = logits_and_labels
-    probabilities = calibration.ensemble_probability(logits, 1.0)
+    probabilities = mean_probabilities(logits, 1.0)
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == emotion
     accuracy, mean = calibration_curve(correct, confidence, n_bins=15, strategy="uniform")
     diagram = calibration.reliability(probabilities, emotion)
@@ -46,9 +47,7 @@ def test_error_of_extremes():
 def test_fit_finds_the_temperature_that_made_the_labels(logits_and_labels):
     logits, emotion = logits_and_labels
     assert calibration.fit_temperature(logits, emotion) == pytest.approx(2.5, rel=0.05)
-    probabilities = calibration.ensemble_probability(
-        logits, calibration.fit_temperature(logits, emotion)
-    )
+    probabilities = mean_probabilities(logits, calibration.fit_temperature(logits, emotion))
     assert calibration.expected_calibration_error(probabilities, emotion) < 0.02
 
 
@@ -58,7 +57,7 @@ def test_fit_agrees_with_another_optimiser_and_scikit_learn(logits_and_labels):
     weight = np.random.default_rng(2).uniform(0.1, 3, len(emotion))
 
     def risk(temperature):
-        probabilities = calibration.ensemble_probability(several, temperature)
+        probabilities = mean_probabilities(several, temperature)
         return log_loss(emotion, probabilities, sample_weight=weight, labels=range(5))
 
     reference = scipy.optimize.minimize_scalar(
@@ -76,7 +75,7 @@ def test_fit_agrees_with_another_optimiser_and_scikit_learn(logits_and_labels):
 
 def test_accuracy_is_estimated_right_where_nothing_shifts(logits_and_labels):
     logits, emotion = logits_and_labels
-    probabilities = calibration.ensemble_probability(logits, 1.0)
+    probabilities = mean_probabilities(logits, 1.0)
     half = len(emotion) // 2
     estimate = calibration.estimated_accuracy(
         probabilities[:half], emotion[:half], probabilities[half:]
@@ -89,9 +88,7 @@ def test_accuracy_is_estimated_right_where_nothing_shifts(logits_and_labels):
 def test_confidence_is_matched(logits_and_labels):
     logits, _ = logits_and_labels
     temperature = calibration.match_confidence(logits, 0.55)
-    assert calibration.ensemble_probability(logits, temperature).max(-1).mean() == pytest.approx(
-        0.55, abs=1e-5
-    )
+    assert mean_probabilities(logits, temperature).max(-1).mean() == pytest.approx(0.55, abs=1e-5)
 
 
 def test_every_way_repairs_overconfidence_without_shift(logits_and_labels):
@@ -102,11 +99,9 @@ def test_every_way_repairs_overconfidence_without_shift(logits_and_labels):
     )
     temperatures = calibration.temperatures(evidence)
     assert temperatures.pop("none") == 1
-    before = calibration.expected_calibration_error(
-        calibration.ensemble_probability(logits, 1.0), emotion
-    )
+    before = calibration.expected_calibration_error(mean_probabilities(logits, 1.0), emotion)
     for name, temperature in temperatures.items():
         after = calibration.expected_calibration_error(
-            calibration.ensemble_probability(logits, temperature), emotion
+            mean_probabilities(logits, temperature), emotion
         )
         assert after < before / 2, name
