@@ -72,6 +72,13 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
     return summary
 
 
+def result_folder(path: Path, target: str | None) -> Path:
+    """Where `evaluate` writes its results for a target; None: the run's own."""
+    if target is None:
+        return path
+    return path / workdir.EVALUATION / folder_name(make_absolute(target))
+
+
 def _evaluate_elsewhere(
     path: Path, data_dir: Path, trained: FrozenConfigDict, target: str, seconds: float
 ) -> dict[str, Any]:
@@ -102,13 +109,6 @@ def _evaluate_elsewhere(
     write_predictions(folder, config, directions, outcomes)
     files.write_json(folder / workdir.RESULTS, summary)
     return summary
-
-
-def result_folder(path: Path, target: str | None) -> Path:
-    """Where `evaluate` writes its results for a target; None: the run's own."""
-    if target is None:
-        return path
-    return path / workdir.EVALUATION / folder_name(make_absolute(target))
 
 
 def folder_name(target: str) -> str:
