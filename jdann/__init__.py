@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jdann.gradient_reversal import gradient_reversal
 
 if TYPE_CHECKING:  # so that editors and type checkers find what is loaded on first use
-    from jdann.api import Result, Waveforms, evaluate, sweep, train
+    from jdann.api import Result, Vectors, Waveforms, evaluate, sweep, train
     from jdann.features.recipe import RECIPES
     from jdann.inference.recogniser import Recogniser
     from jdann.methods import METHODS
@@ -28,6 +28,7 @@ _LAZY = {
     "RECIPES": "jdann.features.recipe",
     "Recogniser": "jdann.inference.recogniser",
     "Result": "jdann.api",
+    "Vectors": "jdann.api",
     "Waveforms": "jdann.api",
     "evaluate": "jdann.api",
     "sweep": "jdann.api",
@@ -44,6 +45,7 @@ __all__ = [
     "RECIPES",
     "Recogniser",
     "Result",
+    "Vectors",
     "Waveforms",
     "__version__",
     "evaluate",

@@ -5,12 +5,11 @@
     print(result.table)
 
 A domain is what a config names (a corpus, a folder, a manifest), a corpus from
-`jdann.corpora.load`, or a `Waveforms` in memory.
+`jdann.corpora.load`, or in memory: `Waveforms`, or `Vectors` without any audio.
 """
 
 import csv
 import dataclasses
-import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -18,46 +17,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict, FrozenConfigDict
 from rich.console import Console
 
 from jdann import corpora
 from jdann.configuration import load_config
-from jdann.corpora.index import Corpus, Utterance
+from jdann.corpora.index import Corpus
+from jdann.data.pairs import Domain, load_domain
 from jdann.errors import InputError
 from jdann.experiments import evaluate as evaluation
 from jdann.experiments import sweep as sweeping
 from jdann.experiments import train as training
+from jdann.experiments.memory import (
+    Vectors,
+    Waveforms,
+    classes_of,
+    corpus_of_waveforms,
+    domain_of_vectors,
+)
+from jdann.experiments.settings import features_folder, make_feature_settings
 from jdann.figures.sweep import render as render_sweep
 from jdann.files import default_data_dir
 from jdann.inference.recogniser import Recogniser
 from jdann.report.table import render
 
 _TABLE_WIDTH = 160  # columns
+_VECTOR_RATE_HZ = 1000  # vectors have no rate; the lowest one needs the least padding
 # The recipe of features that suits an encoder where none is given.
 _RECIPES = {"conv1d": "frames", "resnet50": "frames", "mlp": "statistics"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Waveforms:
-    """Utterances in memory.
-
-    Fields:
-      samples: n arrays [samples] or [samples, channels], floating point in -1 to 1 or integers.
-      sample_rate_hz: of all of them.
-      emotions: n names of emotions, None where unlabelled; None: no labels at all.
-      speakers: n names, None where unknown; None: no speakers are known. Missing speakers cost the
-        most accuracy.
-      name: what tables call the corpus.
-    """
-
-    samples: Sequence[np.ndarray]
-    sample_rate_hz: int
-    emotions: Sequence[str | None] | None = None
-    speakers: Sequence[str | None] | None = None
-    name: str = "waveforms"
-
-
-Domain = str | Path | Corpus | Waveforms
+Source = str | Path | Corpus | Waveforms | Vectors  # what a domain may be given as
+_IN_MEMORY = (Corpus, Waveforms, Vectors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +103,10 @@ class Result:
 
 
 def train(
-    source: Domain,
-    target: Domain,
+    source: Source,
+    target: Source,
     *,
-    method: str | Sequence[str] = "co_training",
+    method: str | Sequence[str] | None = None,
     encoder: str | None = None,
     recipe: str | None = None,
     seeds: int = 5,
@@ -134,7 +125,8 @@ def train(
       source: the labelled domain.
       target: the domain to adapt to.
       method: a name of `jdann.METHODS`, or several joined by "+"; it is trained beside
-        "source_only", which does not adapt. A sequence names all methods to train.
+        "source_only", which does not adapt. A sequence names all methods to train. None:
+        "co_training", or "mcc" for vectors.
       encoder: a name of `jdann.ENCODERS`; None: the config's.
       recipe: a name of `jdann.RECIPES`; None: the one that suits the encoder.
       seeds: how many, trained in one program.
@@ -153,7 +145,7 @@ def train(
       DivergenceError: the training's numbers ceased to be finite.
     """
     values = dict(settings or {})
-    methods = _methods(method)
+    methods = _methods(method, source)
     values |= {"methods": ",".join(methods), "seeds": seeds}
     values |= _encoder_settings(encoder, recipe)
     loaded = _configure(config, values, source, target)
@@ -165,7 +157,7 @@ def train(
         data_folder,
         resume=resume,
         overwrite=overwrite,
-        corpora_pair=_corpora_pair(source, target, loaded, data_folder),
+        domains=_load_domains(source, target, loaded, data_folder),
     )
     return Result(results, folder, folder, temporary)
 
@@ -196,8 +188,8 @@ def evaluate(
 
 
 def sweep(
-    source: Domain,
-    target: Domain,
+    source: Source,
+    target: Source,
     *,
     method: str | Sequence[str] = "dann",
     strengths: Sequence[float] = (),
@@ -255,12 +247,15 @@ def sweep(
         data_folder,
         resume=resume,
         overwrite=overwrite,
-        corpora_pair=_corpora_pair(source, target, loaded, data_folder),
+        domains=_load_domains(source, target, loaded, data_folder),
     )
     return Result(results, folder, folder, temporary)
 
 
-def _methods(method: str | Sequence[str]) -> list[str]:
+def _methods(method: str | Sequence[str] | None, source: Source) -> list[str]:
+    """The methods to train; a single one stands beside source_only."""
+    if method is None:
+        method = "mcc" if isinstance(source, Vectors) else "co_training"
     if not isinstance(method, str):
         return list(method)
     return [method] if method == "source_only" else ["source_only", method]
@@ -276,11 +271,29 @@ def _encoder_settings(encoder: str | None, recipe: str | None) -> dict[str, str]
     return values
 
 
-def _configure(config: str, values: Mapping[str, Any], source: Domain, target: Domain) -> Any:
-    """The config with all settings; corpora in memory appear in it by their names."""
+def _configure(config: str, values: Mapping[str, Any], source: Source, target: Source) -> Any:
+    """The config with all settings; what is in memory appears in it by its name.
+
+    Raises:
+      InputError: vectors are paired with audio, or they differ in size.
+    """
     names = {"source": _spec(source), "target": _spec(target)}
+    if names["source"] == names["target"] and isinstance(target, _IN_MEMORY):
+        raise InputError(f"source and target are both called {names['source']}; give each a name=")
     overrides = [(key, _as_text(value)) for key, value in (names | dict(values)).items()]
-    return load_config(config, overrides)
+    loaded = load_config(config, overrides)
+    if not isinstance(source, Vectors) and not isinstance(target, Vectors):
+        return loaded
+    if not isinstance(source, Vectors) or not isinstance(target, Vectors):
+        raise InputError("source and target must both be Vectors, or both be audio")
+    sizes = [np.shape(domain.values)[-1] for domain in (source, target)]
+    if sizes[0] != sizes[1]:
+        raise InputError(f"vectors of {sizes[0]} and of {sizes[1]} values; expected one size")
+    changed = ConfigDict(loaded)
+    changed.emotions = classes_of(source)
+    changed.features.recipe, changed.features["values"] = "vectors", int(sizes[0])
+    changed.encoder.name, changed.audio.sample_rate_hz = "mlp", _VECTOR_RATE_HZ
+    return FrozenConfigDict(changed)
 
 
 def _as_text(value: Any) -> str:
@@ -289,8 +302,8 @@ def _as_text(value: Any) -> str:
     return str(value)
 
 
-def _spec(domain: Domain) -> str:
-    return domain.name if isinstance(domain, Corpus | Waveforms) else str(domain)
+def _spec(domain: Source) -> str:
+    return domain.name if isinstance(domain, _IN_MEMORY) else str(domain)
 
 
 def _folder(
@@ -306,62 +319,28 @@ def _data_folder(data_dir: str | Path | None) -> Path:
     return default_data_dir() if data_dir is None else Path(data_dir).expanduser()
 
 
-def _corpora_pair(
-    source: Domain, target: Domain, config: Any, data_folder: Path
-) -> tuple[Corpus, Corpus] | None:
-    """Both corpora where one of them is in memory; None: the config names both."""
-    if not any(isinstance(domain, Corpus | Waveforms) for domain in (source, target)):
+def _load_domains(
+    source: Source, target: Source, config: Any, data_folder: Path
+) -> list[Domain] | None:
+    """Both domains where one of them is in memory; None: the config names both."""
+    if not isinstance(source, _IN_MEMORY) and not isinstance(target, _IN_MEMORY):
         return None
-    emotions = tuple(config.emotions)
-    pair = [_as_corpus(domain, emotions, data_folder) for domain in (source, target)]
-    if pair[0].name == pair[1].name:
-        pair = [pair[0], pair[1]._replace(name=f"{pair[1].name} (target)")]
-    return pair[0], pair[1]
+    settings, cache = make_feature_settings(config), features_folder(data_folder)
+    domains = []
+    for domain in (source, target):
+        if isinstance(domain, Vectors):
+            domains.append(domain_of_vectors(domain, settings, cache))
+        else:
+            corpus = _as_corpus(domain, settings.emotions, data_folder)
+            domains.append(load_domain(corpus, settings, cache))
+    return domains
 
 
-def _as_corpus(domain: Domain, emotions: Sequence[str], data_folder: Path) -> Corpus:
+def _as_corpus(
+    domain: str | Path | Corpus | Waveforms, emotions: Sequence[str], data_folder: Path
+) -> Corpus:
     if isinstance(domain, Corpus):
         return domain
     if isinstance(domain, Waveforms):
-        return _corpus_of(domain, emotions)
+        return corpus_of_waveforms(domain, emotions)
     return corpora.load_all(str(domain), emotions, data_folder)
-
-
-def _corpus_of(waveforms: Waveforms, emotions: Sequence[str]) -> Corpus:
-    """A corpus whose audio is in memory."""
-    count = len(waveforms.samples)
-    labels = _column(waveforms.emotions, count, "emotions", waveforms.name)
-    speakers = _column(waveforms.speakers, count, "speakers", waveforms.name)
-    kept, outside = [], {}
-    for i, (label, speaker) in enumerate(zip(labels, speakers, strict=True)):
-        emotion = None if label is None else corpora.canonical(label)
-        if label is not None and emotion is None:
-            known = ", ".join(corpora.EMOTIONS)
-            raise InputError(f"{waveforms.name}: {label!r} is no emotion; expected one of {known}")
-        if emotion is not None and emotion not in emotions:
-            outside[emotion] = outside.get(emotion, 0) + 1
-            continue
-        kept.append(Utterance(str(i), emotion=emotion, speaker=speaker))
-    digest = hashlib.blake2b(digest_size=16)
-    for samples in waveforms.samples:
-        digest.update(np.ascontiguousarray(samples).tobytes())
-    return Corpus(
-        name=waveforms.name,
-        description=f"{count} utterances in memory",
-        synthetic=False,
-        utterances=tuple(kept),
-        outside=tuple(sorted(outside.items())),
-        notes=("no speaker ids",) if waveforms.speakers is None else (),
-        read=lambda u: (np.asarray(waveforms.samples[int(u.file)]), waveforms.sample_rate_hz),
-        identity=f"{waveforms.sample_rate_hz}-{digest.hexdigest()}",
-    )
-
-
-def _column(
-    values: Sequence[str | None] | None, count: int, column: str, name: str
-) -> Sequence[str | None]:
-    if values is None:
-        return [None] * count
-    if len(values) != count:
-        raise InputError(f"{name}: {count} waveforms and {len(values)} {column}; expected as many")
-    return values

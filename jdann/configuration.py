@@ -253,6 +253,7 @@ RANGES: dict[str, Any] = {
     "features.hop_length": Count,
     "features.n_mels": Count,
     "features.n_mfcc": Count,
+    "features.values": Count,
     "features.voice": bool,
     "features.normalise": str,
     "features.relevance": NonNegative,

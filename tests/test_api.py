@@ -119,3 +119,49 @@ def test_columns_of_another_length_and_unknown_labels_are_named(data_dir):
         jdann.train(jdann.Waveforms(samples, 16000, ["sad"]), "demo:zh", data_dir=data_dir)
     with pytest.raises(InputError, match="'blue' is no emotion"):
         jdann.train(jdann.Waveforms(samples, 16000, ["sad", "blue"]), "demo:zh", data_dir=data_dir)
+
+
+def shifted_clusters(seed, shift, n=120):
+    """Three clusters in ten dimensions; each group has an offset of its own."""
+    random = np.random.default_rng(seed)
+    label, group = np.arange(n) % 3, np.arange(n) % 4
+    centres, offsets = np.eye(3, 10) * 4, random.normal(size=(4, 10)) * 3
+    values = centres[label] + shift + offsets[group] + random.normal(size=(n, 10))
+    return values, np.array(["red", "green", "blue"])[label], group
+
+
+def test_vectors_without_audio_are_adapted_with_labels_and_groups_of_any_kind(data_dir):
+    source, source_labels, source_groups = shifted_clusters(0, 0.0)
+    target, target_labels, target_groups = shifted_clusters(1, 6.0)
+    result = jdann.train(
+        jdann.Vectors(source, source_labels, source_groups, name="source"),
+        jdann.Vectors(target, target_labels, target_groups, name="target"),
+        seeds=2,
+        settings={"epochs": 10, "tsne": False, "encoder.hidden": (16,)},
+        data_dir=data_dir,
+    )
+    assert {row["method"] for row in result.rows} == {"source_only", "mcc"}
+    scores = {
+        row["method"]: row["uar"]["mean"] for row in result.rows if row["selection"] == "last"
+    }
+    assert min(scores.values()) > 0.9  # normalised by group
+    assert set(result.recogniser.classes_) == {"red", "green", "blue"}
+    assert result.recogniser.predict_proba(target[:7]).shape == (7, 3)
+    assert set(result.recogniser.predict(target[:7])) <= {"red", "green", "blue"}
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (np.zeros((4, 3)), np.zeros((4, 2)), "vectors of 3 and of 2 values"),
+        (np.full((4, 3), np.nan), np.zeros((4, 3)), r"expected finite numbers \[n, d\]"),
+    ],
+)
+def test_vectors_that_cannot_be_used_are_named(source, target, message, data_dir):
+    labels = ["a", "b", "a", "b"]
+    with pytest.raises(InputError, match=message):
+        jdann.train(
+            jdann.Vectors(source, labels, name="s"),
+            jdann.Vectors(target, name="t"),
+            data_dir=data_dir,
+        )

@@ -16,7 +16,9 @@ import numpy as np
 R = TypeVar("R")
 
 _BATCHES_PER_READ = 4  # evaluation batches that are read from disk at a time
-NOT_ENCODED = np.zeros((0, 0), np.float32)  # what a batch holds before the network has encoded it
+# What a batch holds before the network has encoded it: an empty NumPy array, because importing this
+# module must not start a device.
+NOT_ENCODED: jax.Array = np.zeros((0, 0), np.float32)  # pyright: ignore[reportAssignmentType]
 
 
 class Source(NamedTuple):
@@ -27,8 +29,8 @@ class Source(NamedTuple):
     length: jax.Array  # [batch] int32, frames
     emotion: jax.Array  # [batch] int32, index into the emotions
     speaker: jax.Array  # [batch] int32, -1 where the speaker is unknown
-    representation: jax.Array | np.ndarray = NOT_ENCODED  # [batch, d], of augmented features
-    logits: jax.Array | np.ndarray = NOT_ENCODED  # [batch, classes], of augmented features
+    representation: jax.Array = NOT_ENCODED  # [batch, d], of augmented features
+    logits: jax.Array = NOT_ENCODED  # [batch, classes], of augmented features
 
 
 class Target(NamedTuple):
@@ -38,8 +40,8 @@ class Target(NamedTuple):
     features: jax.Array
     length: jax.Array  # [batch] int32, frames
     pseudo_labels: jax.Array  # [batch, classes], each row a distribution times a weight, or zero
-    representation: jax.Array | np.ndarray = NOT_ENCODED  # [batch, d], of augmented features
-    logits: jax.Array | np.ndarray = NOT_ENCODED  # [batch, classes], of augmented features
+    representation: jax.Array = NOT_ENCODED  # [batch, d], of augmented features
+    logits: jax.Array = NOT_ENCODED  # [batch, classes], of augmented features
 
 
 class Frames(NamedTuple):

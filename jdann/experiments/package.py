@@ -99,11 +99,16 @@ def make_model(
         "temperature": calibrated["temperature"],
         "calibration": calibrated,
         "values": normaliser.mean.shape[1],
-        "config": configuration.to_dict(config),
+        "config": configuration.to_dict(config) | _corpus_names(direction),
         "versions": versions(),
         "date": datetime.now(UTC).date().isoformat(),
     }
     return model.Model(_chosen_variables(job, fitted), normaliser, card)
+
+
+def _corpus_names(direction: Direction) -> dict[str, str]:
+    """The corpora by name: a model that is handed on does not tell where they were stored."""
+    return {"source": direction.source.corpus.name, "target": direction.target.corpus.name}
 
 
 def _evaluation_domain(job: Job) -> str:

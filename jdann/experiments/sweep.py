@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jdann import configuration, files, selection
-from jdann.corpora.index import Corpus
-from jdann.data.pairs import Direction
+from jdann.data.pairs import Direction, Domain
 from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
@@ -58,7 +57,7 @@ def sweep(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    corpora_pair: tuple[Corpus, Corpus] | None = None,
+    domains: Sequence[Domain] | None = None,
 ) -> dict[str, Any]:
     """Trains all members of a sweep, job by job, and reports their scores and each choice.
 
@@ -69,7 +68,7 @@ def sweep(
       resume: continue the sweep of the same config in `path`; the outcome is the same as that of
         an uninterrupted sweep.
       overwrite: replace what is in `path`.
-      corpora_pair: source and target that are loaded already; None: those that the config names.
+      domains: source and target that are loaded already; None: those that the config names.
 
     Returns:
       What results.json holds.
@@ -83,7 +82,7 @@ def sweep(
     _check(config, path, overwrite)
     workdir.check(path, config, resume, overwrite)
     with workdir.log_to(path):
-        directions = open_directions(config, data_dir, path, corpora_pair)
+        directions = open_directions(config, data_dir, path, domains)
         planned = _plan(config, directions)
         workdir.begin(path, config, overwrite)
         swept, failed = _train_jobs(planned, directions, config, path / workdir.CHECKPOINTS)

@@ -35,7 +35,7 @@ def run(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    corpora_pair: tuple[Corpus, Corpus] | None = None,
+    domains: Sequence[Domain] | None = None,
 ) -> dict[str, Any]:
     """Trains, evaluates and reports everything that a config names.
 
@@ -45,7 +45,7 @@ def run(
       data_dir: where prepared corpora and cached features are kept.
       resume: continue the run of the same config in `path`.
       overwrite: replace a run in `path`.
-      corpora_pair: source and target that are loaded already; None: those that the config names.
+      domains: source and target that are loaded already; None: those that the config names.
 
     Returns:
       What results.json holds.
@@ -58,7 +58,7 @@ def run(
     config = with_absolute_paths(config)
     workdir.check(path, config, resume, overwrite)
     with workdir.log_to(path):
-        directions = open_directions(config, data_dir, path, corpora_pair)
+        directions = open_directions(config, data_dir, path, domains)
         planned = jobs.plan_jobs(config, directions)
         workdir.begin(path, config, overwrite)
         for i, direction in enumerate(directions):
@@ -82,7 +82,7 @@ def open_directions(
     config: Any,
     data_dir: Path,
     path: Path | None = None,
-    corpora_pair: tuple[Corpus, Corpus] | None = None,
+    domains: Sequence[Domain] | None = None,
 ) -> list[Direction]:
     """Loads both corpora and pairs them, in one direction or both.
 
@@ -90,13 +90,12 @@ def open_directions(
       config: names them.
       data_dir: where prepared corpora and cached features are kept.
       path: a work directory to write skipped.csv to; None: nowhere.
-      corpora_pair: source and target that are loaded already; None: those that the config names.
+      domains: source and target that are loaded already; None: those that the config names.
     """
-    settings, cache = make_feature_settings(config), features_folder(data_dir)
-    domains = [
-        load_domain(corpus, settings, cache)
-        for corpus in corpora_pair or _load_corpora(config, data_dir)
-    ]
+    settings = make_feature_settings(config)
+    if domains is None:
+        cache = features_folder(data_dir)
+        domains = [load_domain(c, settings, cache) for c in _load_corpora(config, data_dir)]
     if path is not None:
         workdir.write_skipped(path, domains)
     for domain in domains:
@@ -117,8 +116,13 @@ def _load_corpora(config: Any, data_dir: Path) -> tuple[Corpus, Corpus]:
     )
     if source.name != target.name:
         return source, target
-    # Two manifests of one name in different folders.
-    return source._replace(name=str(config.source)), target._replace(name=str(config.target))
+    # Two manifests of one name in different folders: each is named with its folder.
+    source_name, target_name = (
+        "/".join(Path(spec).parts[-2:]) for spec in (config.source, config.target)
+    )
+    if source_name == target_name:
+        source_name, target_name = config.source, config.target
+    return source._replace(name=source_name), target._replace(name=target_name)
 
 
 def _describe(domain: Domain) -> None:

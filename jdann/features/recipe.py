@@ -266,11 +266,27 @@ def poster(*, sample_rate_hz: SampleRate = _POSTER_RATE_HZ) -> Recipe:
     return Recipe("poster", _POSTER_RATE_HZ, bins, sizes.hop_s, True, _batched(extract_one))
 
 
+@checked
+def vectors(*, sample_rate_hz: SampleRate = 1000, values: Count = 1) -> Recipe:
+    """The identity, for a user's own vectors: what stands in place of samples is the features.
+
+    Args:
+      sample_rate_hz: without meaning.
+      values: of each vector.
+    """
+
+    def extract(signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return signal[:, :values], jnp.ones_like(length)
+
+    return Recipe("vectors", sample_rate_hz, _numbered("value", values), 0.0, True, extract)
+
+
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "frames": frames,
     "poster": poster,
     "prosody": prosody,
     "statistics": statistics,
+    "vectors": vectors,
 }
 
 

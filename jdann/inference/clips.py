@@ -178,6 +178,22 @@ def prepare_clip(clip: Any, rate: Rate, name: str, settings: audio.AudioSettings
     return Prepared(prepared.samples)
 
 
+def vector_clip(clip: Any, values: int) -> Prepared:
+    """A user's own vector as a clip, for a recogniser that was trained on vectors.
+
+    Raises:
+      audio.AudioError: it is not `values` finite numbers.
+    """
+    if isinstance(clip, Prepared):
+        return clip
+    vector = np.asarray(clip, np.float32)
+    if vector.shape != (values,) or not np.isfinite(vector).all():
+        raise audio.AudioError(
+            f"is an array of shape {vector.shape}; expected {values} finite numbers"
+        )
+    return Prepared(vector)
+
+
 def samples_of(samples: Any, rate: Rate) -> tuple[np.ndarray, int]:
     """An array of samples as NumPy's, and its rate.
 

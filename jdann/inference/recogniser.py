@@ -38,6 +38,7 @@ from jdann.inference.clips import (
     list_clips,
     one_rate,
     prepare_clip,
+    vector_clip,
 )
 from jdann.inference.model import CARD, Model, Normaliser, find_model, load_model, save_model
 from jdann.inference.program import Programs, Settings, keep_programs
@@ -292,8 +293,12 @@ class Recogniser:
           The prepared clip, or the reason why it cannot be used.
         """
         rate = one_rate(rate, names)
+        vectors = self.config.features.recipe == "vectors"
         for i, clip in enumerate(clips):
             try:
+                if vectors:
+                    yield vector_clip(clip, self.config.features["values"])
+                    continue
                 yield prepare_clip(clip, rate, clip_name(clip, i), self.audio_settings)
             except audio.AudioError as error:
                 yield str(error)

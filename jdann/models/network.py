@@ -141,7 +141,8 @@ def batch_statistics(
     zero = jax.tree.map(jnp.zeros_like, statistics)
     # From zero, the running statistics move to a known part of the batch's own ones.
     _, moved = _encode_and_move(encoder, params, zero, features, length, jax.random.key(0))
-    return flatten_dict(jax.tree.map(lambda x: _STATISTICS_SCALE * x, moved))
+    scaled: Any = flatten_dict(jax.tree.map(lambda x: _STATISTICS_SCALE * x, moved))
+    return scaled
 
 
 def combine_statistics(per_batch: dict[tuple[str, ...], jax.Array]) -> Any:

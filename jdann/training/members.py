@@ -116,7 +116,7 @@ class CompiledTraining:
 
     def compilations(self) -> tuple[int, ...]:
         """How often the epoch of each phase has been compiled."""
-        return tuple(epoch._cache_size() for epoch in self._epochs)
+        return tuple(epoch._cache_size() for epoch in self._epochs)  # pyright: ignore
 
 
 def over_members(

@@ -1,0 +1,157 @@
+"""Domains of arrays in memory: waveforms, or a user's own vectors without any audio."""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jdann import files
+from jdann.corpora import EMOTIONS, canonical
+from jdann.corpora.index import Corpus, Utterance
+from jdann.data.pairs import Domain, FeatureSettings, make_domain
+from jdann.errors import InputError
+from jdann.features.recipe import RECIPES
+from jdann.features.store import FeatureSet
+
+
+@dataclasses.dataclass(frozen=True)
+class Waveforms:
+    """Utterances in memory.
+
+    Fields:
+      samples: n arrays [samples] or [samples, channels], floating point in -1 to 1 or integers.
+      sample_rate_hz: of all of them.
+      emotions: n names of emotions, None where unlabelled; None: no labels at all.
+      speakers: n names, None where unknown; None: no speakers are known. Missing speakers cost the
+        most accuracy.
+      name: what tables call the corpus.
+    """
+
+    samples: Sequence[np.ndarray]
+    sample_rate_hz: int
+    emotions: Sequence[str | None] | None = None
+    speakers: Sequence[str | None] | None = None
+    name: str = "waveforms"
+
+
+@dataclasses.dataclass(frozen=True)
+class Vectors:
+    """Examples in memory, one vector each: no audio is needed.
+
+    Fields:
+      values: [n, d] finite numbers.
+      labels: n classes of any type, None where unlabelled; None: no labels at all.
+      groups: n groups within which features are normalised, such as people, devices or sites; None
+        where unknown; None: one group.
+      name: what tables call them.
+    """
+
+    values: np.ndarray
+    labels: Sequence[object] | None = None
+    groups: Sequence[object] | None = None
+    name: str = "vectors"
+
+
+def corpus_of_waveforms(waveforms: Waveforms, emotions: Sequence[str]) -> Corpus:
+    """A corpus whose audio is in memory, restricted to `emotions`.
+
+    Raises:
+      InputError: a column has another length, or a label is no emotion.
+    """
+    name, count = waveforms.name, len(waveforms.samples)
+    labels = _texts(waveforms.emotions, count, f"{name}: {count} waveforms", "emotions")
+    speakers = _texts(waveforms.speakers, count, f"{name}: {count} waveforms", "speakers")
+    kept, outside = {}, Counter()
+    for i, (label, speaker) in enumerate(zip(labels, speakers, strict=True)):
+        emotion = None if label is None else canonical(label)
+        if label is not None and emotion is None:
+            known = ", ".join(EMOTIONS)
+            raise InputError(f"{name}: {label!r} is no emotion; expected one of {known}")
+        if emotion is not None and emotion not in emotions:
+            outside[emotion] += 1
+            continue
+        kept[Utterance(f"{name}/{i}", emotion=emotion, speaker=speaker)] = i
+    digest = hashlib.blake2b(digest_size=16)
+    for samples in waveforms.samples:
+        digest.update(np.ascontiguousarray(samples).tobytes())
+    return Corpus(
+        name=name,
+        description=f"{count} waveforms",
+        synthetic=False,
+        utterances=tuple(kept),
+        outside=tuple(sorted(outside.items())),
+        notes=("no speaker ids",) if waveforms.speakers is None else (),
+        read=lambda u: (np.asarray(waveforms.samples[kept[u]]), waveforms.sample_rate_hz),
+        identity=f"{waveforms.sample_rate_hz}-{digest.hexdigest()}",
+    )
+
+
+def domain_of_vectors(vectors: Vectors, settings: FeatureSettings, cache: Path) -> Domain:
+    """A domain whose features are a user's own vectors.
+
+    Args:
+      vectors: the examples.
+      settings: of the run; its `emotions` are the classes.
+      cache: a folder in which the vectors are kept while they are trained on.
+
+    Raises:
+      InputError: the values are not [n, d] finite numbers, or a column has another length.
+    """
+    values = np.asarray(vectors.values, np.float32)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise InputError(
+            f"{vectors.name}: values of shape {values.shape}; expected finite numbers [n, d]"
+        )
+    count, size = values.shape
+    subject = f"{vectors.name}: {count} vectors"
+    labels = _texts(vectors.labels, count, subject, "labels")
+    groups = _texts(vectors.groups, count, subject, "groups")
+    utterances = tuple(
+        Utterance(f"{vectors.name}/{i}", emotion=label, speaker=group)
+        for i, (label, group) in enumerate(zip(labels, groups, strict=True))
+    )
+    digest = hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()
+    path = cache / f"vectors-{digest}.f32"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, values.tobytes())
+    features = FeatureSet(
+        utterances=utterances,
+        path=path,
+        bins=size,
+        start=np.arange(count, dtype=np.int64),
+        length=np.ones(count, np.int32),
+        duration_s=np.zeros(count, np.float32),
+        cut=0,
+        skipped=(),
+    )
+    corpus = Corpus(vectors.name, f"{count} vectors", False, utterances)
+    return make_domain(corpus, features, RECIPES["vectors"](values=size).bins, True, settings)
+
+
+def classes_of(vectors: Vectors) -> tuple[str, ...]:
+    """The classes among the labels, sorted.
+
+    Raises:
+      InputError: there are fewer than two.
+    """
+    labels = () if vectors.labels is None else vectors.labels
+    classes = sorted({str(label) for label in labels if label is not None})
+    if len(classes) < 2:
+        raise InputError(
+            f"{vectors.name}: the source has labels of {len(classes)} classes; expected at least 2"
+        )
+    return tuple(classes)
+
+
+def _texts(
+    values: Sequence[object] | None, count: int, subject: str, column: str
+) -> list[str | None]:
+    """A column as text; None where a value is missing."""
+    if values is None:
+        return [None] * count
+    if len(values) != count:
+        raise InputError(f"{subject} and {len(values)} {column}; expected as many")
+    return [None if value is None else str(value) for value in values]
