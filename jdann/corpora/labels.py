@@ -83,7 +83,7 @@ def canonical(label: str) -> str | None:
     return _EMOTION.get(_key(label))
 
 
-def nearest(label: str) -> str | None:
+def suggest_spelling(label: str) -> str | None:
     """The known spelling most like `label`, for an error's "did you mean", None where nothing is like it."""
     found = difflib.get_close_matches(_key(label), _EMOTION, n=1, cutoff=0.7)
     return found[0].replace("_", " ") if found else None

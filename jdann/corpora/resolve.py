@@ -40,7 +40,7 @@ def load(spec: str, emotions: Sequence[str], data_dir: Path | None = None) -> Co
     else:
         path, language = _path(spec)
         corpus = (
-            manifest.load(path) if path.suffix.lower() in manifest.SUFFIXES else folder.load(path)
+            manifest.load_manifest(path) if path.suffix.lower() in manifest.SUFFIXES else folder.load(path)
         )
         corpus = corpus._replace(name=f"{path.name}:{language}" if language else path.name)
     corpus = _in_language(corpus, spec, language)

@@ -235,7 +235,7 @@ def test_casia(tmp_path):
 def test_a_real_corpus_by_folder_and_by_manifest(corpora_dir, name):
     """The manifests were written independently of this package."""
     by_folder = folder.load(corpora_dir / name).utterances
-    by_manifest = manifest.load(corpora_dir / f"{name}.csv").utterances
+    by_manifest = manifest.load_manifest(corpora_dir / f"{name}.csv").utterances
     assert {u._replace(file=f"{name}/{u.file}") for u in by_folder} == set(by_manifest)
     assert len(by_folder) == {"ravdess": 1440, "casia": 1200}[name]
 
