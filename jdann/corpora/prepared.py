@@ -215,7 +215,7 @@ def _size(target: Path) -> int:
 
 def _checked(root: Path) -> tuple[Corpus, int]:
     """The corpus at `root` without the files whose header cannot be read, and how many bytes it takes prepared."""
-    corpus = folder.load(root)
+    corpus = folder.load_folder(root)
     if not corpus.utterances or corpus.utterances[0].corpus not in ("esd", "demo"):
         raise InputError(
             f"{root}: is not ESD; expected files named like 0011_000351.wav below folders named after emotions. "

@@ -40,7 +40,7 @@ def load(spec: str, emotions: Sequence[str], data_dir: Path | None = None) -> Co
     else:
         path, language = _path(spec)
         corpus = (
-            manifest.load_manifest(path) if path.suffix.lower() in manifest.SUFFIXES else folder.load(path)
+            manifest.load_manifest(path) if path.suffix.lower() in manifest.SUFFIXES else folder.load_folder(path)
         )
         corpus = corpus._replace(name=f"{path.name}:{language}" if language else path.name)
     corpus = _in_language(corpus, spec, language)
@@ -65,7 +65,7 @@ def _named(kind: str, language: str, data_dir: Path | None) -> Corpus:
         corpus = prepared.load(data_dir)
         if kind == "esd" or any(u.language == language for u in corpus.utterances):
             return corpus
-    corpus = folder.load(demo.ensure(data_dir))
+    corpus = folder.load_folder(demo.ensure(data_dir))
     if kind == "demo":
         return corpus
     note = (
