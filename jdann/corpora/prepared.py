@@ -244,7 +244,7 @@ def _checked(root: Path) -> tuple[Corpus, int]:
 
 
 def _preparation(data_dir: Path, *, already: bool) -> Preparation:
-    corpus = load(data_dir)
+    corpus = load_prepared(data_dir)
     return Preparation(
         path=dataset_dir(data_dir),
         root=_metadata(data_dir)["root"],
@@ -257,7 +257,7 @@ def _preparation(data_dir: Path, *, already: bool) -> Preparation:
     )
 
 
-def load(data_dir: Path) -> Corpus:
+def load_prepared(data_dir: Path) -> Corpus:
     """The prepared ESD of a TFDS data folder, both languages; `read` fetches one record.
 
     Raises:

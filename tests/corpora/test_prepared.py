@@ -51,7 +51,7 @@ def data_dir(root, tmp_path_factory):
 
 
 def test_what_comes_back(root, data_dir):
-    corpus = prepared.load(data_dir)
+    corpus = prepared.load_prepared(data_dir)
     assert sorted(u.file for u in corpus.utterances) == sorted(FILES)
     for utterance in corpus.utterances:
         samples, sample_rate_hz = corpus.read(utterance)
@@ -86,7 +86,7 @@ def test_what_comes_back(root, data_dir):
 
 
 def test_bad_files_are_listed_and_the_rest_goes_on(data_dir):
-    skipped = prepared.load(data_dir).skipped
+    skipped = prepared.load_prepared(data_dir).skipped
     assert [s.file for s in skipped] == ["0011/Sad/0011_001052.wav", "0011/Sad/0011_001053.wav"]
     assert skipped[1] == Skipped("0011/Sad/0011_001053.wav", "no samples")
 
@@ -105,7 +105,7 @@ def test_tfds_itself_reads_it_with_the_transcripts(data_dir):
 
 
 def test_reading_from_threads_and_after_pickling(data_dir):
-    corpus = prepared.load(data_dir)
+    corpus = prepared.load_prepared(data_dir)
     again = pickle.loads(pickle.dumps(corpus))
     with ThreadPoolExecutor(4) as pool:
         for utterance, (samples, _) in zip(
@@ -116,7 +116,7 @@ def test_reading_from_threads_and_after_pickling(data_dir):
 
 def test_a_second_call_does_nothing_unless_forced(root, data_dir, monkeypatch):
     written = {path: path.stat().st_mtime_ns for path in (data_dir / "esd" / "1.0.0").iterdir()}
-    before = fingerprint(prepared.load(data_dir))
+    before = fingerprint(prepared.load_prepared(data_dir))
     monkeypatch.setattr(prepared, "_write", None)
     again = prepared.prepare_esd(root, data_dir)
     assert again.already
@@ -126,7 +126,7 @@ def test_a_second_call_does_nothing_unless_forced(root, data_dir, monkeypatch):
     }
     monkeypatch.undo()
     assert not prepared.prepare_esd(root, data_dir, force=True).already
-    assert fingerprint(prepared.load(data_dir)) == before, (
+    assert fingerprint(prepared.load_prepared(data_dir)) == before, (
         "the same samples, so that a cache stays good"
     )
 
@@ -137,7 +137,9 @@ def test_other_samples_have_another_fingerprint(root, data_dir, tmp_path):
     changed[7] += 1
     soundfile.write(tmp_path / "ESD/0011/Sad/0011_001051.wav", changed, 16000, subtype="PCM_16")
     prepared.prepare_esd(tmp_path / "ESD", tmp_path / "tfds")
-    assert fingerprint(prepared.load(tmp_path / "tfds")) != fingerprint(prepared.load(data_dir))
+    assert fingerprint(prepared.load_prepared(tmp_path / "tfds")) != fingerprint(
+        prepared.load_prepared(data_dir)
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,13 +203,13 @@ def test_damaged_and_absent_datasets(data_dir, tmp_path):
     with pytest.raises(
         InputError, match=r"ESD has not been prepared there; run `jdann prepare esd FOLDER`"
     ):
-        prepared.load(tmp_path)
+        prepared.load_prepared(tmp_path)
     shutil.copytree(data_dir / "esd", tmp_path / "esd")
     (tmp_path / "esd/1.0.0/metadata.json").write_text("{")
     with pytest.raises(
         InputError, match=r"the prepared ESD cannot be read .*; prepare it again with --force"
     ):
-        prepared.load(tmp_path)
+        prepared.load_prepared(tmp_path)
 
 
 def test_other_forms_of_audio(tmp_path):
@@ -232,7 +234,7 @@ def test_a_prepared_demo_corpus_stays_synthetic(root, tmp_path):
     shutil.copytree(root, tmp_path / "demo")
     (tmp_path / "demo" / MARKER).write_text("{}")
     prepared.prepare_esd(tmp_path / "demo", tmp_path)
-    corpus = prepared.load(tmp_path)
+    corpus = prepared.load_prepared(tmp_path)
     assert corpus.synthetic
     assert corpus.description == "demo corpus (synthesised speech)"
 
