@@ -1,21 +1,25 @@
-"""ESD as a TFDS dataset: bit for bit, without TensorFlow, and never half."""
+"""ESD as a TFDS dataset: bit for bit, without TensorFlow, and never incomplete."""
 
 import pickle
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import constants
 
 from jdann.corpora import describe, fingerprint, prepared
 from jdann.corpora.demo import MARKER
 from jdann.corpora.index import Skipped
 from jdann.errors import InputError
+from jdann.files import default_data_dir
 
-FILES = {  # official, flat and other layouts mixed: the path says it all
+FILES = {  # numbers of samples; official, flat and other layouts are mixed
     "0003/惊喜/0003_001401.wav": 1000,
     "0003/Neutral/train/0003_000051.wav": 700,
     "0011/Angry/test/0011_000371.wav": 1,
@@ -92,8 +96,6 @@ def test_bad_files_are_listed_and_the_rest_goes_on(data_dir):
 
 
 def test_tfds_itself_reads_it_with_the_transcripts(data_dir):
-    import tensorflow_datasets as tfds
-
     builder = tfds.builder_from_directory(data_dir / "esd" / "1.0.0")
     assert sorted(builder.info.splits) == ["speaker_0003", "speaker_0011"]
     texts = {
@@ -143,22 +145,21 @@ def test_other_samples_have_another_fingerprint(root, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "seen"),
+    ("error", "expected"),
     [
         (KeyboardInterrupt(), KeyboardInterrupt),
         (OSError(28, "No space left on device"), InputError),
     ],
 )
-def test_interrupted_preparation_leaves_nothing(root, tmp_path, monkeypatch, error, seen):
+def test_interrupted_preparation_leaves_nothing(root, tmp_path, monkeypatch, error, expected):
     def transcripts(_, utterances):
-        if (
-            utterances[0].speaker == "0011"
-        ):  # the second one, when the first one's records have been made
+        if utterances[0].speaker == "0011":  # the second speaker, after the first one's records
             raise error
         return {}
 
     monkeypatch.setattr(prepared, "_transcripts", transcripts)
-    with pytest.raises(seen, match="No space left on device" if seen is InputError else None):
+    message = "No space left on device" if expected is InputError else None
+    with pytest.raises(expected, match=message):
         prepared.prepare_esd(root, tmp_path)
     assert not list(tmp_path.glob("esd/*"))
     assert not prepared.is_prepared(tmp_path)
@@ -241,7 +242,10 @@ def test_a_prepared_demo_corpus_stays_synthetic(root, tmp_path):
 
 def test_the_default_folder_is_tfds_own(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert prepared.default_data_dir() == tmp_path
+    assert default_data_dir() == tmp_path
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_data_dir() == Path(constants.get_default_data_dir()).expanduser()
 
 
 def test_tensorflow_is_never_imported(root, tmp_path):
