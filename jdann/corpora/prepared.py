@@ -1,8 +1,8 @@
 """ESD prepared once as a TFDS dataset: 35,000 small files become twenty ArrayRecord files.
 
-TensorFlow is not needed and never imported, neither to prepare nor to read. soundfile decodes the
-files, and the samples are an int16 `Tensor` encoded as bytes, because TFDS's `Audio` feature imports
-TensorFlow. Each speaker is a split, because TFDS writes splits above 1000 MiB through TensorFlow.
+TensorFlow is not needed and never imported, neither to prepare nor to read. TFDS's `Audio` feature
+imports it. So soundfile decodes the files, and the samples are an int16 `Tensor` encoded as bytes.
+Each speaker is a split, because TFDS writes splits above 1000 MiB through TensorFlow.
 """
 
 import contextlib
