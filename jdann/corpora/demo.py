@@ -1,4 +1,4 @@
-"""The demo corpus: speech synthesised by espeak-ng in ESD's layout, so that each command can be tried.
+"""The demo corpus: speech synthesised by espeak-ng in ESD's layout, to try each command.
 
 Ten Mandarin and ten English speakers say the same sentences in five emotions. The corpus shows that
 a pipeline works. Scores measured on it say nothing about people.

@@ -23,8 +23,8 @@ SAMPLE_RATE_HZ = 16000
 VERSION = 1  # of the speech: existing folders with another version are made again
 
 GENDERS = "FFFMMMFMFM" + "MMMMFFFFFM"  # of ESD's speakers 1 to 20
-# Voices with `breath` (f2, f3, f5 and others) are left out: espeak-ng reads uninitialised memory for
-# them, so they sound different each time.
+# Voices with `breath` (f2, f3, f5 and others) are left out. They sound different each time, as if
+# espeak-ng read uninitialised memory.
 _VARIANTS = {"F": ("f1", "f4", "linda", "Annie", "steph"), "M": ("m1", "m2", "m3", "m4", "m7")}
 _ENGLISH_VOICES = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-gb-x-gbcwmd")
 

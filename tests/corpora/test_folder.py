@@ -1,4 +1,4 @@
-"""Folders: every layout of ESD, RAVDESS, CASIA, plain ones, and folders that cannot be used."""
+"""Folders: ESD in each layout, RAVDESS, CASIA, plain folders, and folders that cannot be used."""
 
 import os
 from collections import Counter
@@ -14,15 +14,15 @@ from jdann.errors import InputError
 
 
 def touch(root: Path, *files: str) -> Path:
-    """Empty files below `root`: listing does not look into them."""
+    """Makes empty files below `root`: they are listed, not opened."""
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
     return root
 
 
-# --- ESD -------------------------------------------------------------------------------------------------------------
-# Two speakers, three emotions; 0011_000371 is sentence 21 (test), 0003_001750 is sentence 350 (train).
+# --- ESD ---
+# Two speakers, three emotions. 0011_000371 is sentence 21 (test), 0003_001750 sentence 350 (train).
 OFFICIAL = (
     "0011/Angry/test/0011_000371.wav",
     "0011/Neutral/evaluation/0011_000001.wav",
@@ -70,13 +70,13 @@ def test_esd_in_every_layout(tmp_path, files):
 
 
 def test_esd_numbers_give_emotion_sentence_and_split(tmp_path):
-    """The official counts: 350 sentences in each emotion, of which 20, 30 and 300 in the three parts."""
+    """Each emotion has 350 sentences: 20, 30 and 300 in the three official parts."""
     touch(tmp_path, *(f"0001_{n:06d}.wav" for n in range(1, 1751)))
     utterances = folder.load_folder(tmp_path).utterances
     assert Counter(u.split for u in utterances) == {"evaluation": 100, "test": 150, "train": 1500}
     assert set(Counter(u.sentence for u in utterances).values()) == {5}
     assert all(u.emotion is None for u in utterances), (
-        "no folder names an emotion: the number must not tell it"
+        "no folder names an emotion, and the number must not be used as a label"
     )
 
 
@@ -85,7 +85,7 @@ def test_esd_genders_are_half_and_half():
     assert sum(s <= 10 for s in esd.FEMALE) == 5
 
 
-def test_esd_disagreements_are_reported_and_the_folder_believed(tmp_path):
+def test_esd_files_in_the_wrong_folder_are_reported(tmp_path):
     touch(
         tmp_path,
         "0011/Happy/0011_000001.wav",
@@ -95,15 +95,15 @@ def test_esd_disagreements_are_reported_and_the_folder_believed(tmp_path):
     corpus = folder.load_folder(tmp_path)
     assert [u.emotion for u in corpus.utterances] == ["angry", "happy", "angry"]
     assert {u.speaker for u in corpus.utterances} == {"0011"}
-    mislabelled, misplaced = corpus.notes
-    assert mislabelled.startswith(
+    wrong_emotion, wrong_speaker = corpus.notes
+    assert wrong_emotion.startswith(
         "1 files lie in the folder of another emotion than their number stands for"
     )
-    assert mislabelled.endswith("0011/Happy/0011_000001.wav")
-    assert misplaced.endswith("0012/Angry/0011_000352.wav")
+    assert wrong_emotion.endswith("0011/Happy/0011_000001.wav")
+    assert wrong_speaker.endswith("0012/Angry/0011_000352.wav")
 
 
-def test_esd_strays_and_copies_are_skipped(tmp_path):
+def test_other_files_and_copies_in_esd_are_skipped(tmp_path):
     touch(
         tmp_path,
         *FLAT,
@@ -161,10 +161,11 @@ def test_transcripts_in_every_encoding(tmp_path, name, text, encoding):
     ]
 
 
-def test_transcripts_with_spaces_wrong_ids_and_rubbish(tmp_path):
+def test_transcripts_with_spaces_and_wrong_ids(tmp_path):
     path = tmp_path / "0012.txt"
     path.write_text(
-        "0011_000001 A dog, sad. Neutral\n0012_000002\tTwo  words\tHappy\n\nrubbish\n0012_000003 No label\n"
+        "0011_000001 A dog, sad. Neutral\n0012_000002\tTwo  words\tHappy\n\n"
+        "rubbish\n0012_000003 No label\n"
     )
     assert esd.read_transcripts(path) == {
         "0012_000001": "A dog, sad.",
@@ -184,7 +185,7 @@ def test_the_demo_corpus_is_never_taken_for_people(tmp_path):
     assert {u.corpus for u in corpus.utterances} == {"demo"}
 
 
-# --- RAVDESS and CASIA -----------------------------------------------------------------------------------------------
+# --- RAVDESS and CASIA ---
 def test_ravdess(tmp_path):
     touch(
         tmp_path,
@@ -192,7 +193,8 @@ def test_ravdess(tmp_path):
         "Actor_01/03-01-06-01-01-01-01.flac",
         "Actor_01/03-02-06-01-01-01-01.wav",
         "Actor_01/01-01-06-01-01-01-01.wav",
-        "audio_speech_actors_01-24/Actor_01/03-01-06-01-01-01-01.wav",  # one mirror holds everything twice
+        # One mirror contains everything twice.
+        "audio_speech_actors_01-24/Actor_01/03-01-06-01-01-01-01.wav",
         "Actor_01/03-01-09-01-01-01-01.wav",
         "Actor_01/readme.ogg",
     )
@@ -235,14 +237,14 @@ def test_casia(tmp_path):
 
 @pytest.mark.parametrize("name", ["ravdess", "casia"])
 def test_a_real_corpus_by_folder_and_by_manifest(corpora_dir, name):
-    """The manifests were written independently of this package."""
+    """The manifests were not written by this package."""
     by_folder = folder.load_folder(corpora_dir / name).utterances
     by_manifest = manifest.load_manifest(corpora_dir / f"{name}.csv").utterances
     assert {u._replace(file=f"{name}/{u.file}") for u in by_folder} == set(by_manifest)
     assert len(by_folder) == {"ravdess": 1440, "casia": 1200}[name]
 
 
-# --- A layout from outside the package -------------------------------------------------------------------------------
+# --- A layout from outside the package ---
 def test_a_new_layout_is_one_entry_of_the_dict(tmp_path, monkeypatch):
     """Files named `anna.happy.1.wav`, in a layout that only this test knows."""
     touch(tmp_path, "anna.happy.1.wav", "sad/bert.angry.2.wav", "notes.wav")
@@ -285,7 +287,7 @@ def test_each_layout_leaves_other_corpora_alone(name):
     assert folder.recognise_layout([file, "a.wav", "b.wav"]) is None
 
 
-# --- Plain folders ---------------------------------------------------------------------------------------------------
+# --- Plain folders ---
 def test_a_plain_folder_is_unlabelled(tmp_path):
     touch(
         tmp_path / "happy",
@@ -322,9 +324,15 @@ def test_folders_give_labels_and_speakers(tmp_path):
     )
 
 
-@pytest.mark.parametrize("files", [("sad/1.wav", "happy/2.wav"), ("wavs/sad/1.wav", "wavs/happy/2.wav"),
-                                   ("train/sad/1.wav", "test/happy/2.wav")])  # fmt: skip
-def test_what_is_no_speaker(tmp_path, files):
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("sad/1.wav", "happy/2.wav"),
+        ("wavs/sad/1.wav", "wavs/happy/2.wav"),
+        ("train/sad/1.wav", "test/happy/2.wav"),
+    ],
+)
+def test_some_folders_are_no_speakers(tmp_path, files):
     corpus = folder.load_folder(touch(tmp_path, *files))
     assert {u.emotion for u in corpus.utterances} == {"sad", "happy"}
     assert {u.speaker for u in corpus.utterances} == {None}

@@ -54,7 +54,7 @@ def data_dir(root, tmp_path_factory):
     return data_dir
 
 
-def test_what_comes_back(root, data_dir):
+def test_samples_and_labels_are_read_back(root, data_dir):
     corpus = prepared.load_prepared(data_dir)
     assert sorted(u.file for u in corpus.utterances) == sorted(FILES)
     for utterance in corpus.utterances:
@@ -129,7 +129,7 @@ def test_a_second_call_does_nothing_unless_forced(root, data_dir, monkeypatch):
     monkeypatch.undo()
     assert not prepared.prepare_esd(root, data_dir, force=True).already
     assert fingerprint(prepared.load_prepared(data_dir)) == before, (
-        "the same samples, so that a cache stays good"
+        "the samples are the same, so a cache must stay valid"
     )
 
 
@@ -171,7 +171,8 @@ def test_folders_that_cannot_be_written(root, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(
         InputError,
-        match=r"file: cannot be written \(.*\); make room, or choose another folder with --data-dir",
+        match=r"file: cannot be written \(.*\); "
+        r"make room, or choose another folder with --data-dir",
     ):
         prepared.prepare_esd(root, tmp_path / "file")
     usage = shutil.disk_usage(tmp_path)
@@ -192,7 +193,7 @@ def test_folders_that_are_no_esd(tmp_path):
         prepared.prepare_esd(tmp_path, tmp_path / "data")
 
 
-def test_what_was_not_made_here_is_left_alone(root, tmp_path):
+def test_other_files_in_the_place_of_the_dataset_are_left_alone(root, tmp_path):
     (tmp_path / "esd/1.0.0").mkdir(parents=True)
     (tmp_path / "esd/1.0.0/precious").touch()
     with pytest.raises(InputError, match=r"exists and is no complete preparation; move it away"):
