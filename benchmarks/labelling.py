@@ -33,10 +33,10 @@ from jdann import corpora
 from jdann.audio import AudioSettings
 from jdann.configuration import load_config, method_settings
 from jdann.corpora.index import Utterance
-from jdann.corpora.prepared import default_data_dir
 from jdann.data import normalise
 from jdann.features.recipe import make_recipe
 from jdann.features.store import extract
+from jdann.files import default_data_dir
 from jdann.methods import make_method
 from jdann.speakers import similar_voices
 

@@ -1,13 +1,13 @@
-"""The one exception for mistakes that a user can mend."""
+"""Exceptions: mistakes that a user can mend, and training that diverges."""
 
 
 class InputError(Exception):
-    """Something given to jdann cannot be used.
+    """A file or a value that the user gave cannot be used.
 
-    The message is one line that names the file or value, says what was expected and what to do. The command line prints
-    it and exits with status 2.
+    The message is one line. It names the file or value, what was expected, and what to do. The
+    command line prints it and exits with status 2.
     """
 
 
 class DivergenceError(Exception):
-    """Training produced a number that is not finite. The message names the seed and the step."""
+    """Training gave a number that is not finite; the message names the seed and the step."""

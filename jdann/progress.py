@@ -1,4 +1,4 @@
-"""Progress of anything slower than two seconds: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of slow work: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -9,12 +9,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _LINE_EVERY_S = 10.0
+_SHORT_S = 2.0  # work that takes less prints no line
 _silent = ContextVar("silent", default=False)
 
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Keeps `track` quiet: inside something larger whose own progress is shown."""
+    """Keeps `track` quiet, for work inside larger work that shows its progress already."""
     token = _silent.set(True)
     try:
         yield
@@ -25,16 +26,16 @@ def silenced() -> Iterator[None]:
 def track(
     items: Iterable[T], description: str, total: int | None = None, unit: str = "items"
 ) -> Iterator[T]:
-    """Yields `items` and shows how far the caller is.
+    """Yields `items` and shows on standard error how many the caller has worked through.
+
+    A terminal shows a bar. Elsewhere there is a plain line every ten seconds and one at the end;
+    work of less than two seconds prints no line.
 
     Args:
-      items: what is worked through.
-      description: what is being done, e.g. "Features of esd:en".
-      total: number of items, needed where `items` has no length.
-      unit: what one item is, in the plural.
-
-    On a terminal a bar on standard error; elsewhere a plain line every ten seconds and one at the end, and no line at all
-    for work that took less than two seconds.
+      items: what the caller works through.
+      description: the work, e.g. "Features of esd:en".
+      total: number of items; needed if `items` has no length.
+      unit: what the items are, in the plural.
     """
     if _silent.get():
         yield from items
@@ -48,6 +49,7 @@ def track(
 
 
 def _bar(items: Iterable[T], description: str, total: int | None, unit: str) -> Iterator[T]:
+    # Rich is loaded only if there is a terminal to draw on: it is slow to import.
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -69,20 +71,18 @@ def _bar(items: Iterable[T], description: str, total: int | None, unit: str) -> 
 
 
 def _lines(items: Iterable[T], description: str, total: int | None, unit: str) -> Iterator[T]:
-    begun = said = time.monotonic()
+    start = last_line = time.monotonic()
     done = 0
-    of = "" if total is None else f"/{total}"
+    end = "" if total is None else f"/{total}"
     for item in items:
         yield item
         done += 1
         now = time.monotonic()
-        if now - said >= _LINE_EVERY_S and done != total:
-            said = now
-            print(
-                f"{description}: {done}{of} {unit}, {now - begun:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-    seconds = time.monotonic() - begun
-    if seconds >= 2:
-        print(f"{description}: {done}{of} {unit}, {seconds:.0f} s", file=sys.stderr, flush=True)
+        if now - last_line >= _LINE_EVERY_S and done != total:
+            last_line = now
+            text = f"{description}: {done}{end} {unit}, {now - start:.0f} s"
+            print(text, file=sys.stderr, flush=True)
+    duration_s = time.monotonic() - start
+    if duration_s >= _SHORT_S:
+        text = f"{description}: {done}{end} {unit}, {duration_s:.0f} s"
+        print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Corpora: find, check and index utterances; ESD is prepared once into ArrayRecord files."""
+"""Corpora: find, check and list utterances; ESD is prepared once into ArrayRecord files."""
 
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.corpora.labels import EMOTIONS, canonical

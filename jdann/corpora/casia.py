@@ -1,9 +1,9 @@
-"""CASIA Chinese emotional corpus: four Mandarin speakers in `speaker/emotion/sentence.wav`."""
+"""The CASIA Chinese emotional corpus: four Mandarin speakers in `speaker/emotion/sentence.wav`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from jdann.corpora.index import Skipped, Utterance
+from jdann.corpora.index import Listing, Skipped, Utterance
 from jdann.corpora.labels import nearest_emotion
 
 GENDERS = {
@@ -18,24 +18,24 @@ def _speaker(file: str) -> str | None:
     return next((part for part in file.split("/")[:-1] if part.lower() in GENDERS), None)
 
 
-def matches(file: str) -> bool:
-    """True where `file` lies below a folder named after one of the four speakers."""
-    return _speaker(file) is not None
+def recognise(files: Sequence[str]) -> bool:
+    """Whether at least half of the files are below a folder named after one of the speakers."""
+    return 2 * sum(_speaker(file) is not None for file in files) >= len(files)
 
 
-def index(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipped], list[str]]:
-    """The utterances among `files`, paths below `root`.
+def read(root: Path, files: Sequence[str]) -> Listing:
+    """Lists the utterances of CASIA.
 
-    Returns:
-      utterances, what was skipped, and notes.
+    Args:
+      root: the folder of the corpus.
+      files: paths below `root`.
     """
     utterances, skipped = [], []
     for file in files:
         speaker = _speaker(file)
         if speaker is None:
-            skipped.append(
-                Skipped(file, f"below no folder of a speaker of CASIA ({', '.join(GENDERS)})")
-            )
+            reason = f"below no folder of a speaker of CASIA ({', '.join(GENDERS)})"
+            skipped.append(Skipped(file, reason))
             continue
         folders, _, name = file.rpartition("/")
         utterances.append(
@@ -50,4 +50,4 @@ def index(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipp
                 corpus="casia",
             )
         )
-    return utterances, skipped, []
+    return Listing(utterances, skipped, [])

@@ -1,8 +1,10 @@
-"""ESD, the Emotional Speech Dataset: ten Mandarin and ten English speakers, five emotions, 350 sentences each.
+"""ESD, the Emotional Speech Dataset: ten Mandarin and ten English speakers, in five emotions.
 
-Source: Zhou, Sisman, Liu, Li, "Seen and unseen emotional style transfer for voice conversion with a new emotional
-speech dataset", ICASSP 2021. A file's name, and so the order of the names, gives the emotion away: shuffle before
-splitting, and let no name reach a model.
+Each speaker says 350 sentences in each emotion. Source: Zhou, Sisman, Liu and Li, "Seen and unseen
+emotional style transfer for voice conversion with a new emotional speech dataset", ICASSP 2021.
+
+The number in a file's name tells the emotion, so a list of files in order of their names is sorted
+by emotion. Shuffle it before you split it, and do not give names to a model.
 """
 
 import codecs
@@ -11,124 +13,131 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from jdann.corpora.index import Skipped, Utterance
+from jdann.corpora.copies import without_copies
+from jdann.corpora.index import Listing, Skipped, Utterance
 from jdann.corpora.labels import canonical, nearest_emotion
 
-NAME = re.compile(r"(?:^|/)(\d{4})_(\d{6})\.\w+$")
+NAME = re.compile(r"(?:^|/)(\d{4})_(\d{6})\.\w+$")  # speaker _ number of the file
 EMOTIONS = ("neutral", "angry", "happy", "sad", "surprise")  # numbers 1-350, 351-700, ...
-SENTENCES = 350  # of each emotion
+SENTENCES = 350  # in each emotion
 FILES_PER_SPEAKER = SENTENCES * len(EMOTIONS)
-FEMALE = frozenset((1, 2, 3, 7, 9, 15, 16, 17, 18, 19))  # by ear: the corpus itself does not say
+# We listened to the speakers: the corpus does not say who is female.
+FEMALE = frozenset((1, 2, 3, 7, 9, 15, 16, 17, 18, 19))
 SPEAKERS = 20
 
 
-def matches(file: str) -> bool:
-    """True where `file` is named as ESD names its files, whatever folders it lies in."""
-    return NAME.search(file) is not None
+def recognise(files: Sequence[str]) -> bool:
+    """Whether at least half of the files have names as in ESD, in any folders."""
+    return 2 * sum(NAME.search(file) is not None for file in files) >= len(files)
 
 
 def language(speaker: int) -> str | None:
-    """The language of a speaker by number: "zh" for 1-10, "en" for 11-20, None for others."""
+    """The language of a speaker: "zh" for 1-10, "en" for 11-20, None for other numbers."""
     return "zh" if 1 <= speaker <= 10 else "en" if speaker <= SPEAKERS else None
 
 
 def official_split(sentence: int) -> str:
-    """The part of the official, speaker-dependent split that holds a sentence (1-350), in every layout."""
+    """The part of the official split to which a sentence (1-350) belongs, for every speaker."""
     return "evaluation" if sentence <= 20 else "test" if sentence <= 50 else "train"
 
 
-def index(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipped], list[str]]:
-    """The utterances among `files`, paths below `root`, in any of the layouts in which copies of ESD are found.
+def read(root: Path, files: Sequence[str]) -> Listing:
+    """Lists the utterances of ESD, in any of the layouts in which copies of it are found.
 
-    The speaker is the four digits of the file's name, the emotion the nearest folder above it that names one. Both are
-    checked against what the rest of the path says, and every disagreement is counted in the notes.
+    The first four digits of the file's name are the speaker. The nearest folder that names an
+    emotion gives the emotion. The notes count the files where another part of the path disagrees.
 
-    Returns:
-      utterances, what was skipped, and notes.
+    Args:
+      root: the folder of the corpus.
+      files: paths below `root`.
     """
-    utterances, skipped, mislabelled, misplaced = [], [], [], []
+    files, skipped = without_copies(files)
+    utterances, wrong_emotion, wrong_speaker = [], [], []
     for file in files:
         match = NAME.search(file)
         number = int(match[2]) if match else 0
         if match is None or not 1 <= number <= FILES_PER_SPEAKER:
-            skipped.append(
-                Skipped(
-                    file,
-                    f"not named like a file of ESD, 0011_000001 to 0011_{FILES_PER_SPEAKER:06d}",
-                )
-            )
+            names = f"0011_000001 to 0011_{FILES_PER_SPEAKER:06d}"
+            skipped.append(Skipped(file, f"not named like a file of ESD, {names}"))
             continue
         folders = file.rpartition("/")[0]
         emotion = nearest_emotion(folders)
         speaker = match[1]
         if emotion is not None and emotion != EMOTIONS[(number - 1) // SENTENCES]:
-            mislabelled.append(file)
-        if any(
-            len(part) == 4 and part.isdigit() and part != speaker for part in folders.split("/")
-        ):
-            misplaced.append(file)
+            wrong_emotion.append(file)
+        speaker_folders = {p for p in folders.split("/") if len(p) == 4 and p.isdigit()}
+        if speaker_folders - {speaker}:
+            wrong_speaker.append(file)
         sentence = (number - 1) % SENTENCES + 1
-        spoken = language(int(speaker))
+        language_code = language(int(speaker))
+        gender = "female" if int(speaker) in FEMALE else "male"
         utterances.append(
             Utterance(
                 file=file,
                 path=f"{root}/{file}",
                 emotion=emotion,
                 speaker=speaker,
-                language=spoken,
-                gender=None if spoken is None else "female" if int(speaker) in FEMALE else "male",
+                language=language_code,
+                gender=None if language_code is None else gender,
                 sentence=str(sentence),
                 corpus="esd",
                 split=official_split(sentence),
             )
         )
-    return utterances, skipped, _disagreements(mislabelled, misplaced)
+    return Listing(utterances, skipped, _disagreements(wrong_emotion, wrong_speaker))
 
 
-def _disagreements(mislabelled: Sequence[str], misplaced: Sequence[str]) -> list[str]:
+def _disagreements(wrong_emotion: Sequence[str], wrong_speaker: Sequence[str]) -> list[str]:
+    """The notes on files in the folder of another emotion, and of another speaker."""
+
     def examples(files: Sequence[str]) -> str:
         return f"{', '.join(files[:3])}{', ...' if len(files) > 3 else ''}"
 
     notes = []
-    if mislabelled:
+    if wrong_emotion:
         notes.append(
-            f"{len(mislabelled):,} files lie in the folder of another emotion than their number stands for; "
-            f"the folder is believed: {examples(mislabelled)}"
+            f"{len(wrong_emotion):,} files lie in the folder of another emotion than their number "
+            f"stands for; the folder is believed: {examples(wrong_emotion)}"
         )
-    if misplaced:
+    if wrong_speaker:
         notes.append(
-            f"{len(misplaced):,} files lie in the folder of another speaker than their name says; "
-            f"the name is believed: {examples(misplaced)}"
+            f"{len(wrong_speaker):,} files lie in the folder of another speaker than their name "
+            f"says; the name is believed: {examples(wrong_speaker)}"
         )
     return notes
 
 
 def missing(utterances: Sequence[Utterance]) -> list[str]:
-    """Notes on what a copy of ESD lacks of the languages that it holds, one on speakers and one on files."""
+    """Notes on the speakers and the files that a copy of ESD lacks.
+
+    Only the languages of the utterances count: a copy in one language is complete.
+    """
     counts = Counter(
         int(u.speaker) for u in utterances if u.speaker is not None and u.speaker.isdigit()
     )
-    expected = [
-        s for s in range(1, SPEAKERS + 1) if language(s) in {language(held) for held in counts}
-    ]
+    languages = {language(speaker) for speaker in counts}
+    expected = [s for s in range(1, SPEAKERS + 1) if language(s) in languages]
     absent = [f"{s:04d}" for s in expected if not counts[s]]
-    short = [s for s in expected if 0 < counts[s] < FILES_PER_SPEAKER]
+    incomplete = [s for s in expected if 0 < counts[s] < FILES_PER_SPEAKER]
     notes = [f"speakers missing: {', '.join(absent)}"] if absent else []
-    if short:
-        held = (f"speaker {s:04d} has {counts[s]:,} of {FILES_PER_SPEAKER:,}" for s in short)
-        notes.append(f"files missing: {', '.join(held)}")
+    if incomplete:
+        numbers = (
+            f"speaker {s:04d} has {counts[s]:,} of {FILES_PER_SPEAKER:,}" for s in incomplete
+        )
+        notes.append(f"files missing: {', '.join(numbers)}")
     return notes
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
-    """The texts of a speaker's transcript file, `0001/0001.txt`, whatever its encoding.
+    """The texts of a speaker's transcript file, `0001/0001.txt`, in any encoding.
 
     Args:
       path: a file of lines `id TAB text TAB label`; some lines have spaces instead of tabs.
 
     Returns:
-      Texts by the name of the audio file without its suffix. The speaker is taken from the transcript file's name, as
-      the ids inside do not always agree with it. Empty where the file is missing: texts are a bonus.
+      Maps the name of each audio file without its suffix to the text. The speaker is taken from
+      the name of the transcript file, because the ids inside are sometimes those of another
+      speaker. Empty if the file is missing: nothing but the texts depends on it.
     """
     try:
         data = path.read_bytes()
@@ -144,21 +153,21 @@ def read_transcripts(path: Path) -> dict[str, str]:
 
 
 def _decode(data: bytes, speaker: str) -> str:
-    """`data` as text: by its byte order mark, as UTF-16 where every other byte is zero, else the first that fits."""
+    """Decodes a transcript whose encoding is unknown.
+
+    UTF-16 is recognised by its byte order mark or by its zero bytes. Otherwise the first encoding
+    that fits is taken.
+    """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
     if b"\0" in data:
-        return data.decode(
-            "utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be",
-            errors="replace",
-        )
-    # Typographic quotes of cp1252 are valid GB18030, so that the speaker's language decides which is tried first.
-    eight_bit = (
-        ("cp1252", "gb18030")
-        if speaker.isdigit() and language(int(speaker)) == "en"
-        else ("gb18030", "cp1252")
-    )
-    for encoding in ("utf-8-sig", *eight_bit):
+        is_little_endian = data[1::2].count(0) > data[::2].count(0)
+        return data.decode("utf-16-le" if is_little_endian else "utf-16-be", errors="replace")
+    # The typographic quotes of cp1252 are valid GB18030 too. So the speaker's language decides
+    # which of the two is tried first.
+    is_english = speaker.isdigit() and language(int(speaker)) == "en"
+    one_byte_first = ("cp1252", "gb18030") if is_english else ("gb18030", "cp1252")
+    for encoding in ("utf-8-sig", *one_byte_first):
         try:
             return data.decode(encoding)
         except UnicodeDecodeError:

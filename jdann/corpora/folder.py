@@ -1,4 +1,7 @@
-"""A folder of audio as a corpus: lists the files, recognises known corpora, reads labels off the folders' names."""
+"""A folder of audio as a corpus.
+
+The audio files are listed, known corpora are recognised, and labels are read from folder names.
+"""
 
 import os
 from collections import Counter
@@ -7,24 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jdann.corpora import casia, demo, esd, ravdess
-from jdann.corpora.index import Corpus, Skipped, Utterance
+from jdann.corpora.index import Corpus, Listing, Skipped, Utterance
 from jdann.corpora.labels import canonical, nearest_emotion
 from jdann.errors import InputError
 
-AUDIO = {
-    ".wav",
-    ".flac",
-    ".mp3",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".aif",
-    ".aiff",
-    ".au",
-    ".caf",
-    ".w64",
-}  # libsndfile's
+# The suffixes of files that libsndfile reads.
+AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64"}
 OTHER_AUDIO = {".m4a", ".aac", ".wma", ".mp4", ".m4b", ".amr", ".3gp", ".webm", ".ape"}
+# Folders with these names are parts of a corpus, not speakers.
 SPLITS = {
     "train",
     "training",
@@ -40,76 +33,77 @@ SPLITS = {
 
 
 class Layout(NamedTuple):
-    """How the files of one corpus are named, and what their paths say."""
+    """How the files of a known corpus are recognised and read.
 
-    description: str
-    matches: Callable[[str], bool]  # of a path below the corpus's folder
-    index: Callable[[Path, Sequence[str]], tuple[list[Utterance], list[Skipped], list[str]]]
-    names_are_unique: bool  # two files of one name are two copies of one utterance
+    Both functions take the audio files of a folder as sorted paths below it, with `/` between
+    folders.
+    """
 
-
-# Tried in this order; the first that fits at least half of the files is taken, else the folder is a plain one.
-LAYOUTS = (
-    Layout("ESD", esd.matches, esd.index, names_are_unique=True),
-    Layout("RAVDESS", ravdess.matches, ravdess.index, names_are_unique=True),
-    Layout("CASIA", casia.matches, casia.index, names_are_unique=False),
-)
+    recognise: Callable[[Sequence[str]], bool]  # whether the files are of this corpus
+    read: Callable[[Path, Sequence[str]], Listing]  # from the folder and its files
 
 
-def load(root: Path) -> Corpus:
-    """Lists the audio files below a folder and says of each what its path tells.
+# The key is the name of the corpus in titles. The layouts are tried in this order.
+LAYOUTS: dict[str, Layout] = {
+    "ESD": Layout(esd.recognise, esd.read),
+    "RAVDESS": Layout(ravdess.recognise, ravdess.read),
+    "CASIA": Layout(casia.recognise, casia.read),
+}
+
+
+def load_folder(root: Path) -> Corpus:
+    """Lists the audio files below a folder and what the path of each tells about it.
 
     Args:
-      root: the folder; its own name tells nothing.
+      root: the folder. Its own name is not read as a label.
 
     Returns:
-      All utterances, sorted by path, whatever their emotion. Nothing is decoded.
+      All utterances, sorted by path, whatever their emotion. No audio is decoded.
 
     Raises:
-      InputError: where there is no such folder, where it cannot be read, or where it holds no audio.
+      InputError: the folder does not exist, cannot be read, or contains no audio.
     """
     files, skipped = list_audio(root)
-    layout = recognise(files)
-    if layout is None:
-        utterances, more, notes = plain(root, files)
-    else:
-        if layout.names_are_unique:
-            files, copies = _without_copies(files)
-            skipped += copies
-        utterances, more, notes = layout.index(root, files)
+    name = recognise_layout(files)
+    listing = read_plain(root, files) if name is None else LAYOUTS[name].read(root, files)
+    utterances = listing.utterances
+    description = f"folder {root.name}" if name is None else name
     synthetic = (root / demo.MARKER).is_file()
     if synthetic:
         utterances = [utterance._replace(corpus="demo") for utterance in utterances]
+        description = "demo corpus (synthesised speech)"
     return Corpus(
         name=root.name,
-        description=_description(root, layout, synthetic),
+        description=description,
         synthetic=synthetic,
         utterances=tuple(utterances),
-        skipped=(*skipped, *more),
-        notes=tuple(notes),
+        skipped=(*skipped, *listing.skipped),
+        notes=tuple(listing.notes),
     )
 
 
-def _description(root: Path, layout: Layout | None, synthetic: bool) -> str:
-    if synthetic:
-        return "demo corpus (synthesised speech)"
-    return f"folder {root.name}" if layout is None else layout.description
+def recognise_layout(files: Sequence[str]) -> str | None:
+    """The name of the first of `LAYOUTS` that recognises the files; None: a plain folder."""
+    return next((name for name, layout in LAYOUTS.items() if layout.recognise(files)), None)
 
 
 def list_audio(root: Path) -> tuple[list[str], list[Skipped]]:
-    """The audio files below `root`, hidden ones and `__MACOSX` left out, links followed.
+    """Lists the audio files below a folder. Hidden files and `__MACOSX` are left out.
+
+    Links to folders are followed.
 
     Returns:
-      Sorted paths below `root` with `/` between folders, and what looks like audio and cannot be read.
+      Sorted paths below `root` with `/` between folders; and the audio files of other formats and
+      the folders that cannot be read.
 
     Raises:
-      InputError: see `load`.
+      InputError: the folder does not exist, cannot be read, or contains no audio.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; check the path, or give a manifest (.csv)")
     files: list[str] = []
     skipped: list[Skipped] = []
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
     base = str(root)
 
     def unreadable(error: OSError) -> None:
@@ -117,106 +111,86 @@ def list_audio(root: Path) -> tuple[list[str], list[Skipped]]:
             raise InputError(
                 f"{root}: cannot be read ({error.strerror}); check who may read the folder"
             ) from error
-        skipped.append(
-            Skipped(
-                os.path.relpath(error.filename, base), f"folder cannot be read ({error.strerror})"
-            )
-        )
+        reason = f"folder cannot be read ({error.strerror})"
+        skipped.append(Skipped(os.path.relpath(error.filename, base), reason))
 
     for folder, folders, names in os.walk(base, onerror=unreadable, followlinks=True):
         status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:  # a link to a folder already walked
+        if (status.st_dev, status.st_ino) in visited:  # a link to a folder that was already listed
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name != "__MACOSX"
         )
-        below = "" if folder == base else os.path.relpath(folder, base).replace(os.sep, "/") + "/"
+        prefix = "" if folder == base else os.path.relpath(folder, base).replace(os.sep, "/") + "/"
         for name in names:
-            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for each of 35,000 files is slow
+            # A string operation, because a Path for each of 35,000 files is slow.
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
             if name.startswith("."):
                 continue
             if suffix in AUDIO:
-                files.append(below + name)
+                files.append(prefix + name)
             elif suffix in OTHER_AUDIO:
-                skipped.append(
-                    Skipped(below + name, f"{suffix} cannot be read; convert it to .wav or .flac")
-                )
+                reason = f"{suffix} cannot be read; convert it to .wav or .flac"
+                skipped.append(Skipped(prefix + name, reason))
     if not files:
-        others = (
-            f", only {len(skipped):,} that cannot be read, such as {skipped[0].file}"
-            if skipped
-            else ""
-        )
-        expected = ", ".join(sorted(AUDIO))
-        raise InputError(
-            f"{root}: no audio in this folder{others}; expected {expected} files in it or below"
-        )
+        raise InputError(_no_audio(root, skipped))
     return sorted(files), skipped
 
 
-def recognise(files: Sequence[str]) -> Layout | None:
-    """The first of `LAYOUTS` that fits at least half of the files, None where none does."""
-    return next(
-        (layout for layout in LAYOUTS if 2 * sum(map(layout.matches, files)) >= len(files)), None
-    )
+def _no_audio(root: Path, skipped: Sequence[Skipped]) -> str:
+    """The message for a folder without audio."""
+    expected = f"expected {', '.join(sorted(AUDIO))} files in it or below"
+    if not skipped:
+        return f"{root}: no audio in this folder; {expected}"
+    unreadable = f"only {len(skipped):,} that cannot be read, such as {skipped[0].file}"
+    return f"{root}: no audio in this folder, {unreadable}; {expected}"
 
 
-def _without_copies(files: Sequence[str]) -> tuple[list[str], list[Skipped]]:
-    first: dict[str, str] = {}
-    for file in files:
-        first.setdefault(_stem(file), file)
-    kept = set(first.values())
-    copies = [
-        Skipped(file, f"a copy of {first[_stem(file)]}") for file in files if file not in kept
-    ]
-    return [file for file in files if file in kept], copies
+def read_plain(root: Path, files: Sequence[str]) -> Listing:
+    """Lists the utterances of a folder in no known layout.
 
+    The nearest folder that names an emotion gives the label. In `speaker/emotion/file` the folder
+    above the emotion is the speaker, if there are at least two such folders.
 
-def _stem(file: str) -> str:
-    return file.rpartition("/")[2].rpartition(".")[0]
-
-
-def plain(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipped], list[str]]:
-    """The utterances of a folder in no known layout.
-
-    The nearest folder that names an emotion gives the label. In `speaker/emotion/file` the folder above it is the
-    speaker, if there are at least two such folders.
-
-    Returns:
-      utterances, what was skipped (nothing), and notes.
+    Args:
+      root: the folder.
+      files: paths below `root`.
     """
-    emotions, speakers = {}, {}
-    folders_of = {file: file.rpartition("/")[0] for file in files}
-    for folders in set(folders_of.values()):
-        emotions[folders] = nearest_emotion(folders)
-        speakers[folders] = _speaker_above_emotion(folders.split("/"))
-    several = len({speaker for speaker in speakers.values() if speaker}) >= 2
+    folders_by_file = {file: file.rpartition("/")[0] for file in files}
+    all_folders = set(folders_by_file.values())
+    emotions = {folders: nearest_emotion(folders) for folders in all_folders}
+    speakers = {folders: _speaker_above_emotion(folders.split("/")) for folders in all_folders}
+    has_speakers = len({speaker for speaker in speakers.values() if speaker}) >= 2
     utterances = [
         Utterance(
             file=file,
             path=f"{root}/{file}",
             emotion=emotions[folders],
-            speaker=speakers[folders] if several else None,
+            speaker=speakers[folders] if has_speakers else None,
         )
-        for file, folders in folders_of.items()
+        for file, folders in folders_by_file.items()
     ]
     unlabelled = Counter(
         folders or "the folder itself"
-        for folders in folders_of.values()
+        for folders in folders_by_file.values()
         if emotions[folders] is None
     )
     if not unlabelled or len(unlabelled) == len(emotions):
-        return utterances, [], []
-    where = ", ".join(folder for folder, _ in unlabelled.most_common(3))
-    note = f"{unlabelled.total():,} files lie in folders that name no emotion and are unlabelled: {where}"
-    return utterances, [], [note + (", ..." if len(unlabelled) > 3 else "")]
+        return Listing(utterances, [], [])
+    examples = ", ".join(folder for folder, _ in unlabelled.most_common(3))
+    note = (
+        f"{unlabelled.total():,} files lie in folders that name no emotion and are unlabelled: "
+        f"{examples}{', ...' if len(unlabelled) > 3 else ''}"
+    )
+    return Listing(utterances, [], [note])
 
 
 def _speaker_above_emotion(folders: Sequence[str]) -> str | None:
-    named = [part for part in folders if part.lower() not in SPLITS]
-    for level in range(len(named) - 1, 0, -1):
-        if canonical(named[level]) is not None:
-            return named[level - 1]
+    """The name of the folder above the innermost one that names an emotion."""
+    names = [part for part in folders if part.lower() not in SPLITS]
+    for level in range(len(names) - 1, 0, -1):
+        if canonical(names[level]) is not None:
+            return names[level - 1]
     return None

@@ -1,4 +1,4 @@
-"""What a corpus is to the rest of the package: a list of utterances, how to read them, and what was left out."""
+"""What a corpus is to the rest of the package: utterances, how to read them, what was left out."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,11 +7,13 @@ import numpy as np
 
 
 class Utterance(NamedTuple):
-    """One utterance. Only `file` is always known; `path` is empty where a prepared corpus holds the samples."""
+    """An utterance. Only `file` is always known."""
 
-    file: str  # as predictions.csv shows it: the manifest's own text, or the path below the corpus's folder
-    path: str = ""  # absolute path of the audio file
-    emotion: str | None = None  # a canonical label of `labels.EMOTIONS`, None where unlabelled
+    file: (
+        str  # the manifest's text, or the path below the corpus's folder; predictions.csv shows it
+    )
+    path: str = ""  # absolute path of the audio file; "" if a prepared corpus contains the samples
+    emotion: str | None = None  # a name in `labels.EMOTIONS`; None: unlabelled
     speaker: str | None = None
     language: str | None = None
     gender: str | None = None
@@ -20,35 +22,42 @@ class Utterance(NamedTuple):
     split: str | None = None
     start_s: float = 0.0  # where the utterance begins in the file
     end_s: float | None = None  # where it ends; None: at the file's end
-    duration_s: float | None = (
-        None  # where it is known without opening a file: in a prepared corpus
-    )
+    duration_s: float | None = None  # only a prepared corpus knows it without opening a file
 
 
 class Skipped(NamedTuple):
-    """A file that could not be used, and why, in words."""
+    """A file that could not be used."""
 
     file: str
     reason: str
+
+
+class Listing(NamedTuple):
+    """What the files of a folder are, before it becomes a corpus."""
+
+    utterances: list[Utterance]
+    skipped: list[Skipped]
+    notes: list[str]
 
 
 class Corpus(NamedTuple):
     """Utterances of one corpus, restricted to the chosen emotions."""
 
     name: str  # what the user asked for: "esd:en", "demo:zh", "a.csv"
-    description: str  # in plain words, for titles: "ESD, English", "demo corpus (synthesised speech), Mandarin"
-    synthetic: bool  # True for the demo corpus only
+    description: str  # for titles: "ESD, English", "demo corpus (synthesised speech), Mandarin"
+    synthetic: bool  # True only for the demo corpus
     utterances: tuple[Utterance, ...]
-    skipped: tuple[Skipped, ...] = ()  # e.g. a manifest's row whose file is missing
-    outside: tuple[
-        tuple[str, int], ...
-    ] = ()  # label and count of utterances outside the chosen emotions
-    notes: tuple[str, ...] = ()  # anything the user must hear, e.g. "no speaker ids"
+    skipped: tuple[Skipped, ...] = ()  # e.g. a row of a manifest whose file is missing
+    # Label and number of utterances of each emotion that was not chosen.
+    outside: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()  # what the user should know, e.g. "no speaker ids"
+    # Gives (samples [samples] int16 or float32, sample_rate_hz) of an utterance of a prepared
+    # corpus; None: decode `utterance.path`.
     read: Callable[[Utterance], tuple[np.ndarray, int]] | None = None
-    # (samples [samples] int16 or float32, sample_rate_hz) of a prepared utterance; None: decode `utterance.path`
-    identity: str = ""  # of a prepared corpus's samples, for `fingerprint`; empty: the files stand for themselves
+    # Identifies the samples of a prepared corpus for `fingerprint`; "": the files identify them.
+    identity: str = ""
 
     @property
     def labelled(self) -> bool:
-        """True where at least one utterance has an emotion."""
+        """Whether at least one utterance has an emotion."""
         return any(u.emotion is not None for u in self.utterances)

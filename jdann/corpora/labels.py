@@ -1,29 +1,46 @@
-"""The names of emotions, languages and genders, and everything that other corpora call them."""
+"""The names of emotions, languages and genders, and their names in other corpora."""
 
 import difflib
 import functools
 import unicodedata
 
 SYNONYMS = {
-    "neutral": "neu neut neutrality 中立 中性 平静中立 neutrale neutro neutre neutralna ουδέτερο нейтральный "
-    "нейтрально غیرجانبدار 中立的 ニュートラル 중립",
+    "neutral": (
+        "neu neut neutrality 中立 中性 平静中立 neutrale neutro neutre neutralna ουδέτερο "
+        "нейтральный нейтрально غیرجانبدار 中立的 ニュートラル 중립"
+    ),
     "calm": "calmness serene relaxed 平静 冷静 ruhig calmo calma calme спокойный спокойствие",
-    "happy": "hap happiness joy joyful joyous happily 快乐 高兴 开心 喜悦 喜 freude fröhlich glücklich gioia gio "
-    "felice felicità joie heureux heureuse alegría feliz felicidad радость радостный خوشی خوش خوشحال سعادة "
-    "喜び 기쁨 행복",
-    "sad": "sadness sadly sorrow 伤心 悲伤 难过 悲 trauer traurig tristezza tri triste tristesse tristeza печаль "
-    "грусть грустный اداس اداسی غمگین حزن 悲しみ 슬픔",
-    "angry": "ang anger angrily rage 生气 愤怒 怒 wut wütend ärger rabbia rab arrabbiato colère enojo enfado ira "
-    "raiva злость гнев غصہ غصه خشم غضب 怒り 분노",
-    "fearful": "fear fea fearfully afraid scared scary terror 恐惧 害怕 惊恐 恐 angst ängstlich furcht paura pau "
-    "peur miedo medo страх خوف ڈر ترس 恐れ 공포",
-    "disgust": "dis disgusted disgusting 厌恶 恶心 ekel disgusto dégoût asco desgosto nojo отвращение نفرت 嫌悪 혐오",
-    "surprise": "sur surp surprised surprising surprisingly ps pleasant_surprise pleasant_surprised "
-    "pleasantly_surprised 惊喜 惊讶 吃惊 惊 überraschung überrascht sorpresa sor surpresa удивление حیرت تعجب 驚き "
-    "놀람",
-    "boredom": "bored boring bor 无聊 langeweile gelangweilt noia ennui aburrimiento tédio скука",
-    "contempt": "contemptuous 轻蔑 蔑视 verachtung disprezzo mépris desprecio desprezo презрение",
-    "excited": "excitement exc excite enthusiasm enthusiastic 兴奋 激动 aufgeregt begeisterung энтузиазм",
+    "happy": (
+        "hap happiness joy joyful joyous happily 快乐 高兴 开心 喜悦 喜 freude fröhlich "
+        "glücklich gioia gio felice felicità joie heureux heureuse alegría feliz felicidad "
+        "радость радостный خوشی خوش خوشحال سعادة 喜び 기쁨 행복"
+    ),
+    "sad": (
+        "sadness sadly sorrow 伤心 悲伤 难过 悲 trauer traurig tristezza tri triste tristesse "
+        "tristeza печаль грусть грустный اداس اداسی غمگین حزن 悲しみ 슬픔"
+    ),
+    "angry": (
+        "ang anger angrily rage 生气 愤怒 怒 wut wütend ärger rabbia rab arrabbiato colère "
+        "enojo enfado ira raiva злость гнев غصہ غصه خشم غضب 怒り 분노"
+    ),
+    "fearful": (
+        "fear fea fearfully afraid scared scary terror 恐惧 害怕 惊恐 恐 angst ängstlich "
+        "furcht paura pau peur miedo medo страх خوف ڈر ترس 恐れ 공포"
+    ),
+    "disgust": (
+        "dis disgusted disgusting 厌恶 恶心 ekel disgusto dégoût asco desgosto nojo "
+        "отвращение نفرت 嫌悪 혐오"
+    ),
+    "surprise": (
+        "sur surp surprised surprising surprisingly ps pleasant_surprise pleasant_surprised "
+        "pleasantly_surprised 惊喜 惊讶 吃惊 惊 überraschung überrascht sorpresa sor surpresa "
+        "удивление حیرت تعجب 驚き 놀람"
+    ),
+    "boredom": ("bored boring bor 无聊 langeweile gelangweilt noia ennui aburrimiento tédio скука"),
+    "contempt": ("contemptuous 轻蔑 蔑视 verachtung disprezzo mépris desprecio desprezo презрение"),
+    "excited": (
+        "excitement exc excite enthusiasm enthusiastic 兴奋 激动 aufgeregt begeisterung энтузиазм"
+    ),
     "frustrated": "frustration fru 沮丧 frustriert",
     "anxious": "anxiety anx nervous worried 焦虑 担心 nervös anxiété ansia ansiedad",
     "amused": "amusement amu 逗乐",
@@ -62,14 +79,18 @@ GENDERS = {"female": "f fem w woman weiblich 女 女性 女声", "male": "m man 
 
 
 def _key(text: str) -> str:
-    """`text` without what may differ between two spellings: case, width, accents, `_`, `-` and spaces at the ends."""
-    plain = "".join(
-        c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c)
-    )
-    return "_".join(plain.replace("-", " ").replace("_", " ").split())
+    """The text without what may differ between two spellings.
+
+    These are case, full or half width, accents, the choice of `_`, `-` or space between words, and
+    spaces at the ends.
+    """
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    letters = "".join(c for c in decomposed if not unicodedata.combining(c))
+    return "_".join(letters.replace("-", " ").replace("_", " ").split())
 
 
 def _lookup(synonyms: dict[str, str]) -> dict[str, str]:
+    """Maps the key of each spelling to the canonical name."""
     return {_key(word): name for name, words in synonyms.items() for word in (name, *words.split())}
 
 
@@ -79,36 +100,53 @@ _GENDER = _lookup(GENDERS)
 
 
 def canonical(label: str) -> str | None:
-    """The name in `EMOTIONS` of an emotion in any known spelling ("Surprised", "ps", "惊喜"), None for others."""
+    """The name in `EMOTIONS` of an emotion in any known spelling, such as "Surprised" or "惊喜".
+
+    Returns:
+      The name; None if the label is not known.
+    """
     return _EMOTION.get(_key(label))
 
 
-def nearest(label: str) -> str | None:
-    """The known spelling most like `label`, for an error's "did you mean", None where nothing is like it."""
-    found = difflib.get_close_matches(_key(label), _EMOTION, n=1, cutoff=0.7)
-    return found[0].replace("_", " ") if found else None
+def suggest_spelling(label: str) -> str | None:
+    """The known spelling that is most similar to a wrong one, for a "did you mean".
+
+    Returns:
+      The spelling; None if no known spelling is similar.
+    """
+    similar = difflib.get_close_matches(_key(label), _EMOTION, n=1, cutoff=0.7)
+    return similar[0].replace("_", " ") if similar else None
 
 
 @functools.lru_cache(maxsize=4096)
 def nearest_emotion(folders: str) -> str | None:
-    """The emotion that the last part of `folders` ("0011/Angry/train") naming one names, None where none does."""
-    return next(
-        (emotion for part in reversed(folders.split("/")) if (emotion := canonical(part))), None
-    )
+    """The emotion that the innermost folder with the name of an emotion stands for.
+
+    Args:
+      folders: a path of folders, such as "0011/Angry/train".
+
+    Returns:
+      A name in `EMOTIONS`; None if no folder names an emotion.
+    """
+    emotions = (canonical(part) for part in reversed(folders.split("/")))
+    return next((emotion for emotion in emotions if emotion), None)
 
 
 def canonical_language(text: str) -> str:
-    """ISO 639-1 code of a language ("English", "en-US", "普通话"); one that no table has stays, in lower case."""
+    """The ISO 639-1 code of a language in any known spelling ("English", "en-US", "普通话").
+
+    An unknown language keeps its text, in lower case.
+    """
     key = _key(text)
     return _LANGUAGE.get(key) or _LANGUAGE.get(key.split("_")[0]) or key
 
 
 def language_name(code: str) -> str:
-    """The English name of a language code, or the code itself where it is in no table."""
+    """The English name of a language code; an unknown code is returned as it is."""
     return LANGUAGES[code][0] if code in LANGUAGES else code
 
 
 def canonical_gender(text: str) -> str:
-    """The gender "female" or "male" for any known spelling, else the text itself in lower case."""
+    """The gender, "female" or "male", for any known spelling; any other text in lower case."""
     key = _key(text)
     return _GENDER.get(key, key)

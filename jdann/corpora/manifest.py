@@ -1,15 +1,26 @@
-"""A manifest: a table of utterances, one a row, that says where the audio is and what is known of it."""
+"""Tables of utterances: the only reader of csv input, and the manifest, a corpus as a table.
+
+Each row of a table is one utterance. It says where the audio is and what is known about it.
+"""
 
 import csv
 import io
+import itertools
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from jdann.corpora.index import Corpus, Skipped, Utterance
-from jdann.corpora.labels import EMOTIONS, canonical, canonical_gender, canonical_language, nearest
+from jdann.corpora.labels import (
+    EMOTIONS,
+    canonical,
+    canonical_gender,
+    canonical_language,
+    suggest_spelling,
+)
 from jdann.errors import InputError
 
 COLUMNS = (
@@ -28,38 +39,52 @@ SUFFIXES = (".csv", ".tsv")
 _EXAMPLE = "the first line names the columns, e.g. file,emotion,speaker,language"
 
 
-def load(path: Path) -> Corpus:
+class Table(NamedTuple):
+    """A table of utterances as text, with no blank cell of the column `file`."""
+
+    columns: tuple[str, ...]  # names; those of `COLUMNS` are in lower case
+    rows: tuple[dict[str, str], ...]  # each has all columns; a cell without a value is ""
+    lines: tuple[int, ...]  # the line of the file in which each row begins; the first line is 1
+
+
+def load_manifest(path: Path) -> Corpus:
     """Reads a manifest.
 
     Args:
-      path: a table in UTF-8, separated by commas, semicolons or tabs, with the column `file` (paths relative to the
-        manifest) and any of the other `COLUMNS`. `start` and `end` are in seconds. A blank cell says that something is
-        not known; an utterance without an emotion is unlabelled.
+      path: a table as `read_table` takes it. It may have any of the `COLUMNS`. `start` and `end`
+        are in seconds. A blank cell means that the value is not known; an utterance without an
+        emotion is unlabelled.
 
     Returns:
-      All utterances in the order of the rows, whatever their emotion; rows without their audio file are skipped.
+      All utterances in the order of the rows, whatever their emotion. Rows whose audio file is
+      missing are skipped.
 
     Raises:
-      InputError: where the manifest cannot be used; the message names the line.
+      InputError: the manifest cannot be used; the message names the line.
     """
-    rows, ignored = _rows(path)
-    emotions = _emotions(path, rows)
-    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 - strings: a Path for each row is slow
+    table = read_table(path)
+    emotions = _emotions(path, table)
+    # Strings, not a Path for each row: a Path is slow for manifests of many thousand rows.
+    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
     utterances: list[Utterance] = []
     skipped: list[Skipped] = []
-    known: dict[tuple[str, float, float | None], str | None] = {}
+    emotion_of_span: dict[tuple[str, float, float | None], str | None] = {}
     repeated = contradicting = 0
-    for line, row in rows:
-        start_s, end_s = _span(path, line, row)
-        audio = os.path.normpath(os.path.join(folder, os.path.expanduser(row["file"])))  # noqa: PTH111, PTH118
+    for line, cells in zip(table.lines, table.rows, strict=True):
+        row = dict.fromkeys(COLUMNS, "") | cells
+        start_s, end_s = read_span(path, line, row)
+        audio = os.path.join(folder, os.path.expanduser(row["file"]))  # noqa: PTH111, PTH118
+        audio = os.path.normpath(audio)
         emotion = emotions[row["emotion"]]
-        if (audio, start_s, end_s) in known:
+        span = (audio, start_s, end_s)
+        if span in emotion_of_span:
             repeated += 1
-            contradicting += known[audio, start_s, end_s] != emotion
+            contradicting += emotion_of_span[span] != emotion
             continue
-        known[audio, start_s, end_s] = emotion
+        emotion_of_span[span] = emotion
         if not os.path.isfile(audio):  # noqa: PTH113
-            reason = "is a folder, not an audio file" if os.path.isdir(audio) else "no such file"  # noqa: PTH112
+            is_folder = os.path.isdir(audio)  # noqa: PTH112
+            reason = "is a folder, not an audio file" if is_folder else "no such file"
             skipped.append(Skipped(row["file"], f"{reason} (line {line} of {path.name})"))
             continue
         utterances.append(
@@ -82,66 +107,101 @@ def load(path: Path) -> Corpus:
             f"{path}: none of its {len(skipped):,} audio files exists, e.g. {skipped[0].file}; "
             f"paths are relative to {folder}: move the manifest or correct the column file"
         )
-    notes = (
-        [f"columns that mean nothing here and are ignored: {', '.join(ignored)}"] if ignored else []
-    )
-    if repeated:
-        other = f", {contradicting:,} of them with another emotion" if contradicting else ""
-        notes.append(f"{repeated:,} rows repeat an earlier one{other}; the first was kept")
     return Corpus(
-        path.name, path.name, False, tuple(utterances), tuple(skipped), notes=tuple(notes)
+        name=path.name,
+        description=path.name,
+        synthetic=False,
+        utterances=tuple(utterances),
+        skipped=tuple(skipped),
+        notes=tuple(_notes(table, repeated, contradicting)),
     )
 
 
-def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
-    """The manifest's rows with their line numbers, every known column present, and the columns that are not known."""
+def _notes(table: Table, repeated: int, contradicting: int) -> Iterator[str]:
+    """What the user should know about a manifest that could be read."""
+    ignored = [name for name in table.columns if name and name not in COLUMNS]
+    if ignored:
+        yield f"columns that mean nothing here and are ignored: {', '.join(ignored)}"
+    if repeated:
+        conflict = f", {contradicting:,} of them with another emotion" if contradicting else ""
+        yield f"{repeated:,} rows repeat an earlier one{conflict}; the first was kept"
+
+
+def read_table(path: Path) -> Table:
+    """Reads a table of utterances and checks its form.
+
+    Args:
+      path: text in UTF-8. The first line names the columns, one of which is `file`. Commas,
+        semicolons or tabs separate the cells. Spaces around a cell are removed, and rows whose
+        cells are all blank are left out.
+
+    Returns:
+      The table, with at least one row.
+
+    Raises:
+      InputError: the file cannot be read, or it is no such table; the message names the line.
+    """
     text = _text(path)
-    head = text.split("\n", 1)[0]
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True
-    )
-    lines = _parsed(path, reader)
-    _, header = next(lines, (1, []))
-    columns = [name.strip().casefold() for name in header]
-    if not columns:
-        raise InputError(f"{path}: is empty; {_EXAMPLE}")
-    if "file" not in columns:
-        found = ", ".join(name or "(blank)" for name in columns[:20])
-        raise InputError(f"{path}: line 1 has no column `file`, only {found[:300]}; {_EXAMPLE}")
-    twice = next((name for name, count in Counter(columns).items() if name and count > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"{path}: line 1 names the column `{twice}` more than once; name each column once"
-        )
-    blank = dict.fromkeys(COLUMNS, "")
-    rows = []
-    for line, cells in lines:
+    first_line = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    parsed_rows = _parsed_rows(path, reader)
+    _, header = next(parsed_rows, (1, []))
+    columns = _columns(path, header)
+    rows, lines = [], []
+    for line, cells in parsed_rows:
         if len(cells) > len(columns):
             raise InputError(
-                f"{path}: line {line} has {len(cells)} cells, the first line names {len(columns)} columns; "
-                f"put double quotes around cells that contain the separator"
+                f"{path}: line {line} has {len(cells)} cells, the first line names "
+                f"{len(columns)} columns; put double quotes around cells that contain the separator"
             )
-        row = {**blank, **dict(zip(columns, (cell.strip() for cell in cells), strict=False))}
+        pairs = itertools.zip_longest(columns, (cell.strip() for cell in cells), fillvalue="")
+        row = dict(pairs)
         if not row["file"]:
             raise InputError(
                 f"{path}: line {line} has no file; fill in the cell or delete the line"
             )
-        rows.append((line, row))
+        if "\n" in row["file"] or "\r" in row["file"]:
+            raise InputError(
+                f"{path}: line {line} has a line break in the column `file`; "
+                f"look for a double quote without its partner"
+            )
+        rows.append(row)
+        lines.append(line)
     if not rows:
         raise InputError(
             f"{path}: has no rows below the names of the columns; add one for each utterance"
         )
-    return rows, [name for name in columns if name and name not in COLUMNS]
+    return Table(columns, tuple(rows), tuple(lines))
+
+
+def _columns(path: Path, header: list[str]) -> tuple[str, ...]:
+    """The names in the first line, checked; the known ones in lower case."""
+    names = [name.strip() for name in header]
+    columns = tuple(name.casefold() if name.casefold() in COLUMNS else name for name in names)
+    if not columns:
+        raise InputError(f"{path}: is empty; {_EXAMPLE}")
+    if "file" not in columns:
+        listed = ", ".join(name or "(blank)" for name in columns[:20])
+        raise InputError(f"{path}: line 1 has no column `file`, only {listed[:300]}; {_EXAMPLE}")
+    counts = Counter(columns)
+    repeated = next((name for name in columns if name and counts[name] > 1), None)
+    if repeated is not None:
+        raise InputError(
+            f"{path}: line 1 names the column `{repeated}` more than once; name each column once"
+        )
+    return columns
 
 
 def _text(path: Path) -> str:
+    """The content of a text file."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); expected a manifest, a table in UTF-8"
         ) from error
-    if data.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+    if data.startswith((b"PK", b"\xd0\xcf\x11\xe0")):  # .xlsx and .ods; .xls
         raise InputError(
             f"{path}: is a spreadsheet or an archive, not a text table; save it as CSV (UTF-8)"
         )
@@ -155,13 +215,14 @@ def _text(path: Path) -> str:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(
-            f"{path}: line {line} holds bytes that no text has; expected a table, saved as CSV (UTF-8)"
+            f"{path}: line {line} holds bytes that no text has; "
+            f"expected a table, saved as CSV (UTF-8)"
         )
     return text
 
 
-def _parsed(path: Path, reader) -> Iterator[tuple[int, list[str]]]:
-    """The line number and cells of each row that is not blank."""
+def _parsed_rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """The line number and the cells of each row that is not blank; `reader` is a `csv.reader`."""
     while True:
         line = reader.line_num + 1
         try:
@@ -170,25 +231,24 @@ def _parsed(path: Path, reader) -> Iterator[tuple[int, list[str]]]:
             return
         except csv.Error as error:
             raise InputError(
-                f"{path}: line {line} cannot be read as a table ({error}); look for a double quote without its partner"
+                f"{path}: line {line} cannot be read as a table ({error}); "
+                f"look for a double quote without its partner"
             ) from error
         if any(cell.strip() for cell in cells):
             yield line, cells
 
 
-def _emotions(path: Path, rows: Sequence[tuple[int, dict[str, str]]]) -> dict[str, str | None]:
-    """What every label of the manifest is called in `EMOTIONS`, None for a blank one."""
-    counts = Counter(row["emotion"] for _, row in rows)
+def _emotions(path: Path, table: Table) -> dict[str, str | None]:
+    """Maps each label of the table to a name in `EMOTIONS`, and a blank label to None."""
+    labels = [row.get("emotion", "") for row in table.rows]
+    counts = Counter(labels)
     emotions = {label: canonical(label) for label in counts}
-    unknown = [label for label in counts if label and emotions[label] is None]
+    unknown = {label: count for label, count in counts.items() if label and not emotions[label]}
     if not unknown:
         return emotions
-    line = next(line for line, row in rows if row["emotion"] in unknown)
-    listed = ", ".join(
-        f"{label[:40]} ({counts[label]:,} rows"
-        + (f", did you mean {meant}?)" if (meant := nearest(label)) else ")")
-        for label in sorted(unknown, key=lambda label: -counts[label])[:10]
-    )
+    line = next(n for n, label in zip(table.lines, labels, strict=True) if label in unknown)
+    most_frequent = sorted(unknown, key=lambda label: -unknown[label])[:10]
+    listed = ", ".join(_unknown_label(label, unknown[label]) for label in most_frequent)
     more = ", ..." if len(unknown) > 10 else ""
     raise InputError(
         f"{path}: labels that name no known emotion, the first in line {line}: {listed}{more}; "
@@ -196,13 +256,33 @@ def _emotions(path: Path, rows: Sequence[tuple[int, dict[str, str]]]) -> dict[st
     )
 
 
-def _span(path: Path, line: int, row: dict[str, str]) -> tuple[float, float | None]:
-    """Start and end of an utterance in seconds, as the row gives them."""
-    start_s = _seconds(path, line, "start", row["start"]) if row["start"] else 0.0
-    end_s = _seconds(path, line, "end", row["end"]) if row["end"] else None
+def _unknown_label(label: str, count: int) -> str:
+    suggestion = suggest_spelling(label)
+    question = f", did you mean {suggestion}?" if suggestion else ""
+    return f"{label[:40]} ({count:,} rows{question})"
+
+
+def read_span(path: Path, line: int, row: dict[str, str]) -> tuple[float, float | None]:
+    """The part of its file that an utterance covers.
+
+    Args:
+      path: the table, for the message.
+      line: the line of the row, for the message.
+      row: a row of the table. Its columns `start` and `end` may be absent or blank.
+
+    Returns:
+      Start and end in seconds. Without a start it is 0; without an end it is None, the file's end.
+
+    Raises:
+      InputError: a cell is no number of seconds, or the end is not later than the start.
+    """
+    start, end = row.get("start", ""), row.get("end", "")
+    start_s = _seconds(path, line, "start", start) if start else 0.0
+    end_s = _seconds(path, line, "end", end) if end else None
     if end_s is not None and end_s <= start_s:
         raise InputError(
-            f"{path}: line {line} starts at {start_s:g} s and ends at {end_s:g} s; `end` must be later than `start`"
+            f"{path}: line {line} starts at {start_s:g} s and ends at {end_s:g} s; "
+            f"`end` must be later than `start`"
         )
     return start_s, end_s
 
@@ -214,6 +294,7 @@ def _seconds(path: Path, line: int, column: str, text: str) -> float:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise InputError(
-            f"{path}: line {line} has `{text[:40]}` in the column `{column}`; expected seconds, like 1.25"
+            f"{path}: line {line} has `{text[:40]}` in the column `{column}`; "
+            f"expected seconds, like 1.25"
         )
     return seconds

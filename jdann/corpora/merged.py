@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from jdann.corpora.index import Corpus, Skipped
+import numpy as np
+
+from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.corpora.resolve import load
 from jdann.errors import InputError
 
@@ -12,19 +14,20 @@ from jdann.errors import InputError
 def load_all(
     specs: str | Sequence[str], emotions: Sequence[str], data_dir: Path | None = None
 ) -> Corpus:
-    """The corpus, or the corpora together, that a config's `source` or `target` names.
+    """Loads the corpus, or the corpora together, that a config's `source` or `target` names.
 
     Args:
-      specs: what `load` takes; several as a sequence, or joined by commas.
+      specs: one or several names that `load` takes; several as a sequence, or joined by commas.
       emotions: as for `load`.
       data_dir: as for `load`.
 
     Returns:
-      One corpus. Of several, each utterance's `corpus` is the name of its own one, and speakers are named "corpus/speaker":
-      equal names in different corpora are different people.
+      One corpus. If there are several, the `corpus` of each utterance is the name of its corpus.
+      Speakers are then named "corpus/speaker", because equal names in different corpora are
+      different people.
 
     Raises:
-      InputError: as of `load`, or a corpus is named twice.
+      InputError: `load` fails, or a corpus is named twice.
     """
     if isinstance(specs, str):
         specs = [specs] if Path(specs).exists() else [spec.strip() for spec in specs.split(",")]
@@ -32,36 +35,48 @@ def load_all(
         return load(specs[0], emotions, data_dir)
     parts = [load(spec, emotions, data_dir) for spec in specs]
     names = [part.name for part in parts]
-    if len(set(names)) < len(names):  # two manifests of one name in different folders
+    if len(set(names)) < len(names):  # two manifests with one name, in different folders
         names = list(specs)
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InputError(f"config.source names {twice[0]} twice; name each corpus once")
-    readers = {name: part.read for name, part in zip(names, parts, strict=True)}
-    utterances = [
-        u._replace(corpus=name, speaker=None if u.speaker is None else f"{name}/{u.speaker}")
-        for name, part in zip(names, parts, strict=True)
-        for u in part.utterances
-    ]
-    outside = Counter()
-    for part in parts:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InputError(f"config.source names {repeated[0]} twice; name each corpus once")
+    return _merge(dict(zip(names, parts, strict=True)))
+
+
+def _merge(parts: dict[str, Corpus]) -> Corpus:
+    """One corpus of several, which are given by their names."""
+    outside: Counter[str] = Counter()
+    for part in parts.values():
         outside.update(dict(part.outside))
+
+    def read(utterance: Utterance) -> tuple[np.ndarray, int]:
+        part_read = parts[str(utterance.corpus)].read
+        if part_read is None:
+            raise TypeError(f"{utterance.corpus} contains no samples; decode {utterance.path}")
+        return part_read(utterance)
+
     return Corpus(
-        name="+".join(names),
-        description=" and ".join(part.description for part in parts),
-        synthetic=any(part.synthetic for part in parts),
-        utterances=tuple(utterances),
+        name="+".join(parts),
+        description=" and ".join(part.description for part in parts.values()),
+        synthetic=any(part.synthetic for part in parts.values()),
+        utterances=tuple(
+            _renamed(utterance, name)
+            for name, part in parts.items()
+            for utterance in part.utterances
+        ),
         skipped=tuple(
-            Skipped(f"{n}: {s.file}", s.reason)
-            for n, p in zip(names, parts, strict=True)
-            for s in p.skipped
+            Skipped(f"{name}: {skipped.file}", skipped.reason)
+            for name, part in parts.items()
+            for skipped in part.skipped
         ),
         outside=tuple(sorted(outside.items())),
-        notes=tuple(
-            f"{name}: {note}"
-            for name, part in zip(names, parts, strict=True)
-            for note in part.notes
-        ),
-        read=lambda u: readers[u.corpus](u),  # pyright: ignore
-        identity="|".join(part.identity for part in parts),
+        notes=tuple(f"{name}: {note}" for name, part in parts.items() for note in part.notes),
+        read=read,
+        identity="|".join(part.identity for part in parts.values()),
     )
+
+
+def _renamed(utterance: Utterance, corpus: str) -> Utterance:
+    """The utterance with the name of its corpus, also in the name of its speaker."""
+    speaker = None if utterance.speaker is None else f"{corpus}/{utterance.speaker}"
+    return utterance._replace(corpus=corpus, speaker=speaker)

@@ -1,13 +1,20 @@
-"""RAVDESS: 24 English actors, two sentences, all told by the file's name (Livingstone & Russo, PLoS ONE, 2018)."""
+"""RAVDESS: 24 English actors say two sentences in eight emotions; the file's name tells everything.
+
+Source: Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song
+(RAVDESS)", PLoS ONE, 2018.
+"""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from jdann.corpora.index import Skipped, Utterance
+from jdann.corpora.copies import without_copies
+from jdann.corpora.index import Listing, Skipped, Utterance
 
 # modality - vocal channel - emotion - intensity - statement - repetition - actor
 NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-\d\d-(\d\d)-\d\d-(\d\d)\.\w+$")
+AUDIO_ONLY = "03"  # modality; 01 and 02 are films
+SPEECH = "01"  # vocal channel; 02 is song
 EMOTIONS = {
     "01": "neutral",
     "02": "calm",
@@ -20,34 +27,34 @@ EMOTIONS = {
 }
 
 
-def matches(file: str) -> bool:
-    """True where `file` is named as RAVDESS names its files."""
-    return NAME.search(file) is not None
+def recognise(files: Sequence[str]) -> bool:
+    """Whether at least half of the files have names as in RAVDESS."""
+    return 2 * sum(NAME.search(file) is not None for file in files) >= len(files)
 
 
-def index(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipped], list[str]]:
-    """The spoken utterances among `files`, paths below `root`, with songs and sound tracks of films left out.
+def read(root: Path, files: Sequence[str]) -> Listing:
+    """Lists the spoken utterances of RAVDESS, without songs and without the sound of films.
 
-    Returns:
-      utterances, what was skipped, and notes.
+    Args:
+      root: the folder of the corpus.
+      files: paths below `root`.
     """
-    utterances, skipped, songs, films = [], [], 0, 0
+    files, skipped = without_copies(files)
+    utterances, songs, films = [], 0, 0
     for file in files:
         match = NAME.search(file)
         if match is None:
-            skipped.append(
-                Skipped(file, "not named like a file of RAVDESS (03-01-06-01-02-01-12.wav)")
-            )
+            reason = "not named like a file of RAVDESS (03-01-06-01-02-01-12.wav)"
+            skipped.append(Skipped(file, reason))
             continue
         modality, channel, emotion, sentence, actor = match.groups()
-        if modality != "03":
+        if modality != AUDIO_ONLY:
             films += 1
-        elif channel != "01":
+        elif channel != SPEECH:
             songs += 1
         elif emotion not in EMOTIONS:
-            skipped.append(
-                Skipped(file, f"emotion number {emotion} in the name, RAVDESS has 01 to 08")
-            )
+            reason = f"emotion number {emotion} in the name, RAVDESS has 01 to 08"
+            skipped.append(Skipped(file, reason))
         else:
             utterances.append(
                 Utterance(
@@ -66,4 +73,4 @@ def index(root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Skipp
         notes.append(
             f"{films:,} sound tracks of films were left out: they repeat the audio-only files"
         )
-    return utterances, skipped, notes
+    return Listing(utterances, skipped, notes)

@@ -1,4 +1,4 @@
-"""From what a user writes, `auto:en`, a folder or a manifest, to a corpus."""
+"""From the name that a user writes, `auto:en`, a folder or a manifest, to a corpus."""
 
 import difflib
 import re
@@ -10,150 +10,144 @@ from jdann.corpora import demo, esd, folder, manifest
 from jdann.corpora.index import Corpus
 from jdann.corpora.labels import EMOTIONS, canonical, language_name
 from jdann.errors import InputError
+from jdann.files import default_data_dir
 
 NAMES = ("auto:en", "auto:zh", "esd:en", "esd:zh", "demo:en", "demo:zh")
-_ACCEPTED = f"expected {', '.join(NAMES)}, a folder of audio, or a manifest (.csv)"
+_EXPECTED = f"expected {', '.join(NAMES)}, a folder of audio, or a manifest (.csv)"
 
 
 def load(spec: str, emotions: Sequence[str], data_dir: Path | None = None) -> Corpus:
-    """The corpus that `spec` names, restricted to `emotions`.
+    """Loads the corpus that `spec` names, restricted to `emotions`.
 
     Args:
-      spec: `auto:en` or `auto:zh` (ESD where it has been prepared, else the demo corpus), `esd:en`, `esd:zh`,
-        `demo:en`, `demo:zh`, a folder, or a manifest (.csv). `FOLDER:en` and `MANIFEST:en` take one language of it.
-      emotions: names of `labels.EMOTIONS`. Utterances without an emotion are kept, those of other emotions counted.
-      data_dir: where prepared corpora and the demo corpus are; None: TFDS's own folder.
+      spec: `esd:en`, `esd:zh`, `demo:en`, `demo:zh`, a folder, or a manifest (.csv). `auto:en` and
+        `auto:zh` mean ESD if it has been prepared, else the demo corpus. `FOLDER:en` and
+        `MANIFEST:en` mean only the utterances in that language.
+      emotions: names in `labels.EMOTIONS`. Utterances without an emotion are kept. Utterances with
+        another emotion are only counted.
+      data_dir: the folder of prepared corpora and of the demo corpus; None: that of TFDS.
 
     Returns:
-      The corpus, named as it was found: `auto:en` becomes `esd:en` or `demo:en`, with a note that says so.
+      The corpus. Its name is that of the corpus found: `auto:en` becomes `esd:en` or `demo:en`,
+      and a note tells if it is the demo corpus.
 
     Raises:
-      InputError: where nothing has that name, or nothing of it can be used.
+      InputError: nothing has that name, or no utterance can be used.
     """
     _check_emotions(emotions)
     if spec in NAMES:
         kind, language = spec.split(":")
-        corpus = _named(kind, language, data_dir)
-        corpus = corpus._replace(
-            name=f"{'demo' if corpus.synthetic and kind != 'esd' else 'esd'}:{language}"
-        )
+        corpus = _load_named(kind, language, data_dir)
+        name = "demo" if corpus.synthetic and kind != "esd" else "esd"
+        corpus = corpus._replace(name=f"{name}:{language}")
     else:
-        path, language = _path(spec)
-        corpus = (
-            manifest.load(path) if path.suffix.lower() in manifest.SUFFIXES else folder.load(path)
-        )
+        path, language = _parse_path(spec)
+        is_manifest = path.suffix.lower() in manifest.SUFFIXES
+        corpus = manifest.load_manifest(path) if is_manifest else folder.load_folder(path)
         corpus = corpus._replace(name=f"{path.name}:{language}" if language else path.name)
-    corpus = _in_language(corpus, spec, language)
+    corpus = _keep_language(corpus, spec, language)
     if corpus.utterances[0].corpus == "esd" and not corpus.synthetic:
         corpus = corpus._replace(notes=(*corpus.notes, *esd.missing(corpus.utterances)))
-    return _with_speaker_note(_restricted(corpus, spec, emotions))
+    return _with_speaker_note(_keep_emotions(corpus, spec, emotions))
 
 
 def _check_emotions(emotions: Sequence[str]) -> None:
     for emotion in emotions:
         if emotion not in EMOTIONS:
-            meant = canonical(emotion)
-            remedy = f"write {meant}" if meant else f"expected some of {', '.join(EMOTIONS)}"
+            name = canonical(emotion)
+            remedy = f"write {name}" if name else f"expected some of {', '.join(EMOTIONS)}"
             raise InputError(f"config.emotions: {emotion!r} is no emotion's name here; {remedy}")
 
 
-def _named(kind: str, language: str, data_dir: Path | None) -> Corpus:
-    from jdann.corpora import prepared  # imports TFDS, which a manifest or a folder does not need
+def _load_named(kind: str, language: str, data_dir: Path | None) -> Corpus:
+    """ESD or the demo corpus, in both languages; `kind` is auto, esd or demo."""
+    from jdann.corpora import prepared  # it imports TFDS, which no folder or manifest needs
 
-    data_dir = data_dir or prepared.default_data_dir()
+    data_dir = data_dir or default_data_dir()
     if kind == "esd" or (kind == "auto" and prepared.is_prepared(data_dir)):
-        corpus = prepared.load(data_dir)
+        corpus = prepared.load_prepared(data_dir)
         if kind == "esd" or any(u.language == language for u in corpus.utterances):
             return corpus
-    corpus = folder.load(demo.ensure(data_dir))
+    corpus = folder.load_folder(demo.ensure(data_dir))
     if kind == "demo":
         return corpus
     note = (
-        f"ESD has not been prepared in {data_dir} for {language_name(language)}, so this is the demo corpus: "
-        f"synthesised speech, whose figures say nothing about people (`jdann prepare esd FOLDER` prepares ESD)"
+        f"ESD has not been prepared in {data_dir} for {language_name(language)}, "
+        f"so this is the demo corpus: synthesised speech, whose figures say nothing about people "
+        f"(`jdann prepare esd FOLDER` prepares ESD)"
     )
     return corpus._replace(notes=(note, *corpus.notes))
 
 
-def _path(spec: str) -> tuple[Path, str | None]:
-    """The existing path that `spec` names, and the language after it where there is one."""
-    match = re.fullmatch(r"(.+):([a-z]{2,3})", spec)
+def _parse_path(spec: str) -> tuple[Path, str | None]:
+    """The folder or manifest that `spec` names, and the language after it if there is one."""
     if not spec:
-        raise InputError(f"config.source or config.target is empty; {_ACCEPTED}")
+        raise InputError(f"config.source or config.target is empty; {_EXPECTED}")
+    match = re.fullmatch(r"(.+):([a-z]{2,3})", spec)
     candidates = [(spec, None)] + ([(match[1], match[2])] if match else [])
     for text, language in candidates:
         path = Path(text).expanduser()
         if path.is_dir() or (path.exists() and path.suffix.lower() in manifest.SUFFIXES):
             return path.resolve() if path.name in ("", "..") else path, language
         if path.exists():
-            raise InputError(f"{spec}: is a file that is no manifest; {_ACCEPTED}")
+            raise InputError(f"{spec}: is a file that is no manifest; {_EXPECTED}")
     if "/" in spec or spec.startswith(("~", ".")) or Path(candidates[-1][0]).suffix:
-        raise InputError(f"{spec}: no such file or folder; {_ACCEPTED}")
-    close = " or ".join(sorted(difflib.get_close_matches(spec, NAMES, n=2)))
-    meant = f" (did you mean {close}?)" if close else ""
-    raise InputError(f"{spec!r} names no corpus, file or folder{meant}; {_ACCEPTED}")
+        raise InputError(f"{spec}: no such file or folder; {_EXPECTED}")
+    similar = " or ".join(sorted(difflib.get_close_matches(spec, NAMES, n=2)))
+    question = f" (did you mean {similar}?)" if similar else ""
+    raise InputError(f"{spec!r} names no corpus, file or folder{question}; {_EXPECTED}")
 
 
-def _in_language(corpus: Corpus, spec: str, language: str | None) -> Corpus:
-    """The utterances of `corpus` in `language`, all of them where it is None, and the language in the description."""
+def _keep_language(corpus: Corpus, spec: str, language: str | None) -> Corpus:
+    """The utterances in `language`, or all if it is None, with the languages in the description."""
     if not corpus.utterances:
-        why = [*corpus.notes, *(f"{file}: {reason}" for file, reason in corpus.skipped[:1])]
+        reasons = [*corpus.notes, *(f"{file}: {reason}" for file, reason in corpus.skipped[:1])]
         raise InputError(
-            f"{spec}: holds no utterance that can be used ({'; '.join(why)}); give another folder"
+            f"{spec}: holds no utterance that can be used ({'; '.join(reasons)}); "
+            f"give another folder"
         )
-    languages = Counter(u.language for u in corpus.utterances)
-    if (
-        language is None
-        and {"en", "zh"} <= set(languages)
-        and corpus.utterances[0].corpus in ("esd", "demo")
-    ):
+    counts = Counter(u.language for u in corpus.utterances)
+    is_esd_or_demo = corpus.utterances[0].corpus in ("esd", "demo")
+    if language is None and is_esd_or_demo and {"en", "zh"} <= set(counts):
         raise InputError(
             f"{spec}: holds two languages; write {spec}:en or {spec}:zh for the one that is meant"
         )
-    chosen = (
-        corpus.utterances
-        if language is None
-        else tuple(u for u in corpus.utterances if u.language == language)
-    )
+    chosen = corpus.utterances
+    if language is not None:
+        chosen = tuple(u for u in chosen if u.language == language)
     if not chosen:
-        held = ", ".join(
-            f"{code or 'unknown'} ({count:,})" for code, count in languages.most_common()
-        )
+        listed = ", ".join(f"{code or 'unknown'} ({n:,})" for code, n in counts.most_common())
         raise InputError(
-            f"{spec}: no utterance in {language}; the languages of {corpus.description} are {held}"
+            f"{spec}: no utterance in {language}; "
+            f"the languages of {corpus.description} are {listed}"
         )
-    names = " and ".join(
-        language_name(code) for code in dict.fromkeys(u.language for u in chosen) if code
-    )
-    return corpus._replace(
-        utterances=chosen, description=f"{corpus.description}{', ' if names else ''}{names}"
-    )
+    codes = dict.fromkeys(u.language for u in chosen)
+    names = " and ".join(language_name(code) for code in codes if code)
+    description = f"{corpus.description}, {names}" if names else corpus.description
+    return corpus._replace(utterances=chosen, description=description)
 
 
-def _restricted(corpus: Corpus, spec: str, emotions: Sequence[str]) -> Corpus:
+def _keep_emotions(corpus: Corpus, spec: str, emotions: Sequence[str]) -> Corpus:
+    """The utterances with one of `emotions` or without any; the others are counted."""
     kept = tuple(u for u in corpus.utterances if u.emotion is None or u.emotion in emotions)
     outside = Counter(
         u.emotion for u in corpus.utterances if u.emotion is not None and u.emotion not in emotions
     )
     if not kept:
-        held = ", ".join(f"{emotion} ({count:,})" for emotion, count in outside.most_common())
-        wanted = ", ".join(emotions)
+        listed = ", ".join(f"{emotion} ({count:,})" for emotion, count in outside.most_common())
         raise InputError(
-            f"{spec}: no utterance is {wanted}; it has {held}: choose some of these in config.emotions"
+            f"{spec}: no utterance is {', '.join(emotions)}; it has {listed}: "
+            f"choose some of these in config.emotions"
         )
-    return corpus._replace(
-        utterances=kept, outside=tuple(sorted((str(e), n) for e, n in outside.items()))
-    )
+    return corpus._replace(utterances=kept, outside=tuple(sorted(outside.items())))
 
 
 def _with_speaker_note(corpus: Corpus) -> Corpus:
+    """The corpus with a note if speakers are unknown."""
     unknown = sum(u.speaker is None for u in corpus.utterances)
     if not unknown:
         return corpus
-    total = len(corpus.utterances)
-    note = (
-        "no speaker ids"
-        if unknown == total
-        else f"{unknown:,} of {total:,} utterances have no speaker id"
-    )
+    note = "no speaker ids"
+    if unknown < len(corpus.utterances):
+        note = f"{unknown:,} of {len(corpus.utterances):,} utterances have no speaker id"
     return corpus._replace(notes=(*corpus.notes, note))

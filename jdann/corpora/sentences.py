@@ -1,4 +1,4 @@
-"""350 everyday sentences, each in English and in Mandarin, whose content favours no emotion.
+"""350 everyday sentences, each in English and in Mandarin, that suggest no emotion.
 
 The first ten are written one by one; the others combine a subject, a time and an activity.
 """
@@ -53,7 +53,9 @@ _ACTIVITIES = (
 
 
 def _combined(index: int) -> tuple[str, str]:
-    # 5, 4 and 17 share no divisor, so 340 indices meet every combination once and neighbours differ in all three parts.
+    """Sentence 0 to 339 in English and in Mandarin."""
+    # The lengths 5, 4 and 17 share no divisor. So the 340 indices give each combination once, and
+    # two neighbours differ in all three parts.
     subject, time, activity = (
         table[index % len(table)] for table in (_SUBJECTS, _TIMES, _ACTIVITIES)
     )

@@ -1,4 +1,4 @@
-"""What a corpus holds, in numbers, and a fingerprint of its samples."""
+"""What a corpus contains, in numbers, and a fingerprint of its samples."""
 
 import hashlib
 import os
@@ -15,14 +15,14 @@ Counts = tuple[tuple[str, int], ...]
 
 
 class Summary(NamedTuple):
-    """The table that `jdann corpora` shows of one corpus; every count is of utterances."""
+    """The column of one corpus in the table of `jdann corpora`; all counts are of utterances."""
 
     name: str
     description: str
     synthetic: bool
     utterances: int
     labelled: int
-    hours: float  # of what could be opened
+    hours: float  # of the utterances whose file could be opened
     unreadable: int  # utterances whose file has no readable header
     emotions: Counts
     speakers: Counts
@@ -34,7 +34,10 @@ class Summary(NamedTuple):
 
 
 def describe(corpus: Corpus) -> Summary:
-    """Counts a corpus and measures its duration from the files' headers; "unknown" stands for what is not known."""
+    """Counts the utterances of a corpus and adds up their durations from the files' headers.
+
+    In the counts, "unknown" stands for a value that is not known.
+    """
     durations_s: list[float] = []
     for utterance in track(corpus.utterances, f"Durations of {corpus.name}", unit="files"):
         duration_s = _duration_s(utterance)
@@ -64,7 +67,7 @@ def _counts(values: Iterable[str | None]) -> Counts:
 
 
 def _duration_s(utterance: Utterance) -> float | None:
-    """Seconds of an utterance without decoding it, None where the file's header cannot be read."""
+    """The duration of an utterance, not decoded; None: the file's header cannot be read."""
     if utterance.duration_s is not None:
         return utterance.duration_s
     try:
@@ -76,25 +79,25 @@ def _duration_s(utterance: Utterance) -> float | None:
 
 
 def fingerprint(corpus: Corpus) -> str:
-    """A hash of all that decides the samples of a corpus, in the order of its utterances, for caches of features.
+    """A hash of everything that determines the samples of a corpus, for caches of features.
 
-    That is file names, sizes, times of change, and where utterances begin and end, or the identity of a prepared
-    corpus. Labels, speakers and languages do not enter.
+    It covers the utterances in their order: file names, sizes, times of change, and where each
+    begins and ends. For a prepared corpus it covers its identity. Labels, speakers and languages
+    do not change it.
 
     Returns:
       32 hexadecimal digits.
     """
     digest = hashlib.blake2b(corpus.identity.encode(), digest_size=16)
     for utterance in corpus.utterances:
-        digest.update(
-            f"\n{utterance.file}|{utterance.start_s}|{utterance.end_s}|{_state(utterance.path)}".encode(
-                "utf-8", "surrogateescape"
-            )
-        )
+        span = f"{utterance.start_s}|{utterance.end_s}"
+        line = f"\n{utterance.file}|{span}|{_state(utterance.path)}"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
 def _state(path: str) -> str:
+    """What changes when a file changes; "" if there is no path."""
     if not path:
         return ""
     try:

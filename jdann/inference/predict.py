@@ -1,8 +1,6 @@
 """`jdann predict`: takes audio files and gives a row of probabilities for each."""
 
-import csv
 import glob
-import io
 import json
 import logging
 import math
@@ -17,6 +15,7 @@ import numpy as np
 import soundfile
 
 from jdann import files
+from jdann.corpora.manifest import read_span, read_table
 from jdann.errors import InputError
 from jdann.inference.clips import Clip, Part, Prepared, audio_files
 from jdann.inference.recogniser import Recogniser
@@ -108,7 +107,7 @@ def find_items(names: Sequence[str]) -> list[Item]:
     `start` and `end`, in s. All of its columns are kept.
 
     Raises:
-      InputError: a pattern matches no file, or a csv has no column `file`.
+      InputError: a pattern matches no file, or a csv is no table of clips.
     """
     items: list[Item] = []
     for name in names:
@@ -302,23 +301,9 @@ def _expected_rows(items: Sequence[Item], options: Options) -> int:
 
 
 def _from_csv(path: Path) -> list[Item]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); expected a csv in UTF-8") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    header = reader.fieldnames or ()
-    if "file" not in header:
-        raise InputError(f"{path}: has no column file; found {', '.join(header) or 'none'}")
+    table = read_table(path)
     items = []
-    for number, row in enumerate(reader, start=2):
-        columns = {name: value or "" for name, value in row.items() if name is not None}
-        try:
-            start_s = float(columns.get("start") or 0)
-            end_s = float(columns["end"]) if columns.get("end") else None
-        except ValueError:
-            raise InputError(
-                f"{path}, line {number}: start and end are not numbers; expected seconds"
-            ) from None
-        items.append(Item(columns, Part(path.parent / columns["file"], start_s, end_s)))
+    for line, row in zip(table.lines, table.rows, strict=True):
+        start_s, end_s = read_span(path, line, row)
+        items.append(Item(row, Part(path.parent / row["file"], start_s, end_s)))
     return items

@@ -204,7 +204,7 @@ def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):
         ((finished, clip, "--classes", "happy,bored"), "bored"),
         ((finished, clip, "--abstain", "7"), "--abstain"),
         ((finished, tmp_path / "*.flac"), "matches no file"),
-        ((finished, tmp_path / "no.csv"), "no column file"),
+        ((finished, tmp_path / "no.csv"), "no column `file`"),
         ((finished, clip, "--timeline", "--window-s", "60"), "window_s"),
         ((finished,), "files"),
     ):

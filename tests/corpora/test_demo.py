@@ -1,4 +1,4 @@
-"""The demo corpus: ESD's layout, the same bytes each time, nothing seen of an interrupted making."""
+"""The demo corpus: ESD's layout, the same bytes each time, and no folder after an interruption."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jdann.corpora import demo
+from jdann.corpora import demo, demo_speech, esd
 from jdann.corpora.sentences import SENTENCES
 from jdann.errors import InputError
 
@@ -60,7 +60,7 @@ def test_transcripts_are_esds(data_dir):
 
 
 def test_ten_sentences_reach_all_three_parts():
-    parts = [demo._part(1 + k * 35) for k in range(10)]
+    parts = [esd.official_split(demo.sentence_number(k, 10)) for k in range(10)]
     assert {part: parts.count(part) for part in parts} == {"evaluation": 1, "test": 1, "train": 8}
 
 
@@ -69,7 +69,7 @@ def test_second_call_does_nothing_and_force_makes_the_same(data_dir, monkeypatch
     before, made_at = _digests(folder), (folder / demo.MARKER).stat().st_mtime_ns
     assert demo.ensure(data_dir, sentences=2, speakers=2) == folder
     assert (folder / demo.MARKER).stat().st_mtime_ns == made_at
-    # One process that makes all speakers, one after the other, says what several say.
+    # One process for all speakers gives the same files as several processes.
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     demo.ensure(data_dir, sentences=2, speakers=2, force=True)
     assert (folder / demo.MARKER).stat().st_mtime_ns != made_at
@@ -86,7 +86,7 @@ def test_utterances_differ(data_dir):
     assert len(set(digests)) == len(digests) == 40
 
 
-def test_interrupted_making_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(items, *_):
         next(iter(items))
         raise KeyboardInterrupt
@@ -97,9 +97,8 @@ def test_interrupted_making_leaves_nothing(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             demo.ensure(tmp_path, sentences=1, speakers=1)
     assert not list(tmp_path.iterdir())
-    unmarked = demo.folder(
-        tmp_path, sentences=1, speakers=1
-    )  # as if files had been left under the final name
+    # A folder without the marker is not taken for the corpus.
+    unmarked = demo.folder(tmp_path, sentences=1, speakers=1)
     (unmarked / "0001").mkdir(parents=True)
     assert demo.ensure(tmp_path, sentences=1, speakers=1) == unmarked
     assert len(list(unmarked.rglob("*.wav"))) == 10
@@ -144,7 +143,8 @@ def test_sentences_are_parallel_and_all_different():
 
 
 def test_speakers_are_as_many_of_each_gender_and_all_different():
-    speakers = [demo._speaker(number) for number in range(1, 21)]
+    speakers = [demo_speech.make_speaker(number) for number in range(1, 21)]
     assert len({speaker.voice for speaker in speakers}) == 20
     assert [speaker.language for speaker in speakers] == ["zh"] * 10 + ["en"] * 10
-    assert demo._GENDERS[:10].count("F") == demo._GENDERS[10:].count("F") == 5
+    genders = demo_speech.GENDERS
+    assert genders[:10].count("F") == genders[10:].count("F") == 5

@@ -1,4 +1,4 @@
-"""Folders: every layout of ESD, RAVDESS, CASIA, plain ones, and folders that cannot be used."""
+"""Folders: ESD in each layout, RAVDESS, CASIA, plain folders, and folders that cannot be used."""
 
 import os
 from collections import Counter
@@ -6,21 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from jdann.corpora import esd, folder, manifest
+from jdann.corpora import esd, folder, load, manifest
 from jdann.corpora.demo import MARKER
+from jdann.corpora.index import Listing, Skipped, Utterance
+from jdann.corpora.labels import canonical
 from jdann.errors import InputError
 
 
 def touch(root: Path, *files: str) -> Path:
-    """Empty files below `root`: listing does not look into them."""
+    """Makes empty files below `root`: they are listed, not opened."""
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
     return root
 
 
-# --- ESD -------------------------------------------------------------------------------------------------------------
-# Two speakers, three emotions; 0011_000371 is sentence 21 (test), 0003_001750 is sentence 350 (train).
+# --- ESD ---
+# Two speakers, three emotions. 0011_000371 is sentence 21 (test), 0003_001750 sentence 350 (train).
 OFFICIAL = (
     "0011/Angry/test/0011_000371.wav",
     "0011/Neutral/evaluation/0011_000001.wav",
@@ -32,7 +34,7 @@ EMOTION_FIRST = (
     "neutral/0011/0011_000001.wav",
     "surprise/0003/0003_001750.wav",
 )
-LAYOUTS = {
+COPIES_OF_ESD = {
     "official": OFFICIAL,
     "flat": FLAT,
     "official below a folder": tuple(f"Emotion Speech Dataset/{file}" for file in OFFICIAL),
@@ -43,7 +45,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("files", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("files", COPIES_OF_ESD.values(), ids=COPIES_OF_ESD)
 def test_esd_in_every_layout(tmp_path, files):
     touch(
         tmp_path,
@@ -52,7 +54,7 @@ def test_esd_in_every_layout(tmp_path, files):
         "0011/Angry/._0011_000371.wav",
         "0011/0011.txt",
     )
-    corpus = folder.load(tmp_path)
+    corpus = folder.load_folder(tmp_path)
     assert corpus.description == "ESD"
     assert not corpus.skipped
     assert not corpus.notes
@@ -68,13 +70,13 @@ def test_esd_in_every_layout(tmp_path, files):
 
 
 def test_esd_numbers_give_emotion_sentence_and_split(tmp_path):
-    """The official counts: 350 sentences in each emotion, of which 20, 30 and 300 in the three parts."""
+    """Each emotion has 350 sentences: 20, 30 and 300 in the three official parts."""
     touch(tmp_path, *(f"0001_{n:06d}.wav" for n in range(1, 1751)))
-    utterances = folder.load(tmp_path).utterances
+    utterances = folder.load_folder(tmp_path).utterances
     assert Counter(u.split for u in utterances) == {"evaluation": 100, "test": 150, "train": 1500}
     assert set(Counter(u.sentence for u in utterances).values()) == {5}
     assert all(u.emotion is None for u in utterances), (
-        "no folder names an emotion: the number must not tell it"
+        "no folder names an emotion, and the number must not be used as a label"
     )
 
 
@@ -83,25 +85,25 @@ def test_esd_genders_are_half_and_half():
     assert sum(s <= 10 for s in esd.FEMALE) == 5
 
 
-def test_esd_disagreements_are_reported_and_the_folder_believed(tmp_path):
+def test_esd_files_in_the_wrong_folder_are_reported(tmp_path):
     touch(
         tmp_path,
         "0011/Happy/0011_000001.wav",
         "0011/Angry/0011_000351.wav",
         "0012/Angry/0011_000352.wav",
     )
-    corpus = folder.load(tmp_path)
+    corpus = folder.load_folder(tmp_path)
     assert [u.emotion for u in corpus.utterances] == ["angry", "happy", "angry"]
     assert {u.speaker for u in corpus.utterances} == {"0011"}
-    mislabelled, misplaced = corpus.notes
-    assert mislabelled.startswith(
+    wrong_emotion, wrong_speaker = corpus.notes
+    assert wrong_emotion.startswith(
         "1 files lie in the folder of another emotion than their number stands for"
     )
-    assert mislabelled.endswith("0011/Happy/0011_000001.wav")
-    assert misplaced.endswith("0012/Angry/0011_000352.wav")
+    assert wrong_emotion.endswith("0011/Happy/0011_000001.wav")
+    assert wrong_speaker.endswith("0012/Angry/0011_000352.wav")
 
 
-def test_esd_strays_and_copies_are_skipped(tmp_path):
+def test_other_files_and_copies_in_esd_are_skipped(tmp_path):
     touch(
         tmp_path,
         *FLAT,
@@ -110,7 +112,7 @@ def test_esd_strays_and_copies_are_skipped(tmp_path):
         "0011/Angry/notes.mp3",
         "0011/Angry/x.m4a",
     )
-    corpus = folder.load(tmp_path)
+    corpus = folder.load_folder(tmp_path)
     assert len(corpus.utterances) == 3
     assert {s.file: s.reason for s in corpus.skipped} == {
         "0011/Angry/test/0011_000371.wav": "a copy of 0011/Angry/0011_000371.wav",
@@ -126,7 +128,7 @@ def test_esd_missing_files_are_counted(tmp_path):
         *(f"{s:04d}/Neutral/{s:04d}_{n:06d}.wav" for s in range(11, 20) for n in range(1, 1751)),
     )
     (tmp_path / "0013/Neutral/0013_000007.wav").unlink()
-    assert esd.missing(folder.load(tmp_path).utterances) == [
+    assert esd.missing(folder.load_folder(tmp_path).utterances) == [
         "speakers missing: 0020",
         "files missing: speaker 0013 has 1,749 of 1,750",
     ]
@@ -159,10 +161,11 @@ def test_transcripts_in_every_encoding(tmp_path, name, text, encoding):
     ]
 
 
-def test_transcripts_with_spaces_wrong_ids_and_rubbish(tmp_path):
+def test_transcripts_with_spaces_and_wrong_ids(tmp_path):
     path = tmp_path / "0012.txt"
     path.write_text(
-        "0011_000001 A dog, sad. Neutral\n0012_000002\tTwo  words\tHappy\n\nrubbish\n0012_000003 No label\n"
+        "0011_000001 A dog, sad. Neutral\n0012_000002\tTwo  words\tHappy\n\n"
+        "rubbish\n0012_000003 No label\n"
     )
     assert esd.read_transcripts(path) == {
         "0012_000001": "A dog, sad.",
@@ -176,13 +179,13 @@ def test_transcripts_with_spaces_wrong_ids_and_rubbish(tmp_path):
 
 def test_the_demo_corpus_is_never_taken_for_people(tmp_path):
     touch(tmp_path, *OFFICIAL, MARKER)
-    corpus = folder.load(tmp_path)
+    corpus = folder.load_folder(tmp_path)
     assert corpus.synthetic
     assert corpus.description == "demo corpus (synthesised speech)"
     assert {u.corpus for u in corpus.utterances} == {"demo"}
 
 
-# --- RAVDESS and CASIA -----------------------------------------------------------------------------------------------
+# --- RAVDESS and CASIA ---
 def test_ravdess(tmp_path):
     touch(
         tmp_path,
@@ -190,11 +193,12 @@ def test_ravdess(tmp_path):
         "Actor_01/03-01-06-01-01-01-01.flac",
         "Actor_01/03-02-06-01-01-01-01.wav",
         "Actor_01/01-01-06-01-01-01-01.wav",
-        "audio_speech_actors_01-24/Actor_01/03-01-06-01-01-01-01.wav",  # one mirror holds everything twice
+        # One mirror contains everything twice.
+        "audio_speech_actors_01-24/Actor_01/03-01-06-01-01-01-01.wav",
         "Actor_01/03-01-09-01-01-01-01.wav",
         "Actor_01/readme.ogg",
     )
-    corpus = folder.load(tmp_path)
+    corpus = folder.load_folder(tmp_path)
     assert corpus.description == "RAVDESS"
     assert [u.emotion for u in corpus.utterances if u.speaker == "Actor_12"] == [
         *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprise"),
@@ -222,7 +226,7 @@ def test_casia(tmp_path):
         "CASIA/liuchanhg/happy/202.wav",
         "CASIA/intro.wav",
     )
-    corpus = folder.load(tmp_path)
+    corpus = folder.load_folder(tmp_path)
     assert corpus.description == "CASIA"
     assert [u[2:8] for u in corpus.utterances] == [
         ("fearful", "ZhaoZuoxiang", "zh", "male", "201", "casia"),
@@ -233,14 +237,57 @@ def test_casia(tmp_path):
 
 @pytest.mark.parametrize("name", ["ravdess", "casia"])
 def test_a_real_corpus_by_folder_and_by_manifest(corpora_dir, name):
-    """The manifests were written independently of this package."""
-    by_folder = folder.load(corpora_dir / name).utterances
-    by_manifest = manifest.load(corpora_dir / f"{name}.csv").utterances
+    """The manifests were not written by this package."""
+    by_folder = folder.load_folder(corpora_dir / name).utterances
+    by_manifest = manifest.load_manifest(corpora_dir / f"{name}.csv").utterances
     assert {u._replace(file=f"{name}/{u.file}") for u in by_folder} == set(by_manifest)
     assert len(by_folder) == {"ravdess": 1440, "casia": 1200}[name]
 
 
-# --- Plain folders ---------------------------------------------------------------------------------------------------
+# --- A layout from outside the package ---
+def test_a_new_layout_is_one_entry_of_the_dict(tmp_path, monkeypatch):
+    """Files named `anna.happy.1.wav`, in a layout that only this test knows."""
+    touch(tmp_path, "anna.happy.1.wav", "sad/bert.angry.2.wav", "notes.wav")
+
+    def recognise(files):
+        return any(file.count(".") == 3 for file in files)
+
+    def read(root, files):
+        utterances, skipped = [], []
+        for file in files:
+            parts = Path(file).name.split(".")
+            if len(parts) != 4:
+                skipped.append(Skipped(file, "no name of this corpus"))
+                continue
+            emotion = canonical(parts[1])
+            utterances.append(Utterance(file, str(root / file), emotion, speaker=parts[0]))
+        return Listing(utterances, skipped, ["read by the new layout"])
+
+    assert folder.load_folder(tmp_path).description == f"folder {tmp_path.name}"
+    monkeypatch.setitem(folder.LAYOUTS, "NEW", folder.Layout(recognise, read))
+    corpus = load(str(tmp_path), ("happy", "angry"))
+    assert corpus.description == "NEW"
+    assert [(u.emotion, u.speaker) for u in corpus.utterances] == [
+        ("happy", "anna"),
+        ("angry", "bert"),
+    ]
+    assert corpus.skipped == (Skipped("notes.wav", "no name of this corpus"),)
+    assert corpus.notes == ("read by the new layout",)
+
+
+@pytest.mark.parametrize("name", folder.LAYOUTS)
+def test_each_layout_leaves_other_corpora_alone(name):
+    """At least half of the files must be of the corpus."""
+    file = {
+        "ESD": "0011/Angry/0011_000351.wav",
+        "RAVDESS": "Actor_01/03-01-06-01-01-01-01.wav",
+        "CASIA": "wangzhe/sad/201.wav",
+    }[name]
+    assert folder.recognise_layout([file, "a.wav"]) == name
+    assert folder.recognise_layout([file, "a.wav", "b.wav"]) is None
+
+
+# --- Plain folders ---
 def test_a_plain_folder_is_unlabelled(tmp_path):
     touch(
         tmp_path / "happy",
@@ -252,7 +299,7 @@ def test_a_plain_folder_is_unlabelled(tmp_path):
         ".hidden.wav",
         ".git/e.wav",
     )
-    corpus = folder.load(tmp_path / "happy")
+    corpus = folder.load_folder(tmp_path / "happy")
     assert [u.file for u in corpus.utterances] == ["a.FLAC", "b.wav", "d.ogg", "x/c.mp3"]
     assert not corpus.labelled, "the folder's own name is no label"
     assert {u.speaker for u in corpus.utterances} == {None}
@@ -268,7 +315,7 @@ def test_folders_give_labels_and_speakers(tmp_path):
         "all/bert/Wut/test/3.wav",
         "all/bert/misc/4.wav",
     )
-    corpus = folder.load(tmp_path)
+    corpus = folder.load_folder(tmp_path)
     assert [(u.emotion, u.speaker) for u in corpus.utterances] == [
         *(("happy", "anna"), ("angry", "anna"), ("angry", "bert"), (None, None)),
     ]
@@ -277,10 +324,16 @@ def test_folders_give_labels_and_speakers(tmp_path):
     )
 
 
-@pytest.mark.parametrize("files", [("sad/1.wav", "happy/2.wav"), ("wavs/sad/1.wav", "wavs/happy/2.wav"),
-                                   ("train/sad/1.wav", "test/happy/2.wav")])  # fmt: skip
-def test_what_is_no_speaker(tmp_path, files):
-    corpus = folder.load(touch(tmp_path, *files))
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("sad/1.wav", "happy/2.wav"),
+        ("wavs/sad/1.wav", "wavs/happy/2.wav"),
+        ("train/sad/1.wav", "test/happy/2.wav"),
+    ],
+)
+def test_some_folders_are_no_speakers(tmp_path, files):
+    corpus = folder.load_folder(touch(tmp_path, *files))
     assert {u.emotion for u in corpus.utterances} == {"sad", "happy"}
     assert {u.speaker for u in corpus.utterances} == {None}
 
@@ -290,20 +343,20 @@ def test_links_are_followed_once(tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "link").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "loop").symlink_to(tmp_path / "root")
-    assert [u.file for u in folder.load(tmp_path / "root").utterances] == ["link/sad/1.wav"]
+    assert [u.file for u in folder.load_folder(tmp_path / "root").utterances] == ["link/sad/1.wav"]
 
 
 def test_unusable_folders(tmp_path):
     with pytest.raises(InputError, match=r"gone: no such folder; check the path"):
-        folder.load(tmp_path / "gone")
+        folder.load_folder(tmp_path / "gone")
     with pytest.raises(InputError, match=r"no audio in this folder; expected \.aif, .*\.wav"):
-        folder.load(tmp_path)
+        folder.load_folder(tmp_path)
     touch(tmp_path, "a.m4a", "b.txt", "__MACOSX/c.wav")
     with pytest.raises(
         InputError,
         match=r"no audio in this folder, only 1 that cannot be read, such as a\.m4a; expected",
     ):
-        folder.load(tmp_path)
+        folder.load_folder(tmp_path)
 
 
 def test_folders_that_may_not_be_read(tmp_path, monkeypatch):
@@ -319,11 +372,11 @@ def test_folders_that_may_not_be_read(tmp_path, monkeypatch):
         return scan
 
     monkeypatch.setattr(os, "scandir", denied("closed"))
-    assert folder.load(tmp_path).skipped == (
+    assert folder.load_folder(tmp_path).skipped == (
         ("closed", "folder cannot be read (Permission denied)"),
     )
     monkeypatch.setattr(os, "scandir", denied(tmp_path.name))
     with pytest.raises(
         InputError, match=r"cannot be read \(Permission denied\); check who may read the folder"
     ):
-        folder.load(tmp_path)
+        folder.load_folder(tmp_path)

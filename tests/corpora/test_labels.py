@@ -55,8 +55,8 @@ def test_no_word_of_the_table_names_two_emotions():
 
 
 def test_nearest_word_for_a_misspelling():
-    assert labels.canonical(labels.nearest("suprised") or "") == "surprise"
-    assert labels.nearest("qqqq") is None
+    assert labels.canonical(labels.suggest_spelling("suprised") or "") == "surprise"
+    assert labels.suggest_spelling("qqqq") is None
 
 
 def test_the_nearest_folder_that_names_an_emotion_counts():

@@ -1,4 +1,4 @@
-"""What a user may write for a domain, what it is called then, and the numbers told of it."""
+"""The names of domains: what they load, how the corpus is then named, and its counts."""
 
 import os
 import sys
@@ -128,9 +128,11 @@ def test_only_the_chosen_emotions_are_kept_and_the_others_counted(esd_root):
 
 @pytest.mark.parametrize(
     ("emotions", "expected"),
-    [(("happy", "surprised"), "'surprised' is no emotion's name here; write surprise"),
-     (("blub",), "'blub' is no emotion's name here; expected some of neutral, calm")],
-)  # fmt: skip
+    [
+        (("happy", "surprised"), "'surprised' is no emotion's name here; write surprise"),
+        (("blub",), "'blub' is no emotion's name here; expected some of neutral, calm"),
+    ],
+)
 def test_emotions_must_have_their_own_names(emotions, expected):
     with pytest.raises(InputError, match=expected):
         load("auto:en", emotions)
@@ -141,13 +143,15 @@ def test_emotions_must_have_their_own_names(emotions, expected):
     [
         (
             "esd",
-            r"'esd' names no corpus, file or folder \(did you mean esd:en or esd:zh\?\); expected auto:en, auto:zh, ",
+            r"'esd' names no corpus, file or folder \(did you mean esd:en or esd:zh\?\); "
+            r"expected auto:en, auto:zh, ",
         ),
         ("auto:fr", r"'auto:fr' names no corpus, file or folder"),
         ("", r"config.source or config.target is empty; expected"),
         (
             "nowhere/at/all",
-            r"nowhere/at/all: no such file or folder; expected .* a folder of audio, or a manifest \(\.csv\)",
+            r"nowhere/at/all: no such file or folder; "
+            r"expected .* a folder of audio, or a manifest \(\.csv\)",
         ),
         ("gone.csv", r"gone\.csv: no such file or folder"),
         ("gone.csv:en", r"gone\.csv:en: no such file or folder"),
@@ -160,7 +164,7 @@ def test_unknown_names(spec, expected):
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_of_which_nothing_can_be_used(tmp_path):
+def test_a_folder_with_nothing_usable(tmp_path):
     (tmp_path / "03-02-06-01-01-01-01.wav").touch()
     with pytest.raises(
         InputError,
@@ -180,23 +184,23 @@ def test_home_and_relative_paths(esd_root, monkeypatch):
 def test_the_fingerprint_follows_the_samples_and_not_the_labels(esd_root):
     table = esd_root / "t.csv"
 
-    def of(text):
+    def fingerprint_for(text):
         table.write_text(text)
         return fingerprint(load(str(table), FIVE))
 
     header = "file,emotion,speaker,language,start,end\n"
-    first = of(header + f"{ESD[0]},happy,a,en,0,\n{ESD[1]},sad,b,en,0,\n")
-    assert of(header + f"{ESD[0]},sad,c,zh,0,\n{ESD[1]},,,,,\n") == first
-    assert of(header + f"{ESD[1]},sad,b,en,0,\n{ESD[0]},happy,a,en,0,\n") != first, (
-        "caches are in the order of the rows"
+    first = fingerprint_for(header + f"{ESD[0]},happy,a,en,0,\n{ESD[1]},sad,b,en,0,\n")
+    assert fingerprint_for(header + f"{ESD[0]},sad,c,zh,0,\n{ESD[1]},,,,,\n") == first
+    assert fingerprint_for(header + f"{ESD[1]},sad,b,en,0,\n{ESD[0]},happy,a,en,0,\n") != first, (
+        "the order of the rows is the order of the cache"
     )
-    assert of(header + f"{ESD[0]},happy,a,en,0.01,\n{ESD[1]},sad,b,en,0,\n") != first
-    assert of(header + f"{ESD[0]},happy,a,en,0,0.05\n{ESD[1]},sad,b,en,0,\n") != first
-    assert of(header + f"{ESD[0]},happy,a,en,0,\n") != first
+    assert fingerprint_for(header + f"{ESD[0]},happy,a,en,0.01,\n{ESD[1]},sad,b,en,0,\n") != first
+    assert fingerprint_for(header + f"{ESD[0]},happy,a,en,0,0.05\n{ESD[1]},sad,b,en,0,\n") != first
+    assert fingerprint_for(header + f"{ESD[0]},happy,a,en,0,\n") != first
     same = header + f"{ESD[0]},happy,a,en,0,\n{ESD[1]},sad,b,en,0,\n"
-    assert of(same) == first
+    assert fingerprint_for(same) == first
     os.utime(esd_root / ESD[0], ns=(1, 1))
-    assert of(same) != first
+    assert fingerprint_for(same) != first
 
 
 def test_description_of_a_corpus(esd_root):
@@ -221,8 +225,13 @@ def test_description_of_a_corpus(esd_root):
     assert summary.notes == ("1 of 4 utterances have no speaker id",)
 
 
-@pytest.mark.parametrize(("name", "count", "outside"), [
-    ("ravdess", 864, {"calm": 192, "disgust": 192, "fearful": 192}), ("casia", 1000, {"fearful": 200})])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "count", "outside"),
+    [
+        ("ravdess", 864, {"calm": 192, "disgust": 192, "fearful": 192}),
+        ("casia", 1000, {"fearful": 200}),
+    ],
+)
 def test_the_five_classes_of_the_real_corpora(corpora_dir, name, count, outside):
     for spec in (f"{name}.csv", name):
         corpus = load(str(corpora_dir / spec), FIVE)

@@ -1,4 +1,4 @@
-"""Manifests: what is accepted, what is skipped, and what every mistake is answered with."""
+"""Manifests: what is accepted, what is skipped, and the message for each mistake."""
 
 import re
 
@@ -6,11 +6,13 @@ import pytest
 
 from jdann.corpora import manifest
 from jdann.errors import InputError
+from jdann.inference.clips import Part
+from jdann.inference.predict import find_items
 
 
 @pytest.fixture
 def audio(tmp_path):
-    """A folder with four files; a manifest's loader does not look into them."""
+    """A folder with four files; reading a manifest does not open them."""
     for name in ("a.wav", "b.wav", "c.wav", "ü é.flac"):
         (tmp_path / name).write_bytes(b"RIFF")
     return tmp_path
@@ -29,7 +31,7 @@ def test_every_column(audio):
         "a.wav,Surprised,s1,English,0.5,1.25,F,17,mine,train\n"
         "b.wav,,,,,,,,,\n",
     )
-    first, second = manifest.load(path).utterances
+    first, second = manifest.load_manifest(path).utterances
     assert first == manifest.Utterance(
         "a.wav",
         str(audio / "a.wav"),
@@ -47,7 +49,7 @@ def test_every_column(audio):
 
 
 def test_the_column_file_is_enough(audio):
-    corpus = manifest.load(write(audio, "file\na.wav\nb.wav\n"))
+    corpus = manifest.load_manifest(write(audio, "file\na.wav\nb.wav\n"))
     assert [u.file for u in corpus.utterances] == ["a.wav", "b.wav"]
     assert not corpus.labelled
     assert not corpus.synthetic
@@ -59,7 +61,7 @@ def test_the_column_file_is_enough(audio):
 def test_encodings_separators_and_newlines(audio, encoding, separator, newline):
     rows = (" File ", "EMOTION"), ("ü é.flac", "生气"), ("", ""), ('"a.wav"', " happy ")
     path = write(audio, newline.join(separator.join(row) for row in rows), encoding)
-    assert [(u.file, u.emotion) for u in manifest.load(path).utterances] == [
+    assert [(u.file, u.emotion) for u in manifest.load_manifest(path).utterances] == [
         ("ü é.flac", "angry"),
         ("a.wav", "happy"),
     ]
@@ -68,16 +70,17 @@ def test_encodings_separators_and_newlines(audio, encoding, separator, newline):
 def test_absolute_paths_and_home(audio, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("HOME", str(audio))
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    corpus = manifest.load(write(elsewhere, f"file\n{audio / 'a.wav'}\n~/b.wav\n"))
+    corpus = manifest.load_manifest(write(elsewhere, f"file\n{audio / 'a.wav'}\n~/b.wav\n"))
     assert [u.path for u in corpus.utterances] == [str(audio / "a.wav"), str(audio / "b.wav")]
     assert corpus.utterances[1].file == "~/b.wav"
 
 
 def test_segments_of_one_file_and_repeated_rows(audio):
-    corpus = manifest.load(
+    corpus = manifest.load_manifest(
         write(
             audio,
-            "file,start,end,emotion\na.wav,0,1,sad\na.wav,1,2,sad\na.wav,0,1.0,sad\n./a.wav,1,2,happy\n",
+            "file,start,end,emotion\n"
+            "a.wav,0,1,sad\na.wav,1,2,sad\na.wav,0,1.0,sad\n./a.wav,1,2,happy\n",
         )
     )
     assert [(u.start_s, u.end_s, u.emotion) for u in corpus.utterances] == [
@@ -91,7 +94,7 @@ def test_segments_of_one_file_and_repeated_rows(audio):
 
 def test_missing_files_are_skipped_with_their_line(audio):
     (audio / "folder.wav").mkdir()
-    corpus = manifest.load(write(audio, "file\na.wav\n\ngone.wav\nfolder.wav\n"))
+    corpus = manifest.load_manifest(write(audio, "file\na.wav\n\ngone.wav\nfolder.wav\n"))
     assert len(corpus.utterances) == 1
     assert [(s.file, s.reason) for s in corpus.skipped] == [
         ("gone.wav", "no such file (line 4 of list.csv)"),
@@ -100,7 +103,7 @@ def test_missing_files_are_skipped_with_their_line(audio):
 
 
 def test_unknown_columns_are_named(audio):
-    corpus = manifest.load(write(audio, "file,label,emotions\na.wav,sad,sad\n"))
+    corpus = manifest.load_manifest(write(audio, "file,label,emotions\na.wav,sad,sad\n"))
     assert corpus.notes == ("columns that mean nothing here and are ignored: label, emotions",)
 
 
@@ -123,7 +126,8 @@ def test_unknown_columns_are_named(audio):
         ),
         (
             "file,emotion\na.wav,sad\nb.wav,suprised\nc.wav,suprised\nc.wav,blub7\n",
-            r"labels that name no known emotion, the first in line 3: suprised \(2 rows, did you mean surprised\?\), "
+            r"labels that name no known emotion, the first in line 3: "
+            r"suprised \(2 rows, did you mean surprised\?\), "
             r"blub7 \(1 rows\); use one of neutral, calm, happy, .* or leave the cell blank",
         ),
         (
@@ -154,13 +158,17 @@ def test_unknown_columns_are_named(audio):
             r"line 2 is not text in UTF-8; save the table as CSV",
         ),
         ("file\na.wav\n".encode("utf-16"), r"line 1 is not text in UTF-8"),
+        (
+            'file,emotion\n"a.wav,sad\nb.wav",happy\n',
+            r"line 2 has a line break in the column `file`; look for a double quote without its",
+        ),
         (b"RIFF\0\0\0\0WAVE", r"line 1 holds bytes that no text has"),
     ],
 )
 def test_mistakes(audio, text, expected):
     path = write(audio, text)
     with pytest.raises(InputError, match=expected) as caught:
-        manifest.load(path)
+        manifest.load_manifest(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
@@ -170,15 +178,58 @@ def test_no_manifest(tmp_path):
         InputError,
         match=re.escape("gone.csv: cannot be read (No such file or directory); expected"),
     ):
-        manifest.load(tmp_path / "gone.csv")
+        manifest.load_manifest(tmp_path / "gone.csv")
     with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
-        manifest.load(tmp_path)
+        manifest.load_manifest(tmp_path)
 
 
 def test_two_spellings_of_one_label_and_a_quoted_newline(audio):
-    corpus = manifest.load(
+    corpus = manifest.load_manifest(
         write(audio, 'file,emotion,sentence\na.wav,joy,"one\ntwo"\nb.wav,HAPPY,\ngone.wav,sad,\n')
     )
     assert [u.emotion for u in corpus.utterances] == ["happy", "happy"]
     assert corpus.utterances[0].sentence == "one\ntwo"
     assert "line 5" in corpus.skipped[0].reason
+
+
+def test_a_table_keeps_all_columns_and_fills_in_missing_cells(tmp_path):
+    path = write(tmp_path, "FILE,Note,speaker\na.wav, loud ,s1\n,,\nb.wav\n")
+    table = manifest.read_table(path)
+    assert table.columns == ("file", "Note", "speaker")
+    assert table.rows == (
+        {"file": "a.wav", "Note": "loud", "speaker": "s1"},
+        {"file": "b.wav", "Note": "", "speaker": ""},
+    )
+    assert table.lines == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('file,note\na.wav,x\nb.wav,"y\nc.wav,z\n', 3),
+        ('file,note\n"a.wav,x\nb.wav,"y"\nc.wav,z\n', 2),
+        ('file,note\n"a.wav,x\nb.wav",y\nc.wav,z\n', 2),
+    ],
+)
+@pytest.mark.parametrize("read", [manifest.load_manifest, lambda path: find_items([str(path)])])
+def test_an_unclosed_quote_loses_no_rows(audio, text, line, read):
+    """Both users of the table, training and `jdann predict`, name the line where the quote is."""
+    with pytest.raises(InputError, match=rf"list\.csv: line {line} .*double quote without its"):
+        read(write(audio, text))
+
+
+def test_predict_keeps_the_columns_of_its_table(audio):
+    path = write(audio, "file,note,start,end\na.wav,loud,0.5,1\nc.wav,,,\n")
+    items = find_items([str(path)])
+    assert [item.columns for item in items] == list(manifest.read_table(path).rows)
+    assert [item.part for item in items] == [
+        Part(audio / "a.wav", 0.5, 1.0),
+        Part(audio / "c.wav", 0.0, None),
+    ]
+
+
+@pytest.mark.parametrize("cell", ["soon", "-1", "nan"])
+def test_predict_names_the_line_of_a_wrong_start(audio, cell):
+    path = write(audio, f"file,start\na.wav,0\nb.wav,{cell}\n")
+    with pytest.raises(InputError, match=rf"line 3 has `{cell}` in the column `start`"):
+        find_items([str(path)])

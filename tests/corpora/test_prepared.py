@@ -1,21 +1,25 @@
-"""ESD as a TFDS dataset: bit for bit, without TensorFlow, and never half."""
+"""ESD as a TFDS dataset: bit for bit, without TensorFlow, and never incomplete."""
 
 import pickle
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import constants
 
 from jdann.corpora import describe, fingerprint, prepared
 from jdann.corpora.demo import MARKER
 from jdann.corpora.index import Skipped
 from jdann.errors import InputError
+from jdann.files import default_data_dir
 
-FILES = {  # official, flat and other layouts mixed: the path says it all
+FILES = {  # numbers of samples; official, flat and other layouts are mixed
     "0003/惊喜/0003_001401.wav": 1000,
     "0003/Neutral/train/0003_000051.wav": 700,
     "0011/Angry/test/0011_000371.wav": 1,
@@ -50,8 +54,8 @@ def data_dir(root, tmp_path_factory):
     return data_dir
 
 
-def test_what_comes_back(root, data_dir):
-    corpus = prepared.load(data_dir)
+def test_samples_and_labels_are_read_back(root, data_dir):
+    corpus = prepared.load_prepared(data_dir)
     assert sorted(u.file for u in corpus.utterances) == sorted(FILES)
     for utterance in corpus.utterances:
         samples, sample_rate_hz = corpus.read(utterance)
@@ -86,14 +90,12 @@ def test_what_comes_back(root, data_dir):
 
 
 def test_bad_files_are_listed_and_the_rest_goes_on(data_dir):
-    skipped = prepared.load(data_dir).skipped
+    skipped = prepared.load_prepared(data_dir).skipped
     assert [s.file for s in skipped] == ["0011/Sad/0011_001052.wav", "0011/Sad/0011_001053.wav"]
     assert skipped[1] == Skipped("0011/Sad/0011_001053.wav", "no samples")
 
 
 def test_tfds_itself_reads_it_with_the_transcripts(data_dir):
-    import tensorflow_datasets as tfds
-
     builder = tfds.builder_from_directory(data_dir / "esd" / "1.0.0")
     assert sorted(builder.info.splits) == ["speaker_0003", "speaker_0011"]
     texts = {
@@ -105,7 +107,7 @@ def test_tfds_itself_reads_it_with_the_transcripts(data_dir):
 
 
 def test_reading_from_threads_and_after_pickling(data_dir):
-    corpus = prepared.load(data_dir)
+    corpus = prepared.load_prepared(data_dir)
     again = pickle.loads(pickle.dumps(corpus))
     with ThreadPoolExecutor(4) as pool:
         for utterance, (samples, _) in zip(
@@ -116,7 +118,7 @@ def test_reading_from_threads_and_after_pickling(data_dir):
 
 def test_a_second_call_does_nothing_unless_forced(root, data_dir, monkeypatch):
     written = {path: path.stat().st_mtime_ns for path in (data_dir / "esd" / "1.0.0").iterdir()}
-    before = fingerprint(prepared.load(data_dir))
+    before = fingerprint(prepared.load_prepared(data_dir))
     monkeypatch.setattr(prepared, "_write", None)
     again = prepared.prepare_esd(root, data_dir)
     assert again.already
@@ -126,8 +128,8 @@ def test_a_second_call_does_nothing_unless_forced(root, data_dir, monkeypatch):
     }
     monkeypatch.undo()
     assert not prepared.prepare_esd(root, data_dir, force=True).already
-    assert fingerprint(prepared.load(data_dir)) == before, (
-        "the same samples, so that a cache stays good"
+    assert fingerprint(prepared.load_prepared(data_dir)) == before, (
+        "the samples are the same, so a cache must stay valid"
     )
 
 
@@ -137,26 +139,27 @@ def test_other_samples_have_another_fingerprint(root, data_dir, tmp_path):
     changed[7] += 1
     soundfile.write(tmp_path / "ESD/0011/Sad/0011_001051.wav", changed, 16000, subtype="PCM_16")
     prepared.prepare_esd(tmp_path / "ESD", tmp_path / "tfds")
-    assert fingerprint(prepared.load(tmp_path / "tfds")) != fingerprint(prepared.load(data_dir))
+    assert fingerprint(prepared.load_prepared(tmp_path / "tfds")) != fingerprint(
+        prepared.load_prepared(data_dir)
+    )
 
 
 @pytest.mark.parametrize(
-    ("error", "seen"),
+    ("error", "expected"),
     [
         (KeyboardInterrupt(), KeyboardInterrupt),
         (OSError(28, "No space left on device"), InputError),
     ],
 )
-def test_interrupted_preparation_leaves_nothing(root, tmp_path, monkeypatch, error, seen):
+def test_interrupted_preparation_leaves_nothing(root, tmp_path, monkeypatch, error, expected):
     def transcripts(_, utterances):
-        if (
-            utterances[0].speaker == "0011"
-        ):  # the second one, when the first one's records have been made
+        if utterances[0].speaker == "0011":  # the second speaker, after the first one's records
             raise error
         return {}
 
     monkeypatch.setattr(prepared, "_transcripts", transcripts)
-    with pytest.raises(seen, match="No space left on device" if seen is InputError else None):
+    message = "No space left on device" if expected is InputError else None
+    with pytest.raises(expected, match=message):
         prepared.prepare_esd(root, tmp_path)
     assert not list(tmp_path.glob("esd/*"))
     assert not prepared.is_prepared(tmp_path)
@@ -168,7 +171,8 @@ def test_folders_that_cannot_be_written(root, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(
         InputError,
-        match=r"file: cannot be written \(.*\); make room, or choose another folder with --data-dir",
+        match=r"file: cannot be written \(.*\); "
+        r"make room, or choose another folder with --data-dir",
     ):
         prepared.prepare_esd(root, tmp_path / "file")
     usage = shutil.disk_usage(tmp_path)
@@ -189,7 +193,7 @@ def test_folders_that_are_no_esd(tmp_path):
         prepared.prepare_esd(tmp_path, tmp_path / "data")
 
 
-def test_what_was_not_made_here_is_left_alone(root, tmp_path):
+def test_other_files_in_the_place_of_the_dataset_are_left_alone(root, tmp_path):
     (tmp_path / "esd/1.0.0").mkdir(parents=True)
     (tmp_path / "esd/1.0.0/precious").touch()
     with pytest.raises(InputError, match=r"exists and is no complete preparation; move it away"):
@@ -201,13 +205,13 @@ def test_damaged_and_absent_datasets(data_dir, tmp_path):
     with pytest.raises(
         InputError, match=r"ESD has not been prepared there; run `jdann prepare esd FOLDER`"
     ):
-        prepared.load(tmp_path)
+        prepared.load_prepared(tmp_path)
     shutil.copytree(data_dir / "esd", tmp_path / "esd")
     (tmp_path / "esd/1.0.0/metadata.json").write_text("{")
     with pytest.raises(
         InputError, match=r"the prepared ESD cannot be read .*; prepare it again with --force"
     ):
-        prepared.load(tmp_path)
+        prepared.load_prepared(tmp_path)
 
 
 def test_other_forms_of_audio(tmp_path):
@@ -232,14 +236,17 @@ def test_a_prepared_demo_corpus_stays_synthetic(root, tmp_path):
     shutil.copytree(root, tmp_path / "demo")
     (tmp_path / "demo" / MARKER).write_text("{}")
     prepared.prepare_esd(tmp_path / "demo", tmp_path)
-    corpus = prepared.load(tmp_path)
+    corpus = prepared.load_prepared(tmp_path)
     assert corpus.synthetic
     assert corpus.description == "demo corpus (synthesised speech)"
 
 
 def test_the_default_folder_is_tfds_own(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert prepared.default_data_dir() == tmp_path
+    assert default_data_dir() == tmp_path
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_data_dir() == Path(constants.get_default_data_dir()).expanduser()
 
 
 def test_tensorflow_is_never_imported(root, tmp_path):
