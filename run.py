@@ -1,4 +1,7 @@
-"""Trains a recogniser: `python run.py --config configs/en2zh.py`. The same program as the installed `jdann` command."""
+"""Trains a recogniser: `python run.py --config configs/en2zh.py`.
+
+It is the same program as the installed command `jdann`.
+"""
 
 from jdann.cli import main
 

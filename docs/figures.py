@@ -2,7 +2,8 @@
 
     python docs/figures.py
 
-A drawing, a toy problem that is trained here, and the demo corpus, whose Mandarin half is labelled by co-training.
+A drawing, a toy problem that is trained here, and the demo corpus, of which co-training labels the
+Mandarin half.
 """
 
 import argparse
@@ -70,7 +71,7 @@ def answers(params: Any, x: jax.Array) -> jax.Array:
 def trained(
     key: jax.Array, strength: jax.Array, source: jax.Array, label: jax.Array, target: jax.Array
 ) -> Any:
-    """Encoder, classifier and discriminator after training with a gradient reversal of this strength."""
+    """Encoder, classifier and discriminator, trained with a gradient reversal of this strength."""
     keys = jax.random.split(key, 3)
     params = {
         "encoder": dense(keys[0], (2, 32, 16)),
@@ -105,7 +106,10 @@ def trained(
 
 
 def draw_toy() -> Path:
-    """Where the classifier draws its line, without and with gradient reversal: the median of several seeds."""
+    """Where the classifier draws its line, without and with gradient reversal.
+
+    Shown is the seed with the median accuracy.
+    """
     source, label = toy(jax.random.key(0), 0.0)
     target, truth = toy(jax.random.key(1), 35.0)
     figure = empty(8.5, 3.9, "")
@@ -116,7 +120,8 @@ def draw_toy() -> Path:
         seeds = train(jax.random.split(jax.random.key(0), SEEDS), strength, source, label, target)
         right = jax.vmap(lambda params: (answers(params, target) == truth).mean())(seeds)
         print(
-            f"{name}: target right, by seed: {', '.join(f'{r:.3f}' for r in sorted(right.tolist()))}"
+            f"{name}: accuracy on the target, by seed: "
+            f"{', '.join(f'{r:.3f}' for r in sorted(right.tolist()))}"
         )
         median = jnp.argsort(right)[SEEDS // 2]
         shade = answers(jax.tree.map(lambda leaf, median=median: leaf[median], seeds), grid)
@@ -135,7 +140,7 @@ def draw_toy() -> Path:
         axes.set_title(f"{name}: {right[median]:.0%} of the target right", fontsize=11, loc="left")
         axes.set_xticks([])
         axes.set_yticks([])
-    legend = "dots: source, labelled.  rings: target, whose labels nobody has.  shade: what the network answers"
+    legend = "dots: source, labelled.  rings: target, unlabelled.  shade: the network's prediction"
     figure.supxlabel(legend, fontsize=9)
     return save(figure, FOLDER / "method-toy.png")
 
@@ -144,9 +149,16 @@ def box(
     axes: Axes, x: float, y: float, text: str, colour: str, width: float = 1.5, height: float = 0.62
 ) -> None:
     axes.add_patch(
-        FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.05", facecolor="white",
-                       edgecolor=colour, linewidth=1.8)
-    )  # fmt: skip
+        FancyBboxPatch(
+            (x - width / 2, y - height / 2),
+            width,
+            height,
+            boxstyle="round,pad=0.05",
+            facecolor="white",
+            edgecolor=colour,
+            linewidth=1.8,
+        )
+    )
     axes.text(x, y, text, ha="center", va="center", fontsize=10)
 
 
@@ -159,9 +171,19 @@ def arrow(
     bend: float = 0,
 ) -> None:
     axes.add_patch(
-        FancyArrowPatch(start, stop, arrowstyle="-|>", mutation_scale=14, color=colour, linewidth=1.8, shrinkA=0, shrinkB=0,
-                        linestyle=(0, (4, 3)) if dashed else "-", connectionstyle=f"arc3,rad={bend}")
-    )  # fmt: skip
+        FancyArrowPatch(
+            start,
+            stop,
+            arrowstyle="-|>",
+            mutation_scale=14,
+            color=colour,
+            linewidth=1.8,
+            shrinkA=0,
+            shrinkB=0,
+            linestyle=(0, (4, 3)) if dashed else "-",
+            connectionstyle=f"arc3,rad={bend}",
+        )
+    )
 
 
 def draw_flow() -> Path:
@@ -192,7 +214,7 @@ def draw_flow() -> Path:
 
 
 def draw_co_training(data_dir: Path) -> Path:
-    """How many of the target's labels are right after each step of co-training, on the demo corpus."""
+    """How many target labels are right after each step of co-training, on the demo corpus."""
     config = load_config("best", [("source", "demo:en"), ("target", "demo:zh")])
     corpus = [
         corpora.load(spec, config.emotions, data_dir) for spec in (config.source, config.target)

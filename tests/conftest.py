@@ -4,12 +4,13 @@ import os
 import tempfile
 from pathlib import Path
 
-# Before jax is imported: what one test compiles, the next one finds.
+# This has to happen before jax is imported: what one test compiles, the next one finds.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jdann-tests-xla")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
-# Most tests compile far longer than they run: without XLA's costlier passes in less than half the time.
+# Most tests compile much longer than they run. Without the costlier passes of XLA they take less
+# than half the time.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
@@ -23,7 +24,10 @@ OPTIMISED = ("features", "models", "test_gradient_reversal", "inference", "train
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """One process runs all tests of a file, or all tests of one method: what they share is trained and compiled once."""
+    """One process runs all tests of a file, or all tests of one method.
+
+    So what these tests share is trained and compiled once.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByWhatIsShared(LoadScopeScheduling):
@@ -48,12 +52,13 @@ def optimisations(request):
 
 @pytest.fixture(scope="session")
 def corpora_dir() -> Path:
-    """The folder of real corpora, RAVDESS and CASIA with their manifests; tests that need it skip where absent."""
+    """The folder of real corpora with their manifests; tests that need it are skipped without it."""
     default = Path(__file__).resolve().parents[2] / "shared" / "corpora"
     folder = Path(os.environ.get("JDANN_CORPORA", default))
     if not (folder / "ravdess.csv").is_file():
         pytest.skip(
-            f"no real corpora in {folder}: set JDANN_CORPORA to the folder that holds ravdess.csv and casia.csv"
+            f"no real corpora in {folder}: set JDANN_CORPORA to the folder that holds ravdess.csv "
+            "and casia.csv"
         )
     return folder
 

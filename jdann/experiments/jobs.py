@@ -290,8 +290,11 @@ def run_job(
         task = make_task(job, split, direction)
         log.info(
             "%s: %d epochs of %d steps, %d seeds",
-            task.name, budget.epochs, budget.steps, config.seeds,
-        )  # fmt: skip
+            task.name,
+            budget.epochs,
+            budget.steps,
+            config.seeds,
+        )
 
         def report(epoch: int, values: dict[str, np.ndarray], name: str = split.name) -> None:
             on_epoch(name, epoch, values)

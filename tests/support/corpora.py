@@ -10,7 +10,10 @@ EMOTIONS = ("neutral", "happy", "angry", "sad", "surprise")
 
 
 def write_tones(folder: Path, seed: int, base_hz: float, speakers: int = 4, takes: int = 3) -> Path:
-    """Writes a tiny corpus of harmonic tones whose pitch, loudness and tremor stand for emotions; returns its manifest."""
+    """Writes a tiny corpus of harmonic tones and returns its manifest.
+
+    Pitch, loudness and tremor of a tone stand for its emotion.
+    """
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     rows = []

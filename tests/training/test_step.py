@@ -1,4 +1,4 @@
-"""The training step: optimisers against PyTorch's published rules, seeds, determinism, what the target may touch."""
+"""The training step: optimisers against their published rules, seeds, determinism, the target."""
 
 import functools
 
@@ -132,7 +132,10 @@ def test_no_recompilation_for_another_learning_rate_or_strength():
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_optimisers_equal_their_published_rules(name):
-    """Two steps on a matrix and a bias, by hand: Kingma & Ba 2015; Loshchilov & Hutter 2019; heavy-ball momentum."""
+    """Two steps on a matrix and a bias, by hand.
+
+    Kingma and Ba 2015; Loshchilov and Hutter 2019; heavy-ball momentum.
+    """
     settings = OptimiserSettings(name, momentum=0.9, clip_norm=0.0)
     rate, decay = 0.1, 0.02
     random = np.random.default_rng(0)
