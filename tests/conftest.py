@@ -52,7 +52,7 @@ def optimisations(request):
 
 @pytest.fixture(scope="session")
 def corpora_dir() -> Path:
-    """The folder of real corpora with their manifests; tests that need it are skipped without it."""
+    """The folder of real corpora with their manifests; without it tests are skipped."""
     default = Path(__file__).resolve().parents[2] / "shared" / "corpora"
     folder = Path(os.environ.get("JDANN_CORPORA", default))
     if not (folder / "ravdess.csv").is_file():
