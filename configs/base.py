@@ -45,7 +45,7 @@ def get_config() -> ConfigDict:
     features.hop_length = 256  # samples
     features.n_mels = 64
     features.n_mfcc = 40
-    features.values = 1  # "vectors": of each example
+    features.vector_size = 1  # "vectors": values of each example
     features.voice = False  # "frames": also loudness, jitter, shimmer, HNR, formants and more
     # "speaker" (by voice where unknown), "voice", "corpus", "utterance", "source" or "none"
     features.normalise = "speaker"

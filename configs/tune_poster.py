@@ -9,13 +9,15 @@ target label. A criterion on the entropy of predictions would reward mere confid
 label smoothing is tuned.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from jdann.configuration import load_config
 
 
 def get_config() -> ConfigDict:
-    config = ConfigDict(load_config("poster").to_dict())
+    config: Any = ConfigDict(load_config("poster").to_dict())
     config.methods = ("dann",)
     config.encoder.name = "conv1d"
     config.seeds = 2

@@ -281,7 +281,7 @@ def _configure(config: str, values: Mapping[str, Any], source: Source, target: S
     if names["source"] == names["target"] and isinstance(target, _IN_MEMORY):
         raise InputError(f"source and target are both called {names['source']}; give each a name=")
     overrides = [(key, _as_text(value)) for key, value in (names | dict(values)).items()]
-    loaded = load_config(config, overrides)
+    loaded: Any = load_config(config, overrides)
     if not isinstance(source, Vectors) and not isinstance(target, Vectors):
         return loaded
     if not isinstance(source, Vectors) or not isinstance(target, Vectors):
@@ -289,9 +289,9 @@ def _configure(config: str, values: Mapping[str, Any], source: Source, target: S
     sizes = [np.shape(domain.values)[-1] for domain in (source, target)]
     if sizes[0] != sizes[1]:
         raise InputError(f"vectors of {sizes[0]} and of {sizes[1]} values; expected one size")
-    changed = ConfigDict(loaded)
+    changed: Any = ConfigDict(loaded.to_dict())
     changed.emotions = classes_of(source)
-    changed.features.recipe, changed.features["values"] = "vectors", int(sizes[0])
+    changed.features.recipe, changed.features.vector_size = "vectors", int(sizes[0])
     changed.encoder.name, changed.audio.sample_rate_hz = "mlp", _VECTOR_RATE_HZ
     return FrozenConfigDict(changed)
 

@@ -23,7 +23,7 @@ from jdann.parameters import (
 )
 
 
-def base_config() -> ConfigDict:
+def base_config() -> Any:
     """Every key with its default: `get_config()` of configs/base.py."""
     return _run(config_folder() / "base.py")
 
@@ -253,7 +253,7 @@ RANGES: dict[str, Any] = {
     "features.hop_length": Count,
     "features.n_mels": Count,
     "features.n_mfcc": Count,
-    "features.values": Count,
+    "features.vector_size": Count,
     "features.voice": bool,
     "features.normalise": str,
     "features.relevance": NonNegative,
@@ -299,7 +299,7 @@ RANGES: dict[str, Any] = {
 _SUPERVISED = "supervised"  # the labelled ceiling, which `config.methods` names beside the methods
 
 
-def check(config: ConfigDict) -> None:
+def check(config: Any) -> None:
     """Refuses values that could only fail later.
 
     Raises:
@@ -332,7 +332,7 @@ def check(config: ConfigDict) -> None:
     _check_methods(config)
 
 
-def _check_methods(config: ConfigDict) -> None:
+def _check_methods(config: Any) -> None:
     # Predicting needs no method: Flax and optax stay unloaded there.
     from jdann.methods import METHODS, make_method
     from jdann.methods.pseudo_labels import check_prior

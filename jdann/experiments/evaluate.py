@@ -80,12 +80,12 @@ def result_folder(path: Path, target: str | None) -> Path:
 
 
 def _evaluate_elsewhere(
-    path: Path, data_dir: Path, trained: FrozenConfigDict, target: str, seconds: float
+    path: Path, data_dir: Path, trained: Any, target: str, seconds: float
 ) -> dict[str, Any]:
     """Scores a run's methods on another corpus."""
     target = make_absolute(target)
     values = configuration.to_dict(trained) | {"target": target, "both_directions": False}
-    config = FrozenConfigDict(configuration.tuples(values))
+    config: Any = FrozenConfigDict(configuration.tuples(values))
     directions = open_directions(config, data_dir)
     outcomes = [
         _predict(encoder, method, directions[0], config, path / workdir.CHECKPOINTS)
@@ -129,7 +129,7 @@ def folder_name(target: str) -> str:
     return f"{readable}-{digest.hexdigest()}"
 
 
-def _count_adapted(scored: Domain, trained: FrozenConfigDict, data_dir: Path) -> int | None:
+def _count_adapted(scored: Domain, trained: Any, data_dir: Path) -> int | None:
     """How many utterances of a domain a run adapted to; None if the run's target is gone.
 
     Utterances are compared, not names: a second list of the same files is the same corpus.

@@ -128,7 +128,7 @@ def domain_of_vectors(vectors: Vectors, settings: FeatureSettings, cache: Path) 
         skipped=(),
     )
     corpus = Corpus(vectors.name, f"{count} vectors", False, utterances)
-    return make_domain(corpus, features, RECIPES["vectors"](values=size).bins, True, settings)
+    return make_domain(corpus, features, RECIPES["vectors"](vector_size=size).bins, True, settings)
 
 
 def classes_of(vectors: Vectors) -> tuple[str, ...]:

@@ -267,18 +267,18 @@ def poster(*, sample_rate_hz: SampleRate = _POSTER_RATE_HZ) -> Recipe:
 
 
 @checked
-def vectors(*, sample_rate_hz: SampleRate = 1000, values: Count = 1) -> Recipe:
+def vectors(*, sample_rate_hz: SampleRate = 1000, vector_size: Count = 1) -> Recipe:
     """The identity, for a user's own vectors: what stands in place of samples is the features.
 
     Args:
       sample_rate_hz: without meaning.
-      values: of each vector.
+      vector_size: values of each vector.
     """
 
     def extract(signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return signal[:, :values], jnp.ones_like(length)
+        return signal[:, :vector_size], jnp.ones_like(length)
 
-    return Recipe("vectors", sample_rate_hz, _numbered("value", values), 0.0, True, extract)
+    return Recipe("vectors", sample_rate_hz, _numbered("value", vector_size), 0.0, True, extract)
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {

@@ -297,7 +297,7 @@ class Recogniser:
         for i, clip in enumerate(clips):
             try:
                 if vectors:
-                    yield vector_clip(clip, self.config.features["values"])
+                    yield vector_clip(clip, self.config.features.vector_size)
                     continue
                 yield prepare_clip(clip, rate, clip_name(clip, i), self.audio_settings)
             except audio.AudioError as error:

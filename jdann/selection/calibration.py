@@ -194,7 +194,8 @@ def _best_temperature(cost: Callable[[float], float]) -> float:
     def log_cost(log_temperature: float) -> float:
         return cost(float(np.exp(log_temperature)))
 
-    grid = np.linspace(*np.log(RANGE), GRID)
+    low, high = np.log(RANGE)
+    grid = np.linspace(low, high, GRID)
     best = int(np.argmin([log_cost(x) for x in grid]))
     bounds = grid[max(0, best - 1)], grid[min(GRID - 1, best + 1)]
     options = {"xatol": 1e-7}
