@@ -137,7 +137,7 @@ def test_vectors_without_audio_are_adapted_with_labels_and_groups_of_any_kind(da
         jdann.Vectors(source, source_labels, source_groups, name="source"),
         jdann.Vectors(target, target_labels, target_groups, name="target"),
         seeds=2,
-        settings={"epochs": 10, "tsne": False, "encoder.hidden": (16,)},
+        settings={"epochs": 30, "tsne": False, "optimiser.learning_rate": 1e-2},
         data_dir=data_dir,
     )
     assert {row["method"] for row in result.rows} == {"source_only", "mcc"}
