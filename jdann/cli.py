@@ -339,16 +339,16 @@ def _set_up_log(level: int, timestamps: bool = False) -> None:
 
 def _disk_message(error: Exception) -> str | None:
     """What to say about a disk that is full or not writable; None: the error is another one."""
-    # Orbax wraps the error of a full disk in one without a number.
-    full = "No space left on device" in str(error)
-    name = getattr(error, "filename", None)
-    if full or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+    if not isinstance(error, OSError):
+        return None
+    name = error.filename
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" ({name})" if name else ""
         return (
             f"the disk is full{place}: free some space, or choose another --workdir or --data-dir, "
             "then --resume"
         )
-    if isinstance(error, OSError) and name is not None:
+    if name is not None:
         return f"{name}: {error.strerror}; choose a --workdir and --data-dir that you may write to"
     return None
 

@@ -1,5 +1,6 @@
 """Checkpoints by Orbax: each is written whole or not at all; the newest readable one is used."""
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,21 @@ class Checkpoints:
         self._manager = manager
 
     def save(self, epochs_done: int, items: dict[str, Any]) -> None:
-        """Writes named trees of arrays, and waits until they are on disk."""
+        """Writes named trees of arrays, and waits until they are on disk.
+
+        Raises:
+          OSError: with the number ENOSPC, the disk is full.
+        """
         saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
-        self._manager.save(epochs_done, args=ocp.args.Composite(**saved))
-        self._manager.wait_until_finished()
+        try:
+            self._manager.save(epochs_done, args=ocp.args.Composite(**saved))
+            self._manager.wait_until_finished()
+        except Exception as error:
+            # TensorStore reports a full disk by an error without a number.
+            if "No space left on device" not in str(error):
+                raise
+            place = str(self._manager.directory)
+            raise OSError(errno.ENOSPC, "No space left on device", place) from error
 
     def drop_after(self, epochs_done: int) -> None:
         """Removes later checkpoints, which could not be read and are about to be written again."""
