@@ -82,8 +82,8 @@ def apply_gradient(
     """
     norm = optax.tree.norm(gradient)
     if settings.clip_norm > 0:
-        factor = jnp.minimum(1.0, settings.clip_norm / jnp.maximum(norm, 1e-12))
-        gradient = jax.tree.map(lambda g: g * factor, gradient)
+        clip = optax.clip_by_global_norm(settings.clip_norm)
+        gradient, _ = clip.update(gradient, clip.init(gradient))
     optimiser = OPTIMISERS[settings.name](settings, weight_decay)
     params, opt_state = dict(params), dict(opt_state)
     for group, tree in gradient.items():

@@ -325,4 +325,4 @@ def _moving_average(state: State, decay: float) -> Any:
         "classifier": state.params["classifier"],
         "batch_stats": state.batch_stats,
     }
-    return jax.tree.map(lambda old, new: new + kept * (old - new), state.average, present)
+    return optax.incremental_update(present, state.average, 1.0 - kept)
