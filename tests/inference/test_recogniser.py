@@ -134,7 +134,7 @@ def test_adapts_to_a_speaker(encoder):
         features, frames = recogniser.programs.features(
             bucket[None], np.array([len(samples)], np.int32)
         )
-        rows.append(features[0].T if encoder == "mlp" else features[0, : frames[0]])
+        rows.append(features if encoder == "mlp" else features[0, : frames[0]])
     rows = np.concatenate(rows).astype(np.float64)
     (mean,), (std,), _ = adapted.normaliser
     np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-3, atol=1e-3)

@@ -123,16 +123,16 @@ class Reached(BaseException):
 
 
 EDGES = (  # the functions in which the work of each command begins
-    "jdann.experiments.train.run",
-    "jdann.experiments.sweep.sweep",
-    "jdann.experiments.tune.tune",
-    "jdann.experiments.evaluate.evaluate",
+    "jdann.commands.train.run",
+    "jdann.commands.sweep.sweep",
+    "jdann.commands.tune.tune",
+    "jdann.commands.evaluate.evaluate",
     "jdann.inference.predict.run",
     "jdann.inference.recogniser.Recogniser.load",
     "jdann.report.page.main",
     "jdann.corpora.load",
     "jdann.corpora.demo.ensure",
-    "jdann.corpora.prepared.prepare_esd",
+    "jdann.commands.prepare.prepare_esd",
 )
 
 

@@ -17,6 +17,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -261,6 +262,7 @@ class RecordingPrograms:
 
     members: int
     classes: int
+    settings: Any
     batch: int = 1
     sizes: set[int] = dataclasses.field(default_factory=set)
 
@@ -276,7 +278,7 @@ class RecordingPrograms:
 )
 def test_every_clip_length_is_compiled_before_the_first_visitor(server, longest_s, offset_s):
     recogniser = server.recogniser
-    programs = RecordingPrograms(2, len(recogniser.labels))
+    programs = RecordingPrograms(2, len(recogniser.labels), recogniser.programs.settings)
     config = ConfigDict(recogniser.config)
     config.audio.update({"max_duration_s": longest_s, "offset_s": offset_s})
     other = dataclasses.replace(recogniser, programs=programs, config=FrozenConfigDict(config))
