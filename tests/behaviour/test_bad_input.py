@@ -33,7 +33,7 @@ def absolute_rows(manifest):
 
 
 def test_command_line_mistakes(refused, tmp_path):
-    assert "no such command" in refused("trian")
+    assert "did you mean train?" in refused("trian")
     assert "unknown option" in refused("--cofnig", "a.py")
     assert "--config.seedz" in refused("--config.seedz=3")
     assert "no such file" in refused("--config", "nowhere.py")

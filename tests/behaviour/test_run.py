@@ -110,7 +110,7 @@ def test_results_json_is_as_documented(finished):
     assert set(direction) == {"source", "target"}
     for side in direction.values():
         assert documented_keys("results.md", "### Each of `directions`") == set(side)
-    promised = documented_keys("results.md", "# What a run leaves") - {
+    promised = documented_keys("results.md", "# The files of a run") - {
         "normalisation-<direction>.npz"
     }
     assert {name.rstrip("/") for name in promised} | {"normalisation-0.npz"} == {

@@ -15,6 +15,7 @@ from jdann.features import RECIPES, Recipe, make_recipe
 from jdann.features.recipe import frames, recipe_sizes
 
 RATE_HZ = {"frames": 16000, "poster": 22050, "statistics": 16000, "prosody": 16000}
+OF_AUDIO = tuple(RATE_HZ)  # "vectors" computes nothing
 SAMPLES = 24000
 LENGTHS = np.array([24000, 16001, 12287, 12288, 6000, 300, 1], np.int32)
 
@@ -46,7 +47,7 @@ def extract_of(name: str):
     return jax.jit(recipe_of(name).extract)
 
 
-@pytest.fixture(scope="module", params=list(RECIPES))
+@pytest.fixture(scope="module", params=OF_AUDIO)
 def computed(request):
     """Recipe, jitted extract, signals, features and lengths."""
     recipe, extract = recipe_of(request.param), extract_of(request.param)
@@ -203,7 +204,7 @@ def test_errors_name_the_value_and_what_is_expected(name, changes, sample_rate_h
     assert all(word in str(caught.value) for word in words)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", OF_AUDIO)
 def test_the_defaults_of_a_recipe_are_those_of_the_base_config(name):
     recipe, from_config = RECIPES[name](), recipe_of(name)
     assert recipe._replace(extract=None) == from_config._replace(extract=None)
@@ -212,6 +213,15 @@ def test_the_defaults_of_a_recipe_are_those_of_the_base_config(name):
     assert recipe_sizes(name) == base_sizes
     if name != "poster":
         assert recipe.sample_rate_hz == base.audio.sample_rate_hz
+
+
+def test_vectors_are_taken_as_they_are():
+    recipe = make_recipe("vectors", {"vector_size": 3}, 1000)
+    signal = np.arange(8, dtype=np.float32).reshape(2, 4)
+    values, length = recipe.extract(signal, np.array([3, 3]))
+    np.testing.assert_array_equal(values, signal[:, :3])
+    assert recipe.is_vector and len(recipe.bins) == 3 and (length == 1).all()
+    assert set(RECIPES) == {*OF_AUDIO, "vectors"}
 
 
 def test_extract_refuses_arrays_of_the_wrong_shape():

@@ -138,8 +138,8 @@ def test_folds_of_one_size_are_labelled_by_one_program():
         return target[:, :CLASSES] + source_labels[0].argmax()
 
     n, values = 9, 4
-    rows = np.random.default_rng(0).normal(size=(n * values, 1)).astype(np.float16)
-    frames = Frames(rows, np.arange(n, dtype=np.int32) * values, np.full(n, values, np.int32))
+    rows = np.random.default_rng(0).normal(size=(n, values)).astype(np.float16)
+    frames = Frames(rows, np.arange(n, dtype=np.int32), np.ones(n, np.int32))
     speaker = jnp.zeros(n, jnp.int32)
     data = TrainingData(frames, jnp.arange(n, dtype=jnp.int32), speaker, frames)
     method = SimpleNamespace(initial_labels=initial_labels)
@@ -151,6 +151,6 @@ def test_folds_of_one_size_are_labelled_by_one_program():
             training=training, task=SimpleNamespace(data=data, split=split), keys=keys
         )
         found = loop._initial_labels(run)  # pyright: ignore[reportArgumentType]
-        expected = rows.reshape(n, values)[fold, :CLASSES].astype(np.float32) + fold[0]
+        expected = rows[fold, :CLASSES].astype(np.float32) + fold[0]
         np.testing.assert_allclose(found, np.stack([expected] * 2))
     assert traces == [6]

@@ -275,7 +275,9 @@ def test_prepare_input_clears_padding_and_refuses_other_shapes():
     features, length = layers.prepare_input(jnp.asarray(x), jnp.array([2, 3]))
     assert features.dtype == jnp.float32 and length.dtype == jnp.int32
     np.testing.assert_array_equal(features[..., 0], [[1, 1, 0], [2, 2, 2]])
-    for shape, lengths in [((2, 3), (2,)), ((2, 3, 1), (3,))]:
+    vectors, length = layers.prepare_input(jnp.asarray([[1.0, 2, 3]]), jnp.array([1]))
+    assert vectors.shape == (1, 3, 1) and length.tolist() == [3]
+    for shape, lengths in [((2, 3, 1, 1), (2,)), ((2, 3, 1), (3,))]:
         with pytest.raises(InputError, match=r"give it \[batch, frames, bins\]"):
             layers.prepare_input(jnp.zeros(shape), jnp.ones(lengths, int))
 
