@@ -6,6 +6,9 @@ It needs no target labels.
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from jdann.data.normalise import VoicePositions, apply, fit_speakers
 from jdann.progress import track
@@ -71,11 +74,6 @@ def svm_predict(source: np.ndarray, emotion: np.ndarray, target: np.ndarray) -> 
     Returns:
       [m] int, the predicted labels of the target.
     """
-    # scikit-learn is slow to load, and only a run with a baseline needs it.
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
-
     emotion = np.asarray(emotion)
     labelled = emotion >= 0
     model = make_pipeline(StandardScaler(), SVC(C=1.0, kernel="rbf"))

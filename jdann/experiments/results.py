@@ -17,6 +17,7 @@ import numpy as np
 from jdann import configuration, selection
 from jdann.data.pairs import Direction, Domain
 from jdann.evaluation import baseline, metrics
+from jdann.evaluation.domain_distance import a_distance
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.settings import seeds_of
 from jdann.training.task import LAST
@@ -41,7 +42,7 @@ def summarise(
         shares.append(names | _share(config, probabilities.argmax(-1)))
         distance = None
         if not job.is_supervised:
-            distance = metrics.a_distance(*outcome.representation, seed=0)
+            distance = a_distance(*outcome.representation, seed=0)
         diagnostics.append(names | {"a_distance": distance})
     for direction in directions if config.baseline else ():
         predicted = baseline_predictions(direction, config)

@@ -3,8 +3,6 @@
 Every function returns a `matplotlib.figure.Figure` and changes no global state; `save` writes it.
 An emotion, a domain or a method has the same colour in every figure. The colours come from the
 palettes of Okabe & Ito and of Tol, which colour-blind readers can tell apart.
-
-matplotlib is imported inside the functions: commands that draw nothing must not load it.
 """
 
 import io
@@ -13,15 +11,15 @@ from itertools import cycle
 from math import ceil
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from jdann import files
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DOMAIN_COLOURS = ("#332288", "#44AA99")  # source, target
 EMOTION_COLOURS = {
@@ -67,7 +65,7 @@ _TITLE_CHARACTERS_PER_INCH = 8.5  # at the size of a figure's title
 _MARGIN_INCHES = 0.12  # around everything, so that the edge of the image cuts off no label
 
 
-def save(figure: "Figure", path: str | Path) -> Path:
+def save(figure: Figure, path: str | Path) -> Path:
     """Writes a figure as PNG with 160 dots per inch; a reader never finds half of a file.
 
     Args:
@@ -85,10 +83,8 @@ def save(figure: "Figure", path: str | Path) -> Path:
     return path
 
 
-def empty(width_inches: float, height_inches: float, title: str) -> "Figure":
+def empty(width_inches: float, height_inches: float, title: str) -> Figure:
     """An empty figure with a title; its layout keeps labels from overlapping."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
     engine = figure.get_layout_engine()
     assert engine is not None
@@ -111,7 +107,7 @@ def short(name: str) -> str:
     return plain(name)
 
 
-def tidy(axes: "Axes", title: str = "") -> "Axes":
+def tidy(axes: Axes, title: str = "") -> Axes:
     """Removes the upper and the right spine and draws a faint grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
@@ -149,7 +145,7 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
     return colours
 
 
-def _name_ticks(axes: "Axes", figure: "Figure", names: Sequence[str]) -> None:
+def _name_ticks(axes: Axes, figure: Figure, names: Sequence[str]) -> None:
     """Writes names along the horizontal axis.
 
     Names that do not fit side by side are upright. If upright names do not fit either, only every
@@ -170,7 +166,7 @@ def class_distribution(
     source_counts: Mapping[str | None, int],
     target_counts: Mapping[str | None, int],
     names: tuple[str, str],
-) -> "Figure":
+) -> Figure:
     """Shows how many utterances of each emotion the two domains have.
 
     Args:
@@ -206,7 +202,7 @@ def speaker_distribution(
     source_counts: Mapping[str | None, Mapping[str | None, int]],
     target_counts: Mapping[str | None, Mapping[str | None, int]],
     names: tuple[str, str],
-) -> "Figure":
+) -> Figure:
     """Shows how many utterances each speaker of the two domains has, by emotion.
 
     Args:
@@ -219,9 +215,6 @@ def speaker_distribution(
       A figure with two panels, the source above the target. Each speaker has one bar, which is
       stacked by emotion.
     """
-    from matplotlib.patches import Patch
-    from matplotlib.ticker import MaxNLocator
-
     counts = (source_counts, target_counts)
     most = max(len(speakers) for speakers in counts)
     figure = empty(
@@ -264,7 +257,7 @@ def confusion(
     emotions: Sequence[str],
     title: str,
     seeds: int = 1,
-) -> "Figure":
+) -> Figure:
     """Draws a confusion matrix in which each row is divided by its sum.
 
     Args:
@@ -302,7 +295,7 @@ def confusion(
     return figure
 
 
-def per_speaker(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str) -> "Figure":
+def per_speaker(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str) -> Figure:
     """Draws the accuracy of each target speaker.
 
     Args:

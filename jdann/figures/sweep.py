@@ -1,23 +1,22 @@
-"""Tables for the terminal and heat maps of a sweep, made from its results.json.
-
-matplotlib and rich are imported inside the functions: most commands need neither.
-"""
+"""Tables for the terminal and heat maps of a sweep, made from its results.json."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from jdann.figures import plots
 from jdann.selection import CRITERIA
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
-    from rich.console import RenderableType
-    from rich.table import Table
 
 Row = Mapping[str, Any]
 _POINT = ("strength", "learning_rate", "weight_decay")
@@ -48,15 +47,12 @@ class Job(NamedTuple):
         return f"{self.method}, {self.encoder}, {self.source} → {self.target}"
 
 
-def render(results: Row) -> "RenderableType":
+def render(results: Row) -> RenderableType:
     """The tables for the terminal: the points of each method, and the choice of each criterion.
 
     Args:
       results: the content of results.json of a sweep.
     """
-    from rich.console import Group
-    from rich.text import Text
-
     criterion = results["config"]["sweep"]["criterion"]
     parts: list[Any] = [Text(results["title"], style="bold")]
     for job in _jobs(results):
@@ -89,11 +85,8 @@ def _jobs(results: Row) -> list[Job]:
 
 def _table(
     header: Sequence[str], rows: Sequence[Sequence[str]], bold: set[int], left: int
-) -> "Table":
+) -> Table:
     """A table for the terminal; the first `left` columns are aligned to the left."""
-    from rich import box
-    from rich.table import Table
-
     table = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style=""
     )
@@ -104,7 +97,7 @@ def _table(
     return table
 
 
-def _points(rows: Sequence[Row], criterion: str) -> "Table":
+def _points(rows: Sequence[Row], criterion: str) -> Table:
     """The criterion and the UAR of each point."""
     scored = any(row["analysis"] for row in rows)
     names = [name.replace("_", " ") for name in _POINT]
@@ -119,7 +112,7 @@ def _points(rows: Sequence[Row], criterion: str) -> "Table":
     return _table(header, lines, bold=set(), left=0)
 
 
-def _choices(choices: Sequence[Row]) -> "Table":
+def _choices(choices: Sequence[Row]) -> Table:
     """The point that each criterion chooses, and what the choice is worth."""
     scored = any(row["analysis"] for row in choices)
     names = [name.replace("_", " ") for name in _POINT]
@@ -170,7 +163,7 @@ def draw(folder: Path, results: Row) -> None:
         plots.save(figure, folder / f"sweep-{job.method}-{job.encoder}{suffix}.png")
 
 
-def heat_map(rows: Sequence[Row], choices: Sequence[Row], criterion: str, title: str) -> "Figure":
+def heat_map(rows: Sequence[Row], choices: Sequence[Row], criterion: str, title: str) -> Figure:
     """Draws the mean UAR and the mean of a criterion over strength and learning rate.
 
     Args:
@@ -230,7 +223,7 @@ def _summary(row: Row, quantity: str) -> Row | None:
 
 
 def _panel(
-    axes: "Axes",
+    axes: Axes,
     cells: Sequence[Sequence[tuple[Row | None, int]]],
     limits: tuple[float, float],
     strengths: Sequence[float | None],
@@ -274,11 +267,8 @@ def _cell_text(summary: Row | None, diverged: int) -> str:
     return "\n".join(lines)
 
 
-def _frame(axes: "Axes", x: int, y: int, oracle: bool) -> None:
+def _frame(axes: Axes, x: int, y: int, oracle: bool) -> None:
     """Draws a frame around a cell; that of the oracle is smaller and dashed."""
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import withStroke
-
     inset = 0.06 if oracle else 0.0
     side = 0.96 - 2 * inset
     axes.add_patch(

@@ -1,16 +1,18 @@
-"""Figures of training: its curves, and the representations before and after adaptation.
-
-matplotlib and scikit-learn are imported inside the functions: commands that draw nothing must not
-load them.
-"""
+"""Figures of training: its curves, and the representations before and after adaptation."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from math import ceil
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from jdann.figures.plots import (
     DOMAIN_COLOURS,
@@ -21,11 +23,6 @@ from jdann.figures.plots import (
     plain,
     tidy,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 TSNE_POINTS = 1000  # the largest number of utterances in one t-SNE layout
 _TSNE_ITERATIONS = 500  # takes a few seconds; more iterations hardly change the layout
@@ -50,7 +47,7 @@ _INDISTINGUISHABLE = {"domain_loss": float(np.log(2)), "domain_accuracy": 0.5}
 _WITHOUT_LAMBDA = frozenset({"source_only", "adabn", "dsbn"})
 
 
-def training_curves(history: Sequence[Mapping[str, Any]], title: str = "Training") -> "Figure":
+def training_curves(history: Sequence[Mapping[str, Any]], title: str = "Training") -> Figure:
     """Draws schedules, losses and accuracies over the epochs.
 
     Args:
@@ -64,8 +61,6 @@ def training_curves(history: Sequence[Mapping[str, Any]], title: str = "Training
       in a band from the lowest to the highest run. Dashed lines show the domain loss and the
       domain accuracy of a discriminator that cannot tell source from target.
     """
-    from matplotlib.ticker import MaxNLocator
-
     curves = _by_curve(history)
     colours = method_colours(curves)
     panels = _panels(curves)
@@ -136,7 +131,7 @@ def _by_curve(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[st
 
 
 def _draw_curve(
-    axes: "Axes", rows: Sequence[Mapping[str, Any]], key: str, label: str, colour: str, style: Any
+    axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, label: str, colour: str, style: Any
 ) -> "Line2D":
     """Draws the mean over runs at each epoch, and the band from the lowest to the highest run."""
     by_epoch: dict[Any, dict[Any, list[float]]] = {}  # values by epoch, then by run
@@ -175,9 +170,6 @@ def tsne(representation: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]
     Returns:
       The layout, [m, 2] float32, and which of the n utterances it shows, [m] int, ascending.
     """
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
     n = len(representation)
     shown = np.sort(np.random.default_rng(seed).permutation(n)[:TSNE_POINTS])
     points = np.asarray(representation, np.float32)[shown]
@@ -198,7 +190,7 @@ def representations(
     domain: Sequence[str],
     emotion: Sequence[str | None],
     title: str = "Representations, laid out by t-SNE",
-) -> "Figure":
+) -> Figure:
     """Draws representations before and after adaptation, coloured by domain and by emotion.
 
     Args:
@@ -234,10 +226,8 @@ def representations(
     return figure
 
 
-def _dot_legend(axes: "Axes", colours: Mapping[str, str]) -> None:
+def _dot_legend(axes: Axes, colours: Mapping[str, str]) -> None:
     """Writes a legend of coloured dots to the right of a panel."""
-    from matplotlib.lines import Line2D
-
     dots = [
         Line2D([], [], marker="o", linestyle="", color=colour, label=plain(fill(name, 22)))
         for name, colour in colours.items()

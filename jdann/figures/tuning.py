@@ -1,35 +1,28 @@
-"""The outcome of tuning: a table for the terminal, the values of the trials, the important keys.
-
-rich is imported inside the function that draws on the terminal: most commands do not need it.
-"""
+"""The outcome of tuning: a table for the terminal, the values of the trials, the important keys."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from jdann.figures import plots
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from rich.console import RenderableType
 
 _TRIAL_COLOUR, _BEST_COLOUR, _STOPPED_COLOUR = "#0077BB", "#CC3311", "#BBBBBB"
 Trial = tuple[int, str, float | None]  # number, state, value
 
 
-def render(results: Mapping[str, Any]) -> "RenderableType":
+def render(results: Mapping[str, Any]) -> RenderableType:
     """The table for the terminal: the values of the best trial and the importance of each key.
 
     Args:
       results: the content of results.json of `jdann tune`.
     """
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
     best, importances, criterion = results["best"], results["importance"], results["criterion"]
     table = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style=""
@@ -72,7 +65,7 @@ def draw(folder: Path, results: Mapping[str, Any], trials: Sequence[Trial]) -> N
         plots.save(importance(results), folder / "importance.png")
 
 
-def history(results: Mapping[str, Any], trials: Sequence[Trial]) -> "Figure":
+def history(results: Mapping[str, Any], trials: Sequence[Trial]) -> Figure:
     """Draws the value of every trial, and the best value so far.
 
     Args:
@@ -103,7 +96,7 @@ def history(results: Mapping[str, Any], trials: Sequence[Trial]) -> "Figure":
     return figure
 
 
-def importance(results: Mapping[str, Any]) -> "Figure":
+def importance(results: Mapping[str, Any]) -> Figure:
     """Draws the share of each key in the variance of the trials' values, the largest on top.
 
     Args:

@@ -1,16 +1,14 @@
-"""The table of a run's scores, for the terminal and in Markdown, made from results.json.
-
-rich is imported inside the functions that draw on a terminal: the other commands do not need it.
-"""
+"""The table of a run's scores, for the terminal and in Markdown, made from results.json."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
-    from jdann.corpora import Summary
+from jdann.corpora import Summary
 
 _PROTOCOLS = {
     "transductive": "transductive: adapted to all of the target's audio without labels, then "
@@ -50,7 +48,7 @@ class Heading(NamedTuple):
     protocol: str  # protocol and seeds
 
 
-def render(results: Mapping[str, Any]) -> "RenderableType":
+def render(results: Mapping[str, Any]) -> RenderableType:
     """The table for the terminal.
 
     Args:
@@ -59,9 +57,6 @@ def render(results: Mapping[str, Any]) -> "RenderableType":
     Returns:
       Title, a table for each direction, and notes, to be printed by `rich.console.Console`.
     """
-    from rich.console import Group
-    from rich.text import Text
-
     top = heading(results)
     parts: list[Any] = [Text(top.title, style="bold")]
     parts += [Text(top.warning, style="bold yellow")] if top.warning else []
@@ -72,12 +67,8 @@ def render(results: Mapping[str, Any]) -> "RenderableType":
     return Group(*parts, Text(), *(Text(note, style="dim") for note in notes(results)))
 
 
-def _drawn(table: ScoreTable, direction: str) -> "Table":
+def _drawn(table: ScoreTable, direction: str) -> Table:
     """The rows of one direction; its heading replaces a column, because terminals are narrow."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     drawn = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style=""
     )
@@ -282,17 +273,12 @@ def _share_table(shares: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -
     return ScoreTable(header, rows, set(), scored=False)
 
 
-def render_summaries(summaries: Sequence["Summary"]) -> "RenderableType":
+def render_summaries(summaries: Sequence[Summary]) -> RenderableType:
     """A table of corpora for the terminal, with a column for each corpus.
 
     Args:
       summaries: from `jdann.corpora.describe`.
     """
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("")
     for summary in summaries:

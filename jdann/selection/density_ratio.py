@@ -205,7 +205,7 @@ def a_distance(evidence: Evidence, classifier: DomainClassifier | None = None) -
     The error is the balanced leave-one-out error of the `domain_classifier`, at most 1/2. A
     representation that is the same for all utterances looks perfect.
 
-    This form is fast enough for each record of each member. `jdann.evaluation.metrics.a_distance`
+    This form is fast enough for each record of each member. `jdann.evaluation.domain_distance`
     is an independent check: it fits scikit-learn's regression to one half of the rows and takes the
     error on the other half, so that it may be negative.
 

@@ -13,7 +13,7 @@ from sklearn.metrics.pairwise import cosine_similarity, rbf_kernel
 
 from jdann import selection
 from jdann.errors import InputError
-from jdann.evaluation import metrics
+from jdann.evaluation.domain_distance import a_distance
 from jdann.selection import (
     CRITERIA,
     Criterion,
@@ -189,7 +189,7 @@ def test_a_distance_agrees_with_scikit_learns_and_with_theory(d, shift):
     distance = _value("a_distance", evidence._replace(target_representation=target))
     # In 400 dimensions, 2000 rows do not suffice to find the best rule, and half as many less so.
     assert distance == pytest.approx(expected, abs=0.12 if d == 4 else 0.5)
-    assert distance >= metrics.a_distance(evidence.train_representation, target, 0) - 0.1
+    assert distance >= a_distance(evidence.train_representation, target, 0) - 0.1
 
 
 def test_mmd_equals_scikit_learns_kernels_at_the_median():
