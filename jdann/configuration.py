@@ -1,4 +1,4 @@
-"""Configs: found, overridden from the command line, checked, written down."""
+"""Configs: where they are, overrides from the command line, checks, and writing them down."""
 
 import difflib
 import importlib.util
@@ -94,13 +94,13 @@ def tuples(value: Any) -> Any:
 
 def _read(path: Path) -> ConfigDict:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(
             f"config {path}: is damaged ({error}); expected a config as a work directory holds it"
         ) from None
     config = base_config()
-    leaves = list(_leaves(ConfigDict(tuples(found)))) if isinstance(found, dict) else []
+    leaves = list(_leaves(ConfigDict(tuples(stored)))) if isinstance(stored, dict) else []
     if not leaves:
         raise InputError(
             f"config {path}: holds no keys; expected a config as a work directory holds it"

@@ -104,8 +104,8 @@ def recipe_sizes(name: str) -> dict[str, Any]:
     """
     if name not in RECIPES:
         raise InputError(f"unknown features.recipe {name!r}: expected one of {', '.join(RECIPES)}")
-    found = parameters(RECIPES[name])
-    return {size: p.default for size, p in found.items() if size != "sample_rate_hz"}
+    known = parameters(RECIPES[name])
+    return {size: p.default for size, p in known.items() if size != "sample_rate_hz"}
 
 
 @checked

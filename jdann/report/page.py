@@ -161,7 +161,7 @@ def _finished_view(run: Run, results: Mapping[str, Any]) -> dict[str, Any]:
         "temperatures": page_reliability.temperatures(run),
         "selection": page_tables.selection(results),
         "diagnostics": page_tables.diagnostics(results),
-        "evaluations": [page_tables.evaluation(other, results) for other in run.evaluations],
+        "evaluations": [page_tables.evaluation(scores, results) for scores in run.evaluations],
         "card": card.run_card(results, parts),
         "versions": [*versions, ("date", results["date"])],
     }
