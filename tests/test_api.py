@@ -64,6 +64,7 @@ def test_a_result_has_a_recogniser_a_table_and_predictions(from_files, tones, tm
     assert saved(clip) == pytest.approx(probabilities, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_waveforms_in_memory_give_what_their_files_give(from_files, tones, data_dir):
     source, target = (waveforms(m, n) for m, n in zip(tones, ("source", "target"), strict=True))
     result = tiny_training(source, target, data_dir)

@@ -129,6 +129,7 @@ def test_any_audio_gives_finite_numbers_and_gradients(case):
     assert np.isfinite(value).all() and all(np.isfinite(g).all() for g in gradient.values())
 
 
+@pytest.mark.slow
 def test_leading_axes_are_a_batch_and_padding_has_no_effect():
     utterances = [make_tracks(seed) for seed in range(3)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *utterances)

@@ -72,6 +72,11 @@ def test_shapes_names_and_lengths(computed):
     assert len(set(recipe.bins)) == len(recipe.bins)
 
 
+@pytest.mark.parametrize(
+    "computed",
+    ["frames", "poster", "prosody", pytest.param("statistics", marks=pytest.mark.slow)],
+    indirect=True,
+)
 def test_padding_does_not_change_the_features(computed):
     recipe, extract, y, features, length = computed
     for i in (3, 5):
@@ -174,6 +179,11 @@ def test_unvoiced_frames_get_the_median_pitch_of_the_voiced_ones():
     assert np.isfinite(features).all()
 
 
+@pytest.mark.parametrize(
+    "computed",
+    ["frames", "poster", "prosody", pytest.param("statistics", marks=pytest.mark.slow)],
+    indirect=True,
+)
 def test_gradients_are_finite(computed):
     recipe, _, y, _, _ = computed
     y = y.copy()
