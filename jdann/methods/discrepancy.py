@@ -193,4 +193,5 @@ def unbalanced_plan(cost: jax.Array, epsilon: float, tau: float, iterations: int
 
     start = (jnp.zeros(n), jnp.zeros(m))
     u, v = jax.lax.fori_loop(0, iterations, iterate, start)
-    return jnp.exp(kernel + u[:, None] + v)
+    # No entry exceeds the whole mass of 1. Rounding of enormous costs could say otherwise.
+    return jnp.exp(jnp.minimum(kernel + u[:, None] + v, 0.0))

@@ -239,8 +239,8 @@ def readme_names() -> dict:
 
 def test_python_of_the_readme(session):
     namespace = readme_names()
-    for block in snippets(ROOT / "README.md"):
-        execute(block, namespace)
+    *_, parts = snippets(ROOT / "README.md")  # tests/test_api.py runs what comes before
+    execute(parts, namespace)
     assert (
         namespace["mel"].shape == (128, 63) and namespace["gradient_reversal"] is gradient_reversal
     )
