@@ -175,7 +175,10 @@ def unbalanced_plan(cost: jax.Array, epsilon: float, tau: float, iterations: int
       [n, m].
     """
     n, m = cost.shape
-    kernel = -cost / epsilon  # [n, m], logarithms, as all that follows
+    # At the cost c everywhere the mass is exp(-c / (2 tau + epsilon)). A higher cost than this one
+    # moves nothing either, but its potentials would exceed the precision of float32.
+    prohibitive = 100 * (2 * tau + epsilon)
+    kernel = -jnp.minimum(cost, prohibitive) / epsilon  # [n, m], logarithms, as all that follows
     power = tau / (tau + epsilon)
     log_n, log_m = jnp.log(n), jnp.log(m)
 
@@ -193,5 +196,4 @@ def unbalanced_plan(cost: jax.Array, epsilon: float, tau: float, iterations: int
 
     start = (jnp.zeros(n), jnp.zeros(m))
     u, v = jax.lax.fori_loop(0, iterations, iterate, start)
-    # No entry exceeds the whole mass of 1. Rounding of enormous costs could say otherwise.
-    return jnp.exp(jnp.minimum(kernel + u[:, None] + v, 0.0))
+    return jnp.exp(kernel + u[:, None] + v)

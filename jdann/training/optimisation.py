@@ -83,7 +83,8 @@ def apply_gradient(
     norm = optax.tree.norm(gradient)
     if settings.clip_norm > 0:
         clip = optax.clip_by_global_norm(settings.clip_norm)
-        gradient, _ = clip.update(gradient, clip.init(gradient))
+        clipped: Any = clip.update(gradient, clip.init(gradient))[0]
+        gradient = clipped
     optimiser = OPTIMISERS[settings.name](settings, weight_decay)
     params, opt_state = dict(params), dict(opt_state)
     for group, tree in gradient.items():
