@@ -1,3 +1,3 @@
 import pytest
 
-pytest.register_assert_rewrite("tests.serving")
+pytest.register_assert_rewrite("tests.support.serving")
