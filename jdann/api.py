@@ -149,15 +149,10 @@ def train(
     values |= {"methods": ",".join(methods), "seeds": seeds}
     values |= _encoder_settings(encoder, recipe)
     loaded = _configure(config, values, source, target)
+    domains = _load_domains(source, target, loaded, _data_folder(data_dir))
     folder, temporary = _folder(workdir)
-    data_folder = _data_folder(data_dir)
     results = training.run(
-        loaded,
-        folder,
-        data_folder,
-        resume=resume,
-        overwrite=overwrite,
-        domains=_load_domains(source, target, loaded, data_folder),
+        loaded, folder, _data_folder(data_dir), resume=resume, overwrite=overwrite, domains=domains
     )
     return Result(results, folder, folder, temporary)
 
@@ -239,15 +234,10 @@ def sweep(
     }
     values |= {key: ",".join(map(str, points)) for key, points in grid.items() if len(points)}
     loaded = _configure(config, values, source, target)
+    domains = _load_domains(source, target, loaded, _data_folder(data_dir))
     folder, temporary = _folder(workdir)
-    data_folder = _data_folder(data_dir)
     results = sweeping.sweep(
-        loaded,
-        folder,
-        data_folder,
-        resume=resume,
-        overwrite=overwrite,
-        domains=_load_domains(source, target, loaded, data_folder),
+        loaded, folder, _data_folder(data_dir), resume=resume, overwrite=overwrite, domains=domains
     )
     return Result(results, folder, folder, temporary)
 
