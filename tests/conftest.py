@@ -21,7 +21,10 @@ os.environ["NUMBA_CACHE_DIR"] = str(
 import jax
 import pytest
 
+from jdann.cli import main
 from tests.support.corpora import write_tones
+from tests.support.runs import arguments
+from tests.support.sessions import once
 
 # Modules that compare numbers, with all optimisations, as users get them.
 OPTIMISED = ("features", "models", "test_gradient_reversal", "inference", "training.test_step")
@@ -69,13 +72,39 @@ def corpora_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tones(tmp_path_factory) -> tuple[Path, Path]:
-    """Manifests of two tiny labelled corpora of sixty utterances, a source and a shifted target."""
-    root = tmp_path_factory.mktemp("tones")
-    return write_tones(root / "source", 0, 150.0), write_tones(root / "target", 1, 230.0)
+def shared(tmp_path_factory) -> Path:
+    """A folder that all processes of this test session share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory) -> Path:
+def tones(shared) -> tuple[Path, Path]:
+    """Manifests of two tiny labelled corpora of sixty utterances, a source and a shifted target."""
+    source, target = shared / "tones" / "source", shared / "tones" / "target"
+    with once(shared / "tones") as missing:
+        if missing:
+            write_tones(source, 0, 150.0)
+            write_tones(target, 1, 230.0)
+    return source / "list.csv", target / "list.csv"
+
+
+@pytest.fixture(scope="session")
+def data_dir(shared) -> Path:
     """A folder for cached features, shared so that they are computed once."""
-    return tmp_path_factory.mktemp("data")
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def finished_run(shared, tones, data_dir) -> Path:
+    """The work directory of a small run of `source_only` and `dann`. No test may change it.
+
+    It was started with relative paths, and tests continue copies of it from other folders.
+    """
+    workdir = shared / "runs" / "finished"
+    with once(workdir) as missing, pytest.MonkeyPatch.context() as patch:
+        if missing:
+            patch.chdir(shared)
+            relative = [manifest.relative_to(shared) for manifest in tones]
+            main(arguments(*relative, workdir, data_dir, "--config.tsne=true"))
+    return workdir

@@ -209,12 +209,12 @@ def write_what_predict_names() -> None:
     write_clips(Path("folder"), ("one.wav", "two.wav"))
 
 
-def test_report(session, served_run):
+def test_report(session, finished_run):
     Path("runs").mkdir()
     for name in ("en2zh", "a", "b"):
-        shutil.copytree(served_run, f"runs/{name}")
+        shutil.copytree(finished_run, f"runs/{name}")
     Path("runs/unfinished").mkdir()
-    shutil.copy(served_run / "config.json", "runs/unfinished")
+    shutil.copy(finished_run / "config.json", "runs/unfinished")
     follow(ROOT / "docs/report.md", session)
     assert Path("comparison.html").stat().st_size > 1e5
 
@@ -246,9 +246,9 @@ def test_python_of_the_readme(session):
     )
 
 
-def test_python_of_predict(session, served_run):
+def test_python_of_predict(session, finished_run):
     write_what_predict_names()
-    shutil.copytree(served_run, "runs/best")
+    shutil.copytree(finished_run, "runs/best")
     session.run(Command(ROOT / "docs/predict.md", 0, "jdann export runs/best en2zh.jdann"))
     samples = soundfile.read("clip.wav", dtype="float32")[0]
     files = ["a.wav", "b.flac"]

@@ -25,30 +25,18 @@ from tests.support.corpora import EMOTIONS, write_manifest, write_tones
 from tests.support.runs import arguments, fail, read, relabelled
 
 
-@pytest.fixture(scope="module")
-def finished(tones, data_dir, tmp_path_factory) -> Path:
-    """A run that was started with relative paths. All tests continue it from other folders."""
-    workdir = tmp_path_factory.mktemp("runs") / "finished"
-    root = Path(os.path.commonpath(tones))
-    relative = [manifest.relative_to(root) for manifest in tones]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        main(arguments(*relative, workdir, data_dir, "--config.tsne=true"))
-    return workdir
-
-
 @pytest.fixture
-def copy(finished, tmp_path) -> Path:
+def copy(finished_run, tmp_path) -> Path:
     """A copy of the finished run, which a test may change."""
-    return Path(shutil.copytree(finished, tmp_path / "copy"))
+    return Path(shutil.copytree(finished_run, tmp_path / "copy"))
 
 
 def read_json(path: Path):
     return json.loads(path.read_text())
 
 
-def test_leaves_everything_promised(finished):
-    results = read_json(finished / "results.json")
+def test_leaves_everything_promised(finished_run):
+    results = read_json(finished_run / "results.json")
     assert {(r["method"], r["selection"]) for r in results["rows"]} >= {
         (m, s) for m in ("source_only", "dann") for s in ("last", "source_risk", "oracle")
     } | {("svm", "last")}
@@ -61,18 +49,18 @@ def test_leaves_everything_promised(finished):
     }
     assert all(best >= last for best, last in zip(uar["oracle"], uar["last"], strict=True))
     assert results["directions"][0]["target"]["per_emotion"] == dict.fromkeys(sorted(EMOTIONS), 12)
-    predictions = read(finished / "predictions.csv")
+    predictions = read(finished_run / "predictions.csv")
     assert len(predictions) == 2 * 60
     for row in predictions:
         probability = [float(row[f"p_{name}"]) for name in EMOTIONS]
         assert sum(probability) == pytest.approx(1, abs=1e-5)
         assert EMOTIONS[int(np.argmax(probability))] == row["predicted"]
         assert row["emotion"] in EMOTIONS and row["speaker"].startswith("s")
-    history = read(finished / "history.csv")
+    history = read(finished_run / "history.csv")
     assert len(history) == 2 * 2 * 3  # methods, seeds, epochs
     assert all(float(r["domain_loss"]) > 0 for r in history if r["method"] == "dann")
     assert all(r["domain_loss"] == "" for r in history if r["method"] == "source_only")
-    figures = {path.name for path in (finished / "figures").glob("*.png")}
+    figures = {path.name for path in (finished_run / "figures").glob("*.png")}
     assert figures >= {
         "classes.png",
         "speakers.png",
@@ -82,9 +70,9 @@ def test_leaves_everything_promised(finished):
         "confusion-svm.png",
         "tsne-dann-conv1d.png",
     }
-    assert (finished / "log.txt").read_text()
-    assert list((finished / "tensorboard").rglob("events*"))
-    assert read(finished / "skipped.csv") == []
+    assert (finished_run / "log.txt").read_text()
+    assert list((finished_run / "tensorboard").rglob("events*"))
+    assert read(finished_run / "skipped.csv") == []
 
 
 def documented_keys(page: str, section: str) -> set[str]:
@@ -99,8 +87,8 @@ def documented_keys(page: str, section: str) -> set[str]:
     }
 
 
-def test_results_json_is_as_documented(finished):
-    results = read_json(finished / "results.json")
+def test_results_json_is_as_documented(finished_run):
+    results = read_json(finished_run / "results.json")
     assert documented_keys("results.md", "## results.json, schema 1") == set(results)
     for key in ("rows", "selection", "predicted_share", "diagnostics"):
         assert documented_keys("results.md", f"### Each of `{key}`") == {
@@ -114,14 +102,14 @@ def test_results_json_is_as_documented(finished):
         "normalisation-<direction>.npz"
     }
     assert {name.rstrip("/") for name in promised} | {"normalisation-0.npz"} == {
-        path.name for path in finished.iterdir()
+        path.name for path in finished_run.iterdir()
     }
 
 
-def test_learns_the_source(finished):
+def test_learns_the_source(finished_run):
     accuracy = [
         float(r["source_accuracy"])
-        for r in read(finished / "history.csv")
+        for r in read(finished_run / "history.csv")
         if r["method"] == "source_only"
     ]
     assert max(accuracy) > 0.3
@@ -157,10 +145,11 @@ def test_without_speaker_ids_both_domains_are_normalised_by_voice_and_so_is_a_cl
     assert normaliser.voice.shape == (len(normaliser.mean), 1) and len(normaliser.mean) > 1
 
 
-def test_features_on_disk_give_what_those_in_memory_give(finished, tones, data_dir, tmp_path):
+@pytest.mark.slow
+def test_features_on_disk_give_what_those_in_memory_give(finished_run, tones, data_dir, tmp_path):
     main(arguments(*tones, tmp_path / "run", data_dir, "--config.features_gib=1e-6"))
     assert "read from disk as they are needed" in (tmp_path / "run" / "log.txt").read_text()
-    from_disk, in_memory = probabilities(tmp_path / "run"), probabilities(finished)
+    from_disk, in_memory = probabilities(tmp_path / "run"), probabilities(finished_run)
     assert [row[:2] for row in from_disk] == [row[:2] for row in in_memory]
     np.testing.assert_allclose(
         [[float(p) for p in row[2:]] for row in from_disk],
@@ -170,15 +159,15 @@ def test_features_on_disk_give_what_those_in_memory_give(finished, tones, data_d
 
 
 @pytest.mark.parametrize("change", ["poisoned", "absent"])
-def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path, capsys, change):
+def test_target_labels_change_nothing(finished_run, tones, data_dir, tmp_path, capsys, change):
     turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
     target = relabelled(tones[1], f"{change}.csv", turn.get if change == "poisoned" else None)
     main(arguments(tones[0], target, tmp_path / "run", data_dir))
-    assert probabilities(tmp_path / "run") == probabilities(finished)
-    columns = [c for c in read(finished / "history.csv")[0] if c not in ("source", "target")]
+    assert probabilities(tmp_path / "run") == probabilities(finished_run)
+    columns = [c for c in read(finished_run / "history.csv")[0] if c not in ("source", "target")]
     changed, original = (
         [[row[column] for column in columns] for row in read(workdir / "history.csv")]
-        for workdir in (tmp_path / "run", finished)
+        for workdir in (tmp_path / "run", finished_run)
     )
     assert changed == original
     results = read_json(tmp_path / "run" / "results.json")
@@ -187,11 +176,12 @@ def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path, capsy
         assert "could be scored" in capsys.readouterr().out
         assert {r["emotion"] for r in read(tmp_path / "run" / "predictions.csv")} == {""}
     else:
-        before = read_json(finished / "results.json")
+        before = read_json(finished_run / "results.json")
         assert [r["uar"] for r in results["rows"]] != [r["uar"] for r in before["rows"]]
 
 
-def test_resume_after_kill_equals_the_uninterrupted_run(finished, tones, data_dir, tmp_path):
+@pytest.mark.slow
+def test_resume_after_kill_equals_the_uninterrupted_run(finished_run, tones, data_dir, tmp_path):
     workdir = tmp_path / "killed"
     command = [
         sys.executable,
@@ -215,18 +205,20 @@ def test_resume_after_kill_equals_the_uninterrupted_run(finished, tones, data_di
     assert not (workdir / "results.json").exists()
     main(arguments(*tones, workdir, data_dir, "--config.tsne=true", "--resume"))
     for name in ("predictions.csv", "history.csv"):
-        assert (workdir / name).read_bytes() == (finished / name).read_bytes()
+        assert (workdir / name).read_bytes() == (finished_run / name).read_bytes()
     assert "continues after epoch" in (workdir / "log.txt").read_text()
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished, copy, tones, data_dir):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished_run, copy, tones, data_dir):
     (copy / "results.json").unlink()
     newest = copy / "checkpoints" / "0-conv1d-dann-all" / "3"
     for path in newest.rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     main(arguments(*tones, copy, data_dir, "--config.tsne=true", "--resume"))
-    assert (copy / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
+    assert (copy / "predictions.csv").read_bytes() == (
+        finished_run / "predictions.csv"
+    ).read_bytes()
     assert "cannot be read" in (copy / "log.txt").read_text()
 
 
@@ -356,6 +348,7 @@ def test_a_run_of_an_earlier_version_is_named(copy, data_dir, capsys):
     assert "config.json: lacks features.relevance, because another version" in message
 
 
+@pytest.mark.slow
 def test_both_directions_both_ceilings_and_folds(tones, data_dir, tmp_path):
     overrides = (
         "both_directions=true",

@@ -103,6 +103,7 @@ def test_a_diverging_member_is_reported_and_the_others_continue(swept):
     assert all(choice["analysis"]["loss_to_oracle"] >= 0 for choice in results["choices"])
 
 
+@pytest.mark.slow
 def test_a_single_point_equals_the_plain_training_bit_for_bit(swept, tones, data_dir, tmp_path):
     """Also beside points that diverge; and the config of the chosen point trains to the same."""
     options = (data_dir, "--config.baseline=false")
@@ -122,6 +123,7 @@ def test_a_single_point_equals_the_plain_training_bit_for_bit(swept, tones, data
     assert config == load_config(str(tmp_path / "plain" / "config.json"))
 
 
+@pytest.mark.slow
 def test_resume_after_kill_equals_the_uninterrupted_sweep(swept, tones, data_dir, tmp_path, capsys):
     workdir = tmp_path / "killed"
     options = sweep_arguments(tones, workdir, data_dir, *GRID)

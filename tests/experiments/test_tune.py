@@ -91,6 +91,7 @@ def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path):
     assert trial_rows(tmp_path / "run") == trial_rows(finished)[:2]
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_until_its_trials_are_finished(tones, data_dir, tmp_path):
     workdir = tmp_path / "killed"
     options = tune_arguments(tones, workdir, data_dir, "--config.tune.trials=3")
@@ -119,6 +120,7 @@ def test_a_killed_search_goes_on_until_its_trials_are_finished(tones, data_dir, 
     assert [row["state"] for row in trial_rows(workdir)].count("complete") == 4
 
 
+@pytest.mark.slow
 def test_pruning_stops_what_is_worse_than_the_median(tones, data_dir, tmp_path):
     space = '[["optimiser.learning_rate", "choice", 0.001, 0.01, 1e-12]]'
     overrides = ("tune.prune_after=1", "tune.trials=6", "epochs=4", "seeds=1")
@@ -130,6 +132,7 @@ def test_pruning_stops_what_is_worse_than_the_median(tones, data_dir, tmp_path):
     assert all("pruned in training 1 at epoch" in row["why"] and row["bnm"] == "" for row in pruned)
 
 
+@pytest.mark.slow
 def test_a_diverging_trial_does_not_take_the_others_with_it(tones, data_dir, tmp_path):
     space = '[["optimiser.learning_rate", "choice", 0.001, 1e38]]'
     overrides = ("tune.trials=5", "seeds=1", "optimiser.name=sgd", "optimiser.clip_norm=0.0")

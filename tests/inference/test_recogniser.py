@@ -83,6 +83,7 @@ def test_an_ensemble_is_the_mean_of_its_members(recogniser):
     )
 
 
+@pytest.mark.slow
 def test_batches_and_padding_change_nothing(recogniser):
     clips = [
         speech(s, p, i)

@@ -188,6 +188,7 @@ def test_an_adversary_removes_with_strength_one_what_it_leaves_with_zero(name, s
     assert abs(float(params["scale"][1])) > 0.5  # the label's dimension stays
 
 
+@pytest.mark.slow
 def test_speaker_adversary_hides_speakers_from_its_classifier_and_keeps_emotions():
     toy, program = make_toy(), make_program("speaker_adversary")
     hidden, plain = (fit(program, toy, make_hyper(strength)).history for strength in (0.3, 0.0))
@@ -307,6 +308,7 @@ def test_addas_game():
     np.testing.assert_allclose(gradient.target, 0.5 * numerical(inverted, BATCH.target), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_adda_keeps_the_source_encoder_the_classifier_and_all_batch_statistics():
     toy, program = make_toy(), make_program("adda", batch_norm=True)
     before = fit(make_program("source_only", batch_norm=True, epochs=EPOCHS // 2), toy).state

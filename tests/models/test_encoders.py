@@ -133,6 +133,7 @@ def test_gradients_are_finite_where_nothing_varies(name):
         assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(results))
 
 
+@pytest.mark.slow
 def test_seeds_batch():
     features, length = batch()
     module = SMALL["conv1d"]

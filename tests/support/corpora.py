@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+COLUMNS = ("file", "emotion", "speaker", "language")
 EMOTIONS = ("neutral", "happy", "angry", "sad", "surprise")
 
 
@@ -29,13 +30,12 @@ def write_tones(folder: Path, seed: int, base_hz: float, speakers: int = 4, take
                 wave *= 0.1 * (1 + 0.5 * np.sin(2 * np.pi * (2 + 2 * e) * t))
                 name = f"{speaker}-{e}-{take}.wav"
                 soundfile.write(folder / name, wave + 0.002 * random.normal(size=len(t)), 16000)
-                rows.append((name, emotion, f"s{speaker}", "en"))
-    return write_manifest(folder / "list.csv", rows)
+                gender = "F" if speaker < 2 else "M"
+                rows.append((name, emotion, f"s{speaker}", "en", gender))
+    return write_manifest(folder / "list.csv", rows, (*COLUMNS, "gender"))
 
 
-def write_manifest(
-    path: Path, rows: list, columns: tuple = ("file", "emotion", "speaker", "language")
-) -> Path:
+def write_manifest(path: Path, rows: list, columns: tuple[str, ...] = COLUMNS) -> Path:
     """Writes a manifest."""
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])

@@ -18,13 +18,11 @@ import soundfile
 pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 import uvicorn
 
-from jdann.cli import main
 from jdann.inference.recogniser import Recogniser
 from jdann.web import server as web_server
 from jdann.web.pages import make_pages
 from jdann.web.uploads import Limits
 from tests.support.corpora import EMOTIONS
-from tests.support.runs import arguments
 
 RATE = 16000
 
@@ -73,17 +71,10 @@ def running(recogniser: Recogniser, path: Path, limits: Limits) -> Iterator[Serv
 
 
 @pytest.fixture(scope="session")
-def served_run(tones, data_dir, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("runs") / "served"
-    main(arguments(*tones, path, data_dir, "--config.methods=dann", "--config.baseline=false"))
-    return path
-
-
-@pytest.fixture(scope="session")
-def server(served_run) -> Iterator[Server]:
-    recogniser = Recogniser.load(served_run)
+def server(finished_run) -> Iterator[Server]:
+    recogniser = Recogniser.load(finished_run)
     web_server.warm_up(recogniser)
-    with running(recogniser, served_run, Limits()) as served:
+    with running(recogniser, finished_run, Limits()) as served:
         yield served
 
 

@@ -3,6 +3,6 @@
 from importlib.util import find_spec
 
 if find_spec("starlette"):  # without it the tests of this folder are skipped
-    from tests.support.serving import served_run, server
+    from tests.support.serving import server
 
-    __all__ = ["served_run", "server"]
+    __all__ = ["server"]

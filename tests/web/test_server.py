@@ -423,8 +423,8 @@ def test_a_taken_port_and_senseless_limits_are_named(server):
         web_server.make_limits(1, float("nan"))
 
 
-def test_a_model_without_its_run_has_a_card_too(served_run, tmp_path):
-    (folder,) = (served_run / "recogniser").iterdir()
+def test_a_model_without_its_run_has_a_card_too(finished_run, tmp_path):
+    (folder,) = (finished_run / "recogniser").glob("*-dann")
     shutil.copytree(folder, tmp_path / "model")
     pages = make_pages(Recogniser.load(tmp_path / "model"), tmp_path / "model", Limits())
     assert "have not come with the model" in pages.card and "Article 5(1)(f)" in pages.card
