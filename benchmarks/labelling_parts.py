@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
     @property
     def corpus(self) -> str:
-        return self.utterances[0].corpus
+        return self.utterances[0].corpus or ""
 
     def select(self, indices: list[int]) -> "Part":
         """The utterances with these indices."""

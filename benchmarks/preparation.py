@@ -31,6 +31,7 @@ import librosa
 import numpy as np
 import soundfile
 from command_line import make_parser
+from feature_peers import features_of_librosa, pitch_of_librosa
 from machine import cpus, load_average, python_and_packages
 from markdown_table import header, row
 from timing import measure_in_turn, round_ratios, seconds_of
@@ -42,8 +43,6 @@ from jdann.features import store
 
 RATE_HZ = 48000
 CONFIG = base_config()
-SIZES = {"n_fft": CONFIG.features.n_fft, "hop_length": CONFIG.features.hop_length}
-FRAMING = {"frame_length": CONFIG.features.n_fft, "hop_length": CONFIG.features.hop_length}
 PROCESSES, FILES_AT_A_TIME = 2, 8  # of librosa
 PEER = "librosa, two processes"
 LIMIT = 2e-2  # the largest difference of a feature
@@ -97,21 +96,11 @@ def prepare_with_librosa(path: Path) -> np.ndarray:
     return y * np.float32(10 ** (audio.level_db / 20) / rms)
 
 
-def features_of_librosa(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The four features [bins, frames] and the pitch [frames] of one file."""
-    y, sr = prepare_with_librosa(path), CONFIG.audio.sample_rate_hz
-    n_mels, n_mfcc = CONFIG.features.n_mels, CONFIG.features.n_mfcc
-    mel = librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=sr, n_mels=n_mels, **SIZES))
-    mfcc = librosa.feature.mfcc(y=y, sr=sr, n_mfcc=n_mfcc, n_mels=n_mels, **SIZES)
-    crossings = librosa.feature.zero_crossing_rate(y, **FRAMING)
-    contrast = librosa.feature.spectral_contrast(y=y, sr=sr, **SIZES)
-    pitch = librosa.yin(y, fmin=65, fmax=600, sr=sr, **FRAMING)
-    return np.concatenate([mel, mfcc, crossings, contrast]), pitch
-
-
 def count_frames(path: Path) -> int:
-    """Computes librosa's features, and returns only their number of frames."""
-    return features_of_librosa(path)[0].shape[1]
+    """Computes librosa's features and pitch, and returns only the number of frames."""
+    y = prepare_with_librosa(path)
+    pitch_of_librosa(y)
+    return features_of_librosa(y).shape[1]
 
 
 def extract_with_jdann(corpus: corpora.Corpus, folder: Path) -> store.FeatureSet:
@@ -128,7 +117,8 @@ def check(features: store.FeatureSet) -> None:
     """Compares jdann's features on disk with librosa's of the same files."""
     largest = 0.0
     for i in range(0, len(features.utterances), max(1, len(features.utterances) // 8)):
-        expected = features_of_librosa(Path(features.utterances[i].path))[0].T  # [frames, bins]
+        y = prepare_with_librosa(Path(features.utterances[i].path))
+        expected = features_of_librosa(y).T  # [frames, bins]
         ours = next(features.read([i]))[:, : expected.shape[1]]
         assert ours.shape == expected.shape, (ours.shape, expected.shape)
         largest = max(largest, float(np.abs(ours - expected).max()))

@@ -72,7 +72,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     if arguments.loop:
-        print_loop_costs(*arguments.loop, arguments.runs)
+        config_json, data_dir = arguments.loop
+        print_loop_costs(config_json, data_dir, arguments.runs)
         return
     with tempfile.TemporaryDirectory() as folder:
         measurement = Measurement(
