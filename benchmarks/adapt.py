@@ -8,96 +8,90 @@ labels, and predicts the emotions of the speaker's other clips. Labels are used 
 With no clips of the speaker, a clip is normalised with the statistics of similar target voices.
 """
 
-import argparse
 import csv
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from command_line import make_parser
+from markdown_table import header, row
 
 from jdann.inference.recogniser import Recogniser
 
-COUNTS = (1, 3, 10, 30, 100)
+COUNTS, TINY_COUNTS = (1, 3, 10, 30, 100), (1,)
 RELEVANCES = (5.0, 0.0)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run")
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument(
-        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
-    )
-    arguments = parser.parse_args()
-    counts, draws = ((1,), 2) if arguments.tiny else (COUNTS, arguments.draws)
-    recogniser = Recogniser.load(arguments.run)
-    clips: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    with arguments.manifest.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["emotion"] in recogniser.labels:
-                clips[row["speaker"]].append(
-                    (
-                        str(arguments.manifest.parent / row["file"]),
-                        recogniser.labels.index(row["emotion"]),
-                    )
-                )
-    print("| clips of the speaker | 0 |", " | ".join(map(str, counts)), "|")
-    print("|---|" + "---|" * (1 + len(counts)), flush=True)
-    for relevance in RELEVANCES:
-        cells = [
-            cell(recogniser, clips, count, relevance, draws)
-            for count in (0, *counts)
-            if count or relevance
-        ]
-        print(
-            f"| `relevance={relevance:g}` |",
-            " | ".join(cells if relevance else ["", *cells]),
-            "|",
-            flush=True,
-        )
+class Clip(NamedTuple):
+    """An audio file and the index of its emotion."""
+
+    path: str
+    emotion: int
 
 
-def cell(
-    recogniser: Recogniser,
-    clips: dict[str, list[tuple[str, int]]],
-    count: int,
-    relevance: float,
-    draws: int,
+SpeakerClips = dict[str, list[Clip]]  # by speaker
+
+
+def read_clips(manifest: Path, emotions: Sequence[str]) -> SpeakerClips:
+    """The clips of each speaker whose emotion is one of `emotions`."""
+    clips: SpeakerClips = defaultdict(list)
+    with manifest.open(newline="") as file:
+        for utterance in csv.DictReader(file):
+            if utterance["emotion"] in emotions:
+                path = str(manifest.parent / utterance["file"])
+                clip = Clip(path, emotions.index(utterance["emotion"]))
+                clips[utterance["speaker"]].append(clip)
+    return clips
+
+
+def mean_uar(
+    recogniser: Recogniser, clips: SpeakerClips, count: int, relevance: float, draws: int
 ) -> str:
     """Mean and standard deviation of UAR over draws of `count` clips of each speaker."""
-    scores = [
-        uar(recogniser, clips, count, relevance, draw) for draw in range(draws if count else 1)
-    ]
-    if not count:
-        return f"{scores[0]:.3f}"
+    if count == 0:
+        return f"{uar_of_draw(recogniser, clips, count, relevance, draw=0):.3f}"
+    scores = [uar_of_draw(recogniser, clips, count, relevance, draw) for draw in range(draws)]
     return f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}"
 
 
-def uar(
-    recogniser: Recogniser,
-    clips: dict[str, list[tuple[str, int]]],
-    count: int,
-    relevance: float,
-    draw: int,
+def uar_of_draw(
+    recogniser: Recogniser, clips: SpeakerClips, count: int, relevance: float, draw: int
 ) -> float:
     """UAR of the clips that were not drawn for adaptation."""
     random = np.random.default_rng(draw)
-    correct: dict[int, list[bool]] = defaultdict(list)
+    is_correct: dict[int, list[bool]] = defaultdict(list)  # by emotion
     for speaker_clips in clips.values():
         order = random.permutation(len(speaker_clips))
+        drawn, scored = ([speaker_clips[i] for i in part] for part in np.split(order, [count]))
         adapted = recogniser
-        if count:
-            files = [speaker_clips[i][0] for i in order[:count]]
-            adapted = recogniser.adapt(files, relevance=relevance)
-        scored = [speaker_clips[i] for i in order[count:]]
-        for (_, emotion), row in zip(
-            scored, adapted.probabilities([file for file, _ in scored]), strict=True
-        ):
-            correct[emotion].append(bool(row.argmax() == emotion))
-    return float(np.mean([np.mean(recall) for recall in correct.values()]))
+        if drawn:
+            adapted = recogniser.adapt([clip.path for clip in drawn], relevance=relevance)
+        probabilities = adapted.probabilities([clip.path for clip in scored])
+        for clip, clip_probabilities in zip(scored, probabilities, strict=True):
+            is_correct[clip.emotion].append(bool(clip_probabilities.argmax() == clip.emotion))
+    return float(np.mean([np.mean(values) for values in is_correct.values()]))
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("run")
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--draws", type=int, default=3)
+    arguments = parser.parse_args()
+    counts, draws = (TINY_COUNTS, 2) if arguments.tiny else (COUNTS, arguments.draws)
+    recogniser = Recogniser.load(arguments.run)
+    clips = read_clips(arguments.manifest, recogniser.labels)
+    columns = ("clips of the speaker", "0", *map(str, counts))
+    print(header(columns, ["---"] * len(columns)), flush=True)
+    for relevance in RELEVANCES:
+        cells = [mean_uar(recogniser, clips, count, relevance, draws) for count in counts]
+        # Without clips of the speaker, relevance changes nothing.
+        without_clips = ""
+        if relevance == RELEVANCES[0]:
+            without_clips = mean_uar(recogniser, clips, 0, relevance, draws)
+        print(row(f"`relevance={relevance:g}`", without_clips, *cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,19 +18,32 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
+
+from command_line import make_parser
 
 ROOT = Path(__file__).parents[1]
 CORPORA = Path(os.environ.get("JDANN_CORPORA") or ROOT.parent / "shared" / "corpora")
+DEMO = ("source=demo:en", "target=demo:zh")
 FEW_STEPS = ("epochs=2", "seeds=1", "tsne=false", "baseline=false")
 OTHER_METHODS = (
-    "deep_coral,dan,jan,deep_jdot,mcc,bnm,bsp,entropy,information_maximisation,adabn,dsbn,self_training,shot,fixmatch,adamatch,"
-    "sup_con,cdan,cdan_e,speaker_adversary,mdd,mcd,adda,wdgrl,vada,dirt_t,cdan+mcc"
+    "deep_coral,dan,jan,deep_jdot,mcc,bnm,bsp,entropy,information_maximisation,adabn,dsbn,"
+    "self_training,shot,fixmatch,adamatch,sup_con,cdan,cdan_e,speaker_adversary,mdd,mcd,adda,"
+    "wdgrl,vada,dirt_t,cdan+mcc"
 )
 
-# name: demo sentences of each speaker and emotion, config, overrides
-CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
-    "en2zh": (10, "en2zh", ("source=demo:en", "target=demo:zh")),
-    "best": (
+
+class Case(NamedTuple):
+    """One run of `run.py`."""
+
+    sentences: int  # demo sentences of each speaker and emotion
+    config: str
+    overrides: tuple[str, ...]
+
+
+CASES = {
+    "en2zh": Case(10, "en2zh", DEMO),
+    "best": Case(
         1,
         "best",
         (
@@ -40,48 +53,53 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
             "both_directions=true",
         ),
     ),
-    "poster": (
+    "poster": Case(
         2,
         "poster",
-        (
-            "source=demo:en",
-            "target=demo:zh",
-            "encoder.name=conv1d",
-            "epochs=2",
-            "seeds=2",
-            "folds=2",
-            "tsne=false",
-        ),
+        (*DEMO, "encoder.name=conv1d", "epochs=2", "seeds=2", "folds=2", "tsne=false"),
     ),
-    "inductive": (
-        2,
-        "en2zh",
-        ("source=demo:en", "target=demo:zh", "protocol=inductive", "folds=2", *FEW_STEPS),
-    ),
-    "methods": (
-        2,
-        "en2zh",
-        ("source=demo:en", "target=demo:zh", f"methods={OTHER_METHODS}", *FEW_STEPS),
-    ),
+    "inductive": Case(2, "en2zh", (*DEMO, "protocol=inductive", "folds=2", *FEW_STEPS)),
+    "methods": Case(2, "en2zh", (*DEMO, f"methods={OTHER_METHODS}", *FEW_STEPS)),
 }
-TINY = (
+TINY_CASE = Case(
     1,
     "en2zh",
-    (
-        "source=demo:en",
-        "target=demo:zh",
-        "methods=source_only",
-        "encoder.channels=8",
-        "encoder.strides=2",
-        *FEW_STEPS,
-    ),
+    (*DEMO, "methods=source_only", "encoder.channels=8", "encoder.strides=2", *FEW_STEPS),
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def digest_of_case(name: str, case: Case, folder: Path, data_dir: Path) -> str:
+    """Runs one case and returns the digest of its predictions.csv."""
+    run = [sys.executable, str(ROOT / "run.py")]
+    data = ["--data-dir", str(data_dir / f"{case.sentences}-sentences")]
+    if "source=demo:en" in case.overrides:
+        prepare = [*run, "prepare", "demo", "--sentences", str(case.sentences), *data]
+        subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL)
+    workdir = folder / name
+    train = [*run, "train", "--config", case.config, "--workdir", str(workdir), *data]
+    overrides = (f"--config.{override}" for override in case.overrides)
+    result = subprocess.run([*train, *overrides], capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(f"{name}: {result.stderr[-2000:]}")
+    return hashlib.sha256((workdir / "predictions.csv").read_bytes()).hexdigest()[:16]
+
+
+def is_available(name: str) -> bool:
+    """Whether the corpora of a case are there. If not, it says so."""
+    manifest = CORPORA / "ravdess.csv"
+    if name != "best" or manifest.exists():
+        return True
+    print(f"{name}: left out, {manifest} is missing")
+    return False
+
+
+def read_digests(path: Path | None) -> dict[str, str]:
+    """The digests in a file; none without a file."""
+    return json.loads(path.read_text()) if path else {}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = make_parser(__doc__)
     parser.add_argument("--write", type=Path, help="write the digests to this file")
     parser.add_argument("--compare", type=Path, help="compare with the digests in this file")
     parser.add_argument(
@@ -92,73 +110,34 @@ def main() -> None:
         type=Path,
         help="keep the demo corpora and features here; default: a temporary folder",
     )
-    parser.add_argument(
-        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
-    )
-    arguments = parser.parse_args()
-    names = arguments.only
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    cases = {name: CASES[name] for name in arguments.only}
     if arguments.tiny:
-        CASES["tiny"] = TINY
-        names = ["tiny"]
-    expected = json.loads(arguments.compare.read_text()) if arguments.compare else {}
-    digests = (
-        json.loads(arguments.write.read_text())
-        if arguments.write and arguments.write.exists()
-        else {}
-    )
+        cases = {"tiny": TINY_CASE}
+    expected = read_digests(arguments.compare)
+    is_written = arguments.write and arguments.write.exists()
+    digests = read_digests(arguments.write if is_written else None)
     differing = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            if name == "best" and not (CORPORA / "ravdess.csv").exists():
-                print(f"{name}: left out, {CORPORA / 'ravdess.csv'} is missing")
+        data_dir = arguments.data_dir or Path(folder) / "data"
+        for name, case in cases.items():
+            if not is_available(name):
                 continue
-            digests[name] = digest_of_case(
-                name, Path(folder), arguments.data_dir or Path(folder) / "data"
-            )
-            same = digests[name] == expected.get(name)
-            if arguments.compare and not same:
-                differing.append(name)
-            outcome = "" if not arguments.compare else "  as before" if same else "  DIFFERS"
+            digests[name] = digest_of_case(name, case, Path(folder), data_dir)
+            outcome = ""
+            if arguments.compare:
+                is_same = digests[name] == expected.get(name)
+                outcome = "  as before" if is_same else "  DIFFERS"
+                differing += [] if is_same else [name]
             print(f"{name:10} {digests[name]}{outcome}", flush=True)
     if arguments.write:
         arguments.write.write_text(json.dumps(digests, indent=1) + "\n")
     if differing:
         sys.exit(1)
-
-
-def digest_of_case(name: str, folder: Path, data_dir: Path) -> str:
-    """Runs one case and returns the digest of its predictions.csv."""
-    sentences, config, overrides = CASES[name]
-    data_dir = data_dir / f"{sentences}-sentences"
-    run = [sys.executable, str(ROOT / "run.py")]
-    if "demo:en" in " ".join(overrides):
-        prepare = [
-            *run,
-            "prepare",
-            "demo",
-            "--sentences",
-            str(sentences),
-            "--data-dir",
-            str(data_dir),
-        ]
-        subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL)
-    workdir = folder / name
-    command = [
-        *run,
-        "train",
-        "--config",
-        config,
-        "--workdir",
-        str(workdir),
-        "--data-dir",
-        str(data_dir),
-    ]
-    outcome = subprocess.run(
-        [*command, *(f"--config.{o}" for o in overrides)], capture_output=True, text=True
-    )
-    if outcome.returncode:
-        sys.exit(f"{name}: {outcome.stderr[-2000:]}")
-    return hashlib.sha256((workdir / "predictions.csv").read_bytes()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

@@ -4,113 +4,105 @@ python benchmarks/inference.py runs/en2zh
 python benchmarks/inference.py runs/en2zh --tiny    # shorter; the figures mean nothing
 """
 
-import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from command_line import make_parser
+from machine import cpus, load_average, python_and_packages
+from timing import ProcessResult, run_process, seconds_of
 
 from jdann.inference.recogniser import Recogniser
 
-RATE_HZ = 16000
-COMMAND = [sys.executable, "-c", "from jdann.cli import main; main()", "predict"]
-REPEATS = 200
+RATE_HZ, CLIP_S = 16000, 3.0
+PREDICT = (sys.executable, "-c", "from jdann.cli import main; main()", "predict")
+REPEATS, TINY_REPEATS = 200, 2  # warm predictions in Python
+STARTS, TINY_STARTS = 3, 1  # commands with a warm compile cache
+TINY_HOURS = 1 / 60
 
 
-def voiced(seconds: float) -> np.ndarray:
+def synthetic_speech(seconds: float) -> np.ndarray:
     """Something like speech, [samples] float32: harmonics of a moving pitch in syllables."""
     t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     phase = 2 * np.pi * np.cumsum(180 * (1 + 0.2 * np.sin(2 * np.pi * 0.7 * t))) / RATE_HZ
-    wave = sum(np.sin(k * phase) / k for k in range(1, 12)) * (1 + np.sin(2 * np.pi * 4 * t)) / 2
-    return (0.1 * wave + 0.002 * np.random.default_rng(0).normal(size=len(t))).astype(np.float32)
+    voice = np.zeros(len(t))
+    for k in range(1, 12):
+        voice += np.sin(k * phase) / k
+    syllables = (1 + np.sin(2 * np.pi * 4 * t)) / 2
+    noise = 0.002 * np.random.default_rng(0).normal(size=len(t))
+    return (0.1 * voice * syllables + noise).astype(np.float32)
 
 
-def write_hours(path: Path, hours: float) -> None:
+def write_long_file(path: Path, hours: float) -> None:
     """Writes a long file, a minute at a time."""
-    minute = voiced(60)
+    minute = synthetic_speech(60)
     with soundfile.SoundFile(path, "w", RATE_HZ, 1) as file:
         for _ in range(round(60 * hours)):
             file.write(minute)
 
 
-def run(arguments: list[str], cache: Path) -> tuple[float, float]:
-    """Wall time in s and largest resident memory in MiB of one command."""
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        COMMAND + arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begun
-    if status:
-        raise SystemExit(f"{' '.join(arguments)} failed: {process.stderr.read().decode()}")
-    return seconds, usage.ru_maxrss / 1024
+def measure_python(recogniser: Recogniser, repeats: int) -> dict[str, float]:
+    """Times of predictions in this process."""
+    clip = synthetic_speech(CLIP_S)
+    recogniser(clip, RATE_HZ)  # compiles
+    times_ms = [1e3 * seconds_of(lambda: recogniser(clip, RATE_HZ)) for _ in range(repeats)]
+    return {
+        "warm, a 3 s clip in Python, ms, median": statistics.median(times_ms),
+        "the same, fastest": min(times_ms),
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model", type=Path, help="the work directory of a finished run")
-    parser.add_argument("--hours", type=float, default=3.0, help="length of the long file")
-    parser.add_argument(
-        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
-    )
-    arguments = parser.parse_args()
-    hours, repeats, starts = arguments.hours, REPEATS, 3
-    if arguments.tiny:
-        hours, repeats, starts = 1 / 60, 2, 1
-    recogniser = Recogniser.load(arguments.model)
-    card = recogniser.card
-    print(
-        f"Python {platform.python_version()}, jax {version('jax')}, {platform.machine()}, "
-        f"{os.cpu_count()} CPUs"
-    )
-    print(f"load before: {os.getloadavg()[0]:.1f}")
+def measure_commands(model: Path, hours: float, starts: int) -> dict[str, float]:
+    """Times and memory of `jdann predict`, each in a process of its own with the same cache."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip, long_file = folder / "clip.wav", folder / "hours.wav"
+        soundfile.write(clip, synthetic_speech(CLIP_S), RATE_HZ)
+        write_long_file(long_file, hours)
+
+        def predict(path: Path, *options: str) -> ProcessResult:
+            environment = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+            return run_process([*PREDICT, str(model), str(path), *options], environment)
+
+        cold_s = predict(clip).cost.wall_s
+        warm_s = statistics.median(predict(clip).cost.wall_s for _ in range(starts))
+        timeline = predict(long_file, "--timeline", "--csv", str(folder / "out.csv"))
+    return {
+        "jdann predict of one clip, s, empty compile cache": cold_s,
+        f"the same, warm compile cache, median of {starts}": warm_s,
+        f"timeline of {hours:g} h, windows of 3 s each second, s": timeline.cost.wall_s,
+        "the same, largest resident memory, MiB": timeline.peak_mib,
+    }
+
+
+def print_description(card: dict) -> None:
+    print(f"{python_and_packages(['jax'])}, {cpus()}")
+    print(f"load before: {load_average():.1f}")
     print(
         f"{card['method']}, {card['encoder']}, recipe {card['config']['features']['recipe']}, "
         f"{len(card['seeds'])} seeds"
     )
 
-    clip = voiced(3.0)
-    recogniser(clip, RATE_HZ)
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        recogniser(clip, RATE_HZ)
-        times.append(1e3 * (time.perf_counter() - begun))
-    measured = {
-        "warm, a 3 s clip in Python, ms, median": statistics.median(times),
-        "the same, fastest": min(times),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder) / "cache"
-        short, long = Path(folder) / "clip.wav", Path(folder) / "hours.wav"
-        soundfile.write(short, clip, RATE_HZ)
-        measured["jdann predict of one clip, s, empty compile cache"] = run(
-            [str(arguments.model), str(short)], cache
-        )[0]
-        again = [run([str(arguments.model), str(short)], cache)[0] for _ in range(starts)]
-        measured[f"the same, warm compile cache, median of {starts}"] = statistics.median(again)
-        write_hours(long, hours)
-        seconds, mib = run(
-            [str(arguments.model), str(long), "--timeline", "--csv", str(Path(folder) / "out.csv")],
-            cache,
-        )
-        measured[f"timeline of {hours:g} h, windows of 3 s each second, s"] = seconds
-        measured["the same, largest resident memory, MiB"] = mib
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("model", type=Path, help="the work directory of a finished run")
+    parser.add_argument("--hours", type=float, default=3.0, help="length of the long file")
+    arguments = parser.parse_args()
+    hours, repeats, starts = arguments.hours, REPEATS, STARTS
+    if arguments.tiny:
+        hours, repeats, starts = TINY_HOURS, TINY_REPEATS, TINY_STARTS
+    recogniser = Recogniser.load(arguments.model)
+    print_description(recogniser.card)
+    measured = measure_python(recogniser, repeats)
+    measured |= measure_commands(arguments.model, hours, starts)
     for name, value in measured.items():
         print(f"{name:60} {value:.1f}")
-    print(f"load after: {os.getloadavg()[0]:.1f}")
+    print(f"load after: {load_average():.1f}")
     print(json.dumps(measured))
 
 

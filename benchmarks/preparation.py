@@ -14,24 +14,27 @@ clips are compared. The two take turns in each round; ratios are medians of the 
 rounds.
 """
 
-import argparse
 import csv
 import datetime
 import os
-import platform
 import shutil
 import statistics
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import librosa
 import numpy as np
 import soundfile
+from command_line import make_parser
+from feature_peers import features_of_librosa, pitch_of_librosa
+from machine import cpus, load_average, python_and_packages
+from markdown_table import header, row
+from timing import measure_in_turn, round_ratios, seconds_of
 
 from jdann import corpora
 from jdann.audio import AudioSettings
@@ -40,12 +43,20 @@ from jdann.features import store
 
 RATE_HZ = 48000
 CONFIG = base_config()
-SIZES = {"n_fft": CONFIG.features.n_fft, "hop_length": CONFIG.features.hop_length}
-FRAMING = {"frame_length": CONFIG.features.n_fft, "hop_length": CONFIG.features.hop_length}
+PROCESSES, FILES_AT_A_TIME = 2, 8  # of librosa
+PEER = "librosa, two processes"
+LIMIT = 2e-2  # the largest difference of a feature
+
+
+class Measurement(NamedTuple):
+    """Times in s."""
+
+    first: float  # of jdann, with compilation
+    by_round: dict[str, list[float]]
 
 
 def write_corpus(folder: Path, count: int) -> tuple[Path, float]:
-    """Writes voices of 2 to 4 s whose first and last 0.2 s are nearly silent.
+    """Writes voices of 2 to 4 s.
 
     Returns:
       The manifest, and the total length in s.
@@ -56,52 +67,43 @@ def write_corpus(folder: Path, count: int) -> tuple[Path, float]:
         rows = csv.writer(file)
         rows.writerow(("file", "emotion", "speaker", "language"))
         for i in range(count):
-            t = np.arange(int(RATE_HZ * random.uniform(2, 4))) / RATE_HZ
-            pitch_hz = random.uniform(90, 280) * (
-                1 + 0.2 * np.sin(2 * np.pi * random.uniform(0.5, 3) * t)
-            )
-            phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
-            voice = sum(np.sin(k * phase) / k for k in range(1, 12)) * (t > 0.2) * (t < t[-1] - 0.2)
-            soundfile.write(
-                folder / f"{i}.wav", 0.1 * voice + 2e-4 * random.normal(size=len(t)), RATE_HZ
-            )
+            y = synthetic_voice(random)
+            soundfile.write(folder / f"{i}.wav", y, RATE_HZ)
             rows.writerow((f"{i}.wav", ("happy", "sad")[i % 2], f"s{i % 10}", "en"))
-            seconds += len(t) / RATE_HZ
+            seconds += len(y) / RATE_HZ
     return folder / "list.csv", seconds
 
 
-def prepared_by_librosa(path: Path) -> np.ndarray:
+def synthetic_voice(random: np.random.Generator) -> np.ndarray:
+    """A voice [samples] of 2 to 4 s whose first and last 0.2 s are nearly silent."""
+    t = np.arange(int(RATE_HZ * random.uniform(2, 4))) / RATE_HZ
+    pitch_hz = random.uniform(90, 280) * (1 + 0.2 * np.sin(2 * np.pi * random.uniform(0.5, 3) * t))
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
+    voice = np.zeros(len(t))
+    for k in range(1, 12):
+        voice += np.sin(k * phase) / k
+    voice = voice * (t > 0.2) * (t < t[-1] - 0.2)
+    return 0.1 * voice + 2e-4 * random.normal(size=len(t))
+
+
+def prepare_with_librosa(path: Path) -> np.ndarray:
     """[samples] at 16 kHz, trimmed and levelled."""
-    y, _ = librosa.load(path, sr=CONFIG.audio.sample_rate_hz)
-    y, _ = librosa.effects.trim(y, top_db=CONFIG.audio.trim_db)
-    y = y[: int(CONFIG.audio.max_duration_s * CONFIG.audio.sample_rate_hz)]
-    return y * np.float32(
-        10 ** (CONFIG.audio.level_db / 20) / np.sqrt(np.mean(y.astype(np.float64) ** 2))
-    )
-
-
-def by_librosa(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The four features [bins, frames] and the pitch [frames] of one file."""
-    y, sr = prepared_by_librosa(path), CONFIG.audio.sample_rate_hz
-    mel = librosa.power_to_db(
-        librosa.feature.melspectrogram(y=y, sr=sr, n_mels=CONFIG.features.n_mels, **SIZES)
-    )
-    mfcc = librosa.feature.mfcc(
-        y=y, sr=sr, n_mfcc=CONFIG.features.n_mfcc, n_mels=CONFIG.features.n_mels, **SIZES
-    )
-    crossings = librosa.feature.zero_crossing_rate(y, **FRAMING)
-    contrast = librosa.feature.spectral_contrast(y=y, sr=sr, **SIZES)
-    return np.concatenate([mel, mfcc, crossings, contrast]), librosa.yin(
-        y, fmin=65, fmax=600, sr=sr, **FRAMING
-    )
+    audio = CONFIG.audio
+    y, _ = librosa.load(path, sr=audio.sample_rate_hz)
+    y, _ = librosa.effects.trim(y, top_db=audio.trim_db)
+    y = y[: int(audio.max_duration_s * audio.sample_rate_hz)]
+    rms = np.sqrt(np.mean(y.astype(np.float64) ** 2))
+    return y * np.float32(10 ** (audio.level_db / 20) / rms)
 
 
 def count_frames(path: Path) -> int:
-    """Computes librosa's features, and returns only their number of frames."""
-    return by_librosa(path)[0].shape[1]
+    """Computes librosa's features and pitch, and returns only the number of frames."""
+    y = prepare_with_librosa(path)
+    pitch_of_librosa(y)
+    return features_of_librosa(y).shape[1]
 
 
-def extract_features(corpus: corpora.Corpus, folder: Path) -> store.FeatureSet:
+def extract_with_jdann(corpus: corpora.Corpus, folder: Path) -> store.FeatureSet:
     return store.extract(
         corpus,
         recipe_name=CONFIG.features.recipe,
@@ -113,84 +115,86 @@ def extract_features(corpus: corpora.Corpus, folder: Path) -> store.FeatureSet:
 
 def check(features: store.FeatureSet) -> None:
     """Compares jdann's features on disk with librosa's of the same files."""
-    worst = 0.0
+    largest = 0.0
     for i in range(0, len(features.utterances), max(1, len(features.utterances) // 8)):
-        expected = by_librosa(Path(features.utterances[i].path))[0].T
+        y = prepare_with_librosa(Path(features.utterances[i].path))
+        expected = features_of_librosa(y).T  # [frames, bins]
         ours = next(features.read([i]))[:, : expected.shape[1]]
         assert ours.shape == expected.shape, (ours.shape, expected.shape)
-        worst = max(worst, float(np.abs(ours - expected).max()))
-    assert worst < 2e-2, worst
+        largest = max(largest, float(np.abs(ours - expected).max()))
+    assert largest < LIMIT, largest
     print(
-        f"features beside librosa's, largest difference: {worst:.1g}", file=sys.stderr, flush=True
+        f"features beside librosa's, largest difference: {largest:.1g}", file=sys.stderr, flush=True
     )
+
+
+def seconds_of_jdann(corpus: corpora.Corpus, folder: Path) -> float:
+    """Time of an extraction without cached features."""
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    return seconds_of(lambda: extract_with_jdann(corpus, folder))
+
+
+def seconds_of_librosa(corpus: corpora.Corpus, pool: ProcessPoolExecutor) -> float:
+    paths = [Path(utterance.path) for utterance in corpus.utterances]
+    return seconds_of(lambda: list(pool.map(count_frames, paths, chunksize=FILES_AT_A_TIME)))
+
+
+def measure(corpus: corpora.Corpus, folder: Path, rounds: int) -> Measurement:
+    """Checks jdann's features, then measures both ways in turn."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # of librosa's two processes
+    with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
+        first = seconds_of_jdann(corpus, folder)
+        features = extract_with_jdann(corpus, folder)
+        assert len(features.utterances) == len(corpus.utterances)
+        check(features)
+        # Before the first round: the imports, and what librosa compiles.
+        paths = [Path(utterance.path) for utterance in corpus.utterances[:16]]
+        list(pool.map(count_frames, paths))
+        ways = {
+            "jdann": partial(seconds_of_jdann, corpus, folder),
+            PEER: partial(seconds_of_librosa, corpus, pool),
+        }
+        return Measurement(first, measure_in_turn(ways, rounds))
+
+
+def print_table(measurement: Measurement, files: int, seconds: float) -> None:
+    """Prints the times, files per second, and how many times faster than real time each is."""
+    columns = ("", "s, median (fastest, slowest)", "files/s", "times real time")
+    print(header(columns, ("---", "---:", "---:", "---:")))
+    times = measurement.by_round
+    for name, values in (
+        ("jdann", times["jdann"]),
+        ("jdann, first run, with compilation", [measurement.first]),
+        (PEER, times[PEER]),
+    ):
+        median = statistics.median(values)
+        spread = f"{median:.1f} ({min(values):.1f}, {max(values):.1f})"
+        print(row(name, spread, f"{files / median:.0f}", f"{seconds / median:.0f}x"))
+    ratios = round_ratios(times[PEER], times["jdann"])
+    spread = f"{statistics.median(ratios):.1f}x ({min(ratios):.1f}, {max(ratios):.1f})"
+    print(row("ratio", spread, "", ""))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--files", type=int, default=768)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
-    )
     arguments = parser.parse_args()
     files, rounds = (4, 1) if arguments.tiny else (arguments.files, arguments.rounds)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # of librosa's two processes
-    load = os.getloadavg()[0]
-    with (
-        tempfile.TemporaryDirectory() as name,
-        ProcessPoolExecutor(2, get_context("spawn")) as pool,
-    ):
+    load = load_average()
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifest, seconds = write_corpus(folder / "corpus", files)
         corpus = corpora.load(str(manifest), tuple(CONFIG.emotions), folder)
-        paths = [Path(utterance.path) for utterance in corpus.utterances]
-
-        def by_jdann() -> float:
-            shutil.rmtree(folder / "cache", ignore_errors=True)
-            begun = time.perf_counter()
-            features = extract_features(corpus, folder)
-            took = time.perf_counter() - begun
-            assert len(features.utterances) == files
-            return took
-
-        def in_pool() -> float:
-            begun = time.perf_counter()
-            list(pool.map(count_frames, paths, chunksize=8))
-            return time.perf_counter() - begun
-
-        first = by_jdann()
-        check(extract_features(corpus, folder))
-        # Before the first round: the imports, and what librosa compiles.
-        list(pool.map(count_frames, paths[:16]))
-        jdann_s, librosa_s = [], []
-        for _ in range(rounds):
-            jdann_s.append(by_jdann())
-            librosa_s.append(in_pool())
-    packages = ", ".join(
-        f"{package} {version(package)}"
-        for package in ("jax", "librosa", "soxr", "soundfile", "numpy")
-    )
+        measurement = measure(corpus, folder, rounds)
+    packages = ("jax", "librosa", "soxr", "soundfile", "numpy")
     print(
-        f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} CPUs, "
-        f"Python {platform.python_version()}, {packages}; {files} files, {seconds:.0f} s of audio, "
-        f"{rounds} rounds in turn; load average {load:.1f} to {os.getloadavg()[0]:.1f}.\n"
+        f"{datetime.date.today()}, {cpus()}, {python_and_packages(packages)}; "
+        f"{files} files, {seconds:.0f} s of audio, "
+        f"{rounds} rounds in turn; load average {load:.1f} to {load_average():.1f}.\n"
     )
-    print("| | s, median (fastest, slowest) | files/s | times real time |\n|---|---:|---:|---:|")
-    for label, times in (
-        ("jdann", jdann_s),
-        ("jdann, first run, with compilation", [first]),
-        ("librosa, two processes", librosa_s),
-    ):
-        middle = statistics.median(times)
-        spread = f"{middle:.1f} ({min(times):.1f}, {max(times):.1f})"
-        print(f"| {label} | {spread} | {files / middle:.0f} | {seconds / middle:.0f}x |")
-    ratios = [b / a for a, b in zip(jdann_s, librosa_s, strict=True)]
-    print(
-        f"| ratio | {statistics.median(ratios):.1f}x ({min(ratios):.1f}, {max(ratios):.1f}) | | |"
-    )
+    print_table(measurement, files, seconds)
 
 
 if __name__ == "__main__":

@@ -17,43 +17,110 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from command_line import make_parser
+from markdown_table import header, row
 
 from jdann.configuration import base_config
 
 ROOT = Path(__file__).parents[1]
 SHARES = (4, 2, 1, 1, 1)  # of config.emotions, in the imbalanced target
+TRUE_PRIOR = ",".join(str(share / sum(SHARES)) for share in SHARES)
 METHODS = "source_only,co_training"
 TINY = ("epochs=1", "seeds=2", "encoder.hidden=8", "co_training.rounds=1", "batch_size=8")
 NO_STATISTICS = ("features.recipe=frames", "encoder.name=conv1d", "methods=source_only,dann")
 
-RECIPES: dict[str, tuple[str, ...]] = {
-    "best: all statistics, raw level, by speaker": (),
-    "unseen target speakers": ("protocol=inductive",),
-    "without speaker ids": ("features.normalise=voice",),
-    "without speaker ids, as one corpus": ("features.normalise=corpus",),
-    "imbalanced target 4:2:1:1:1": ("imbalanced",),
-    "imbalanced, its true prior given": (
-        "imbalanced",
-        "co_training.prior=" + ",".join(str(s / sum(SHARES)) for s in SHARES),
-    ),
-    "imbalanced, a uniform prior": ("imbalanced", "co_training.prior=uniform"),
-    "a uniform prior": ("co_training.prior=uniform",),
-    "level normalised": ("audio.level_db=-26",),
-    "first view alone": ("co_training.rounds=0",),
-    "prosody alone": ("features.recipe=prosody",),
-    "prosody alone, self-training": ("features.recipe=prosody", "methods=self_training"),
-    "all statistics, self-training": ("methods=self_training",),
-    "frames, 1-D CNN, DANN": NO_STATISTICS,
-    "frames, 1-D CNN, DANN, level normalised": (*NO_STATISTICS, "audio.level_db=-26"),
+
+class Recipe(NamedTuple):
+    """One variation of `configs/best.py`."""
+
+    overrides: tuple[str, ...] = ()
+    is_imbalanced: bool = False  # whether only a part of the target is kept
+
+
+RECIPES = {
+    "best: all statistics, raw level, by speaker": Recipe(),
+    "unseen target speakers": Recipe(("protocol=inductive",)),
+    "without speaker ids": Recipe(("features.normalise=voice",)),
+    "without speaker ids, as one corpus": Recipe(("features.normalise=corpus",)),
+    "imbalanced target 4:2:1:1:1": Recipe(is_imbalanced=True),
+    "imbalanced, its true prior given": Recipe((f"co_training.prior={TRUE_PRIOR}",), True),
+    "imbalanced, a uniform prior": Recipe(("co_training.prior=uniform",), True),
+    "a uniform prior": Recipe(("co_training.prior=uniform",)),
+    "level normalised": Recipe(("audio.level_db=-26",)),
+    "first view alone": Recipe(("co_training.rounds=0",)),
+    "prosody alone": Recipe(("features.recipe=prosody",)),
+    "prosody alone, self-training": Recipe(("features.recipe=prosody", "methods=self_training")),
+    "all statistics, self-training": Recipe(("methods=self_training",)),
+    "frames, 1-D CNN, DANN": Recipe(NO_STATISTICS),
+    "frames, 1-D CNN, DANN, level normalised": Recipe((*NO_STATISTICS, "audio.level_db=-26")),
 }
+TINY_RECIPE = "imbalanced target 4:2:1:1:1"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def measure(
+    source: Path, target: Path, recipe: Recipe, workdir: Path, data_dir: Path | None
+) -> dict[str, str]:
+    """Runs a recipe in one direction, and returns mean and standard deviation of UAR by method."""
+    if recipe.is_imbalanced:
+        target = write_imbalanced(target, workdir.parent)
+    results = workdir / "results.json"
+    if not results.exists():
+        train(source, target, recipe.overrides, workdir, data_dir)
+    rows = json.loads(results.read_text())["rows"]
+    return {
+        result["method"]: f"{result['uar']['mean']:.3f} ± {result['uar']['std']:.3f}"
+        for result in rows
+        if result["selection"] == "last"
+    }
+
+
+def train(
+    source: Path, target: Path, overrides: tuple[str, ...], workdir: Path, data_dir: Path | None
+) -> None:
+    """Runs `run.py` with `configs/best.py` and these overrides."""
+    command = [sys.executable, ROOT / "run.py", "--config", ROOT / "configs/best.py"]
+    command += ["--workdir", workdir, "--resume"]
+    command += ["--data-dir", data_dir] if data_dir else []
+    settings = (f"source={source}", f"target={target}", "tsne=false", "baseline=false")
+    settings = (*settings, f"methods={METHODS}", *overrides)
+    command += [f"--config.{setting}" for setting in settings]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(result.stderr)
+
+
+def write_imbalanced(manifest: Path, folder: Path) -> Path:
+    """Writes a manifest of utterances whose classes have the shares SHARES; returns its path."""
+    with manifest.open(newline="") as file:
+        utterances = list(csv.DictReader(file))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{manifest.stem}-imbalanced.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(utterances[0]))
+        writer.writeheader()
+        for utterance in draw_imbalanced(utterances):
+            relative = os.path.relpath(manifest.parent / utterance["file"], folder)
+            writer.writerow({**utterance, "file": relative})
+    return path
+
+
+def draw_imbalanced(utterances: list[dict[str, str]]) -> list[dict[str, str]]:
+    """A random part of the utterances whose classes have the shares SHARES."""
+    random = np.random.default_rng(0)
+    groups = [[u for u in utterances if u["emotion"] == e] for e in base_config().emotions]
+    unit = min(len(group) / share for group, share in zip(groups, SHARES, strict=True))
+    kept = []
+    for group, share in zip(groups, SHARES, strict=True):
+        drawn = random.permutation(len(group))[: int(unit * share)]
+        kept += [group[i] for i in sorted(drawn)]
+    return kept
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = make_parser(__doc__)
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("--workdir", type=Path, default=Path("runs/recipes"))
@@ -61,87 +128,27 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", default=list(RECIPES), choices=list(RECIPES), metavar="RECIPE"
     )
-    parser.add_argument(
-        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
-    )
-    arguments = parser.parse_args()
-    names, more = arguments.only, ()
-    if arguments.tiny:
-        names, more = ["imbalanced target 4:2:1:1:1"], TINY
-    first, second = arguments.first.stem, arguments.second.stem
-    print(f"| recipe | method | {first} to {second} | {second} to {first} |")
-    print("|---|---|---:|---:|", flush=True)
-    for i, name in enumerate(RECIPES):
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    first, second = arguments.first, arguments.second
+    names = [TINY_RECIPE] if arguments.tiny else arguments.only
+    directions = (f"{first.stem} to {second.stem}", f"{second.stem} to {first.stem}")
+    print(header(("recipe", "method", *directions), ("---", "---", "---:", "---:")), flush=True)
+    for i, (name, recipe) in enumerate(RECIPES.items()):
         if name not in names:
             continue
-        directions = [
-            measure(
-                source,
-                target,
-                (*RECIPES[name], *more),
-                arguments.workdir / f"{i:02d}-{source.stem}",
-                arguments.data_dir,
-            )
-            for source, target in (
-                (arguments.first, arguments.second),
-                (arguments.second, arguments.first),
-            )
-        ]
-        for method in directions[0]:
-            print(
-                f"| {name} | {method} | {' | '.join(d[method] for d in directions)} |", flush=True
-            )
-
-
-def measure(
-    source: Path, target: Path, overrides: tuple[str, ...], workdir: Path, data_dir: Path | None
-) -> dict[str, str]:
-    """Runs a recipe in one direction, and returns mean and standard deviation of UAR by method."""
-    if overrides[:1] == ("imbalanced",):
-        overrides, target = overrides[1:], imbalanced(target, workdir.parent)
-    results = workdir / "results.json"
-    if not results.exists():
-        command = [sys.executable, ROOT / "run.py", "--config", ROOT / "configs/best.py"]
-        command += ["--workdir", workdir, "--resume"]
-        command += ["--data-dir", data_dir] if data_dir else []
-        settings = (f"source={source}", f"target={target}", "tsne=false", "baseline=false")
-        settings = (*settings, f"methods={METHODS}", *overrides)
-        command += [f"--config.{setting}" for setting in settings]
-        outcome = subprocess.run(command, capture_output=True, text=True)
-        if outcome.returncode:
-            sys.exit(outcome.stderr)
-    rows = json.loads(results.read_text())["rows"]
-    return {
-        r["method"]: f"{r['uar']['mean']:.3f} ± {r['uar']['std']:.3f}"
-        for r in rows
-        if r["selection"] == "last"
-    }
-
-
-def imbalanced(manifest: Path, folder: Path) -> Path:
-    """Writes a manifest of utterances whose classes have the shares SHARES; returns its path."""
-    with manifest.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    folder.mkdir(parents=True, exist_ok=True)
-    path, random, emotions = (
-        folder / f"{manifest.stem}-imbalanced.csv",
-        np.random.default_rng(0),
-        base_config().emotions,
-    )
-    by_class = [[r for r in rows if r["emotion"] == emotion] for emotion in emotions]
-    unit = min(len(group) / share for group, share in zip(by_class, SHARES, strict=True))
-    kept = [
-        group[i]
-        for group, share in zip(by_class, SHARES, strict=True)
-        for i in sorted(random.permutation(len(group))[: int(unit * share)])
-    ]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(
-            {**r, "file": os.path.relpath(manifest.parent / r["file"], folder)} for r in kept
-        )
-    return path
+        if arguments.tiny:
+            recipe = recipe._replace(overrides=(*recipe.overrides, *TINY))
+        scores = []  # of each direction, by method
+        for source, target in ((first, second), (second, first)):
+            # The number of a recipe is part of the name of its work directory.
+            workdir = arguments.workdir / f"{i:02d}-{source.stem}"
+            scores.append(measure(source, target, recipe, workdir, arguments.data_dir))
+        for method in scores[0]:
+            print(row(name, method, *(score[method] for score in scores)), flush=True)
 
 
 if __name__ == "__main__":

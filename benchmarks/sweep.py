@@ -7,25 +7,24 @@
 Each way runs in its own process with the same config; features are in the cache. Separate runs are
 what a user would type: `jdann train` once for each seed and strength, without baseline and t-SNE.
 Like a sweep, they record the target's outputs once, at the end. `--runs` of them are measured and
-scaled to 40. They find their compiled programs in a cache, which a first run fills that is not
-counted. The sweeps do not find theirs. The loop trains one member after the other in one process,
-and compiles once; `--runs` of its trainings are measured and scaled. CPU seconds, user and system,
-say what a way costs on a machine that does other work too.
+scaled to 40. They find their compiled programs in a cache. A first run fills this cache and is not
+counted. The sweeps compile their programs. The loop trains one member after the other in one
+process, and compiles once; `--runs` of its trainings are measured and scaled. CPU seconds, user and
+system, say what a way costs on a machine that does other work too.
 """
 
 import argparse
-import os
-import platform
-import resource
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from command_line import make_parser
+from machine import cpus, load_average, python_and_packages
+from markdown_table import header, row
+from timing import Cost, ProcessResult, cost_of_call, median_cost, run_process
 
 ROOT = Path(__file__).parents[1]
 SEEDS, STRENGTHS = 8, (0.0, 0.1, 0.3, 1.0, 3.0)
@@ -33,63 +32,17 @@ MEMBERS = SEEDS * len(STRENGTHS)
 TINY = ("encoder.channels=8", "encoder.strides=2", "batch_size=8")
 
 
-class Cost(NamedTuple):
-    """Wall and CPU time of one process, or of one training."""
+class Measurement(NamedTuple):
+    """What all ways have in common."""
 
-    wall_s: float
-    cpu_s: float
-
-
-def cost_of(command: list[str], cache: Path) -> tuple[Cost, str]:
-    """Runs a command; returns what it cost and what it printed."""
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        sys.exit(done.stderr)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(time.monotonic() - begun, cpu_s), done.stdout
+    options: list[str]  # of `jdann train` and `jdann sweep`
+    data_dir: Path
+    folder: Path  # of work directories and compile caches
+    runs: int  # separate runs and loop trainings that are measured
 
 
-def measure_loop(config_json: str, data_dir: str, runs: int) -> None:
-    """Trains members one after the other, and prints wall and CPU seconds of each.
-
-    It runs in its own process, with one compiled program.
-    """
-    # The other processes of this script do not need JAX.
-    import jax.numpy as jnp
-
-    from jdann.configuration import load_config
-    from jdann.experiments import jobs
-    from jdann.experiments.train import open_directions
-    from jdann.training import loop
-    from jdann.training.members import Members
-    from jdann.training.state import Hyper
-
-    config = load_config(config_json)
-    (direction,) = open_directions(config, Path(data_dir))
-    (job,) = jobs.plan_jobs(config, [direction])
-    training, budget = jobs.make_job_training(job, direction, config)
-    task = jobs.make_task(job, job.splits[0], direction)
-    with tempfile.TemporaryDirectory() as folder:
-        for run in range(runs + 1):  # the first compiles
-            begun, cpu = time.monotonic(), time.process_time()
-            rates = (
-                config.optimiser.learning_rate,
-                config.optimiser.weight_decay,
-                STRENGTHS[run % len(STRENGTHS)],
-            )
-            hyper = Hyper(*(jnp.full(1, value, jnp.float32) for value in rates))
-            members = Members((run,), hyper)
-            loop.fit(training, task, budget, members, Path(folder) / str(run))
-            print(time.monotonic() - begun, time.process_time() - cpu, flush=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_arguments() -> argparse.Namespace:
+    parser = make_parser(__doc__)
     parser.add_argument("--encoder", default="conv1d")
     parser.add_argument("--recipe", default="frames")
     parser.add_argument("--source", default="demo:en")
@@ -109,21 +62,37 @@ def main() -> None:
         "--data-dir", type=Path, default=Path(tempfile.gettempdir()) / "jdann-sweep"
     )
     parser.add_argument("--output", type=Path, help="also append the table to this file")
-    parser.add_argument(
-        "--tiny", action="store_true", help="a check in seconds; figures mean nothing"
-    )
     parser.add_argument("--loop", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.loop:
-        return measure_loop(*arguments.loop, arguments.runs)
-    more_settings: tuple[str, ...] = ()
-    seeds = SEEDS
-    if arguments.tiny:
+    if arguments.tiny and not arguments.loop:
         arguments.epochs, arguments.runs, arguments.ways = 1, 1, "map"
-        more_settings, seeds = TINY, 1
+    return arguments
 
-    jdann, where = [sys.executable, str(ROOT / "run.py")], ["--data-dir", str(arguments.data_dir)]
-    every = arguments.evaluate_every or arguments.epochs
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.loop:
+        config_json, data_dir = arguments.loop
+        print_loop_costs(config_json, data_dir, arguments.runs)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        measurement = Measurement(
+            options_of_jdann(arguments), arguments.data_dir, Path(folder), arguments.runs
+        )
+        if arguments.source.startswith("demo:"):
+            run_jdann(measurement, ["prepare", "demo"], "train")
+        seeds = 1 if arguments.tiny else SEEDS
+        costs, loads = measure(measurement, arguments.ways.split(","), seeds)
+    text = format_table(arguments, costs, loads)
+    print(text)
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        with arguments.output.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+def options_of_jdann(arguments: argparse.Namespace) -> list[str]:
+    """The options that separate runs and sweeps have in common."""
     settings = (
         f"source={arguments.source}",
         f"target={arguments.target}",
@@ -133,136 +102,193 @@ def main() -> None:
         f"encoder.name={arguments.encoder}",
         f"features.recipe={arguments.recipe}",
         f"epochs={arguments.epochs}",
-        f"evaluate_every={every}",
-        *more_settings,
+        f"evaluate_every={arguments.evaluate_every or arguments.epochs}",
+        *(TINY if arguments.tiny else ()),
     )
-    common = ["--config", "en2zh", *(f"--config.{setting}" for setting in settings), "--overwrite"]
-    strengths = ",".join(map(str, STRENGTHS))
-    load = [os.getloadavg()[0]]
-    results: dict[str, list[Cost]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        caches, work = Path(folder) / "caches", Path(folder) / "work"
-        if arguments.source.startswith("demo:"):
-            cost_of([*jdann, "prepare", "demo", *where], caches / "train")
+    overrides = (f"--config.{setting}" for setting in settings)
+    return ["--config", "en2zh", *overrides, "--overwrite"]
 
-        def report(name: str, cost: Cost) -> None:
-            print(
-                f"{name:30} {cost.wall_s:8.1f} s wall {cost.cpu_s:8.1f} s CPU   "
-                f"load {os.getloadavg()[0]:.1f}",
-                flush=True,
-            )
-            load.append(os.getloadavg()[0])
 
-        def separate(run: int) -> None:
-            more = [
-                "--config.seeds=1",
-                f"--config.seed={run}",
-                f"--config.strength.maximum={STRENGTHS[run % len(STRENGTHS)]}",
-            ]
-            cost, _ = cost_of(
-                [*jdann, "train", *common, *more, *where, "--workdir", str(work / "train")],
-                caches / "train",
-            )
-            report(f"separate run {run}", cost)
-            if run:  # the first one computes features and compiles
-                results.setdefault("separate", []).append(cost)
+def run_script(measurement: Measurement, command: list[str], cache: str) -> ProcessResult:
+    """Runs a Python script of the repository.
 
-        ways = arguments.ways.split(",")
-        for run in range(arguments.runs // 2 + 1):
-            separate(run)
-        for way in ways:
-            more = [f"--config.seeds={seeds}", "--strengths", strengths, f"--config.seeds_in={way}"]
-            cost, _ = cost_of(
-                [*jdann, "sweep", *common, *more, *where, "--workdir", str(work / way)],
-                caches / way,
-            )
-            report(f"one program, {way}", cost)
-            results[way] = [cost]
-        for run in range(arguments.runs // 2 + 1, arguments.runs + 1):
-            separate(run)
-        command = [
-            sys.executable,
-            __file__,
-            "--runs",
-            str(arguments.runs),
-            "--loop",
-            str(work / "train" / "config.json"),
-        ]
-        cost, printed = cost_of([*command, str(arguments.data_dir)], caches / "train")
-        each = [Cost(*map(float, line.split())) for line in printed.splitlines()[-arguments.runs :]]
-        report(
-            "loop, each",
-            Cost(
-                statistics.median(c.wall_s for c in each), statistics.median(c.cpu_s for c in each)
-            ),
+    Args:
+      command: the script and its arguments.
+      cache: the name of its compile cache.
+    """
+    cache_path = measurement.folder / "caches" / cache
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(cache_path), "PYTHONPATH": str(ROOT)}
+    return run_process([sys.executable, *command], environment, ROOT)
+
+
+def run_jdann(measurement: Measurement, command: list[str], cache: str) -> Cost:
+    """Runs a command of jdann with the data directory of the measurement."""
+    command = [str(ROOT / "run.py"), *command, "--data-dir", str(measurement.data_dir)]
+    return run_script(measurement, command, cache).cost
+
+
+def work_directory(measurement: Measurement, name: str) -> Path:
+    return measurement.folder / "work" / name
+
+
+def measure(
+    measurement: Measurement, ways: list[str], seeds: int
+) -> tuple[dict[str, list[Cost]], list[float]]:
+    """Measures all ways.
+
+    Half of the separate runs come before the sweeps, the other half after them.
+
+    Returns:
+      The costs of each way, and the load averages while measuring.
+    """
+    loads = [load_average()]
+
+    def report(name: str, cost: Cost) -> Cost:
+        loads.append(load_average())
+        print(
+            f"{name:30} {cost.wall_s:8.1f} s wall {cost.cpu_s:8.1f} s CPU   load {loads[-1]:.1f}",
+            flush=True,
         )
-        results["loop"] = each
+        return cost
 
-    text = table(arguments, results, ways, load)
-    print(text)
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        with arguments.output.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+    def separate_runs(runs: range) -> list[Cost]:
+        return [report(f"separate run {run}", separate_run(measurement, run)) for run in runs]
+
+    half = measurement.runs // 2
+    # The first run computes the features and compiles. It is not counted.
+    costs = {"separate": separate_runs(range(half + 1))[1:]}
+    for way in ways:
+        costs[way] = [report(f"one program, {way}", one_program(measurement, way, seeds))]
+    costs["separate"] += separate_runs(range(half + 1, measurement.runs + 1))
+    costs["loop"] = loop_costs(measurement)
+    report("loop, each", median_cost(costs["loop"]))
+    return costs, loads
 
 
-def table(
-    arguments: argparse.Namespace,
-    results: dict[str, list[Cost]],
-    ways: list[str],
-    load: list[float],
+def separate_run(measurement: Measurement, run: int) -> Cost:
+    """The cost of `jdann train` with one seed and one strength."""
+    member = [
+        "--config.seeds=1",
+        f"--config.seed={run}",
+        f"--config.strength.maximum={STRENGTHS[run % len(STRENGTHS)]}",
+    ]
+    workdir = ["--workdir", str(work_directory(measurement, "train"))]
+    return run_jdann(measurement, ["train", *measurement.options, *member, *workdir], "train")
+
+
+def one_program(measurement: Measurement, way: str, seeds: int) -> Cost:
+    """The cost of `jdann sweep` with all seeds and strengths."""
+    members = [
+        f"--config.seeds={seeds}",
+        "--strengths",
+        ",".join(map(str, STRENGTHS)),
+        f"--config.seeds_in={way}",
+    ]
+    workdir = ["--workdir", str(work_directory(measurement, way))]
+    return run_jdann(measurement, ["sweep", *measurement.options, *members, *workdir], way)
+
+
+def loop_costs(measurement: Measurement) -> list[Cost]:
+    """The cost of each training of a loop, which runs in its own process."""
+    config = work_directory(measurement, "train") / "config.json"
+    runs = ["--runs", str(measurement.runs)]
+    command = [__file__, *runs, "--loop", str(config), str(measurement.data_dir)]
+    lines = run_script(measurement, command, "train").output.splitlines()[-measurement.runs :]
+    return [Cost(*map(float, line.split())) for line in lines]
+
+
+def print_loop_costs(config_json: str, data_dir: str, runs: int) -> None:
+    """Trains members one after the other with one program; prints what each cost.
+
+    The first member compiles the program. It is printed too.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        train_member = make_loop(config_json, Path(data_dir), Path(folder))
+        for run in range(runs + 1):
+            cost = cost_of_call(lambda run=run: train_member(run))
+            print(cost.wall_s, cost.cpu_s, flush=True)
+
+
+def make_loop(config_json: str, data_dir: Path, folder: Path) -> Callable[[int], object]:
+    """A function that trains the member with a number."""
+    # Only the process of the loop needs JAX.
+    import jax.numpy as jnp
+
+    from jdann.configuration import load_config
+    from jdann.experiments import jobs
+    from jdann.experiments.train import open_directions
+    from jdann.training import loop
+    from jdann.training.members import Members
+    from jdann.training.state import Hyper
+
+    config = load_config(config_json)
+    (direction,) = open_directions(config, data_dir)
+    (job,) = jobs.plan_jobs(config, [direction])
+    training, budget = jobs.make_job_training(job, direction, config)
+    task = jobs.make_task(job, job.splits[0], direction)
+    optimiser: Any = config.optimiser
+
+    def train_member(run: int) -> object:
+        strength = STRENGTHS[run % len(STRENGTHS)]
+        values = (optimiser.learning_rate, optimiser.weight_decay, strength)
+        learning_rate, weight_decay, maximum = (jnp.full(1, v, jnp.float32) for v in values)
+        members = Members((run,), Hyper(learning_rate, weight_decay, maximum))
+        return loop.fit(training, task, budget, members, folder / str(run))
+
+    return train_member
+
+
+def describe_costs(costs: list[Cost]) -> str:
+    """How many runs were measured, and the range of their wall times."""
+    walls = [cost.wall_s for cost in costs]
+    return (
+        f"{len(walls)} of {MEMBERS} measured: {min(walls):.1f} to {max(walls):.1f} s each, "
+        f"median {median_cost(costs).wall_s:.1f} s"
+    )
+
+
+def describe_measurement(arguments: argparse.Namespace, loads: list[float]) -> str:
+    return (
+        f"{SEEDS} seeds x strengths {', '.join(map(str, STRENGTHS))}, DANN, "
+        f"{arguments.source} → {arguments.target}, "
+        f"recipe {arguments.recipe}, {arguments.epochs} epochs, batch 32. {cpus('cores')}, "
+        f"{python_and_packages(('jax', 'jaxlib', 'flax', 'numpy'))}; "
+        f"load average {min(loads):.1f} to {max(loads):.1f} while measuring."
+    )
+
+
+def format_table(
+    arguments: argparse.Namespace, costs: dict[str, list[Cost]], loads: list[float]
 ) -> str:
     """The measurement in Markdown."""
-
-    def median(name: str, field: str) -> float:
-        return statistics.median(getattr(cost, field) for cost in results[name])
-
-    def spread(name: str) -> str:
-        walls = [cost.wall_s for cost in results[name]]
-        middle = median(name, "wall_s")
-        return (
-            f"{len(walls)} of {MEMBERS} measured: {min(walls):.1f} to {max(walls):.1f} s each, "
-            f"median {middle:.1f} s"
-        )
-
-    rows = [(f"{MEMBERS} separate runs", "separate", MEMBERS, spread("separate"))]
-    rows += [
-        (
-            f"loop of {MEMBERS} in one process",
-            "loop",
-            MEMBERS,
-            spread("loop") + "; start and compilation left out",
-        )
+    loop_note = f"{describe_costs(costs['loop'])}; start and compilation left out"
+    sweep_note = "measured whole, with start, compilation, criteria and figures"
+    # Name of the row, way, number of processes or trainings in the whole sweep, note.
+    rows = [
+        (f"{MEMBERS} separate runs", "separate", MEMBERS, describe_costs(costs["separate"])),
+        (f"loop of {MEMBERS} in one process", "loop", MEMBERS, loop_note),
+        *(
+            (f"one program, `{w}`", w, 1, sweep_note)
+            for w in costs
+            if w not in ("separate", "loop")
+        ),
     ]
-    rows += [
-        (
-            f"one program, `{way}`",
-            way,
-            1,
-            "measured whole, with start, compilation, criteria and figures",
-        )
-        for way in ways
-    ]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "jaxlib", "flax", "numpy"))
     lines = [
         f"## {arguments.encoder}, {datetime.now(UTC).date().isoformat()}",
         "",
-        f"{SEEDS} seeds x strengths {', '.join(map(str, STRENGTHS))}, DANN, "
-        f"{arguments.source} → {arguments.target}, "
-        f"recipe {arguments.recipe}, {arguments.epochs} epochs, batch 32. {platform.machine()}, "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, {packages}; "
-        f"load average {min(load):.1f} to {max(load):.1f} while measuring.",
+        describe_measurement(arguments, loads),
         "",
-        "| way | wall, s | CPU, s | separate runs take, wall | CPU | how |",
-        "|---|---:|---:|---:|---:|---|",
+        header(
+            ("way", "wall, s", "CPU, s", "separate runs take, wall", "CPU", "how"),
+            ("---", "---:", "---:", "---:", "---:", "---"),
+        ),
     ]
-    wall, cpu = MEMBERS * median("separate", "wall_s"), MEMBERS * median("separate", "cpu_s")
-    for name, key, factor, how in rows:
-        way_wall, way_cpu = factor * median(key, "wall_s"), factor * median(key, "cpu_s")
-        lines.append(
-            f"| {name} | {way_wall:.0f} | {way_cpu:.0f} | {wall / way_wall:.1f}x "
-            f"| {cpu / way_cpu:.1f}x | {how} |"
-        )
+    separate = median_cost(costs["separate"])
+    for name, way, count, note in rows:
+        wall_s, cpu_s = (count * value for value in median_cost(costs[way]))
+        ratios = (MEMBERS * separate.wall_s / wall_s, MEMBERS * separate.cpu_s / cpu_s)
+        cells = (f"{wall_s:.0f}", f"{cpu_s:.0f}", *(f"{ratio:.1f}x" for ratio in ratios))
+        lines.append(row(name, *cells, note))
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,75 @@
+"""Models with random parameters, for `startup.py`: only the time of a prediction matters."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import soundfile
+
+from jdann.configuration import load_config, to_dict
+from jdann.features import make_recipe
+from jdann.inference import model
+from jdann.models import make_encoder
+
+RATE_HZ, CLIP_S = 16000, 3
+FRAMES, CLASSES = 251, 5
+
+
+def write_models(folder: Path, config_names: Sequence[str], tiny: bool = False) -> None:
+    """Writes a clip of 3 s and, for each config, a model with random parameters."""
+    write_clip(folder / "clip.wav")
+    overrides = [("encoder.channels", "8"), ("encoder.strides", "2")] if tiny else []
+    for name in config_names:
+        config: Any = load_config(name, overrides)
+        random_model = make_random_model(config, seeds=1 if tiny else config.seeds)
+        model.save_model(folder / name, random_model)
+
+
+def write_clip(path: Path) -> None:
+    """Writes harmonics of 150 Hz in syllables."""
+    t = np.arange(CLIP_S * RATE_HZ) / RATE_HZ
+    harmonics = np.sum([np.sin(2 * np.pi * 150 * k * t) / k for k in range(1, 8)], axis=0)
+    soundfile.write(path, harmonics * (1 + np.sin(2 * np.pi * 3 * t)) / 20, RATE_HZ)
+
+
+def make_random_model(config: Any, seeds: int) -> model.Model:
+    """A model of a whole config, as training writes it, with random parameters for each seed."""
+    recipe = make_recipe(config.features.recipe, config.features, RATE_HZ)
+    bins = len(recipe.bins)
+    # [batch, bins] or [batch, frames, bins]
+    shape = (1, bins) if recipe.is_vector else (1, FRAMES, bins)
+    variables = random_variables(config, shape, seeds)
+    std = np.ones((1, bins), np.float32)
+    normaliser = model.Normaliser(0 * std, std, np.zeros((1, 0), np.float32))
+    card = {
+        "labels": list(config.emotions),
+        "source": {"name": "random"},
+        "target": {"name": "random"},
+        "method": "dann",
+        "encoder": config.encoder.name,
+        "direction": 0,
+        "order": 0,
+        "temperature": 1.0,
+        "config": to_dict(config),
+        "seeds": list(range(seeds)),
+    }
+    return model.Model(variables, normaliser, card)
+
+
+def random_variables(config: Any, shape: tuple[int, ...], seeds: int) -> Any:
+    """The variables of encoder and classifier; the first axis of each leaf is the seed."""
+    encoder = make_encoder(config.encoder.name, config.encoder)
+    inputs = jnp.zeros(shape), jnp.full(1, shape[1])
+
+    def init(key: jax.Array) -> dict[str, Any]:
+        variables = encoder.init(key, *inputs, False)
+        outputs: Any = encoder.apply(variables, *inputs, False)
+        width = outputs["representation"].shape[-1]
+        classifier = {"kernel": jnp.ones((width, CLASSES)), "bias": jnp.zeros(CLASSES)}
+        return {"encoder": variables, "classifier": classifier}
+
+    keys = jax.random.split(jax.random.key(0), seeds)
+    return jax.device_get(jax.jit(jax.vmap(init))(keys))
