@@ -116,9 +116,9 @@ def test_mistakes_are_named_before_any_work(changes, message, tones, data_dir):
 
 def test_columns_of_another_length_and_unknown_labels_are_named(data_dir):
     samples = [np.zeros(16000, np.float32)] * 2
-    with pytest.raises(InputError, match="2 waveforms and 1 emotions"):
+    with pytest.raises(InputError, match="2 waveforms but 1 emotions"):
         jdann.train(jdann.Waveforms(samples, 16000, ["sad"]), "demo:zh", data_dir=data_dir)
-    with pytest.raises(InputError, match="'blue' is no emotion"):
+    with pytest.raises(InputError, match="'blue' is not a known emotion"):
         jdann.train(jdann.Waveforms(samples, 16000, ["sad", "blue"]), "demo:zh", data_dir=data_dir)
 
 
