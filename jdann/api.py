@@ -4,8 +4,8 @@
     result.recogniser("clip.wav")  # {"neutral": 0.12, "happy": 0.61, ...}
     print(result.table)
 
-A domain is what a config names (a corpus, a folder, a manifest), a corpus from
-`jdann.corpora.load`, or in memory: `Waveforms`, or `Vectors` without any audio.
+A domain is the name of a corpus, a folder or a manifest, as in a config; a corpus from
+`jdann.corpora.load`; or data in memory: `Waveforms`, or `Vectors` without any audio.
 """
 
 import csv
@@ -42,22 +42,34 @@ from jdann.inference.recogniser import Recogniser
 from jdann.report.table import render
 
 _TABLE_WIDTH = 160  # columns
-_VECTOR_RATE_HZ = 1000  # vectors have no rate; the lowest one needs the least padding
-# The recipe of features that suits an encoder where none is given.
-_RECIPES = {"conv1d": "frames", "resnet50": "frames", "mlp": "statistics"}
+# Vectors have no sampling rate; we use the lowest one allowed, because it needs the least padding.
+_VECTOR_RATE_HZ = 1000
+# Default recipe for an encoder, used if the caller names no recipe.
+_DEFAULT_RECIPES = {"conv1d": "frames", "resnet50": "frames", "mlp": "statistics"}
+# The argument of `train` or `sweep` that sets a key of the config.
+_ARGUMENTS = {
+    "source": "source",
+    "target": "target",
+    "methods": "method",
+    "seeds": "seeds",
+    "encoder.name": "encoder",
+    "features.recipe": "recipe",
+    "sweep.strength": "strengths",
+    "sweep.learning_rate": "learning_rates",
+    "sweep.weight_decay": "weight_decays",
+}
 
-
-Source = str | Path | Corpus | Waveforms | Vectors  # what a domain may be given as
+Source = str | Path | Corpus | Waveforms | Vectors  # a domain, as the caller names or passes it
 _IN_MEMORY = (Corpus, Waveforms, Vectors)
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a training, an evaluation or a sweep found.
+    """The results of a training, an evaluation or a sweep.
 
     Fields:
-      results: what results.json holds.
-      folder: the folder of results.json, predictions.csv and figures.
+      results: the content of results.json.
+      folder: folder of results.json and figures, and of predictions.csv unless it is a sweep.
       workdir: the work directory of the training.
     """
 
@@ -67,14 +79,16 @@ class Result:
     _temporary: tempfile.TemporaryDirectory[str] | None = dataclasses.field(
         default=None, repr=False
     )
+    # Names of source and target if they were arrays in memory, otherwise None.
+    _arrays: tuple[str | None, str | None] = dataclasses.field(default=(None, None), repr=False)
 
     @property
     def table(self) -> str:
         """The scores as plain text."""
-        renderable = render_sweep if self.results.get("kind") == "sweep" else render
+        render_results = render_sweep if self._is_sweep else render
         console = Console(width=_TABLE_WIDTH, no_color=True)
         with console.capture() as capture:
-            console.print(renderable(self.results))
+            console.print(render_results(self.results))
         return capture.get()
 
     @property
@@ -84,19 +98,40 @@ class Result:
 
     @cached_property
     def predictions(self) -> list[dict[str, str]]:
-        """The rows of predictions.csv: each target utterance with each method's probabilities."""
+        """The rows of predictions.csv: each target utterance with each method's probabilities.
+
+        Raises:
+          InputError: the result is that of a sweep.
+        """
+        self._check_is_no_sweep()
         with (self.folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     @cached_property
     def recogniser(self) -> Recogniser:
-        """The trained recogniser: that of the last method that adapts to the target."""
+        """The trained recogniser: that of the last method that adapts to the target.
+
+        Raises:
+          InputError: the result is that of a sweep.
+        """
+        self._check_is_no_sweep()
         return Recogniser.load(self.workdir)
 
     def save(self, path: str | Path) -> Path:
         """Writes the recogniser to a folder; `Recogniser.load` reads it."""
         self.recogniser.save(path)
         return Path(path)
+
+    @property
+    def _is_sweep(self) -> bool:
+        return self.results.get("kind") == "sweep"
+
+    def _check_is_no_sweep(self) -> None:
+        if self._is_sweep:
+            raise InputError(
+                "a sweep has no predictions and no recogniser; "
+                "train the chosen point with jdann.train"
+            )
 
     def __str__(self) -> str:
         return self.table
@@ -128,11 +163,13 @@ def train(
         "source_only", which does not adapt. A sequence names all methods to train. None:
         "co_training", or "mcc" for vectors.
       encoder: a name of `jdann.ENCODERS`; None: the config's.
-      recipe: a name of `jdann.RECIPES`; None: the one that suits the encoder.
-      seeds: how many, trained in one program.
+      recipe: a name of `jdann.RECIPES`; None: the one that suits `encoder`; if that is None too,
+        the config's.
+      seeds: number of seeds; one compiled program trains all of them.
       config: a config file, or the name of one that comes with jdann.
-      settings: other keys of configs/base.py, e.g. {"optimiser.learning_rate": 3e-4}.
-      workdir: where results go; None: a temporary folder that lives as long as the result.
+      settings: other keys of configs/base.py, e.g. {"optimiser.learning_rate": 3e-4}. A key that
+        is set by an argument is refused.
+      workdir: folder for the results; None: a temporary folder that lives as long as the result.
       data_dir: folder of prepared corpora and cached features; None: that of TFDS.
       resume: continue the training in `workdir`.
       overwrite: replace the run in `workdir`.
@@ -141,20 +178,26 @@ def train(
       The Result.
 
     Raises:
-      InputError: something given cannot be used.
-      DivergenceError: the training's numbers ceased to be finite.
+      InputError: an argument or a corpus cannot be used.
+      DivergenceError: a loss or parameter became infinite or NaN.
     """
-    values = dict(settings or {})
     methods = _methods(method, source)
-    values |= {"methods": ",".join(methods), "seeds": seeds}
+    values = {"methods": ",".join(methods), "seeds": seeds}
     values |= _encoder_settings(encoder, recipe)
-    loaded = _configure(config, values, source, target)
-    domains = _load_domains(source, target, loaded, _data_folder(data_dir))
-    folder, temporary = _folder(workdir)
+    values = _merge_settings(settings, values)
+    full_config = _configure(config, values, source, target)
+    domains = _load_domains(source, target, full_config, _data_folder(data_dir))
+    folder, temporary = _workdir_or_temporary(workdir)
     results = training.run(
-        loaded, folder, _data_folder(data_dir), resume=resume, overwrite=overwrite, domains=domains
+        full_config,
+        folder,
+        _data_folder(data_dir),
+        resume=resume,
+        overwrite=overwrite,
+        domains=domains,
     )
-    return Result(results, folder, folder, temporary)
+    arrays = _array_name(source), _array_name(target)
+    return Result(results, folder, folder, temporary, arrays)
 
 
 def evaluate(
@@ -172,14 +215,22 @@ def evaluate(
       data_dir: folder of prepared corpora and cached features; None: that of TFDS.
 
     Raises:
-      InputError: there is no finished run, or the corpus cannot be used.
+      InputError: there is no finished run, the corpus cannot be used, or the run's domains were
+        arrays in memory, so that they cannot be read again.
     """
     workdir = run.workdir if isinstance(run, Result) else Path(run)
     temporary = run._temporary if isinstance(run, Result) else None
+    arrays = run._arrays if isinstance(run, Result) else (None, None)
     spec = None if target is None else str(target)
+    for name in arrays if spec is None else arrays[:1]:  # another target replaces the run's
+        if name is not None:
+            raise InputError(
+                f"{name}: was in memory during the training, so it cannot be read again; use the "
+                "result of jdann.train, or train from files"
+            )
     results = evaluation.evaluate(workdir, _data_folder(data_dir), spec)
     folder = evaluation.result_folder(workdir, spec)
-    return Result(results, folder, workdir, temporary)
+    return Result(results, folder, workdir, temporary, arrays)
 
 
 def sweep(
@@ -206,26 +257,30 @@ def sweep(
       source: the labelled domain.
       target: the domain to adapt to.
       method: a name of `jdann.METHODS`, or a sequence of names.
-      strengths: the largest lambda of each point; empty: the config's.
-      learning_rates: likewise.
-      weight_decays: likewise.
-      encoder: as for `train`, and so are the other arguments.
-      recipe: see `train`.
-      seeds: see `train`.
-      config: see `train`.
-      settings: see `train`.
-      workdir: see `train`.
-      data_dir: see `train`.
-      resume: see `train`.
-      overwrite: see `train`.
+      strengths: peak lambda of each grid point; empty: the config's.
+      learning_rates: peak learning rate of each grid point; empty: the config's.
+      weight_decays: weight decay of each grid point; empty: the config's.
+      encoder: a name of `jdann.ENCODERS`; None: the config's.
+      recipe: a name of `jdann.RECIPES`; None: the one that suits `encoder`; if that is None too,
+        the config's.
+      seeds: number of seeds at each grid point; one compiled program trains all of them.
+      config: a config file, or the name of one that comes with jdann. The default is that of the
+        command `jdann sweep`.
+      settings: other keys of configs/base.py. A key that is set by an argument is refused.
+      workdir: folder for the results; None: a temporary folder that lives as long as the result.
+      data_dir: folder of prepared corpora and cached features; None: that of TFDS.
+      resume: continue the sweep in `workdir`.
+      overwrite: replace the sweep in `workdir`.
+
+    Returns:
+      The Result, without predictions and without a recogniser.
 
     Raises:
-      InputError: something given cannot be used.
-      DivergenceError: no member of any method stayed finite.
+      InputError: an argument or a corpus cannot be used.
+      DivergenceError: in every member of every method a loss or parameter became infinite or NaN.
     """
-    values = dict(settings or {})
     methods = [method] if isinstance(method, str) else list(method)
-    values |= {"methods": ",".join(methods), "seeds": seeds}
+    values = {"methods": ",".join(methods), "seeds": seeds}
     values |= _encoder_settings(encoder, recipe)
     grid = {
         "sweep.strength": strengths,
@@ -233,17 +288,24 @@ def sweep(
         "sweep.weight_decay": weight_decays,
     }
     values |= {key: ",".join(map(str, points)) for key, points in grid.items() if len(points)}
-    loaded = _configure(config, values, source, target)
-    domains = _load_domains(source, target, loaded, _data_folder(data_dir))
-    folder, temporary = _folder(workdir)
+    values = _merge_settings(settings, values)
+    full_config = _configure(config, values, source, target)
+    domains = _load_domains(source, target, full_config, _data_folder(data_dir))
+    folder, temporary = _workdir_or_temporary(workdir)
     results = sweeping.sweep(
-        loaded, folder, _data_folder(data_dir), resume=resume, overwrite=overwrite, domains=domains
+        full_config,
+        folder,
+        _data_folder(data_dir),
+        resume=resume,
+        overwrite=overwrite,
+        domains=domains,
     )
-    return Result(results, folder, folder, temporary)
+    arrays = _array_name(source), _array_name(target)
+    return Result(results, folder, folder, temporary, arrays)
 
 
 def _methods(method: str | Sequence[str] | None, source: Source) -> list[str]:
-    """The methods to train; a single one stands beside source_only."""
+    """The methods to train; a single one is trained beside source_only."""
     if method is None:
         method = "mcc" if isinstance(source, Vectors) else "co_training"
     if not isinstance(method, str):
@@ -251,18 +313,33 @@ def _methods(method: str | Sequence[str] | None, source: Source) -> list[str]:
     return [method] if method == "source_only" else ["source_only", method]
 
 
-def _encoder_settings(encoder: str | None, recipe: str | None) -> dict[str, str]:
+def _encoder_settings(encoder: str | None, recipe: str | None) -> dict[str, Any]:
+    """The keys of the config that the two arguments set; neither if both are None."""
     values = {}
     if encoder is not None:
         values["encoder.name"] = encoder
-        recipe = recipe or _RECIPES.get(encoder)
+        recipe = recipe or _DEFAULT_RECIPES.get(encoder)
     if recipe is not None:
         values["features.recipe"] = recipe
     return values
 
 
+def _merge_settings(
+    settings: Mapping[str, Any] | None, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings together with the values that arguments set.
+
+    Raises:
+      InputError: a setting is a key that an argument sets, so that one of the two would be lost.
+    """
+    for key in settings or {}:
+        if key in values or key in ("source", "target"):
+            raise InputError(f"settings has {key!r}; give it as the argument {_ARGUMENTS[key]}=")
+    return dict(settings or {}) | dict(values)
+
+
 def _configure(config: str, values: Mapping[str, Any], source: Source, target: Source) -> Any:
-    """The config with all settings; what is in memory appears in it by its name.
+    """The config with all settings; a domain in memory appears in it by its name.
 
     Raises:
       InputError: vectors are paired with audio, or they differ in size.
@@ -271,19 +348,21 @@ def _configure(config: str, values: Mapping[str, Any], source: Source, target: S
     if names["source"] == names["target"] and isinstance(target, _IN_MEMORY):
         raise InputError(f"source and target are both called {names['source']}; give each a name=")
     overrides = [(key, _as_text(value)) for key, value in (names | dict(values)).items()]
-    loaded: Any = load_config(config, overrides)
+    audio_config: Any = load_config(config, overrides)
     if not isinstance(source, Vectors) and not isinstance(target, Vectors):
-        return loaded
+        return audio_config
     if not isinstance(source, Vectors) or not isinstance(target, Vectors):
         raise InputError("source and target must both be Vectors, or both be audio")
     sizes = [np.shape(domain.values)[-1] for domain in (source, target)]
     if sizes[0] != sizes[1]:
         raise InputError(f"vectors of {sizes[0]} and of {sizes[1]} values; expected one size")
-    changed: Any = ConfigDict(loaded.to_dict())
-    changed.emotions = classes_of(source)
-    changed.features.recipe, changed.features.vector_size = "vectors", int(sizes[0])
-    changed.encoder.name, changed.audio.sample_rate_hz = "mlp", _VECTOR_RATE_HZ
-    return FrozenConfigDict(changed)
+    vector_config: Any = ConfigDict(audio_config.to_dict())
+    vector_config.emotions = classes_of(source)
+    vector_config.features.recipe = "vectors"
+    vector_config.features.vector_size = int(sizes[0])
+    vector_config.encoder.name = "mlp"
+    vector_config.audio.sample_rate_hz = _VECTOR_RATE_HZ
+    return FrozenConfigDict(vector_config)
 
 
 def _as_text(value: Any) -> str:
@@ -293,12 +372,19 @@ def _as_text(value: Any) -> str:
 
 
 def _spec(domain: Source) -> str:
+    """The name of a domain in the config."""
     return domain.name if isinstance(domain, _IN_MEMORY) else str(domain)
 
 
-def _folder(
+def _array_name(domain: Source) -> str | None:
+    """The name of a domain of arrays; None: it can be read again by its name in the config."""
+    return domain.name if isinstance(domain, Waveforms | Vectors) else None
+
+
+def _workdir_or_temporary(
     workdir: str | Path | None,
 ) -> tuple[Path, tempfile.TemporaryDirectory[str] | None]:
+    """The work directory; if the caller names none, also the temporary folder that it is."""
     if workdir is not None:
         return Path(workdir).expanduser(), None
     temporary = tempfile.TemporaryDirectory(prefix="jdann-")
@@ -312,7 +398,7 @@ def _data_folder(data_dir: str | Path | None) -> Path:
 def _load_domains(
     source: Source, target: Source, config: Any, data_folder: Path
 ) -> list[Domain] | None:
-    """Both domains where one of them is in memory; None: the config names both."""
+    """Loads both domains if at least one of them is in memory; None: the config names both."""
     if not isinstance(source, _IN_MEMORY) and not isinstance(target, _IN_MEMORY):
         return None
     settings, cache = make_feature_settings(config), features_folder(data_folder)

@@ -41,6 +41,12 @@ class TooMuchAudio(AudioError):
     """An audio file is longer, or needs more memory when decoded, than the caller allows."""
 
 
+class Rejected(NamedTuple):
+    """Stands in for a clip that cannot be used, where other clips are still processed."""
+
+    reason: str  # why, in words
+
+
 class AudioSettings(NamedTuple):
     """How clips are prepared; the defaults are those of configs/base.py."""
 

@@ -75,10 +75,12 @@ def test_waveforms_in_memory_give_what_their_files_give(from_files, tones, data_
     np.testing.assert_allclose(*values, atol=0.02)  # files hold 16 bits
 
 
-def test_a_target_without_labels_is_predicted_and_not_scored(tones, data_dir):
+def test_an_unlabelled_target_in_memory_is_predicted_not_scored_and_not_read_again(tones, data_dir):
     target = waveforms(tones[1], "target", labels=False)
     result = tiny_training(str(tones[0]), target, data_dir)
     assert result.rows == [] and len(result.predictions) == 2 * 60
+    with pytest.raises(InputError, match="target: was in memory during the training"):
+        jdann.evaluate(result, data_dir=data_dir)
 
 
 def test_a_result_can_be_evaluated_again(from_files, tones, data_dir):
@@ -97,6 +99,10 @@ def test_a_sweep_has_a_row_per_point(tones, data_dir):
     )
     assert [row["strength"] for row in result.rows] == [0.0, 1.0]
     assert "strength" in result.table
+    with pytest.raises(InputError, match="a sweep has no predictions and no recogniser"):
+        _ = result.predictions
+    with pytest.raises(InputError, match="a sweep has no predictions and no recogniser"):
+        _ = result.recogniser
 
 
 @pytest.mark.parametrize(
@@ -106,6 +112,13 @@ def test_a_sweep_has_a_row_per_point(tones, data_dir):
         ({"encoder": "conv2d"}, "conv2d"),
         ({"settings": {"epoch": 3}}, "did you mean epochs"),
         ({"source": "nowhere.csv"}, "nowhere.csv: no such file"),
+        ({"settings": {"seeds": 3}}, "settings has 'seeds'; give it as the argument seeds="),
+        ({"settings": {"methods": "mcc"}}, "'methods'; give it as the argument method="),
+        ({"settings": {"source": "a.csv"}}, "'source'; give it as the argument source="),
+        (
+            {"encoder": "mlp", "settings": {"features.recipe": "prosody"}},
+            "'features.recipe'; give it as the argument recipe=",
+        ),
     ],
 )
 def test_mistakes_are_named_before_any_work(changes, message, tones, data_dir):
@@ -116,9 +129,9 @@ def test_mistakes_are_named_before_any_work(changes, message, tones, data_dir):
 
 def test_columns_of_another_length_and_unknown_labels_are_named(data_dir):
     samples = [np.zeros(16000, np.float32)] * 2
-    with pytest.raises(InputError, match="2 waveforms and 1 emotions"):
+    with pytest.raises(InputError, match="2 waveforms but 1 emotions"):
         jdann.train(jdann.Waveforms(samples, 16000, ["sad"]), "demo:zh", data_dir=data_dir)
-    with pytest.raises(InputError, match="'blue' is no emotion"):
+    with pytest.raises(InputError, match="'blue' is not a known emotion"):
         jdann.train(jdann.Waveforms(samples, 16000, ["sad", "blue"]), "demo:zh", data_dir=data_dir)
 
 

@@ -1,5 +1,7 @@
 """The command line: what it prints before any work, and what it refuses in one line."""
 
+import builtins
+import importlib
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import pytest
 
 import jdann
 from jdann.cli import COMMANDS, main
+from jdann.errors import InputError
 
 
 def run(words, capsys) -> tuple[int, str, str]:
@@ -68,6 +71,27 @@ def test_python_m_jdann_is_the_same_program():
         [sys.executable, "-m", "jdann", "-V"], capture_output=True, text=True, check=True
     )
     assert done.stdout == jdann.__version__ + "\n"
+
+
+@pytest.mark.parametrize(
+    ("absent", "error", "message"),
+    [
+        ("starlette", InputError, "jdann serve needs starlette, which is not installed"),
+        ("jdann.web.nothing", ModuleNotFoundError, "No module named 'jdann.web.nothing'"),
+    ],
+)
+def test_only_a_module_from_outside_is_a_missing_extra(absent, error, message, monkeypatch):
+    importing = builtins.__import__
+
+    def fail(name, *arguments):
+        if name == "jdann.web":
+            raise ModuleNotFoundError(f"No module named {absent!r}", name=absent)
+        return importing(name, *arguments)
+
+    monkeypatch.delitem(sys.modules, "jdann.commands.serve", raising=False)
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(error, match=message):
+        importlib.import_module("jdann.commands.serve")
 
 
 def test_submodules_are_there_after_a_plain_import():

@@ -11,21 +11,22 @@ from jdann.errors import InputError
 
 def execute(arguments: Namespace) -> int:
     """Prepares ESD from its folder, or synthesises the demo corpus."""
-    folder = data_dir(arguments)
+    data_folder = data_dir(arguments)
     if arguments.corpus == "demo":
-        print(demo.ensure(folder, sentences=arguments.sentences, force=arguments.force))
+        path = demo.ensure(data_folder, sentences=arguments.sentences, force=arguments.force)
+        print(f"The demo corpus is in {path}")
         return 0
     if arguments.folder is None:
         raise InputError(
             "jdann prepare esd: expected the folder of ESD, as in jdann prepare esd /data/ESD"
         )
-    _prepare_esd(expanded(arguments.folder), folder, arguments.force)
+    _prepare_esd(expanded(arguments.folder), data_folder, arguments.force)
     return 0
 
 
-def _prepare_esd(source: Path, folder: Path, force: bool) -> None:
-    prepared = prepare_esd(source, folder, force=force)
-    state = "was prepared before" if prepared.already else "is prepared"
+def _prepare_esd(source: Path, data_folder: Path, force: bool) -> None:
+    prepared = prepare_esd(source, data_folder, force=force)
+    state = "was prepared before" if prepared.existed_before else "is prepared"
     print(
         f"ESD {state}: {prepared.utterances:,} utterances of {prepared.speakers} speakers, "
         f"{prepared.hours:.2f} h, in {prepared.path}"

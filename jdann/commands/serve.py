@@ -9,6 +9,8 @@ from jdann.errors import InputError
 try:
     from jdann.web import server
 except ModuleNotFoundError as error:
+    if (error.name or "").startswith("jdann"):  # jdann itself is damaged: no extra would help
+        raise
     raise InputError(
         f'jdann serve needs {error.name}, which is not installed: pip install -e ".[serve]" in a '
         "clone of jdann"

@@ -4,7 +4,7 @@ Each speaker says 350 sentences in each emotion. Source: Zhou, Sisman, Liu and L
 emotional style transfer for voice conversion with a new emotional speech dataset", ICASSP 2021.
 
 The number in a file's name tells the emotion, so a list of files in order of their names is sorted
-by emotion. Shuffle it before you split it, and do not give names to a model.
+by emotion. Shuffle it before you split it, and do not give file names to a model.
 """
 
 import codecs
@@ -19,7 +19,7 @@ from jdann.corpora.labels import canonical, nearest_emotion
 
 NAME = re.compile(r"(?:^|/)(\d{4})_(\d{6})\.\w+$")  # speaker _ number of the file
 EMOTIONS = ("neutral", "angry", "happy", "sad", "surprise")  # numbers 1-350, 351-700, ...
-SENTENCES = 350  # in each emotion
+SENTENCES = 350  # per emotion
 FILES_PER_SPEAKER = SENTENCES * len(EMOTIONS)
 # We listened to the speakers: the corpus does not say who is female.
 FEMALE = frozenset((1, 2, 3, 7, 9, 15, 16, 17, 18, 19))
@@ -33,7 +33,7 @@ def recognise(files: Sequence[str]) -> bool:
 
 def language(speaker: int) -> str | None:
     """The language of a speaker: "zh" for 1-10, "en" for 11-20, None for other numbers."""
-    return "zh" if 1 <= speaker <= 10 else "en" if speaker <= SPEAKERS else None
+    return "zh" if 1 <= speaker <= 10 else "en" if 11 <= speaker <= SPEAKERS else None
 
 
 def official_split(sentence: int) -> str:
@@ -45,7 +45,8 @@ def read(root: Path, files: Sequence[str]) -> Listing:
     """Lists the utterances of ESD, in any of the layouts in which copies of it are found.
 
     The first four digits of the file's name are the speaker. The nearest folder that names an
-    emotion gives the emotion. The notes count the files where another part of the path disagrees.
+    emotion gives the emotion. Without such a folder the utterance is unlabelled. The notes count
+    the files where another part of the path disagrees.
 
     Args:
       root: the folder of the corpus.
@@ -88,7 +89,7 @@ def read(root: Path, files: Sequence[str]) -> Listing:
 
 
 def _disagreements(wrong_emotion: Sequence[str], wrong_speaker: Sequence[str]) -> list[str]:
-    """The notes on files in the folder of another emotion, and of another speaker."""
+    """Returns notes on files whose name and folder disagree on the emotion or the speaker."""
 
     def examples(files: Sequence[str]) -> str:
         return f"{', '.join(files[:3])}{', ...' if len(files) > 3 else ''}"
@@ -96,13 +97,13 @@ def _disagreements(wrong_emotion: Sequence[str], wrong_speaker: Sequence[str]) -
     notes = []
     if wrong_emotion:
         notes.append(
-            f"{len(wrong_emotion):,} files lie in the folder of another emotion than their number "
-            f"stands for; the folder is believed: {examples(wrong_emotion)}"
+            f"{len(wrong_emotion):,} files lie in a folder whose emotion differs from that of "
+            f"their number; we use the folder's emotion: {examples(wrong_emotion)}"
         )
     if wrong_speaker:
         notes.append(
-            f"{len(wrong_speaker):,} files lie in the folder of another speaker than their name "
-            f"says; the name is believed: {examples(wrong_speaker)}"
+            f"{len(wrong_speaker):,} files lie in a folder whose speaker differs from that in "
+            f"their name; we use the name: {examples(wrong_speaker)}"
         )
     return notes
 
@@ -110,7 +111,7 @@ def _disagreements(wrong_emotion: Sequence[str], wrong_speaker: Sequence[str]) -
 def missing(utterances: Sequence[Utterance]) -> list[str]:
     """Notes on the speakers and the files that a copy of ESD lacks.
 
-    Only the languages of the utterances count: a copy in one language is complete.
+    If a copy has one language only, the other language is not reported as missing.
     """
     counts = Counter(
         int(u.speaker) for u in utterances if u.speaker is not None and u.speaker.isdigit()

@@ -1,4 +1,4 @@
-"""What a corpus is to the rest of the package: utterances, how to read them, what was left out."""
+"""The types of a corpus: its utterances, how to read them, and which files were skipped."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,10 +9,10 @@ import numpy as np
 class Utterance(NamedTuple):
     """An utterance. Only `file` is always known."""
 
-    file: (
-        str  # the manifest's text, or the path below the corpus's folder; predictions.csv shows it
-    )
-    path: str = ""  # absolute path of the audio file; "" if a prepared corpus contains the samples
+    # As written in the manifest, or relative to the corpus folder; also the column `file` of
+    # predictions.csv.
+    file: str
+    path: str = ""  # absolute path of the audio file; "": `Corpus.read` returns the samples
     emotion: str | None = None  # a name in `labels.EMOTIONS`; None: unlabelled
     speaker: str | None = None
     language: str | None = None
@@ -22,7 +22,7 @@ class Utterance(NamedTuple):
     split: str | None = None
     start_s: float = 0.0  # where the utterance begins in the file
     end_s: float | None = None  # where it ends; None: at the file's end
-    duration_s: float | None = None  # only a prepared corpus knows it without opening a file
+    duration_s: float | None = None  # only prepared ESD knows it without opening a file
 
 
 class Skipped(NamedTuple):
@@ -33,7 +33,10 @@ class Skipped(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What the files of a folder are, before it becomes a corpus."""
+    """What a reader of a folder returns: utterances, skipped files and notes.
+
+    `load` makes a Corpus of it.
+    """
 
     utterances: list[Utterance]
     skipped: list[Skipped]
@@ -48,13 +51,14 @@ class Corpus(NamedTuple):
     synthetic: bool  # True only for the demo corpus
     utterances: tuple[Utterance, ...]
     skipped: tuple[Skipped, ...] = ()  # e.g. a row of a manifest whose file is missing
-    # Label and number of utterances of each emotion that was not chosen.
-    outside: tuple[tuple[str, int], ...] = ()
+    # (emotion, number of utterances) of each emotion that was not chosen
+    excluded_emotions: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()  # what the user should know, e.g. "no speaker ids"
-    # Gives (samples [samples] int16 or float32, sample_rate_hz) of an utterance of a prepared
-    # corpus; None: decode `utterance.path`.
+    # Returns the samples, [samples] or [samples, channels], floats or integers, and the sample rate
+    # in Hz, if the audio is in memory or in a prepared corpus; None: decode `utterance.path`.
     read: Callable[[Utterance], tuple[np.ndarray, int]] | None = None
-    # Identifies the samples of a prepared corpus for `fingerprint`; "": the files identify them.
+    # Identifies the samples for `fingerprint`, if the audio is in memory or in a prepared corpus;
+    # "": the files identify them.
     identity: str = ""
 
     @property

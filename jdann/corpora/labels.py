@@ -78,11 +78,11 @@ LANGUAGES = {
 GENDERS = {"female": "f fem w woman weiblich 女 女性 女声", "male": "m man männlich 男 男性 男声"}
 
 
-def _key(text: str) -> str:
-    """The text without what may differ between two spellings.
+def _normal_form(text: str) -> str:
+    """Normal form of a spelling, so that equal labels compare equal.
 
-    These are case, full or half width, accents, the choice of `_`, `-` or space between words, and
-    spaces at the ends.
+    It has no capital letters, accents, full-width characters and outer spaces, and `_` between
+    words.
     """
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     letters = "".join(c for c in decomposed if not unicodedata.combining(c))
@@ -90,13 +90,23 @@ def _key(text: str) -> str:
 
 
 def _lookup(synonyms: dict[str, str]) -> dict[str, str]:
-    """Maps the key of each spelling to the canonical name."""
-    return {_key(word): name for name, words in synonyms.items() for word in (name, *words.split())}
+    """Maps the normal form of each spelling to the canonical name."""
+    return {
+        _normal_form(word): name
+        for name, words in synonyms.items()
+        for word in (name, *words.split())
+    }
 
 
 _EMOTION = _lookup(SYNONYMS)
 _LANGUAGE = _lookup({code: f"{name} {words}" for code, (name, words) in LANGUAGES.items()})
 _GENDER = _lookup(GENDERS)
+# Maps the normal form of each spelling of an emotion to the spelling itself, with its accents.
+_EMOTION_SPELLING = {
+    _normal_form(word): word.replace("_", " ")
+    for name, words in SYNONYMS.items()
+    for word in (name, *words.split())
+}
 
 
 def canonical(label: str) -> str | None:
@@ -105,22 +115,22 @@ def canonical(label: str) -> str | None:
     Returns:
       The name; None if the label is not known.
     """
-    return _EMOTION.get(_key(label))
+    return _EMOTION.get(_normal_form(label))
 
 
 def suggest_spelling(label: str) -> str | None:
     """The known spelling that is most similar to a wrong one, for a "did you mean".
 
     Returns:
-      The spelling; None if no known spelling is similar.
+      The spelling, with its accents; None if no known spelling is similar.
     """
-    similar = difflib.get_close_matches(_key(label), _EMOTION, n=1, cutoff=0.7)
-    return similar[0].replace("_", " ") if similar else None
+    similar = difflib.get_close_matches(_normal_form(label), _EMOTION, n=1, cutoff=0.7)
+    return _EMOTION_SPELLING[similar[0]] if similar else None
 
 
 @functools.lru_cache(maxsize=4096)
 def nearest_emotion(folders: str) -> str | None:
-    """The emotion that the innermost folder with the name of an emotion stands for.
+    """The emotion of the innermost folder whose name is an emotion.
 
     Args:
       folders: a path of folders, such as "0011/Angry/train".
@@ -135,10 +145,11 @@ def nearest_emotion(folders: str) -> str | None:
 def canonical_language(text: str) -> str:
     """The ISO 639-1 code of a language in any known spelling ("English", "en-US", "普通话").
 
-    An unknown language keeps its text, in lower case.
+    Only the first word has to be known: "English Creole" is "en". An unknown language is returned
+    in its normal form: lower case, no accents, `_` between words.
     """
-    key = _key(text)
-    return _LANGUAGE.get(key) or _LANGUAGE.get(key.split("_")[0]) or key
+    normal = _normal_form(text)
+    return _LANGUAGE.get(normal) or _LANGUAGE.get(normal.split("_")[0]) or normal
 
 
 def language_name(code: str) -> str:
@@ -147,6 +158,9 @@ def language_name(code: str) -> str:
 
 
 def canonical_gender(text: str) -> str:
-    """The gender, "female" or "male", for any known spelling; any other text in lower case."""
-    key = _key(text)
-    return _GENDER.get(key, key)
+    """The gender, "female" or "male", in any known spelling.
+
+    Any other text is returned in its normal form: lower case, no accents, `_` between words.
+    """
+    normal = _normal_form(text)
+    return _GENDER.get(normal, normal)

@@ -45,9 +45,9 @@ def load_all(
 
 def _merge(parts: dict[str, Corpus]) -> Corpus:
     """One corpus of several, which are given by their names."""
-    outside: Counter[str] = Counter()
+    excluded: Counter[str] = Counter()
     for part in parts.values():
-        outside.update(dict(part.outside))
+        excluded.update(dict(part.excluded_emotions))
 
     def read(utterance: Utterance) -> tuple[np.ndarray, int]:
         part_read = parts[str(utterance.corpus)].read
@@ -69,7 +69,7 @@ def _merge(parts: dict[str, Corpus]) -> Corpus:
             for name, part in parts.items()
             for skipped in part.skipped
         ),
-        outside=tuple(sorted(outside.items())),
+        excluded_emotions=tuple(sorted(excluded.items())),
         notes=tuple(f"{name}: {note}" for name, part in parts.items() for note in part.notes),
         read=read,
         identity="|".join(part.identity for part in parts.values()),

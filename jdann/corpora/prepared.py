@@ -44,7 +44,7 @@ class Preparation(NamedTuple):
     hours: float
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
-    already: bool  # whether it had been prepared before, so that nothing was done
+    existed_before: bool  # whether it had been prepared before, so that nothing was done
 
 
 def dataset_dir(data_dir: Path) -> Path:
@@ -172,10 +172,10 @@ def prepare_esd(root: Path, data_dir: Path | None = None, *, force: bool = False
     data_dir = data_dir or default_data_dir()
     target = dataset_dir(data_dir)
     if is_prepared(data_dir) and not force:
-        return _preparation(data_dir, already=True)
+        return _preparation(data_dir, existed_before=True)
     if target.exists() and not force:
         raise InputError(
-            f"{target}: exists and is no complete preparation; "
+            f"{target}: exists, but its preparation is not complete; "
             f"move it away, or prepare with --force"
         )
     corpus, n_bytes = _load_usable(root)
@@ -196,7 +196,7 @@ def prepare_esd(root: Path, data_dir: Path | None = None, *, force: bool = False
             f"{data_dir}: cannot be written ({error}); "
             f"make room, or choose another folder with --data-dir"
         ) from error
-    return _preparation(data_dir, already=False)
+    return _preparation(data_dir, existed_before=False)
 
 
 def _write(builder: Esd) -> None:
@@ -244,7 +244,7 @@ def _load_usable(root: Path) -> tuple[Corpus, int]:
     return corpus, n_bytes + overhead
 
 
-def _preparation(data_dir: Path, *, already: bool) -> Preparation:
+def _preparation(data_dir: Path, *, existed_before: bool) -> Preparation:
     corpus = load_prepared(data_dir)
     return Preparation(
         path=dataset_dir(data_dir),
@@ -254,7 +254,7 @@ def _preparation(data_dir: Path, *, already: bool) -> Preparation:
         hours=sum(u.duration_s or 0.0 for u in corpus.utterances) / 3600,
         skipped=corpus.skipped,
         notes=corpus.notes,
-        already=already,
+        existed_before=existed_before,
     )
 
 

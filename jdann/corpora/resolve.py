@@ -56,7 +56,7 @@ def _check_emotions(emotions: Sequence[str]) -> None:
         if emotion not in EMOTIONS:
             name = canonical(emotion)
             remedy = f"write {name}" if name else f"expected some of {', '.join(EMOTIONS)}"
-            raise InputError(f"config.emotions: {emotion!r} is no emotion's name here; {remedy}")
+            raise InputError(f"config.emotions: {emotion!r} is not a known emotion; {remedy}")
 
 
 def _load_named(kind: str, language: str, data_dir: Path | None) -> Corpus:
@@ -90,7 +90,7 @@ def _parse_path(spec: str) -> tuple[Path, str | None]:
         if path.is_dir() or (path.exists() and path.suffix.lower() in manifest.SUFFIXES):
             return path.resolve() if path.name in ("", "..") else path, language
         if path.exists():
-            raise InputError(f"{spec}: is a file that is no manifest; {_EXPECTED}")
+            raise InputError(f"{spec}: is a file, but not a manifest; {_EXPECTED}")
     if "/" in spec or spec.startswith(("~", ".")) or Path(candidates[-1][0]).suffix:
         raise InputError(f"{spec}: no such file or folder; {_EXPECTED}")
     similar = " or ".join(sorted(difflib.get_close_matches(spec, NAMES, n=2)))
@@ -130,16 +130,16 @@ def _keep_language(corpus: Corpus, spec: str, language: str | None) -> Corpus:
 def _keep_emotions(corpus: Corpus, spec: str, emotions: Sequence[str]) -> Corpus:
     """The utterances with one of `emotions` or without any; the others are counted."""
     kept = tuple(u for u in corpus.utterances if u.emotion is None or u.emotion in emotions)
-    outside = Counter(
+    excluded = Counter(
         u.emotion for u in corpus.utterances if u.emotion is not None and u.emotion not in emotions
     )
     if not kept:
-        listed = ", ".join(f"{emotion} ({count:,})" for emotion, count in outside.most_common())
+        listed = ", ".join(f"{emotion} ({count:,})" for emotion, count in excluded.most_common())
         raise InputError(
             f"{spec}: no utterance is {', '.join(emotions)}; it has {listed}: "
             f"choose some of these in config.emotions"
         )
-    return corpus._replace(utterances=kept, outside=tuple(sorted(outside.items())))
+    return corpus._replace(utterances=kept, excluded_emotions=tuple(sorted(excluded.items())))
 
 
 def _with_speaker_note(corpus: Corpus) -> Corpus:

@@ -54,8 +54,8 @@ _ACTIVITIES = (
 
 def _combined(index: int) -> tuple[str, str]:
     """Sentence 0 to 339 in English and in Mandarin."""
-    # The lengths 5, 4 and 17 share no divisor. So the 340 indices give each combination once, and
-    # two neighbours differ in all three parts.
+    # The lengths 5, 4 and 17 are pairwise coprime. So the 340 indices give each combination once,
+    # and two consecutive sentences differ in all three parts.
     subject, time, activity = (
         table[index % len(table)] for table in (_SUBJECTS, _TIMES, _ACTIVITIES)
     )

@@ -28,7 +28,7 @@ class Summary(NamedTuple):
     speakers: Counts
     languages: Counts
     genders: Counts
-    outside: Counts
+    excluded_emotions: Counts
     skipped: int
     notes: tuple[str, ...]
 
@@ -56,7 +56,7 @@ def describe(corpus: Corpus) -> Summary:
         speakers=_counts(u.speaker for u in utterances),
         languages=_counts(u.language for u in utterances),
         genders=_counts(u.gender for u in utterances),
-        outside=corpus.outside,
+        excluded_emotions=corpus.excluded_emotions,
         skipped=len(corpus.skipped),
         notes=corpus.notes,
     )

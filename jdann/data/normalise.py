@@ -4,7 +4,7 @@ Statistics are fitted without labels, in NumPy and one utterance at a time. They
 NumPy (`apply`, for the corpora of a run) and in JAX (`normalised_features`, for a batch of clips).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import chex
@@ -14,16 +14,24 @@ import numpy as np
 
 from jdann.errors import InputError
 
-NORMALISATIONS = ("speaker", "voice", "corpus", "utterance", "source", "none")
-LARGEST_Z = 20.0  # z-scores are clipped to this
-LARGEST_VALUE = 6e4  # features that are not normalised are clipped to this, the range of float16
+NORMALISATIONS = (
+    "speaker",  # by the utterances of the same speaker
+    "voice",  # by the utterances of similar voices
+    "corpus",  # by all utterances of the corpus
+    "utterance",  # by the frames of the utterance itself
+    "source",  # by all utterances of the source, in the target too
+    "none",  # not normalised
+)
+LARGEST_Z = 20.0  # z-scores are clipped to +-20
+# Features that are not normalised are clipped to +-6e4, because float16 ends at 65504.
+LARGEST_VALUE = 6e4
 # Minimum weight of a dissimilar voice (an identical one weighs 1), so that no utterance is
 # normalised by itself only.
 MINIMUM_WEIGHT = 0.01
-_IDENTITY = ("none",)
 _BLOCK = 512  # utterances whose sums are kept in memory before they are weighted
-# Power features are tiny numbers, so a bin counts as constant relative to its own mean square.
-_CONSTANT = 1e-10
+# A bin is constant if its variance is at most this fraction of its mean square. An absolute limit
+# would fail, because power features are tiny.
+_CONSTANT_FRACTION = 1e-10
 
 
 class Statistics(NamedTuple):
@@ -32,6 +40,7 @@ class Statistics(NamedTuple):
     mean: np.ndarray  # [groups, bins] float32
     std: np.ndarray  # [groups, bins] float32, positive
     groups: tuple[str, ...]  # name of each row
+    is_identity: bool = False  # True: features are not normalised, see `identity`
 
 
 class Moments(NamedTuple):
@@ -42,10 +51,13 @@ class Moments(NamedTuple):
 
 
 class VoicePositions(NamedTuple):
-    """Who speaks n utterances: their voices, and whether their speakers are known."""
+    """Position of the voice of each of n utterances, and whether its speaker is known."""
 
-    positions: np.ndarray  # [n, 1 or 2], `jdann.speakers.similar_voices.voice_positions`
-    speaker_known: np.ndarray  # [n] bool; False: the utterance is the only one of its group
+    # [n, 1 or 2] from `jdann.speakers.similar_voices.voice_positions`. The axes are the pitch and,
+    # if the recipe has it, the third formant. A distance of 1 is one width of the kernel in
+    # `voice_moments`.
+    positions: np.ndarray
+    speaker_known: np.ndarray  # [n] bool; False: the utterance is a group of its own
     # MAP relevance factor: the statistics of a speaker's own n utterances weigh
     # n / (n + relevance), those of similar voices the rest; 0 disables it.
     relevance: float
@@ -56,18 +68,20 @@ def grouping(
 ) -> tuple[list[str], str | None]:
     """Decides which utterances are normalised together.
 
-    With "voice" each utterance is a group of its own, for `fit_speakers`. So is each utterance of
-    an unknown speaker with "speaker". If the recipe has no pitch, all utterances of unknown
-    speakers share one group.
+    - "speaker": one group per speaker. An utterance of an unknown speaker is its own group, or
+      shares one group with all of them if the recipe has no pitch.
+    - "voice" and "utterance": each utterance is its own group ("voice" then needs `fit_speakers`).
+    - "corpus", "source" and "none": one group.
 
     Args:
       by: one of NORMALISATIONS.
       speaker: [n] speaker ids, None where unknown.
-      has_pitch: whether the recipe has the pitch, which finds similar voices.
+      has_pitch: whether the recipe has the pitch, by which similar voices are found.
       is_vector: whether the recipe gives one vector per utterance.
 
     Returns:
-      [n] group names; and a note for the user if speakers are unknown, otherwise None.
+      [n] group names, where no generated name equals a speaker id; and a note for the user if
+      speakers are unknown, otherwise None.
 
     Raises:
       InputError: `by` is unknown, or the recipe does not support it.
@@ -99,11 +113,21 @@ def grouping(
             else "these are normalised together, as one corpus"
         )
         note = f"{unknown} of {len(speaker)} utterances have no speaker id: {consequence}"
+    ids = {name for name in speaker if name is not None}
     groups = [
-        name if name is not None else f"utterance {i}" if has_pitch else "unknown speaker"
+        name
+        if name is not None
+        else _unused_name(f"utterance {i}" if has_pitch else "unknown speaker", ids)
         for i, name in enumerate(speaker)
     ]
     return groups, note
+
+
+def _unused_name(name: str, ids: Collection[str]) -> str:
+    """A generated group name, with "'" at its end as often as is needed to differ from all ids."""
+    while name in ids:
+        name += "'"
+    return name
 
 
 def fit(utterances: Iterable[np.ndarray], group: Sequence[str]) -> Statistics:
@@ -133,7 +157,7 @@ def fit_speakers(
       voices: the voices of the utterances; None: no group uses similar voices, as in `fit`.
 
     Returns:
-      Statistics as from `fit`. A group of an unknown speaker has those of similar voices alone.
+      Statistics as from `fit`. A group of an unknown speaker has only those of similar voices.
     """
     if voices is None or (voices.speaker_known.all() and not voices.relevance):
         return fit(read(), group)
@@ -152,7 +176,7 @@ def fit_speakers(
 def statistics(group_moments: Moments, groups: tuple[str, ...]) -> Statistics:
     """Statistics from moments; an almost constant bin gets the standard deviation 1."""
     mean, variance = group_moments
-    constant = variance <= _CONSTANT * (mean**2 + variance)
+    constant = variance <= _CONSTANT_FRACTION * (mean**2 + variance)
     std = np.where(constant, 1.0, np.sqrt(variance))
     return Statistics(mean.astype(np.float32), std.astype(np.float32), groups)
 
@@ -237,7 +261,8 @@ def _weighted_moments(
 
 def identity(bins: int) -> Statistics:
     """Statistics that change nothing."""
-    return Statistics(np.zeros((1, bins), np.float32), np.ones((1, bins), np.float32), _IDENTITY)
+    zeros, ones = np.zeros((1, bins), np.float32), np.ones((1, bins), np.float32)
+    return Statistics(zeros, ones, ("none",), is_identity=True)
 
 
 def apply(
@@ -251,11 +276,11 @@ def apply(
       group: [n] group names.
 
     Yields:
-      [frames, bins] float16 of each utterance. Z-scores are clipped to +-20; values that `identity`
-      leaves as they are, to the range of float16.
+      [frames, bins] float16 of each utterance. Z-scores are clipped to +-LARGEST_Z. Values that
+      `identity` does not change are clipped to +-LARGEST_VALUE.
     """
     row = {name: i for i, name in enumerate(fitted.groups)}
-    limit = LARGEST_VALUE if fitted.groups == _IDENTITY else LARGEST_Z
+    limit = LARGEST_VALUE if fitted.is_identity else LARGEST_Z
     for x, name in zip(utterances, group, strict=True):
         g = 0 if len(row) == 1 else row[name]
         z = np.clip((x - fitted.mean[g]) / fitted.std[g], -limit, limit)
@@ -280,7 +305,9 @@ def normalised_features(
     chex.assert_rank([features, frames, mean, std], [{2, 3}, 1, 2, 2])
     chex.assert_equal_shape([mean, std])
     if features.ndim == 2:  # a vector recipe
-        if by == "utterance":  # the mean of one value is the value
+        # Runs do not get here, because `grouping` refuses "utterance" for vectors. The definition
+        # gives zeros: the mean of one value is the value itself.
+        if by == "utterance":
             return jnp.zeros_like(features)
     elif by == "utterance":
         mean, std = _clip_statistics(features, frames)
@@ -299,5 +326,5 @@ def _clip_statistics(features: jax.Array, frames: jax.Array) -> tuple[jax.Array,
     count = frames[:, None, None]
     mean = jnp.where(valid, features, 0.0).sum(1, keepdims=True) / count
     variance = jnp.where(valid, jnp.square(features - mean), 0.0).sum(1, keepdims=True) / count
-    constant = variance <= _CONSTANT * (jnp.square(mean) + variance)
+    constant = variance <= _CONSTANT_FRACTION * (jnp.square(mean) + variance)
     return mean, jnp.where(constant, 1.0, jnp.sqrt(jnp.where(constant, 1.0, variance)))

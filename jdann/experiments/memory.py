@@ -23,11 +23,11 @@ class Waveforms:
 
     Fields:
       samples: n arrays [samples] or [samples, channels], floating point in -1 to 1 or integers.
-      sample_rate_hz: of all of them.
-      emotions: n names of emotions, None where unlabelled; None: no labels at all.
-      speakers: n names, None where unknown; None: no speakers are known. Missing speakers cost the
-        most accuracy.
-      name: what tables call the corpus.
+      sample_rate_hz: sample rate of all utterances.
+      emotions: n names of emotions, None or NaN where unlabelled; None: no labels at all.
+      speakers: n names, None or NaN where unknown; None: no speakers are known. No other missing
+        field lowers accuracy as much.
+      name: name of the corpus in tables.
     """
 
     samples: Sequence[np.ndarray]
@@ -43,10 +43,10 @@ class Vectors:
 
     Fields:
       values: [n, d] finite numbers.
-      labels: n classes of any type, None where unlabelled; None: no labels at all.
+      labels: n classes of any type, None or NaN where unlabelled; None: no labels at all.
       groups: n groups within which features are normalised, such as people, devices or sites; None
-        where unknown; None: one group.
-      name: what tables call them.
+        or NaN where unknown; None: one group.
+      name: name of the vectors in tables.
     """
 
     values: np.ndarray
@@ -59,30 +59,33 @@ def corpus_of_waveforms(waveforms: Waveforms, emotions: Sequence[str]) -> Corpus
     """A corpus whose audio is in memory, restricted to `emotions`.
 
     Raises:
-      InputError: a column has another length, or a label is no emotion.
+      InputError: a column has another length, or a label is not a known emotion.
     """
     name, count = waveforms.name, len(waveforms.samples)
     labels = _texts(waveforms.emotions, count, f"{name}: {count} waveforms", "emotions")
     speakers = _texts(waveforms.speakers, count, f"{name}: {count} waveforms", "speakers")
-    kept, outside = {}, Counter()
+    kept, excluded = {}, Counter()
     for i, (label, speaker) in enumerate(zip(labels, speakers, strict=True)):
         emotion = None if label is None else canonical(label)
         if label is not None and emotion is None:
             known = ", ".join(EMOTIONS)
-            raise InputError(f"{name}: {label!r} is no emotion; expected one of {known}")
+            raise InputError(f"{name}: {label!r} is not a known emotion; expected one of {known}")
         if emotion is not None and emotion not in emotions:
-            outside[emotion] += 1
+            excluded[emotion] += 1
             continue
         kept[Utterance(f"{name}/{i}", emotion=emotion, speaker=speaker)] = i
     digest = hashlib.blake2b(digest_size=16)
     for samples in waveforms.samples:
+        samples = np.asarray(samples)
+        # Shape and type count too: the same bytes can be other clips, or other channels.
+        digest.update(f"{samples.shape}|{samples.dtype.str}|".encode())
         digest.update(np.ascontiguousarray(samples).tobytes())
     return Corpus(
         name=name,
         description=f"{count} waveforms",
         synthetic=False,
         utterances=tuple(kept),
-        outside=tuple(sorted(outside.items())),
+        excluded_emotions=tuple(sorted(excluded.items())),
         notes=("no speaker ids",) if waveforms.speakers is None else (),
         read=lambda u: (np.asarray(waveforms.samples[kept[u]]), waveforms.sample_rate_hz),
         identity=f"{waveforms.sample_rate_hz}-{digest.hexdigest()}",
@@ -94,8 +97,8 @@ def domain_of_vectors(vectors: Vectors, settings: FeatureSettings, cache: Path) 
 
     Args:
       vectors: the examples.
-      settings: of the run; its `emotions` are the classes.
-      cache: a folder in which the vectors are kept while they are trained on.
+      settings: feature settings of the run; its `emotions` are the classes.
+      cache: folder to which the vectors are written; the file stays there.
 
     Raises:
       InputError: the values are not [n, d] finite numbers, or a column has another length.
@@ -138,7 +141,7 @@ def classes_of(vectors: Vectors) -> tuple[str, ...]:
       InputError: there are fewer than two.
     """
     labels = () if vectors.labels is None else vectors.labels
-    classes = sorted({str(label) for label in labels if label is not None})
+    classes = sorted({str(label) for label in labels if not _is_missing(label)})
     if len(classes) < 2:
         raise InputError(
             f"{vectors.name}: the source has labels of {len(classes)} classes; expected at least 2"
@@ -149,9 +152,19 @@ def classes_of(vectors: Vectors) -> tuple[str, ...]:
 def _texts(
     values: Sequence[object] | None, count: int, subject: str, column: str
 ) -> list[str | None]:
-    """A column as text; None where a value is missing."""
+    """Returns a column as text; None where a value is missing."""
     if values is None:
         return [None] * count
     if len(values) != count:
-        raise InputError(f"{subject} and {len(values)} {column}; expected as many")
-    return [None if value is None else str(value) for value in values]
+        raise InputError(f"{subject} but {len(values)} {column}; expected {count} {column}")
+    return [None if _is_missing(value) else str(value) for value in values]
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a value is None, NaN, or pandas' NaT or NA."""
+    if value is None:
+        return True
+    try:
+        return bool(value != value)  # NaN and NaT are not equal to themselves
+    except TypeError:  # pandas.NA has no truth value, nor has anything compared with it
+        return True

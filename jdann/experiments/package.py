@@ -21,7 +21,7 @@ from jdann.inference import model
 from jdann.inference.model import Normaliser
 from jdann.selection import Evidence, calibration
 from jdann.selection.contract import evenly
-from jdann.selection.density_ratio import ROWS, importance_weights
+from jdann.selection.density_ratio import MAX_ROWS, importance_weights
 from jdann.speakers import similar_voices
 from jdann.training.members import CompiledTraining
 from jdann.training.records import outputs
@@ -168,8 +168,8 @@ def _calibrate(
         target_predictions.append((test.logits, direction.target.emotion[split.test]))
         if len(split.validation):
             held_out = evaluate(source_frames, split.validation, "source")
-            trained_on = evaluate(source_frames, evenly(split.source, ROWS), "source")
-            target = evaluate(direction.target_frames, evenly(split.target, ROWS), domain)
+            trained_on = evaluate(source_frames, evenly(split.source, MAX_ROWS), "source")
+            target = evaluate(direction.target_frames, evenly(split.target, MAX_ROWS), domain)
             emotion = source.emotion[split.validation]
             weights = _density_ratios(held_out, emotion, trained_on, target)
             evidence.append(

@@ -249,10 +249,10 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
                 "nothing trained on it can recognise that; leave it out of config.emotions unless "
                 "its recall in the target is to count as 0"
             )
-        outside = sum(count for _, count in target.corpus.outside)
-        if outside:
+        excluded = sum(count for _, count in target.corpus.excluded_emotions)
+        if excluded:
             notes.append(
-                f"{target.corpus.name}: {outside} utterances labelled outside the chosen emotions "
+                f"{target.corpus.name}: {excluded} utterances labelled outside the chosen emotions "
                 "were left out of adaptation too; a target without labels would have contained "
                 "them"
             )
@@ -286,7 +286,7 @@ def _counts(domain: Domain, config: Any) -> dict[str, Any]:
         "minutes": round(float(domain.features.duration_s.sum()) / 60, 2),
         "per_emotion": count(emotions),
         "per_speaker": count(domain.speaker),
-        "outside": dict(domain.corpus.outside),
+        "outside": dict(domain.corpus.excluded_emotions),
         "skipped": len(domain.features.skipped),
         "notes": list(domain.notes),
     }

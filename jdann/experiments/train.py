@@ -137,8 +137,8 @@ def _describe(domain: Domain) -> None:
         f"{speakers} speakers" if speakers else "speakers unknown",
         features.duration_s.sum() / 60,
     )
-    if corpus.outside:
-        counts = ", ".join(f"{label} {count}" for label, count in corpus.outside)
+    if corpus.excluded_emotions:
+        counts = ", ".join(f"{label} {count}" for label, count in corpus.excluded_emotions)
         log.info("%s: left out, outside the chosen emotions: %s", corpus.name, counts)
     if features.skipped:
         count = len(features.skipped)

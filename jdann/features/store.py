@@ -319,8 +319,8 @@ def _batches(
     missing = [i for i in range(len(corpus.utterances)) if i not in journal.entries]
     decoded = _decoded(corpus, missing, audio_settings)
     for i, clip in track(decoded, f"Features of {corpus.name}", len(missing), "utterances"):
-        if isinstance(clip, str):
-            journal.skip(i, clip)
+        if isinstance(clip, audio.Rejected):
+            journal.skip(i, clip.reason)
             continue
         size = -(-len(clip.samples) // bucket) * bucket
         batch = waiting.setdefault(size, _Batch(size, [], []))
@@ -333,13 +333,13 @@ def _batches(
 
 def _decoded(
     corpus: Corpus, indices: list[int], audio_settings: audio.AudioSettings
-) -> Iterator[tuple[int, audio.Clip | str]]:
-    """Yields the clip of each utterance, or the reason why there is none.
+) -> Iterator[tuple[int, audio.Clip | audio.Rejected]]:
+    """Yields the clip of each utterance, or the reason why it cannot be used.
 
     Threads decode a bounded number of clips ahead.
     """
 
-    def decode(utterance: Utterance) -> audio.Clip | str:
+    def decode(utterance: Utterance) -> audio.Clip | audio.Rejected:
         try:
             if corpus.read is not None and not utterance.path:  # a prepared corpus
                 samples, rate_hz = corpus.read(utterance)
@@ -347,11 +347,11 @@ def _decoded(
                 samples, rate_hz = audio.read(utterance.path, utterance.start_s, utterance.end_s)
             return audio.prepare(samples, rate_hz, audio_settings)
         except audio.AudioError as error:
-            return str(error)
+            return audio.Rejected(str(error))
         except (ValueError, RuntimeError) as error:  # a damaged record of a prepared corpus
-            return f"cannot be read ({error})"
+            return audio.Rejected(f"cannot be read ({error})")
 
-    ahead: deque[Future[audio.Clip | str]] = deque()
+    ahead: deque[Future[audio.Clip | audio.Rejected]] = deque()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         try:
             for position, i in enumerate(indices):

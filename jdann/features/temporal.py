@@ -1,6 +1,7 @@
 """Features of the waveform in JAX, and the derivative in time, as in `librosa.feature`.
 
-Signals are float32 `[..., samples]`, results float32 `[..., 1, frames]`. All gradients are finite.
+Signals are float32 `[..., samples]`. `zero_crossing_rate` and `rms` return float32
+`[..., 1, frames]`; `delta` keeps the shape. All gradients are finite.
 """
 
 import jax
@@ -10,8 +11,8 @@ import numpy as np
 from jdann.errors import InputError
 from jdann.features.spectral import apply_matrix, blocks, pad_ends, safe_sqrt, sliding_sum
 
-# From SciPy's names to NumPy's.
 _PADDING = {"nearest": "edge", "mirror": "reflect", "constant": "constant", "wrap": "wrap"}
+"""Maps SciPy's names of padding modes to NumPy's."""
 
 
 def zero_crossing_rate(
@@ -49,7 +50,8 @@ def zero_crossing_rate(
     if frame_length % hop_length:
         crossings = (sign[..., 1:] != sign[..., :-1]).astype(jnp.float32)
         return sliding_sum(crossings, frame_length - 1, hop_length)[..., None, :] / frame_length
-    # Crossings are counted within each hop and from it to the next; frames then sum whole hops.
+    # Crossings within each hop and between neighbouring hops are counted once; a frame adds those
+    # of its hops.
     hops, count = blocks(sign, frame_length, hop_length)
     within = (hops[..., 1:] != hops[..., :-1]).astype(jnp.float32).sum(-1)
     between = (hops[..., 1:, 0] != hops[..., :-1, -1]).astype(jnp.float32)
@@ -73,7 +75,7 @@ def rms(
 
     Args:
       y: float32 [..., samples].
-      S: magnitude [..., 1 + frame_length // 2, frames], used instead of `y`.
+      S: magnitude [..., 1 + frame_length // 2, frames], used only if `y` is None.
       frame_length: samples.
       hop_length: samples between frames.
       center: frame t is centred at sample t * hop_length.
@@ -97,7 +99,8 @@ def rms(
             f"S has {S.shape[-2]} bins, "
             f"frame_length={frame_length} asks for {frame_length // 2 + 1}"
         )
-    # Each bin counts twice, because its mirror image has the same power.
+    # Each bin counts twice, because its mirror image has the same power. The zero bin, and for an
+    # even length the last one, has no mirror image.
     weights = np.full((1, S.shape[-2]), 2.0 / frame_length**2, np.float32)
     weights[0, 0] /= 2
     if frame_length % 2 == 0:
@@ -118,7 +121,7 @@ def delta(
     Args:
       data: float32 [...].
       width: odd number of frames >= 3 to which a polynomial is fitted.
-      order: order of the derivative and of the polynomial, >= 1.
+      order: order of the derivative and of the polynomial, 1 to `width` - 1.
       axis: the axis of the frames.
       mode: treatment of the ends: "interp" fits the first and last `width` frames, and "nearest",
         "mirror", "constant" and "wrap" pad.
@@ -127,28 +130,32 @@ def delta(
       float32 [...], the shape of `data`.
 
     Raises:
-      InputError: `width` is even, below 3 or, with "interp", above the number of frames.
+      InputError: `width` is even, below 3 or, with "interp", above the number of frames; `order`
+        is out of range; or `mode` is unknown.
     """
     from scipy.signal import savgol_coeffs  # not at the top: scipy.signal takes long to import
 
     x = jnp.moveaxis(jnp.asarray(data, jnp.float32), axis, -1)  # [..., frames]
     n, half = x.shape[-1], width // 2
     if width < 3 or width % 2 == 0 or (mode == "interp" and width > n):
-        raise InputError(
-            f"delta width={width}: expected an odd number from 3 to {n}, "
-            'the number of frames (mode="interp")'
-        )
+        limit = f" and at most {n}, the number of frames" if mode == "interp" else ""
+        raise InputError(f"delta width={width}: expected an odd number of at least 3{limit}")
+    if not 1 <= order < width:
+        raise InputError(f"delta order={order}: expected 1 to {width - 1}, less than the width")
+    if mode != "interp" and mode not in _PADDING:
+        modes = ", ".join(("interp", *_PADDING))
+        raise InputError(f"delta mode={mode!r}: expected one of {modes}")
 
-    def fitted_at(position: int) -> np.ndarray:
+    def coefficients(position: int) -> np.ndarray:
         return savgol_coeffs(width, order, deriv=order, pos=position, use="dot")
 
     if mode != "interp":
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(half, half)], mode=_PADDING[mode])
     n_inner = x.shape[-1] - width + 1
-    inner = sum(c * x[..., i : i + n_inner] for i, c in enumerate(fitted_at(half).tolist()))
+    inner = sum(c * x[..., i : i + n_inner] for i, c in enumerate(coefficients(half).tolist()))
     if mode != "interp":
         return jnp.moveaxis(jnp.asarray(inner), -1, axis)
-    ends = np.stack([fitted_at(i) for i in range(width)], -1)  # [width, positions]
+    ends = np.stack([coefficients(i) for i in range(width)], -1)  # [width, positions]
     ends = ends.astype(np.float32)
     first = jnp.matmul(x[..., :width], ends[:, :half], precision="highest")
     last = jnp.matmul(x[..., n - width :], ends[:, half + 1 :], precision="highest")

@@ -27,5 +27,5 @@ def adapt_normaliser(
     mean, std, voice = normaliser
     prior = normalise.Moments(mean.astype(np.float64), std.astype(np.float64) ** 2)
     blended = normalise.map_estimate(moments, prior, clips / (clips + relevance))
-    mean, std, _ = normalise.statistics(blended, ())
-    return Normaliser(mean, std, voice)
+    fitted = normalise.statistics(blended, ())
+    return Normaliser(fitted.mean, fitted.std, voice)

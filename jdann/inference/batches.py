@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jdann.audio import Rejected
 from jdann.inference.clips import Prepared
 from jdann.inference.model import Normaliser
 from jdann.inference.program import Programs
@@ -26,7 +27,11 @@ def padded_length(samples: int, sample_rate_hz: int) -> int:
 
 
 def clip_features(programs: Programs, samples: np.ndarray) -> np.ndarray:
-    """Features of a prepared clip, not normalised: [frames, bins], or [1, values] of one vector."""
+    """Features of a prepared clip, not normalised.
+
+    Returns:
+      [frames, bins], or [1, values] from a vector recipe.
+    """
     padding = padded_length(len(samples), programs.settings.sample_rate_hz) - len(samples)
     padded = np.pad(samples, (0, padding))
     features, frames = programs.features(padded[None], np.array([len(samples)], np.int32))
@@ -34,41 +39,48 @@ def clip_features(programs: Programs, samples: np.ndarray) -> np.ndarray:
 
 
 def all_outputs(
-    programs: Programs, normaliser: Normaliser, clips: Iterable[Prepared | str]
-) -> Iterator[tuple[int, ClipOutputs | str]]:
-    """The outputs of each clip; only a few clips are in memory at a time.
+    programs: Programs, normaliser: Normaliser, clips: Iterable[Prepared | Rejected]
+) -> Iterator[tuple[int, ClipOutputs | Rejected]]:
+    """The outputs of each clip; up to a batch per padded length is in memory at a time.
 
     Args:
-      programs: of the model.
-      normaliser: of the features.
-      clips: prepared clips, or reasons why a clip cannot be used.
+      programs: programs of the model.
+      normaliser: normaliser of the features.
+      clips: prepared clips, and rejected ones in their places.
 
     Yields:
-      The position of a clip, not always in order, and its outputs or the reason.
+      The position of a clip, not always in order, and its outputs, or the rejected clip itself.
     """
     waiting: dict[int, list[tuple[int, np.ndarray]]] = {}  # by padded length
     for i, clip in enumerate(clips):
-        if isinstance(clip, str):
+        if isinstance(clip, Rejected):
             yield i, clip
             continue
-        size = padded_length(len(clip.samples), programs.settings.sample_rate_hz)
-        waiting.setdefault(size, []).append((i, clip.samples))
-        if len(waiting[size]) == programs.batch:
-            yield from batch_outputs(programs, normaliser, waiting.pop(size), size)
-    for size, rest in waiting.items():
-        yield from batch_outputs(programs, normaliser, rest, size)
+        padded_samples = padded_length(len(clip.samples), programs.settings.sample_rate_hz)
+        batch = waiting.setdefault(padded_samples, [])
+        batch.append((i, clip.samples))
+        if len(batch) == programs.batch:
+            del waiting[padded_samples]
+            yield from batch_outputs(programs, normaliser, batch, padded_samples)
+    for padded_samples, batch in waiting.items():
+        yield from batch_outputs(programs, normaliser, batch, padded_samples)
 
 
 def batch_outputs(
-    programs: Programs, normaliser: Normaliser, clips: list[tuple[int, np.ndarray]], size: int
+    programs: Programs,
+    normaliser: Normaliser,
+    clips: list[tuple[int, np.ndarray]],
+    padded_samples: int,
 ) -> Iterator[tuple[int, ClipOutputs]]:
-    """The outputs of up to a batch of clips: few run one by one, and more run as a full batch.
+    """The outputs of up to a batch of clips.
+
+    Up to a quarter of a batch runs one by one. More clips run as one batch, filled up with silence.
 
     Args:
-      programs: of the model.
-      normaliser: of the features.
+      programs: programs of the model.
+      normaliser: normaliser of the features.
       clips: position and samples of each clip.
-      size: the number of samples to which all of them are padded.
+      padded_samples: the number of samples to which all of them are padded.
 
     Yields:
       Position and outputs of each clip.
@@ -76,7 +88,7 @@ def batch_outputs(
     step = programs.batch if len(clips) > programs.batch // 4 else 1
     for begin in range(0, len(clips), step):
         part = clips[begin : begin + step]
-        samples, length = np.zeros((step, size), np.float32), np.ones(step, np.int32)
+        samples, length = np.zeros((step, padded_samples), np.float32), np.ones(step, np.int32)
         for row, (_, clip) in enumerate(part):
             samples[row, : len(clip)] = clip
             length[row] = len(clip)

@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from jdann import files
+from jdann.audio import Rejected
 from jdann.corpora.manifest import read_span, read_table
 from jdann.errors import InputError
 from jdann.inference.clips import Clip, Part, Prepared, audio_files
@@ -177,8 +178,8 @@ def _answers(
             yield from _timelines(adapted, items, indices, options, bad)
             continue
         for i, clip in clips.items():
-            if isinstance(clip, str):
-                bad.append(Bad(items[i].columns["file"], clip))
+            if isinstance(clip, Rejected):
+                bad.append(Bad(items[i].columns["file"], clip.reason))
         yield from _recognise(adapted, items, usable, bad)
 
 
@@ -199,8 +200,8 @@ def _recognise(
     indices = list(clips)
     for position, row in recogniser.each(clips.values()):
         i = indices[position]
-        if isinstance(row, str):
-            bad.append(Bad(items[i].columns["file"], row))
+        if isinstance(row, Rejected):
+            bad.append(Bad(items[i].columns["file"], row.reason))
         else:
             yield Answer(i, {}, row)
 

@@ -258,19 +258,21 @@ class Recogniser:
 
     def each(
         self, clips: Iterable[Clip], rate: Rate = None, **names: Unpack[RateNames]
-    ) -> Iterator[tuple[int, np.ndarray | str]]:
+    ) -> Iterator[tuple[int, np.ndarray | audio.Rejected]]:
         """Probabilities [classes] of one clip after the other, or why a clip cannot be used.
 
         Args:
-          clips: any number of clips; only a few are in memory at a time.
+          clips: any number of clips; up to a batch per padded length is in memory at a time.
           rate: of arrays, Hz.
 
         Yields:
-          The position of a clip in `clips`, not always in order, and its row or the reason.
+          The position of a clip in `clips`, not always in order, and its row, or a `Rejected` with
+          the reason.
         """
         prepared = self.prepare(clips, rate, **names)
         for i, outputs in all_outputs(self.programs, self.normaliser, prepared):
-            yield i, outputs if isinstance(outputs, str) else self._probabilities(outputs.logits)
+            is_rejected = isinstance(outputs, audio.Rejected)
+            yield i, outputs if is_rejected else self._probabilities(outputs.logits)
 
     def representations(
         self, clips: Clips, rate: Rate = None, **names: Unpack[RateNames]
@@ -286,11 +288,11 @@ class Recogniser:
 
     def prepare(
         self, clips: Iterable[Clip], rate: Rate = None, **names: Unpack[RateNames]
-    ) -> Iterator[Prepared | str]:
+    ) -> Iterator[Prepared | audio.Rejected]:
         """Decodes each clip once, for several uses: a `Prepared` is a clip for every method.
 
         Yields:
-          The prepared clip, or the reason why it cannot be used.
+          The prepared clip, or a `Rejected` with the reason why it cannot be used.
         """
         rate = one_rate(rate, names)
         vectors = self.config.features.recipe == "vectors"
@@ -301,7 +303,7 @@ class Recogniser:
                     continue
                 yield prepare_clip(clip, rate, clip_name(clip, i), self.audio_settings)
             except audio.AudioError as error:
-                yield str(error)
+                yield audio.Rejected(str(error))
 
     def timeline(
         self,
@@ -416,7 +418,7 @@ class Recogniser:
 
 
 def _usable(result: Any, clips: Sequence[Clip], i: int) -> Any:
-    """The result of a clip; InputError if it is a reason why the clip cannot be used."""
-    if isinstance(result, str):
-        raise InputError(f"{clip_name(clips[i], i)}: {result}; leave it out, or mend it")
+    """The result of a clip; InputError if the clip was rejected."""
+    if isinstance(result, audio.Rejected):
+        raise InputError(f"{clip_name(clips[i], i)}: {result.reason}; leave it out, or mend it")
     return result

@@ -61,9 +61,9 @@ def cdan(
     """Conditional domain-adversarial training: the discriminator sees the prediction too.
 
     loss = 1/2 (BCE(D(h_s), 0) + BCE(D(h_t), 1)), h = R f (x) sg(p), where p are the class
-    probabilities. The outer product has representation * classes entries. If there are more than
-    `direct`, then h = (A R f) * (B sg(p)) / sqrt(n), which estimates the inner products of the
-    outer product; A and B hold random signs in n = `projection` rows.
+    probabilities; sg: stop gradient. The outer product has representation * classes entries. If
+    there are more than `direct`, then h = (A R f) * (B sg(p)) / sqrt(n), which estimates the inner
+    products of the outer product; A and B hold random signs in n = `projection` rows.
 
     Source: Long et al. 2018, "Conditional Adversarial Domain Adaptation", NeurIPS, sections 3.1 and
     3.2.

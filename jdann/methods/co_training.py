@@ -37,8 +37,8 @@ def co_training(
 ) -> Method:
     """The network learns soft labels of the target that two discriminants on two views have made.
 
-    loss = lambda weight 1/B sum_i CE(q_i, g_i). The labels q are made once, in closed form, from
-    the statistics of the whole target. It needs features.recipe "statistics".
+    loss = lambda * weight / B * sum_i CE(q_i, g_i). The labels q are made once, in closed form,
+    from the statistics of the whole target. It needs features.recipe "statistics".
 
     1. View one is the prosodic statistics, which work across languages. A discriminant is fitted to
        the source. Then expectation-maximisation runs `rounds_first` times on source labels and

@@ -15,9 +15,9 @@ from jdann.parameters import Count, NonNegative, Positive, checked
 def mcc(*, temperature: Positive = 2.5, weight: NonNegative = 1.0) -> Method:
     """Minimum class confusion: no target prediction puts probability on two classes at once.
 
-    loss = lambda weight 1/c sum_{j != k} N_jk. N is the matrix P^T W P with rows scaled to sum 1,
-    P = softmax(g_t / T) and W = diag(sg(w)), where w_i is proportional to 1 + exp(-H(p_i)) and has
-    mean 1: a certain prediction counts more.
+    loss = lambda * weight / c * sum_{j != k} N_jk, for c classes. N is the matrix P^T W P, each row
+    divided by its sum. P = softmax(g_t / T) and W = diag(sg(w)), where w_i is proportional to
+    1 + exp(-H(p_i)) and has mean 1, so that a certain prediction counts more. sg: stop gradient.
 
     Source: Jin et al. 2020, "Minimum Class Confusion for Versatile Domain Adaptation", equations 1
     to 7.
@@ -40,8 +40,8 @@ def mcc(*, temperature: Positive = 2.5, weight: NonNegative = 1.0) -> Method:
 def bnm(*, weight: NonNegative = 1.0) -> Method:
     """Batch nuclear-norm maximisation: target predictions are certain and use all classes.
 
-    loss = -lambda weight ||P_t||_* / B, where P_t are the class probabilities of a target batch of
-    B.
+    loss = -lambda * weight / B * ||P_t||_*, where P_t are the class probabilities of a target batch
+    of B utterances.
 
     Source: Cui et al. 2020, "Towards Discriminability and Diversity: Batch Nuclear-norm
     Maximization under Label Insufficient Situations", equation 12.
@@ -63,9 +63,9 @@ def bnm(*, weight: NonNegative = 1.0) -> Method:
 def bsp(*, singular_values: Count = 1, weight: NonNegative = 1e-4) -> Method:
     """Batch spectral penalisation: no direction of the representations dominates the others.
 
-    loss = lambda weight sum_{i <= k} (sigma_i(F_s)^2 + sigma_i(F_t)^2), where F are the
-    representations of a domain's batch. It is made to go with an adversary, which transfers by the
-    strongest directions first: "dann+bsp", "cdan+bsp".
+    loss = lambda * weight * sum_{i <= k} (sigma_i(F_s)^2 + sigma_i(F_t)^2), where F are the
+    representations of a domain's batch. It is meant to be added to an adversary, which transfers by
+    the strongest directions first: "dann+bsp", "cdan+bsp".
 
     Source: Chen et al. 2019, "Transferability vs. Discriminability: Batch Spectral Penalization for
     Adversarial Domain Adaptation", the term L_bsp.
@@ -102,7 +102,7 @@ def spectral_penalty(matrix: jax.Array, singular_values: int) -> jax.Array:
 def entropy(*, weight: NonNegative = 0.1) -> Method:
     """Entropy minimisation: target predictions become certain.
 
-    loss = lambda weight 1/B sum_i H(p_i). Alone it may put the whole target into one class.
+    loss = lambda * weight / B * sum_i H(p_i). Alone it may put the whole target into one class.
 
     Source: Grandvalet and Bengio 2004, "Semi-supervised Learning by Entropy Minimization", section
     2.2.
@@ -124,9 +124,9 @@ def entropy(*, weight: NonNegative = 0.1) -> Method:
 def information_maximisation(*, weight: NonNegative = 1.0) -> Method:
     """Information maximisation: each target prediction is certain, and together they are diverse.
 
-    loss = lambda weight (1/B sum_i H(p_i) - H(1/B sum_i p_i)), which is minus the mutual
-    information of input and class. It assumes that all classes are about equally frequent in the
-    target.
+    loss = lambda * weight * (mean_i H(p_i) - H(mean_i p_i)), which is -lambda * weight times the
+    mutual information of input and class. It assumes that all classes are about equally frequent in
+    the target.
 
     Source: Krause et al. 2010, "Discriminative Clustering by Regularized Information Maximization",
     section 2.

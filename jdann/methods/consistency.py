@@ -15,23 +15,26 @@ from jdann.parameters import Fraction, NonNegative, checked
 def fixmatch(*, threshold: Fraction = 0.8, weight: NonNegative = 1.0) -> Method:
     """FixMatch: a confident prediction for the clean utterance is the label of the augmented one.
 
-    loss = lambda weight 1/B sum_i [max q_i >= tau] CE(argmax q_i, g_i), where q_i = sg(softmax) of
-    the clean utterance and g_i are the logits of the augmented one.
+    loss = lambda * weight / B * sum_i [max q_i >= tau] CE(argmax q_i, g_i), where q_i =
+    sg(softmax(clean logits)) and g_i are the logits of the augmented utterance. sg: stop gradient.
 
     Source: Sohn et al. 2020, "FixMatch: Simplifying Semi-Supervised Learning with Consistency and
     Confidence", equation 4.
 
     Args:
-      threshold: tau, a probability. Label smoothing keeps probabilities well below the paper's .95.
+      threshold: tau, a probability. With label smoothing 0.1 and five classes the best-fitting
+        probability is .92, so the paper's threshold of .95 would accept little.
       weight: factor of the loss, beside lambda.
 
     Diagnostics: `consistency_loss`, before the weight, and `confident_fraction` of the batch.
     """
 
     def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
-        weak = jax.lax.stop_gradient(context.forward(target.features, target.length)[1])
-        confident = jax.nn.softmax(weak).max(-1) >= threshold
-        labels = confident[:, None] * jax.nn.one_hot(weak.argmax(-1), weak.shape[-1])
+        _, clean_logits = context.forward(target.features, target.length)
+        clean_logits = jax.lax.stop_gradient(clean_logits)
+        confident = jax.nn.softmax(clean_logits).max(-1) >= threshold
+        classes = clean_logits.shape[-1]
+        labels = confident[:, None] * jax.nn.one_hot(clean_logits.argmax(-1), classes)
         value = cross_entropy(labels, target.logits)
         diagnostics = {"consistency_loss": value, "confident_fraction": confident.mean()}
         return context.strength * weight * value, diagnostics
@@ -43,15 +46,18 @@ def fixmatch(*, threshold: Fraction = 0.8, weight: NonNegative = 1.0) -> Method:
 def adamatch(*, threshold: NonNegative = 0.9, weight: NonNegative = 1.0) -> Method:
     """AdaMatch: FixMatch with a threshold and class shares that are taken from the source.
 
-    loss = lambda weight 1/B sum_i [max q_i >= c] CE(q_i, g_i). q_i is the softmax of the clean
-    target times mean source softmax over mean target softmax, scaled to sum 1. c is tau times the
-    mean greatest probability of clean source utterances. g_i are the logits of the augmented
-    target; everything else carries no gradient.
+    loss = lambda * weight / B * sum_i [max q_i >= c] CE(q_i, g_i), where
+
+    - q_i = softmax(clean target logits) * (mean source softmax / mean target softmax), divided by
+      its sum;
+    - c is tau times the mean greatest probability of clean source utterances;
+    - g_i are the logits of the augmented target. Nothing else carries a gradient.
 
     Source: Berthelot et al. 2022, "AdaMatch: A Unified Approach to Semi-Supervised Learning and
     Domain Adaptation", its distribution alignment and relative confidence threshold. The random
-    interpolation of source logits between two batch statistics is left out, because the source risk
-    does not belong to this method. The schedule of lambda replaces the paper's ramp of the weight.
+    interpolation of source logits between two batch statistics is left out, because the
+    cross-entropy on source labels is computed outside the method. The schedule of lambda replaces
+    the paper's ramp of the weight.
 
     Args:
       threshold: tau, relative to the source's mean confidence.
@@ -62,12 +68,13 @@ def adamatch(*, threshold: NonNegative = 0.9, weight: NonNegative = 1.0) -> Meth
     """
 
     def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
-        # With the source's running statistics, also where each domain has its own.
+        # `context.encode` uses the source's running statistics, also if each domain has its own
+        # batch norm.
         source_logits = context.classify(
             context.encode(context.params["encoder"], source.features, source.length)
         )
-        target_logits = context.forward(target.features, target.length)[1]
-        labels, confidence = aligned(
+        _, target_logits = context.forward(target.features, target.length)
+        labels, confidence = align_class_shares(
             jax.lax.stop_gradient(source_logits), jax.lax.stop_gradient(target_logits)
         )
         absolute_threshold = threshold * confidence
@@ -83,18 +90,20 @@ def adamatch(*, threshold: NonNegative = 0.9, weight: NonNegative = 1.0) -> Meth
     return term(loss)
 
 
-def aligned(source: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Target probabilities with the source's class shares, and the source's mean confidence.
+def align_class_shares(
+    source_logits: jax.Array, target_logits: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Gives target probabilities the source's class shares.
 
     Args:
-      source: logits [n, classes].
-      target: logits [m, classes].
+      source_logits: [n, classes].
+      target_logits: [m, classes].
 
     Returns:
       Probabilities [m, classes], and the mean greatest probability of the source, a scalar.
     """
-    log_source, log_target = jax.nn.log_softmax(source), jax.nn.log_softmax(target)
-    # Logarithms of the means, up to a constant that the softmax removes. In this form a class
-    # without any probability does not divide by zero.
+    log_source, log_target = jax.nn.log_softmax(source_logits), jax.nn.log_softmax(target_logits)
+    # The log of each mean, up to a constant per domain, which the softmax removes. In logarithms a
+    # class of probability zero causes no division by zero.
     ratio = jax.nn.logsumexp(log_source, axis=0) - jax.nn.logsumexp(log_target, axis=0)
     return jax.nn.softmax(log_target + ratio), jnp.exp(log_source).max(-1).mean()

@@ -11,8 +11,8 @@ from jdann.parameters import NonNegative, Positive, checked
 def sup_con(*, temperature: Positive = 0.1, weight: NonNegative = 0.1) -> Method:
     """Supervised contrastive learning on the representation.
 
-    loss = lambda weight mean_i -1/|P(i)| sum_{p in P(i)} log(exp(z_i z_p / T) / sum_{a != i}
-    exp(z_i z_a / T)), where z is the representation scaled to length 1 and P(i) are the other
+    loss = lambda * weight * mean_i (-1/|P(i)| * sum_{p in P(i)} log(exp(z_i z_p / T) / sum_{a != i}
+    exp(z_i z_a / T))), where z is the representation scaled to length 1 and P(i) are the other
     utterances with the emotion of i. Alone it uses the source. Together with a method that makes
     pseudo-labels ("sup_con+self_training") it also uses the target utterances that have one. There
     is one view of each utterance and no projection head.

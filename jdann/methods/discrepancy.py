@@ -12,7 +12,7 @@ from jdann.parameters import Count, NonNegative, Positive, checked
 def deep_coral(*, weight: NonNegative = 100.0) -> Method:
     """Correlation alignment: the covariances of the two domains become alike.
 
-    loss = lambda weight ||C_s - C_t||_F^2 / (4 d^2), where C are the unbiased covariances of
+    loss = lambda * weight * ||C_s - C_t||_F^2 / (4 d^2), where C are the unbiased covariances of
     representations with d entries.
 
     Source: Sun and Saenko 2016, "Deep CORAL: Correlation Alignment for Deep Domain Adaptation",
@@ -47,10 +47,11 @@ def covariance(x: jax.Array) -> jax.Array:
 def dan(*, kernels: Count = 5, weight: NonNegative = 1.0) -> Method:
     """Deep adaptation network: multi-kernel maximum mean discrepancy of the representations.
 
-    loss = lambda weight MMD^2, with k(x, y) = 1/K sum_k exp(-||x - y||^2 / (2^k m)), m = sg(mean
-    squared distance of the batch), k = -K//2 ... K//2. MMD^2 is the unbiased quadratic-time
-    estimate, which may be negative. The paper takes the linear-time estimate, which uses fewer
-    pairs of the same batch, and learns the weights of the kernels; here all weights are equal.
+    loss = lambda * weight * MMD^2, with the kernel 1/K * sum_k exp(-||x - y||^2 / (2^k m)), where m
+    = sg(mean squared distance of the batch) and k = -K//2 ... K//2. sg: stop gradient. MMD^2 is the
+    unbiased quadratic-time estimate, which may be negative. The paper takes the linear-time
+    estimate, which uses fewer pairs of the same batch, and learns the weights of the kernels; here
+    all weights are equal.
 
     Source: Long et al. 2015, "Learning Transferable Features with Deep Adaptation Networks",
     equations 1 to 4; Gretton et al. 2012, "A Kernel Two-Sample Test", JMLR 13, equation 3.
@@ -77,9 +78,9 @@ def jan(
 ) -> Method:
     """Joint adaptation network: maximum mean discrepancy of representation and prediction together.
 
-    loss = lambda weight MMD^2 with the kernel k(f, f') exp(-||p - p'||^2 / bandwidth), where k is
-    that of `dan` and p is the softmax. The estimate is the unbiased quadratic-time one; it may be
-    negative.
+    loss = lambda * weight * MMD^2 with the kernel k(f, f') * exp(-||p - p'||^2 / bandwidth), where
+    k is that of `dan` and p is the softmax. The estimate is the unbiased quadratic-time one; it may
+    be negative.
 
     Source: Long et al. 2017, "Deep Transfer Learning with Joint Adaptation Networks", equations 8
     and 9, without the adversarial variant. The bandwidth of the softmax is that of the authors'
@@ -116,8 +117,9 @@ def deep_jdot(
 ) -> Method:
     """Joint distribution optimal transport: labels move from source to nearby target utterances.
 
-    loss = lambda weight sum_ij sg(gamma_ij) c_ij, c_ij = alpha ||f_i - f_j||^2 + beta CE(y_i, g_j),
-    i of the source, j of the target. The plan gamma minimises
+    loss = lambda * weight * sum_ij sg(gamma_ij) c_ij, where c_ij = alpha ||f_i - f_j||^2 +
+    beta CE(y_i, g_j) for i of the source and j of the target. sg: stop gradient. The plan gamma
+    minimises
     <gamma, c> - epsilon H(gamma) + tau (KL(gamma 1 | 1/n) + KL(gamma^T 1 | 1/n)).
     Its marginals are only pulled towards the uniform ones, because two small batches hold the
     classes in different numbers.

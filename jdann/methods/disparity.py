@@ -29,9 +29,9 @@ def mdd(*, hidden: Count = 128, gamma: Positive = 4.0, reversal: NonNegative = 0
     """Margin disparity discrepancy.
 
     loss = gamma mean(-log p'_y(f_s)) + mean(-log(1 - p'_y(f_t))), where p' are the probabilities of
-    an adversarial head on R f and y = sg(argmax of the classifier's logits). The head learns to
-    repeat the classifier's answer on the source and to avoid it on the target. R reverses the
-    gradient by min(lambda, 1) * `reversal`.
+    an adversarial head on R f and y = sg(argmax of the classifier's logits); sg: stop gradient. The
+    head learns to repeat the classifier's answer on the source and to avoid it on the target. R
+    reverses the gradient by min(lambda, 1) * `reversal`.
 
     Source: Zhang et al. 2019, "Bridging Theory and Algorithm for Domain Adaptation", ICML, its
     combined cross-entropy loss.

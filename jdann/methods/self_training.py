@@ -51,7 +51,7 @@ def self_training(
 ) -> Method:
     """Class-balanced self-training on the most confident predictions of the averaged model.
 
-    loss = lambda weight 1/B sum_i CE(q_i, g_i), where g are the logits of the augmented target.
+    loss = lambda * weight / B * sum_i CE(q_i, g_i), where g are the logits of the augmented target.
     Once an epoch, q is made from the averaged model's posteriors over the whole target. Sinkhorn
     iterations scale the posteriors until the classes have the shares of the prior. Then the most
     confident part of each class is kept, and q = 0 for the others. This part grows from
@@ -116,9 +116,9 @@ def shot(
     """Source hypothesis transfer: the source's classifier is kept, the encoder adapts to it.
 
     Phase 1, on the source alone: loss = source risk. Phase 2, on the target alone, with a frozen
-    classifier: loss = lambda weight (1/B sum_i H(p_i) - H(1/B sum_i p_i) + beta CE(y_i, g_i)),
-    where y, the class of the nearest centroid, is computed once an epoch. It assumes that all
-    classes are about equally frequent in the target.
+    classifier: loss = lambda * weight * (mean_i H(p_i) - H(mean_i p_i) + beta * mean_i CE(y_i,
+    g_i)), where y, the class of the nearest centroid, is computed once an epoch. It assumes that
+    all classes are about equally frequent in the target.
 
     Source: Liang et al. 2020, "Do We Really Need to Access the Source Data? Source Hypothesis
     Transfer for Unsupervised Domain Adaptation", equations 3 to 7. The paper's weight-normalised

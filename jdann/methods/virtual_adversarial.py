@@ -38,8 +38,9 @@ def vada(
     """Virtual adversarial domain adaptation.
 
     loss = L_d(R f) + lambda (w_s V(x_s) + w_t (V(x_t) + H(p_t))). L_d is the loss of `dann`, H the
-    mean entropy of the predictions and V(x) = mean KL(sg p(x) || p(x + r)). r is the change of a
-    given size that changes p(x) most; one power iteration finds it (`virtual_adversarial`).
+    mean entropy of the predictions and V(x) = mean KL(sg(p(x)) || p(x + r)); sg: stop gradient. r
+    is the change of a given size that changes p(x) most; one power iteration finds it
+    (`virtual_adversarial`).
 
     Source: Shu et al. 2018, "A DIRT-T Approach to Unsupervised Domain Adaptation", ICLR, section 4;
     Miyato et al. 2019, "Virtual Adversarial Training", TPAMI 41, section 3.
@@ -150,7 +151,7 @@ def virtual_adversarial(
 ) -> jax.Array:
     """How much the prediction changes under the worst small change of the features.
 
-    KL(sg p(x) || p(x + r)) with r = radius |x| u, where u is the unit vector along the gradient of
+    KL(sg(p(x)) || p(x + r)) with r = radius |x| u, where u is the unit vector along the gradient of
     KL(p(x) || p(x + probe |x| v)) with respect to the change, and v is a random unit vector: one
     power iteration. Norms are over the valid frames of an utterance, and only these are changed.
     Gradients flow into p(x + r) only.

@@ -1,4 +1,4 @@
-"""The tables of the report that score emotions, speakers and genders one by one."""
+"""Report tables with one row per emotion, speaker or gender."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,10 @@ from jdann.evaluation import metrics
 from jdann.report.gather import Predictions, Run
 from jdann.report.page_tables import PageTable, label, mean_and_spread, share
 
-Row = Mapping[str, Any]
+Json = Mapping[str, Any]  # an object of results.json
 
 
-def recall(results: Row) -> list[PageTable]:
+def recall_tables(results: Json) -> list[PageTable]:
     """Recall of each emotion: a table for each direction with scores.
 
     Args:
@@ -26,12 +26,12 @@ def recall(results: Row) -> list[PageTable]:
                 (name, *(mean_and_spread(row["recall"].get(name)) for row in rows))
                 for name in results["emotions"]
             )
-            caption = f"Recall of each emotion, last checkpoint, {_arrow(direction)}."
+            caption = f"Recall of each emotion, last checkpoint, {_direction_text(direction)}."
             tables.append(PageTable(caption, ("emotion", *map(label, rows)), cells))
     return tables
 
 
-def speakers(results: Row) -> list[PageTable]:
+def speaker_tables(results: Json) -> list[PageTable]:
     """Accuracy of each target speaker: a table for each direction with scores.
 
     Args:
@@ -53,20 +53,21 @@ def speakers(results: Row) -> list[PageTable]:
             for name in names
         ]
         cells.append(("highest minus lowest", "", *(_range(row["per_speaker"]) for row in rows)))
-        caption = f"Accuracy of each target speaker, last checkpoint, {_arrow(direction)}."
+        caption = f"Accuracy of each target speaker, last checkpoint, {_direction_text(direction)}."
         caption += _partly_labelled(direction["target"])
         header = ("speaker", "utterances", *map(label, rows))
         tables.append(PageTable(caption, header, tuple(cells)))
     return tables
 
 
-def _range(per_speaker: Row) -> str:
+def _range(per_speaker: Json) -> str:
+    """The difference between the highest and the lowest mean accuracy; "–" if there is none."""
     means = [value["mean"] for value in per_speaker.values() if value["mean"] is not None]
     return share(max(means) - min(means)) if means else "–"
 
 
-def _partly_labelled(domain: Row) -> str:
-    """A sentence for the scores of a target of which only a part is labelled; else empty."""
+def _partly_labelled(domain: Json) -> str:
+    """A sentence that counts the unlabelled target utterances; "" if all are labelled."""
     unlabelled = domain["per_emotion"].get("unlabelled", 0)
     if not unlabelled:
         return ""
@@ -74,11 +75,12 @@ def _partly_labelled(domain: Row) -> str:
 
 
 def _gender_per_utterance(run: Run, predictions: Predictions) -> np.ndarray:
+    """The gender of each target utterance, "unknown" where the corpus does not name it."""
     known = run.described.genders.get(predictions.target, {})
     return np.array([known.get(utterance, "unknown") for utterance in predictions.utterances])
 
 
-def genders(run: Run) -> list[PageTable]:
+def gender_tables(run: Run) -> list[PageTable]:
     """Scores of each gender, if the corpus names genders and has labels.
 
     Args:
@@ -109,7 +111,8 @@ def genders(run: Run) -> list[PageTable]:
             f"{source} → {target}."
         )
         for direction in (run.results or {}).get("directions", ()):
-            if direction["target"]["name"] == target:
+            domain_names = (direction["source"]["name"], direction["target"]["name"])
+            if domain_names == (source, target):
                 caption += _partly_labelled(direction["target"])
         tables.append(PageTable(caption, ("gender", "utterances", *scored), tuple(rows)))
     return tables
@@ -149,7 +152,7 @@ def why_no_genders(run: Run) -> str:
     )
 
 
-def _last_checkpoints(results: Row, direction: Row) -> list[Row]:
+def _last_checkpoints(results: Json, direction: Json) -> list[Json]:
     """The rows of a direction that score the last checkpoint."""
     names = (direction["source"]["name"], direction["target"]["name"])
     return [
@@ -159,6 +162,6 @@ def _last_checkpoints(results: Row, direction: Row) -> list[Row]:
     ]
 
 
-def _arrow(direction: Row) -> str:
+def _direction_text(direction: Json) -> str:
     """The names of a direction, such as "esd:en → esd:zh"."""
     return f"{direction['source']['name']} → {direction['target']['name']}"

@@ -21,8 +21,8 @@ _UNSCORED = (
     "The predictions are in predictions.csv."
 )
 _CONFOUNDED = (
-    "Source and target are different corpora: actors, rooms and microphones may differ, not "
-    "language alone."
+    "Source and target are different corpora: besides the language, actors, rooms and microphones "
+    "may differ."
 )
 _CEILING = (
     "supervised: trained on labels of the target itself; without such labels nobody can reach "

@@ -9,51 +9,54 @@ import numpy as np
 from jdann.selection.contract import Evidence, evenly
 from jdann.selection.predictions import losses
 
-ROWS = 1024  # at most, of each domain, to fit the regression to
-DIMENSIONS = 256  # at most; wider representations are projected at random
+MAX_ROWS = 1024  # maximum number of rows per domain in the fit
+MAX_DIMENSIONS = 256  # wider representations are projected to this many dimensions, at random
 # The ridge penalty, for standardised dimensions and the mean loss. A smaller one overfits as soon
 # as there are not many times more rows than dimensions.
 RIDGE = 0.1
 INTERCEPT_RIDGE = 1e-6  # just enough to invert the Hessian when all predictions are certain
 NEWTON_STEPS = 8
-STEP_LENGTHS = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # that each Newton step chooses from
-LARGEST_LOGIT = 20.0  # of the logarithm of an importance weight
+STEP_LENGTHS = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # candidate lengths of a Newton step
+LARGEST_LOG_WEIGHT = 20.0  # the logarithm of an importance weight is clipped to +- this
 
 
 class DomainClassifier(NamedTuple):
     """A regression f(x) = log p(target | x) / p(source | x), with both domains equally likely."""
 
-    weight: jax.Array  # [d + 1] for standardised dimensions; the last entry is the intercept
+    # [min(d, MAX_DIMENSIONS) + 1], for standardised dimensions; the last entry is the intercept
+    weight: jax.Array
     mean: jax.Array  # [d]
     scale: jax.Array  # [d], one over the standard deviation; 0 for a dimension that never varies
-    train: jax.Array  # [k] leave-one-out f of at most ROWS rows of `train_representation`
-    target: jax.Array  # [m] leave-one-out f of at most ROWS rows of `target_representation`
+    train: jax.Array  # [k] leave-one-out f of at most MAX_ROWS rows of `train_representation`
+    target: jax.Array  # [m] leave-one-out f of at most MAX_ROWS rows of `target_representation`
 
 
 def domain_classifier(evidence: Evidence) -> DomainClassifier:
     """Fits the logistic regression that distinguishes training source from target.
 
-    It minimises sum_i mass_i log(1 + exp(-y_i f(x_i))) + RIDGE / 2 |w|^2, with f(x) = w x + b. Each
-    domain has half of the mass. The dimensions of x are standardised over both domains, and those
+    It minimises sum_i mass_i log(1 + exp(-y_i f(x_i))) + RIDGE / 2 |w|^2, with f(x) = w x + b and
+    y_i = 1 for target, -1 for source. Each row i has weight mass_i; the weights of each domain sum
+    to 1/2. The dimensions of x are standardised over both domains, and those
     that never vary are left out. Each step of Newton's method uses the best of several lengths, so
     that the objective never increases.
 
     A leave-one-out f of a row is that of a regression that was fitted without this row, to first
-    order: f_i + mass_i g_i a_i / (1 - mass_i s_i a_i). Here g and s are the first two derivatives
-    of the loss and a_i = x_i^T H^-1 x_i is the leverage. So no rows have to be held out, and their
-    order does not matter.
+    order: f_i + mass_i g_i a_i / (1 - mass_i s_i a_i). Here g_i and s_i are the first and second
+    derivative of row i's loss with respect to f_i, H is the Hessian of the objective, and a_i =
+    x_i^T H^-1 x_i is the leverage of the row. So no rows have to be held out, and their order does
+    not matter.
 
     Source: Rad and Maleki 2020, "A scalable estimate of the out-of-sample prediction error via
     approximate leave-one-out cross-validation", JRSS B.
 
     Args:
-      evidence: of one member; needs `train_representation` and `target_representation`.
+      evidence: outputs of one member; needs `train_representation` and `target_representation`.
 
     Returns:
       The fitted regression.
     """
-    train = evenly(evidence.train_representation, ROWS)
-    target = evenly(evidence.target_representation, ROWS)
+    train = evenly(evidence.train_representation, MAX_ROWS)
+    target = evenly(evidence.target_representation, MAX_ROWS)
     rows = jnp.concatenate([train, target])
     sizes = [len(train), len(target)]
     mass = jnp.asarray(np.repeat([0.5 / n for n in sizes], sizes), jnp.float32)
@@ -81,18 +84,22 @@ def domain_classifier(evidence: Evidence) -> DomainClassifier:
 
 
 def _design(rows: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
-    """Returns standardised rows [n, min(d, DIMENSIONS) + 1], with ones in the last column."""
+    """Standardises rows [n, d]; returns [n, columns] with ones in the last column.
+
+    There are min(d, MAX_DIMENSIONS) + 1 columns.
+    """
     rows = (rows - mean) * scale
     d = rows.shape[1]
-    if d > DIMENSIONS:
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (d, DIMENSIONS))
-        projection = jnp.asarray(signs / np.sqrt(d), jnp.float32)  # keeps a variance of 1
+    if d > MAX_DIMENSIONS:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (d, MAX_DIMENSIONS))
+        # With this scale the variance stays about 1 if the dimensions are uncorrelated.
+        projection = jnp.asarray(signs / np.sqrt(d), jnp.float32)
         rows = jnp.matmul(rows, projection, precision="highest")
     return jnp.pad(rows, ((0, 0), (0, 1)), constant_values=1.0)
 
 
 def _hessian(x: jax.Array, weight: jax.Array, ridge: jax.Array) -> jax.Array:
-    """Returns x^T diag(weight) x + diag(ridge), [d, d]."""
+    """Returns x^T diag(weight) x + diag(ridge), [columns, columns]."""
     return jnp.matmul((x * weight[:, None]).T, x, precision="highest") + jnp.diag(ridge)
 
 
@@ -102,13 +109,13 @@ def _newton(
     """Minimises sum_i mass_i (softplus(f_i) - label_i f_i) + 1/2 ridge w^2, with f = x w.
 
     Args:
-      x: [rows, d].
+      x: [rows, columns].
       label: [rows], 0 or 1.
       mass: [rows], weights of the rows.
-      ridge: [d].
+      ridge: [columns].
 
     Returns:
-      w [d] and f [rows].
+      w [columns] and f [rows].
     """
     lengths = jnp.asarray(STEP_LENGTHS)
 
@@ -132,10 +139,10 @@ def _newton(
 def importance_weights(evidence: Evidence, classifier: DomainClassifier | None = None) -> jax.Array:
     """Returns the density ratios p_target(x) / p_source(x) of held-out source representations.
 
-    They are exp f(x), with f of the `domain_classifier` clipped to +-LARGEST_LOGIT.
+    They are exp f(x), with f of the `domain_classifier` clipped to +-LARGEST_LOG_WEIGHT.
 
     Args:
-      evidence: of one member.
+      evidence: outputs of one member.
       classifier: `domain_classifier(evidence)`; None: it is fitted here.
 
     Returns:
@@ -143,8 +150,8 @@ def importance_weights(evidence: Evidence, classifier: DomainClassifier | None =
     """
     weight, mean, scale, *_ = domain_classifier(evidence) if classifier is None else classifier
     x = _design(evidence.source_representation, mean, scale)
-    logit = jnp.matmul(x, weight, precision="highest")
-    return jnp.exp(jnp.clip(logit, -LARGEST_LOGIT, LARGEST_LOGIT))
+    log_weight = jnp.matmul(x, weight, precision="highest")
+    return jnp.exp(jnp.clip(log_weight, -LARGEST_LOG_WEIGHT, LARGEST_LOG_WEIGHT))
 
 
 def iwv(evidence: Evidence, classifier: DomainClassifier | None = None) -> jax.Array:
@@ -158,7 +165,7 @@ def iwv(evidence: Evidence, classifier: DomainClassifier | None = None) -> jax.A
     Validation", JMLR 8.
 
     Args:
-      evidence: of one member.
+      evidence: outputs of one member.
       classifier: `domain_classifier(evidence)`; None: it is fitted here.
 
     Returns:
@@ -180,7 +187,7 @@ def dev(evidence: Evidence, classifier: DomainClassifier | None = None) -> jax.A
     linear.
 
     Args:
-      evidence: of one member.
+      evidence: outputs of one member.
       classifier: `domain_classifier(evidence)`; None: it is fitted here.
 
     Returns:
@@ -190,20 +197,22 @@ def dev(evidence: Evidence, classifier: DomainClassifier | None = None) -> jax.A
     weight = importance_weights(evidence, classifier)
     weighted = weight * losses(evidence.source_logits, evidence.source_emotion)
     mean, mean_weighted = jnp.mean(weight, where=labelled), jnp.mean(weighted, where=labelled)
-    # Variance and covariance of the weights divided by their mean.
+    # Variance of weight / mean, and its covariance with the weighted losses.
     relative = weight / mean - 1
     variance = jnp.mean(jnp.square(relative), where=labelled)
     covariance = jnp.mean((weighted - mean_weighted) * relative, where=labelled)
     varies = variance > 1e-10
-    slope = jnp.where(varies, covariance / jnp.where(varies, variance, 1), 0)  # -eta * mean
+    slope = jnp.where(varies, covariance / jnp.where(varies, variance, 1), 0)
+    # mean w l - slope (1 - 1 / mean) equals mean w l + eta (mean - 1), since slope = -eta * mean
     return mean_weighted - slope * (1 - 1 / mean)
 
 
 def a_distance(evidence: Evidence, classifier: DomainClassifier | None = None) -> jax.Array:
     """Proxy A-distance of training source and target, 2 (1 - 2 error). Lower is better.
 
-    The error is the balanced leave-one-out error of the `domain_classifier`, at most 1/2. A
-    representation that is the same for all utterances looks perfect.
+    The error is the balanced leave-one-out error of the `domain_classifier`. An error above 1/2
+    counts as 1/2. A collapsed representation (the same for all utterances) gets 0, the best value,
+    although it is useless.
 
     This form is fast enough for each record of each member. `jdann.evaluation.domain_distance`
     is an independent check: it fits scikit-learn's regression to one half of the rows and takes the
@@ -213,7 +222,7 @@ def a_distance(evidence: Evidence, classifier: DomainClassifier | None = None) -
     section 4.
 
     Args:
-      evidence: of one member.
+      evidence: outputs of one member.
       classifier: `domain_classifier(evidence)`; None: it is fitted here.
 
     Returns:

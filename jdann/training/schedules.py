@@ -34,26 +34,33 @@ def ganin_schedule(total_steps: int, gamma: float) -> optax.Schedule:
 
 
 def constant_strength(total_steps: int, gamma: float) -> optax.Schedule:
-    """The full lambda from the first step on."""
+    """The factor 1 at every step, so that lambda has its peak from the first step on."""
     del total_steps, gamma
     return lambda step: jnp.ones((), jnp.float32)
 
 
 def warmup_cosine(total_steps: int, warmup_steps: int) -> optax.Schedule:
-    """Rises linearly over the warm-up, then falls as a half cosine to 0 at the last step."""
+    """Rises linearly over the warm-up, then falls as a half cosine.
+
+    It reaches 0 at step `total_steps`, just after the last one.
+    """
     first = 0.0 if warmup_steps else 1.0
     # Optax counts the warm-up among the steps of the decay.
     return optax.warmup_cosine_decay_schedule(first, 1.0, warmup_steps, total_steps)
 
 
 def constant_rate(total_steps: int, warmup_steps: int) -> optax.Schedule:
-    """The peak learning rate at every step."""
+    """The factor 1 at every step, so that the learning rate stays at its peak."""
     del total_steps, warmup_steps
     return optax.constant_schedule(1.0)
 
 
 def one_cycle(total_steps: int, warmup_steps: int) -> optax.Schedule:
-    """One cycle of cosine annealing (Smith and Topin 2017, "Super-convergence")."""
+    """One cycle of cosine annealing (Smith and Topin 2017, "Super-convergence").
+
+    Rises from 1/25 to 1 in the first 30 % of the steps, then falls to 4e-6 (optax's defaults).
+    `warmup_steps` is ignored.
+    """
     del warmup_steps
     return optax.cosine_onecycle_schedule(total_steps, 1.0)
 

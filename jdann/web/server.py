@@ -38,7 +38,8 @@ from jdann.web.uploads import Gate, Limits, Refused, read_upload
 log = logging.getLogger("jdann")
 # Samples times channels of one clip: 128 MB decoded, a little more than 300 s of stereo at 48 kHz.
 _MOST_VALUES = 2**25
-_MOST_WINDOWS = 400  # of a timeline; a longer clip gets a longer hop
+# A longer clip gets a longer hop. Rounding may add one or two windows.
+MAX_TIMELINE_WINDOWS = 400
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 UVICORN: dict[str, Any] = {
     "log_level": "warning",
@@ -238,8 +239,8 @@ def _answer(
 ) -> dict[str, Any]:
     duration_s = len(samples) / rate_hz
     ((_, row),) = recogniser.each([samples], rate_hz)
-    if isinstance(row, str):  # the reason why the clip cannot be used
-        raise audio.AudioError(row)
+    if isinstance(row, audio.Rejected):
+        raise audio.AudioError(row.reason)
     answer: dict[str, Any] = {
         "emotion": recogniser.labels[int(np.argmax(row))],
         "probabilities": _by_emotion(recogniser, row),
@@ -247,7 +248,7 @@ def _answer(
         "heard_s": round(min(duration_s, _longest_s(recogniser)), 3),
     }
     if options.timeline:
-        hop_s = max(options.hop_s, (duration_s - options.window_s) / _MOST_WINDOWS)
+        hop_s = max(options.hop_s, (duration_s - options.window_s) / MAX_TIMELINE_WINDOWS)
         windows = recogniser.windows(samples, options.window_s, hop_s, rate_hz)
         answer["timeline"] = [
             {

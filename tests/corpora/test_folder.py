@@ -80,6 +80,17 @@ def test_esd_numbers_give_emotion_sentence_and_split(tmp_path):
     )
 
 
+def test_speakers_that_esd_does_not_have_get_no_language_and_no_gender(tmp_path):
+    assert [esd.language(s) for s in (0, 1, 10, 11, 20, 21)] == [None, "zh", "zh", "en", "en", None]
+    touch(tmp_path, "Happy/0000_000351.wav", "Happy/0021_000351.wav", "Happy/0011_000351.wav")
+    utterances = folder.load_folder(tmp_path).utterances
+    assert [(u.language, u.gender) for u in utterances] == [
+        (None, None),
+        ("en", "male"),
+        (None, None),
+    ]
+
+
 def test_esd_genders_are_half_and_half():
     assert len(esd.FEMALE) == 10
     assert sum(s <= 10 for s in esd.FEMALE) == 5
@@ -97,7 +108,7 @@ def test_esd_files_in_the_wrong_folder_are_reported(tmp_path):
     assert {u.speaker for u in corpus.utterances} == {"0011"}
     wrong_emotion, wrong_speaker = corpus.notes
     assert wrong_emotion.startswith(
-        "1 files lie in the folder of another emotion than their number stands for"
+        "1 files lie in a folder whose emotion differs from that of their number"
     )
     assert wrong_emotion.endswith("0011/Happy/0011_000001.wav")
     assert wrong_speaker.endswith("0012/Angry/0011_000352.wav")

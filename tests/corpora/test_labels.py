@@ -59,6 +59,27 @@ def test_nearest_word_for_a_misspelling():
     assert labels.suggest_spelling("qqqq") is None
 
 
+@pytest.mark.parametrize(
+    ("label", "spelling"),
+    [
+        ("fröhlch", "fröhlich"),
+        ("degoût", "dégoût"),
+        ("Überraschng", "überraschung"),
+        ("plesant-surprise", "pleasant surprise"),
+    ],
+)
+def test_a_suggestion_keeps_its_accents(label, spelling):
+    assert labels.suggest_spelling(label) == spelling
+
+
+def test_an_unknown_language_or_gender_is_in_normal_form():
+    assert labels.canonical_language("Swiss German") == "swiss_german"
+    assert (
+        labels.canonical_language("English Creole") == "en"
+    )  # only the first word has to be known
+    assert labels.canonical_gender("Non-binary") == "non_binary"
+
+
 def test_the_nearest_folder_that_names_an_emotion_counts():
     assert labels.nearest_emotion("happy/0011/Angry/train") == "angry"
     assert labels.nearest_emotion("0011/train") is None
@@ -82,7 +103,7 @@ def test_languages_and_genders():
         "diverse",
     ]
     codes = [
-        labels._key(w)
+        labels._normal_form(w)
         for code, (name, words) in labels.LANGUAGES.items()
         for w in {code, name.lower(), *words.split()}
     ]

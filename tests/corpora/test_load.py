@@ -114,7 +114,7 @@ def test_only_the_chosen_emotions_are_kept_and_the_others_counted(esd_root):
     table.write_text(f"file,emotion\n{ESD[0]},happy\n{ESD[1]},boredom\n{ESD[2]},\n")
     corpus = load(str(table), ("happy", "sad"))
     assert [u.emotion for u in corpus.utterances] == ["happy", None]
-    assert corpus.outside == (("boredom", 1),)
+    assert corpus.excluded_emotions == (("boredom", 1),)
     assert corpus.notes == ("no speaker ids",)
     table.write_text(f"file,emotion,speaker\n{ESD[1]},boredom,\n")
     with pytest.raises(
@@ -129,8 +129,8 @@ def test_only_the_chosen_emotions_are_kept_and_the_others_counted(esd_root):
 @pytest.mark.parametrize(
     ("emotions", "expected"),
     [
-        (("happy", "surprised"), "'surprised' is no emotion's name here; write surprise"),
-        (("blub",), "'blub' is no emotion's name here; expected some of neutral, calm"),
+        (("happy", "surprised"), "'surprised' is not a known emotion; write surprise"),
+        (("blub",), "'blub' is not a known emotion; expected some of neutral, calm"),
     ],
 )
 def test_emotions_must_have_their_own_names(emotions, expected):
@@ -155,7 +155,7 @@ def test_emotions_must_have_their_own_names(emotions, expected):
         ),
         ("gone.csv", r"gone\.csv: no such file or folder"),
         ("gone.csv:en", r"gone\.csv:en: no such file or folder"),
-        (__file__, r"is a file that is no manifest; expected"),
+        (__file__, r"is a file, but not a manifest; expected"),
     ],
 )
 def test_unknown_names(spec, expected):
@@ -220,23 +220,23 @@ def test_description_of_a_corpus(esd_root):
     assert summary.speakers == (("a", 1), ("b", 2), ("unknown", 1))
     assert summary.languages == (("en", 2), ("unknown", 2))
     assert summary.genders == (("female", 1), ("male", 2), ("unknown", 1))
-    assert summary.outside == (("disgust", 1),)
+    assert summary.excluded_emotions == (("disgust", 1),)
     assert summary.skipped == 1
     assert summary.notes == ("1 of 4 utterances have no speaker id",)
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "outside"),
+    ("name", "count", "excluded"),
     [
         ("ravdess", 864, {"calm": 192, "disgust": 192, "fearful": 192}),
         ("casia", 1000, {"fearful": 200}),
     ],
 )
-def test_the_five_classes_of_the_real_corpora(corpora_dir, name, count, outside):
+def test_the_five_classes_of_the_real_corpora(corpora_dir, name, count, excluded):
     for spec in (f"{name}.csv", name):
         corpus = load(str(corpora_dir / spec), FIVE)
         assert len(corpus.utterances) == count
-        assert dict(corpus.outside) == outside
+        assert dict(corpus.excluded_emotions) == excluded
         assert not corpus.skipped
         assert not corpus.notes
         assert corpus.description.endswith({"ravdess": "English", "casia": "Mandarin"}[name])

@@ -50,7 +50,7 @@ def root(tmp_path_factory):
 def data_dir(root, tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("tfds")
     made = prepared.prepare_esd(root, data_dir)
-    assert not made.already
+    assert not made.existed_before
     return data_dir
 
 
@@ -121,13 +121,13 @@ def test_a_second_call_does_nothing_unless_forced(root, data_dir, monkeypatch):
     before = fingerprint(prepared.load_prepared(data_dir))
     monkeypatch.setattr(prepared, "_write", None)
     again = prepared.prepare_esd(root, data_dir)
-    assert again.already
+    assert again.existed_before
     assert (again.utterances, again.speakers, again.root) == (5, 2, str(root))
     assert written == {
         path: path.stat().st_mtime_ns for path in (data_dir / "esd" / "1.0.0").iterdir()
     }
     monkeypatch.undo()
-    assert not prepared.prepare_esd(root, data_dir, force=True).already
+    assert not prepared.prepare_esd(root, data_dir, force=True).existed_before
     assert fingerprint(prepared.load_prepared(data_dir)) == before, (
         "the samples are the same, so a cache must stay valid"
     )
@@ -196,7 +196,9 @@ def test_folders_that_are_no_esd(tmp_path):
 def test_other_files_in_the_place_of_the_dataset_are_left_alone(root, tmp_path):
     (tmp_path / "esd/1.0.0").mkdir(parents=True)
     (tmp_path / "esd/1.0.0/precious").touch()
-    with pytest.raises(InputError, match=r"exists and is no complete preparation; move it away"):
+    with pytest.raises(
+        InputError, match=r"exists, but its preparation is not complete; move it away"
+    ):
         prepared.prepare_esd(root, tmp_path)
     assert (tmp_path / "esd/1.0.0/precious").exists()
 

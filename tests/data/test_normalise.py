@@ -117,6 +117,18 @@ def test_a_note_tells_how_unknown_speakers_are_normalised():
     assert grouping("corpus", SPEAKER, has_pitch=True, is_vector=True)[1] is None
 
 
+def test_a_speaker_called_none_is_normalised_as_any_other(values):
+    fitted = fit(values, ["none"] * 4)
+    far = [x + 1e4 for x in values]
+    assert np.abs(np.concatenate(normalised(fitted, far, ["none"] * 4))).max() == 20
+
+
+@pytest.mark.parametrize(("has_pitch", "name"), [(True, "utterance 1"), (False, "unknown speaker")])
+def test_speakers_with_the_names_of_generated_groups_stay_alone(has_pitch, name):
+    group, _ = grouping("speaker", [name, None, name + "'"], has_pitch=has_pitch, is_vector=False)
+    assert group[0] == name and group[2] == name + "'" and len(set(group)) == 3
+
+
 @pytest.mark.parametrize(
     ("by", "has_pitch", "is_vector", "message"),
     [

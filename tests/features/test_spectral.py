@@ -286,7 +286,17 @@ def test_the_gradient_equals_a_finite_difference_of_librosa():
         (lambda y: features.rms(), ("give either y",)),
         (lambda y: features.rms(S=np.ones((5, 2))), ("5 bins", "1025")),
         (lambda y: features.stft(y[:100], center=False), ("100 samples", "center=True")),
-        (lambda y: features.delta(y[:5]), ("width=9", "3 to 5")),
+        (
+            lambda y: features.delta(y[:5]),
+            ("width=9", "at least 3 and at most 5, the number of frames"),
+        ),
+        (
+            lambda y: features.delta(y, width=4, mode="nearest"),
+            ("width=4", "odd number of at least 3"),
+        ),
+        (lambda y: features.delta(y, width=3, order=3), ("order=3", "1 to 2")),
+        (lambda y: features.delta(y, order=0), ("order=0", "1 to 8")),
+        (lambda y: features.delta(y, mode="edge"), ("'edge'", "interp, nearest, mirror")),
         (lambda y: features.pitch(y=y, sr=16000, n_fft=256), ("n_fft=256", "at least 493")),
         (lambda y: features.pitch(y=y, sr=16000, fmin=700), ("700-600 Hz",)),
     ],

@@ -219,7 +219,7 @@ def test_what_cannot_be_heard_is_named(recogniser, tmp_path):
     with pytest.raises(InputError, match="rate"):
         recogniser.timeline(speech(1.0))
     rows = dict(recogniser.each([speech(1.0), np.full(16000, np.nan)], 16000))
-    assert isinstance(rows[1], str) and rows[0].shape == (5,)
+    assert isinstance(rows[1], audio.Rejected) and rows[1].reason and rows[0].shape == (5,)
 
 
 @pytest.mark.parametrize("encoder", ["conv1d", pytest.param("mlp", marks=pytest.mark.slow)])

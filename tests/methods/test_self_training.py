@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 from jdann.errors import InputError
 from jdann.methods import make_method
-from jdann.methods.consistency import aligned
+from jdann.methods.consistency import align_class_shares
 from jdann.methods.contrastive import supervised_contrast
 from jdann.methods.pseudo_labels import (
     balanced,
@@ -229,7 +229,9 @@ def test_adamatch_aligns_and_thresholds():
     np.testing.assert_allclose(value, expected, rtol=1e-4)
     np.testing.assert_allclose(seen["confidence_threshold"], threshold, rtol=1e-5)
     np.testing.assert_allclose(
-        aligned(batch.clean_source_logits, batch.clean_target_logits)[0], labels, rtol=1e-4
+        align_class_shares(batch.clean_source_logits, batch.clean_target_logits)[0],
+        labels,
+        rtol=1e-4,
     )
 
 

@@ -178,7 +178,7 @@ def test_the_domain_classifier_leaves_each_row_out():
     assert np.abs(mine - left_out).max() < 0.1 * np.abs(fitted - left_out).max()
 
 
-@pytest.mark.parametrize("d", [4, 400])  # 400: more than density_ratio.DIMENSIONS
+@pytest.mark.parametrize("d", [4, 400])  # 400: more than density_ratio.MAX_DIMENSIONS
 @pytest.mark.parametrize("shift", [0.0, 1.0, 8.0])
 def test_a_distance_agrees_with_scikit_learns_and_with_theory(d, shift):
     evidence = _evidence(k=1000, m=1000, d=d, shift=0)
@@ -457,7 +457,7 @@ def test_quadratic_criteria_take_evenly_spaced_rows():
         target_logits=large.target_logits[few],
         target_representation=large.target_representation[few],
     )
-    assert geometry.MMD_ROWS == density_ratio.ROWS == predictions.SND_ROWS
+    assert geometry.MMD_ROWS == density_ratio.MAX_ROWS == predictions.SND_ROWS
     for name in ("snd", "mmd", "a_distance"):
         assert _value(name, large) == pytest.approx(_value(name, small), rel=1e-5)
 

@@ -13,10 +13,12 @@ import re
 import shutil
 import socket
 import sys
+import tempfile
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,11 +95,12 @@ def test_the_timeline_is_the_recognisers(server):
     assert (answer["duration_s"], answer["heard_s"]) == (7.3, 5.0)
 
 
-def test_a_long_clip_gets_few_windows(server):
+def test_the_timeline_of_a_long_clip_is_limited(server):
     answer = server.ask(
         encoded(speech(290)), path="/api/predict?timeline=1&hop_s=0.05&picture=1"
     ).body
-    assert 300 < len(answer["timeline"]) <= 402
+    limit = web_server.MAX_TIMELINE_WINDOWS
+    assert 0.75 * limit < len(answer["timeline"]) <= limit + 2
     assert answer["timeline"][-1]["end_s"] == 290
     assert (
         len(answer["picture"]["waveform"]["low"]) == 800
@@ -171,7 +174,7 @@ def malformed() -> Iterator[tuple[str, bytes, dict[str, str]]]:
 
 
 def test_two_hundred_malformed_uploads_get_a_sentence_and_the_server_stays_up(server):
-    uploads = list(malformed())[:220]
+    uploads = list(malformed())
     assert len(uploads) >= 200
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda upload: server.ask(upload[1], upload[2]), uploads))
@@ -214,7 +217,7 @@ def test_other_addresses_and_methods_get_a_sentence(server):
     assert answer.status == 405 and "/api" in answer.body["error"]
 
 
-def test_another_sites_name_does_not_reach_the_server(server):
+def test_a_foreign_host_header_is_refused(server):
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     connection.request("GET", "/api/info", headers={"Host": "evil.example"})
     assert connection.getresponse().status == 400
@@ -223,11 +226,10 @@ def test_another_sites_name_does_not_reach_the_server(server):
 def test_too_much_is_refused_before_it_is_held_or_decoded(server):
     limit = Limits().bytes
     body = b"\0" * (limit + 100_000)
-    for chunks in (
-        body,
-        (body[i : i + 2**16] for i in range(0, len(body), 2**16)),
-    ):  # with its length, and without
-        answer = server.ask(chunks)
+    chunks = (body[i : i + 2**16] for i in range(0, len(body), 2**16))
+    # first with Content-Length, then chunked
+    for upload in (body, chunks):
+        answer = server.ask(upload)
         assert answer.status == 413 and "20 MB" in answer.body["error"]
     answer = server.ask(*form("a.wav", body))
     assert answer.status == 413 and "20 MB" in answer.body["error"]
@@ -308,7 +310,7 @@ def test_what_is_far_too_large_is_not_even_read(server):
         assert connection.recv(1000).startswith(b"HTTP/1.1 413")
 
 
-def test_a_clients_disappearance_harms_nobody(server):
+def test_a_client_that_disconnects_does_not_stop_the_server(server):
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
             connection.sendall(BEGUN)
@@ -338,16 +340,23 @@ _watched: list[str] | None = None
 
 
 def _audit(event: str, arguments: tuple) -> None:
-    if _watched is not None and event == "open" and isinstance(arguments[2], int):
-        if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            _watched.append(str(arguments[0]))
-    elif _watched is not None and event in ("tempfile.mkstemp", "os.mkdir", "shutil.copyfile"):
+    """Notes what is written while `_watched` is a list; an audit hook cannot be removed."""
+    if _watched is None:
+        return
+    if event == "open":
+        path, _mode, flags = arguments
+        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            _watched.append(str(path))
+    elif event in ("tempfile.mkstemp", "os.mkdir", "shutil.copyfile"):
         _watched.append(event)
 
 
 def test_nothing_touches_the_disk(server, tmp_path, monkeypatch):
     global _watched
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # for other programs
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # tempfile has read TMPDIR before
+    with tempfile.NamedTemporaryFile() as file:
+        assert Path(file.name).parent == tmp_path
     clip = encoded(speech(60))  # 1.9 MB: forms of this size are spooled to disk by default
     requests = [
         lambda: server.ask(clip),
@@ -365,7 +374,7 @@ def test_nothing_touches_the_disk(server, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pages_ask_nobody_else(server):
+def test_pages_load_nothing_from_other_sites(server):
     for path in (
         "/",
         "/card",
