@@ -338,7 +338,7 @@ def _read_part(file: soundfile.SoundFile, start_s: float, end_s: float | None) -
 def _check_header(file: soundfile.SoundFile) -> None:
     """Raises an AudioError if a RIFF or AIFF header promises more bytes than the file has.
 
-    libsndfile reads such files without an error. A size of almost 2 GiB or more is no promise:
+    libsndfile reads such files without an error. A size of almost 2 GiB or more does not count:
     programs write it when they do not know the length yet.
     """
     sizes = re.search(

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from jdann.report.table import render
 
-_PLAIN_WIDTH = 160  # columns where the output is no terminal
+_PLAIN_WIDTH = 160  # columns if the output is not a terminal
 
 
 def print_results(results: Mapping[str, Any]) -> None:

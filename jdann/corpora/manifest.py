@@ -139,7 +139,7 @@ def read_table(path: Path) -> Table:
       The table, with at least one row.
 
     Raises:
-      InputError: the file cannot be read, or it is no such table; the message names the line.
+      InputError: the file cannot be read, or it is not such a table; the message names the line.
     """
     text = _text(path)
     first_line = text.split("\n", 1)[0]
@@ -274,7 +274,7 @@ def read_span(path: Path, line: int, row: dict[str, str]) -> tuple[float, float 
       Start and end in seconds. Without a start it is 0; without an end it is None, the file's end.
 
     Raises:
-      InputError: a cell is no number of seconds, or the end is not later than the start.
+      InputError: a cell is not a number of seconds, or the end is not later than the start.
     """
     start, end = row.get("start", ""), row.get("end", "")
     start_s = _seconds(path, line, "start", start) if start else 0.0

@@ -66,8 +66,8 @@ def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
       overwrite: whether any run may be replaced.
 
     Raises:
-      InputError: the directory holds the run of another config, or something that is no run, or a
-        run of this config while neither `resume` nor `overwrite` is set.
+      InputError: the directory holds the run of another config, or something that is not a run, or
+        a run of this config while neither `resume` nor `overwrite` is set.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; --workdir expects a folder")

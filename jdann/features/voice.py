@@ -171,7 +171,7 @@ def harmonics_to_noise(
     finer = int(np.ceil(16000 / sr))  # lags of at most 1/16000 s
     first, lag_s, window = _lag_window(sr, n_fft, finer, fmin, fmax)
     total = power[..., 1:].sum(-1) * 2
-    # A constant offset is no harmonic, so that the first bin has no weight.
+    # A constant offset is not a harmonic, so the first bin has no weight.
     weights = np.concatenate([[0], np.ones(power.shape[-1] - 2), [2]]).astype(np.float32)
     size = n_fft * finer
     products = jnp.fft.irfft(power * weights, size)[..., first : first + len(lag_s)] * size

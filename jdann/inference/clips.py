@@ -65,7 +65,7 @@ def one_rate(rate: Rate, names: RateNames) -> Rate:
     """The sample rate in Hz, whichever of its names it came under; None where it was not given.
 
     Raises:
-      InputError: it is no positive number, or two names give different rates.
+      InputError: it is not a positive number, or two names give different rates.
       TypeError: a keyword is none of these names.
     """
     unknown = [name for name in names if name not in RateNames.__annotations__]
@@ -135,7 +135,7 @@ def read_clip(clip: Any, rate: Rate) -> tuple[np.ndarray, int]:
 
     Raises:
       audio.AudioError: it cannot be decoded.
-      InputError: it is no clip, or an array without a rate.
+      InputError: it is not a clip, or an array came without a rate.
     """
     if isinstance(clip, (str, os.PathLike)):
         return audio.read(Path(clip))
@@ -163,7 +163,7 @@ def prepare_clip(clip: Any, rate: Rate, name: str, settings: audio.AudioSettings
 
     Raises:
       audio.AudioError: it cannot be decoded, or holds no speech.
-      InputError: it is no clip, or an array without a rate.
+      InputError: it is not a clip, or an array came without a rate.
     """
     if isinstance(clip, Prepared):
         return clip
@@ -199,7 +199,7 @@ def samples_of(samples: Any, rate: Rate) -> tuple[np.ndarray, int]:
 
     Raises:
       audio.AudioError: its shape or type is not that of audio.
-      InputError: it is no array, or has no rate.
+      InputError: it is not an array, or has no rate.
     """
     if not _is_array(samples):
         raise _unknown_kind(samples)

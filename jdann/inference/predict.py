@@ -108,7 +108,7 @@ def find_items(names: Sequence[str]) -> list[Item]:
     `start` and `end`, in s. All of its columns are kept.
 
     Raises:
-      InputError: a pattern matches no file, or a csv is no table of clips.
+      InputError: a pattern matches no file, or a csv is not a table of clips.
     """
     items: list[Item] = []
     for name in names:

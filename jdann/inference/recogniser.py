@@ -59,9 +59,9 @@ class Recogniser:
     card: dict[str, Any]
     labels: tuple[str, ...]
     temperature: float  # logits are divided by it
-    normaliser: Normaliser  # of features
+    normaliser: Normaliser  # normalises features
     columns: np.ndarray  # [classes] int: the position of each label among the model's logits
-    config: Any  # of the run, a FrozenConfigDict
+    config: Any  # the config of the run, a FrozenConfigDict
     programs: Programs
 
     @classmethod

@@ -1,6 +1,6 @@
 """Reads the files in the work directory of a run, for the report.
 
-A missing file is no error: the report says what is missing.
+A missing file is not an error: the report says what is missing.
 """
 
 import base64
