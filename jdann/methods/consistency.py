@@ -31,7 +31,8 @@ def fixmatch(*, threshold: Fraction = 0.8, weight: NonNegative = 1.0) -> Method:
     def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         weak = jax.lax.stop_gradient(context.forward(target.features, target.length)[1])
         confident = jax.nn.softmax(weak).max(-1) >= threshold
-        labels = confident[:, None] * jax.nn.one_hot(weak.argmax(-1), weak.shape[-1])
+        labels = jax.nn.one_hot(weak.argmax(-1), weak.shape[-1])
+        labels *= confident[:, None].astype(labels.dtype)
         value = cross_entropy(labels, target.logits)
         diagnostics = {"consistency_loss": value, "confident_fraction": confident.mean()}
         return context.strength * weight * value, diagnostics
@@ -72,7 +73,8 @@ def adamatch(*, threshold: NonNegative = 0.9, weight: NonNegative = 1.0) -> Meth
         )
         absolute_threshold = threshold * confidence
         confident = labels.max(-1) >= absolute_threshold
-        value = cross_entropy(confident[:, None] * labels, target.logits)
+        labels *= confident[:, None].astype(labels.dtype)
+        value = cross_entropy(labels, target.logits)
         diagnostics = {
             "consistency_loss": value,
             "confident_fraction": confident.mean(),
@@ -97,4 +99,4 @@ def aligned(source: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]
     # Logarithms of the means, up to a constant that the softmax removes. In this form a class
     # without any probability does not divide by zero.
     ratio = jax.nn.logsumexp(log_source, axis=0) - jax.nn.logsumexp(log_target, axis=0)
-    return jax.nn.softmax(log_target + ratio), jnp.exp(log_source).max(-1).mean()
+    return jax.nn.softmax(log_target + ratio[None]), jnp.exp(log_source).max(-1).mean()

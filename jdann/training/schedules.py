@@ -43,7 +43,8 @@ def warmup_cosine(total_steps: int, warmup_steps: int) -> optax.Schedule:
     """Rises linearly over the warm-up, then falls as a half cosine to 0 at the last step."""
     first = 0.0 if warmup_steps else 1.0
     # Optax counts the warm-up among the steps of the decay.
-    return optax.warmup_cosine_decay_schedule(first, 1.0, warmup_steps, total_steps)
+    factor = optax.warmup_cosine_decay_schedule(first, 1.0, warmup_steps, total_steps)
+    return lambda step: factor(jnp.asarray(step, jnp.float32))
 
 
 def constant_rate(total_steps: int, warmup_steps: int) -> optax.Schedule:
@@ -55,7 +56,14 @@ def constant_rate(total_steps: int, warmup_steps: int) -> optax.Schedule:
 def one_cycle(total_steps: int, warmup_steps: int) -> optax.Schedule:
     """One cycle of cosine annealing (Smith and Topin 2017, "Super-convergence")."""
     del warmup_steps
-    return optax.cosine_onecycle_schedule(total_steps, 1.0)
+    factor = optax.cosine_onecycle_schedule(total_steps, 1.0)
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.typing.ArrayLike:
+        # Optax multiplies truth values by floats, which JAX does under its standard rules only.
+        with jax.numpy_dtype_promotion("standard"):
+            return factor(step)
+
+    return schedule
 
 
 # (total steps, gamma) -> factor of lambda at each step
