@@ -12,6 +12,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 # Most tests compile much longer than they run. Without the costlier passes of XLA they take less
 # than half the time.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# A vector that JAX silently spreads over the wrong axis, or an integer that silently becomes a
+# float, is an error in tests. The variables of the environment reach the programs that tests
+# start, too.
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 # numba's cache on disk, which librosa uses, is not safe for two processes that compile the same
 # function for different types at the same time. So each test process has a cache of its own.
 os.environ["NUMBA_CACHE_DIR"] = str(

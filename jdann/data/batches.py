@@ -101,12 +101,13 @@ def take(
     if window is None:
         return take_vectors(frames, index), jnp.ones(len(index), jnp.int32)
     start, length = jnp.asarray(frames.start)[index], jnp.asarray(frames.length)[index]
-    start += jnp.floor(offset * (jnp.maximum(length - window, 0) + 1)).astype(start.dtype)
+    starts = (jnp.maximum(length - window, 0) + 1).astype(jnp.float32)  # how many there are
+    start += jnp.floor(offset * starts).astype(start.dtype)
     length = jnp.minimum(length, window)
     values = jnp.asarray(frames.values)
-    rows = start[:, None] + jnp.arange(window)  # [batch, window]
+    rows = start[:, None] + jnp.arange(window)[None]  # [batch, window]
     features = values[rows].astype(jnp.float32)  # [batch, window, bins]
-    valid = jnp.arange(window) < length[:, None]
+    valid = jnp.arange(window)[None] < length[:, None]
     return jnp.where(valid[..., None], features, 0.0), length
 
 

@@ -322,8 +322,8 @@ def _clip_statistics(features: jax.Array, frames: jax.Array) -> tuple[jax.Array,
 
     A constant bin gets the standard deviation 1.
     """
-    valid = (jnp.arange(features.shape[1]) < frames[:, None])[..., None]  # [batch, frames, 1]
-    count = frames[:, None, None]
+    valid = (jnp.arange(features.shape[1])[None] < frames[:, None])[..., None]  # [batch, frames, 1]
+    count = frames[:, None, None].astype(jnp.float32)
     mean = jnp.where(valid, features, 0.0).sum(1, keepdims=True) / count
     variance = jnp.where(valid, jnp.square(features - mean), 0.0).sum(1, keepdims=True) / count
     constant = variance <= _CONSTANT_FRACTION * (jnp.square(mean) + variance)

@@ -56,8 +56,9 @@ def _spans(draw: jax.Array, length: jax.Array, size: int, widest: int) -> jax.Ar
     Returns:
       bool [batch, size].
     """
-    length = jnp.asarray(length)[:, None]
+    length = jnp.asarray(length, jnp.float32)[:, None]
     width = jnp.floor(draw[0] * (jnp.minimum(widest, length) + 1))
     start = jnp.floor(draw[1] * (length - width + 1))
-    position = jnp.arange(size)[:, None, None]  # [size, batch, spans]
-    return jnp.any((position >= start) & (position < start + width), -1).T
+    position = jnp.arange(size, dtype=jnp.float32)[:, None, None]  # [size, 1, 1]
+    inside = (position >= start[None]) & (position < (start + width)[None])
+    return jnp.any(inside, -1).T

@@ -87,13 +87,13 @@ def formants(
         resonant
         & (frequency > _LOWEST_HZ)
         & (frequency < rate_hz / 2 - _LOWEST_HZ)
-        & (autocorrelation[0] > 1e-10)
+        & (autocorrelation[:1] > 1e-10)
     )
     frequencies, bandwidths = [], []
     for i in range(n_formants):
         # The lowest candidate, and the first of equal ones.
         candidate_hz = jnp.where(candidate, frequency, jnp.inf)
-        lowest = (candidate_hz <= candidate_hz.min(0)) & candidate
+        lowest = (candidate_hz <= candidate_hz.min(0, keepdims=True)) & candidate
         lowest &= jnp.cumsum(lowest, 0) == 1
         exists = lowest.any(0)
         frequency_hz = jnp.where(lowest, frequency, 0.0).sum(0)
@@ -115,7 +115,7 @@ def _levinson(r: jax.Array) -> jax.Array:
     for i in range(1, len(r)):
         reflection = -(a * r[i:0:-1]).sum(0) / error
         padded = jnp.concatenate([a, jnp.zeros_like(r[:1])])
-        a = padded + reflection * padded[::-1]
+        a = padded + reflection[None] * padded[::-1]
         error = jnp.maximum(error * (1 - reflection**2), 1e-7 * r[0] + 1e-10)
     return a
 
@@ -126,7 +126,7 @@ def _polynomial(a: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, ja
     The coefficient of the highest power is the first one.
     """
     real, imaginary = jnp.broadcast_to(a[0], x.shape), jnp.zeros_like(x)
-    for coefficient in a[1:]:
+    for coefficient in a[1:, None]:
         real, imaginary = real * x - imaginary * y + coefficient, real * y + imaginary * x
     return real, imaginary
 
@@ -159,7 +159,8 @@ def _roots(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     def step(_: int, z: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         x, y = z
         newton = _divide(*_polynomial(a, x, y), *_polynomial(slope, x, y))
-        dx, dy = x[:, None] - x, y[:, None] - y  # [order, order, ...]; the diagonal adds nothing
+        # [order, order, ...]; the diagonal adds nothing
+        dx, dy = x[:, None] - x[None], y[:, None] - y[None]
         scale = 1.0 / jnp.maximum(dx * dx + dy * dy, 1e-12)
         repel_x, repel_y = (dx * scale).sum(1), -(dy * scale).sum(1)
         denominator = (

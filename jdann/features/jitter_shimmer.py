@@ -46,9 +46,11 @@ def perturbation(
     reach = _POINTS + _SEARCH + 1
     # Distance of each point from the frame's centre, in periods.
     point = (np.arange(-reach, _POINTS + reach) - _POINTS / 2) / _POINTS
-    centre = jnp.arange(f0_hz.shape[-1]) * hop_length
+    centre = (jnp.arange(f0_hz.shape[-1]) * hop_length).astype(jnp.float32)
     period = (sr / f0_hz)[..., None]  # [..., frames, 1] samples
-    position = centre[:, None] + point.astype(np.float32) * period  # [..., frames, points]
+    centre = jax.lax.broadcast_to_rank(centre[:, None], period.ndim)
+    point = jax.lax.broadcast_to_rank(point.astype(np.float32), period.ndim)
+    position = centre + point * period  # [..., frames, points]
     x = _interpolated(y, position)
 
     central = x[..., reach : reach + _POINTS]
@@ -67,7 +69,7 @@ def perturbation(
         v.reshape(2, len(shift), *energy.shape) for v in jax.lax.map(compared, jnp.asarray(starts))
     )
     # [2, shifts, ..., frames]
-    match = products * jax.lax.rsqrt(jnp.maximum(energies * safe, 1e-20))
+    match = products * jax.lax.rsqrt(jnp.maximum(energies * safe[None, None], 1e-20))
     inner = match[:, 1:-1]
     index = np.arange(1.0, len(shift) - 1, dtype=np.float32).reshape(-1, *[1] * energy.ndim)
     best = (

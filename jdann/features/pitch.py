@@ -78,6 +78,7 @@ def pitch(
     before, centre, after = strength[..., :-2], strength[..., 1:-1], strength[..., 2:]
     is_maximum = (centre >= before) & (centre > after)
     cost = _OCTAVE_COST * np.log2(lag_s[1:-1] * fmax).astype(np.float32)
+    cost = jax.lax.broadcast_to_rank(cost, centre.ndim)
     score = jnp.where(is_maximum, centre - cost, -jnp.inf)
     # The first lag with the best score. Floats, because XLA's argmax and its minimum of integers
     # are slow on CPUs.

@@ -11,7 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann.features.statistics import latest, masked_mean, masked_percentiles, masked_std, runs
+from jdann.features.statistics import (
+    frame_number,
+    latest,
+    masked_mean,
+    masked_percentiles,
+    masked_std,
+    runs,
+)
 
 _ACTIVE = 0.15  # frames below this fraction of the 95th percentile of loudness are pauses
 _LOUDNESS_FLOOR = 1e-3
@@ -142,7 +149,7 @@ def distribution(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 def _from_first_to_last(mask: jax.Array) -> jax.Array:
     """A mask [..., frames] from the first to the last frame of a mask, both included."""
-    frame = jnp.arange(mask.shape[-1], dtype=jnp.float32)
+    frame = frame_number(mask)
     first = jnp.where(mask, frame, jnp.inf).min(-1, keepdims=True)
     last = jnp.where(mask, frame, -jnp.inf).max(-1, keepdims=True)
     return (frame >= first) & (frame <= last)
@@ -197,24 +204,24 @@ def nuclei(log_loudness: jax.Array, extent: jax.Array, hop_s: float) -> jax.Arra
       bool [..., frames].
     """
     x = jnp.where(extent, _smoothed(jax.lax.stop_gradient(log_loudness), extent, hop_s), -jnp.inf)
-    # Floats, because XLA computes maxima of integers slowly on CPUs.
-    frame = jnp.arange(x.shape[-1], dtype=jnp.float32)
-    reach = max(1, round(_NUCLEUS_DISTANCE_S / hop_s))
-    # [frames i, frames j]: whether frame j is before or after frame i.
-    before, after = frame[None] < frame[:, None], frame[None] > frame[:, None]
-    near = jnp.abs(frame[None] - frame[:, None]) < reach
+    frame = frame_number(x)
+    frame_i, frame_j = frame[..., :, None], frame[..., None, :]
     x_i, x_j = x[..., :, None], x[..., None, :]
+    reach = max(1, round(_NUCLEUS_DISTANCE_S / hop_s))
+    # [..., frames i, frames j]: whether frame j is before, after or near frame i.
+    before, after = frame_j < frame_i, frame_j > frame_i
+    near = jnp.abs(frame_j - frame_i) < reach
     # A nearby frame is higher; of several equal frames the first one counts.
     beaten = near & ((x_j > x_i) | ((x_j == x_i) & before))
     inner = extent & jnp.roll(extent, 1, -1) & jnp.roll(extent, -1, -1)
     peak = inner & ~beaten.any(-1)
     higher = x_j > x_i
     # The nearest higher frame on each side [..., frames, 1].
-    left = jnp.where(higher & before, frame, -1).max(-1)[..., None]
-    right = jnp.where(higher & after, frame, frame.shape[0]).min(-1)[..., None]
+    left = jnp.where(higher & before, frame_j, -1).max(-1)[..., None]
+    right = jnp.where(higher & after, frame_j, x.shape[-1]).min(-1)[..., None]
     inside = extent[..., None, :]
-    left_dip = jnp.where(inside & before & (frame > left), x_j, jnp.inf).min(-1)
-    right_dip = jnp.where(inside & after & (frame < right), x_j, jnp.inf).min(-1)
+    left_dip = jnp.where(inside & before & (frame_j > left), x_j, jnp.inf).min(-1)
+    right_dip = jnp.where(inside & after & (frame_j < right), x_j, jnp.inf).min(-1)
     return peak & (x - jnp.maximum(left_dip, right_dip) >= _NUCLEUS_PROMINENCE)
 
 
@@ -237,7 +244,7 @@ def _intervals(nucleus: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array, 
       Seconds since the previous nucleus, zero at the first one; a mask of the nuclei that have two
       or more before them; and the relative difference of the last two intervals.
     """
-    frame = jnp.arange(nucleus.shape[-1], dtype=jnp.float32)
+    frame = frame_number(nucleus)
     last = latest(nucleus)
     # Index of the previous nucleus, without the frame itself.
     previous = jnp.concatenate([jnp.full_like(last[..., :1], -1), last[..., :-1]], -1)

@@ -259,7 +259,7 @@ def poster(*, sample_rate_hz: SampleRate = _POSTER_RATE_HZ) -> Recipe:
         contrast = spectral_contrast(S=magnitude, sr=_POSTER_RATE_HZ)
         coefficients = mfcc(S=power_to_db(mel), n_mfcc=13)
         rows = jnp.concatenate([crossings, coefficients, mel, contrast])  # [149, frames]
-        means = jnp.where(valid, rows, 0.0).sum(-1) / length
+        means = jnp.where(valid, rows, 0.0).sum(-1) / length.astype(jnp.float32)
         return means, jnp.ones_like(length)  # [149], []
 
     bins = ("zcr", *_numbered("mfcc", 13), *_numbered("mel", 128), *_numbered("contrast", 7))

@@ -346,7 +346,8 @@ def _fourier(frames: jax.Array, window: str | tuple | float, win_length: int) ->
     @jax.custom_batching.custom_vmap
     def double(frames: jax.Array) -> jax.Array:
         with jax.enable_x64(True):
-            return jnp.fft.rfft(frames.astype(jnp.float64) * weights).astype(jnp.complex64)
+            taper = jax.lax.broadcast_to_rank(weights, frames.ndim)
+            return jnp.fft.rfft(frames.astype(jnp.float64) * taper).astype(jnp.complex64)
 
     @double.def_vmap
     def _(_size: int, _batched: list[bool], frames: jax.Array) -> tuple[jax.Array, bool]:
@@ -354,7 +355,8 @@ def _fourier(frames: jax.Array, window: str | tuple | float, win_length: int) ->
         return double(frames), True
 
     def single(frames: jax.Array) -> jax.Array:
-        return jnp.fft.rfft(frames * weights.astype(np.float32))
+        taper = jax.lax.broadcast_to_rank(weights.astype(np.float32), frames.ndim)
+        return jnp.fft.rfft(frames * taper)
 
     return jax.lax.platform_dependent(frames, tpu=single, default=double)
 
@@ -366,8 +368,10 @@ def _(
     primals: tuple[jax.Array],
     tangents: tuple[jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-    weights = _window(window, win_length, primals[0].shape[-1]).astype(np.float32)
-    return _fourier(primals[0], window, win_length), jnp.fft.rfft(tangents[0] * weights)
+    (frames,), (change,) = primals, tangents
+    weights = _window(window, win_length, frames.shape[-1]).astype(np.float32)
+    weights = jax.lax.broadcast_to_rank(weights, frames.ndim)
+    return _fourier(frames, window, win_length), jnp.fft.rfft(change * weights)
 
 
 def _extremes(x: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:

@@ -44,6 +44,7 @@ def masked_percentiles(x: jax.Array, mask: jax.Array, percentiles: tuple[float, 
     high = jnp.where(count > 0, jnp.where(mask, fixed, -jnp.inf).max(-1), 0.0)
     counted = jnp.where(mask, fixed, jnp.inf)  # masked frames lie above every threshold
     fraction = np.asarray(percentiles, np.float32) / 100
+    fraction = jax.lax.broadcast_to_rank(fraction, count.ndim)
     rank = fraction * jnp.maximum(count - 1.0, 0.0)  # [..., percentiles]
     below = jnp.floor(rank)
 
@@ -80,7 +81,8 @@ def slopes(x: jax.Array, mask: jax.Array, hop_s: float) -> jax.Array:
       float32 [..., 4], per second; falling slopes are positive numbers.
     """
     sign = np.asarray([[1.0], [-1.0]], np.float32)  # [rising and falling, 1]
-    change = jnp.asarray(sign * jnp.diff(x, axis=-1)[..., None, :] / hop_s)
+    sign = jax.lax.broadcast_to_rank(sign, x.ndim + 1)
+    change = sign * jnp.diff(x, axis=-1)[..., None, :] / hop_s
     steep = (mask[..., 1:] & mask[..., :-1])[..., None, :] & (change > 0)
     both = jnp.stack([masked_mean(change, steep), masked_std(change, steep)], -1)  # [..., 2, 2]
     return both.reshape(*both.shape[:-2], 4)
@@ -122,8 +124,7 @@ def runs(inside: jax.Array, hop_s: float) -> tuple[jax.Array, jax.Array]:
     """
     edge = jnp.zeros_like(inside[..., :1])
     ends = inside & ~jnp.concatenate([inside[..., 1:], edge], -1)
-    frame = jnp.arange(inside.shape[-1], dtype=jnp.float32)
-    return (frame - latest(~inside)) * hop_s, ends
+    return (frame_number(inside) - latest(~inside)) * hop_s, ends
 
 
 def latest(marks: jax.Array) -> jax.Array:
@@ -131,10 +132,19 @@ def latest(marks: jax.Array) -> jax.Array:
 
     Returns float32, the shape of marks [..., frames].
     """
-    frame = jnp.arange(marks.shape[-1], dtype=jnp.float32)
+    frame = frame_number(marks)
+    frame_i, frame_j = frame[..., :, None], frame[..., None, :]
     # A cumulative maximum would compile to a hundred operations.
-    before = frame <= frame[:, None]  # [frames, frames]
-    return jnp.where(before & marks[..., None, :], frame, -1.0).max(-1)
+    before = frame_j <= frame_i  # [..., frames, frames]
+    return jnp.where(before & marks[..., None, :], frame_j, -1.0).max(-1)
+
+
+def frame_number(x: jax.Array) -> jax.Array:
+    """Numbers the frames of x [..., frames] from 0: [1, ..., frames], with as many axes as x.
+
+    The numbers are float32, because XLA computes maxima of integers slowly on CPUs.
+    """
+    return jax.lax.broadcast_to_rank(jnp.arange(x.shape[-1], dtype=jnp.float32), x.ndim)
 
 
 def bin_statistics(rows: jax.Array, valid: jax.Array) -> jax.Array:

@@ -58,7 +58,8 @@ def loudness(
         S=power, sr=sr, n_fft=n_fft, n_mels=n_bands, fmin=20.0, fmax=fmax, htk=True, norm=None
     )
     floor = 1e-12
-    audible = jnp.maximum(bands * _equal_loudness(n_bands, fmax)[:, None], floor)
+    weights = jax.lax.broadcast_to_rank(_equal_loudness(n_bands, fmax)[:, None], bands.ndim)
+    audible = jnp.maximum(bands * weights, floor)
     return (safe_sqrt(audible, 0.33) - floor**0.33).sum(-2)
 
 
@@ -173,8 +174,11 @@ def harmonics_to_noise(
     total = power[..., 1:].sum(-1) * 2
     # A constant offset is not a harmonic, so the first bin has no weight.
     weights = np.concatenate([[0], np.ones(power.shape[-1] - 2), [2]]).astype(np.float32)
+    weights, lag_s, window = (
+        jax.lax.broadcast_to_rank(values, power.ndim) for values in (weights, lag_s, window)
+    )
     size = n_fft * finer
-    products = jnp.fft.irfft(power * weights, size)[..., first : first + len(lag_s)] * size
+    products = jnp.fft.irfft(power * weights, size)[..., first : first + lag_s.size] * size
     correlation = products / window / jnp.where(total > _FLOOR, total, 1.0)[..., None]
     near = jnp.abs(lag_s * jnp.asarray(f0_hz)[..., None] - 1.0) < _PERIODS
     r = jnp.where(near, correlation, -1.0).max(-1)
@@ -210,6 +214,7 @@ def harmonic_levels(
     centre = jnp.concatenate([f0_hz, 2 * f0_hz, resonance], -1)  # [..., frames, levels]
     half_width = jnp.concatenate([0.25 * f0_hz, 0.25 * f0_hz, 0.2 * resonance], -1)
     half_width = jnp.maximum(half_width, freq[1])  # at least one bin
+    freq = jax.lax.broadcast_to_rank(freq, centre.ndim + 1)
     near = jnp.abs(freq - centre[..., None]) <= half_width[..., None]  # [..., frames, levels, bins]
     strongest = jnp.where(near, by_frame[..., None, :], 0.0).max(-1)  # [..., frames, levels]
     level = jnp.swapaxes(_decibels(strongest**2), -1, -2)

@@ -157,7 +157,7 @@ def prepare(
         clip = _move_to_start(signal, start, size)[: core.min_dim(signal.shape[0], longest)]
         if settings.level_db:
             clip *= _gain(clip, size, settings.level_db)
-        usable = has_sound & (size >= audio.SHORTEST_S * rate_hz)
+        usable = has_sound & (size.astype(jnp.float32) >= audio.SHORTEST_S * rate_hz)
         return jnp.where(usable, clip, 0.0), jnp.maximum(size, 1).astype(jnp.int32), usable
 
     return jax.vmap(prepare_clip)(samples, length)
@@ -166,7 +166,8 @@ def prepare(
 def _gain(clip: jax.Array, size: jax.Array, level_db: float) -> jax.Array:
     """The factor that brings a clip of `size` samples to an RMS of `level_db`."""
     with jax.enable_x64(True):
-        power = jnp.square(clip.astype(jnp.float64)).sum() / jnp.maximum(size, 1)
+        count = jnp.maximum(size, 1).astype(jnp.float64)
+        power = jnp.square(clip.astype(jnp.float64)).sum() / count
         rms = jnp.sqrt(jnp.where(power > 0, power, 1.0))
         return (10 ** (level_db / 20) / rms).astype(jnp.float32)
 

@@ -63,7 +63,7 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
             assert isinstance(encoded, dict)
             representation = encoded["representation"]  # [batch, d]
             classifier = parameters["classifier"]
-            logits = representation @ classifier["kernel"] + classifier["bias"]
+            logits = representation @ classifier["kernel"] + classifier["bias"][None]
             return Outputs(logits, representation)
 
         # On a CPU one batch of small products is slower than the same products in a loop.

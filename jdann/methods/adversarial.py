@@ -180,9 +180,10 @@ def speaker_adversary(
         risk = optax.softmax_cross_entropy_with_integer_labels(
             logits, jnp.maximum(source.speaker, 0)
         )
-        count = jnp.maximum(known.sum(), 1)
+        count = jnp.maximum(known.sum(), 1).astype(jnp.float32)
         value = jnp.where(known, risk, 0.0).sum() / count
-        accuracy = (known & (logits.argmax(-1) == source.speaker)).sum() / count
+        correct = known & (logits.argmax(-1) == source.speaker)
+        accuracy = correct.sum().astype(jnp.float32) / count
         return value, {"speaker_loss": value, "speaker_accuracy": accuracy}
 
     return term(loss, init, domains=("source",), needs=frozenset({"speakers"}))

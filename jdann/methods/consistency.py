@@ -33,8 +33,8 @@ def fixmatch(*, threshold: Fraction = 0.8, weight: NonNegative = 1.0) -> Method:
         _, clean_logits = context.forward(target.features, target.length)
         clean_logits = jax.lax.stop_gradient(clean_logits)
         confident = jax.nn.softmax(clean_logits).max(-1) >= threshold
-        classes = clean_logits.shape[-1]
-        labels = confident[:, None] * jax.nn.one_hot(clean_logits.argmax(-1), classes)
+        labels = jax.nn.one_hot(clean_logits.argmax(-1), clean_logits.shape[-1])
+        labels *= confident[:, None].astype(labels.dtype)
         value = cross_entropy(labels, target.logits)
         diagnostics = {"consistency_loss": value, "confident_fraction": confident.mean()}
         return context.strength * weight * value, diagnostics
@@ -79,7 +79,8 @@ def adamatch(*, threshold: NonNegative = 0.9, weight: NonNegative = 1.0) -> Meth
         )
         absolute_threshold = threshold * confidence
         confident = labels.max(-1) >= absolute_threshold
-        value = cross_entropy(confident[:, None] * labels, target.logits)
+        labels *= confident[:, None].astype(labels.dtype)
+        value = cross_entropy(labels, target.logits)
         diagnostics = {
             "consistency_loss": value,
             "confident_fraction": confident.mean(),
@@ -106,4 +107,4 @@ def align_class_shares(
     # The log of each mean, up to a constant per domain, which the softmax removes. In logarithms a
     # class of probability zero causes no division by zero.
     ratio = jax.nn.logsumexp(log_source, axis=0) - jax.nn.logsumexp(log_target, axis=0)
-    return jax.nn.softmax(log_target + ratio), jnp.exp(log_source).max(-1).mean()
+    return jax.nn.softmax(log_target + ratio[None]), jnp.exp(log_source).max(-1).mean()

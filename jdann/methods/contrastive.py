@@ -31,7 +31,8 @@ def sup_con(*, temperature: Positive = 0.1, weight: NonNegative = 0.1) -> Method
         labels = jax.nn.one_hot(source.emotion, source.logits.shape[-1])
         if target is not None:
             has_label = target.pseudo_labels.sum(-1, keepdims=True) > 0
-            hard = jax.nn.one_hot(target.pseudo_labels.argmax(-1), labels.shape[-1]) * has_label
+            hard = jax.nn.one_hot(target.pseudo_labels.argmax(-1), labels.shape[-1])
+            hard *= has_label.astype(hard.dtype)
             representation = jnp.concatenate([representation, target.representation])
             labels = jnp.concatenate([labels, hard])
         value = supervised_contrast(representation, jax.lax.stop_gradient(labels), temperature)
@@ -56,12 +57,13 @@ def supervised_contrast(
     # The norm of a zero row has no gradient; 1e-6 keeps the gradient of the quotient finite.
     unit = representation * jax.lax.rsqrt(jnp.square(representation).sum(1, keepdims=True) + 1e-6)
     # [n, n]: which utterances each anchor is compared with
-    compared = (labels.sum(1) > 0) & ~jnp.eye(len(labels), dtype=bool)
+    compared = (labels.sum(1) > 0)[None] & ~jnp.eye(len(labels), dtype=bool)
     similarity = unit @ unit.T / temperature
     log_share = similarity - jax.nn.logsumexp(
         jnp.where(compared, similarity, -1e9), axis=1, keepdims=True
     )
-    positive = (labels @ labels.T) * compared
+    positive = (labels @ labels.T) * compared.astype(labels.dtype)
     count = positive.sum(1)
     anchor_loss = -jnp.where(positive > 0, log_share, 0.0).sum(1) / jnp.maximum(count, 1)
-    return anchor_loss.sum() / jnp.maximum((count > 0).sum(), 1)
+    anchors = (count > 0).astype(count.dtype).sum()
+    return anchor_loss.sum() / jnp.maximum(anchors, 1)

@@ -39,7 +39,7 @@ def coral(x: jax.Array, y: jax.Array) -> jax.Array:
 
 def covariance(x: jax.Array) -> jax.Array:
     """Unbiased covariance [d, d] of x [n, d]; zero for a single row."""
-    centred = x - x.mean(0)
+    centred = x - x.mean(0)[None]
     return jnp.matmul(centred.T, centred, precision=PRECISE) / max(len(x) - 1, 1)
 
 
@@ -189,7 +189,7 @@ def unbalanced_plan(cost: jax.Array, epsilon: float, tau: float, iterations: int
     ) -> tuple[jax.Array, jax.Array]:
         u, v = potentials
         v = power * (-log_m - jax.nn.logsumexp(kernel + u[:, None], axis=0))
-        u = power * (-log_n - jax.nn.logsumexp(kernel + v, axis=1))
+        u = power * (-log_n - jax.nn.logsumexp(kernel + v[None], axis=1))
         # Adding t to u and subtracting it from v keeps the plan; the best t for the divergences:
         a = jax.nn.logsumexp(-epsilon / tau * u - log_n)
         b = jax.nn.logsumexp(-epsilon / tau * v - log_m)
@@ -198,4 +198,4 @@ def unbalanced_plan(cost: jax.Array, epsilon: float, tau: float, iterations: int
 
     start = (jnp.zeros(n), jnp.zeros(m))
     u, v = jax.lax.fori_loop(0, iterations, iterate, start)
-    return jnp.exp(kernel + u[:, None] + v)
+    return jnp.exp(kernel + u[:, None] + v[None])

@@ -33,7 +33,7 @@ def fit(features: jax.Array, labels: jax.Array, shrinkage: float) -> Discriminan
     count = labels.sum(0) + 1e-6
     # [classes, values]
     means = jnp.matmul(labels.T, features, precision="highest") / count[:, None]
-    weight = (labels / count).sum(1) / classes
+    weight = (labels / count[None]).sum(1) / classes
     covariance = jnp.matmul((features * weight[:, None]).T, features, precision="highest")
     covariance -= jnp.matmul(means.T, means, precision="highest") / classes
     variance = jnp.trace(covariance) / len(covariance) + 1e-6
@@ -44,4 +44,4 @@ def fit(features: jax.Array, labels: jax.Array, shrinkage: float) -> Discriminan
 
 def logits(model: Discriminant, features: jax.Array) -> jax.Array:
     """Logits [n, classes] of features [n, values]."""
-    return jnp.matmul(features, model.weight, precision="highest") + model.bias
+    return jnp.matmul(features, model.weight, precision="highest") + model.bias[None]

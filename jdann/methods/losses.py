@@ -117,10 +117,10 @@ def squared_distances(x: jax.Array, y: jax.Array | None = None) -> jax.Array:
     Without y: between the rows of x, [n, n].
     """
     # The centre does not change distances, but it changes their rounding.
-    centre = jax.lax.stop_gradient(x.mean(0))
+    centre = jax.lax.stop_gradient(x.mean(0)[None])
     x = x - centre
     y = x if y is None else y - centre
-    lengths = jnp.square(x).sum(1)[:, None] + jnp.square(y).sum(1)
+    lengths = jnp.square(x).sum(1)[:, None] + jnp.square(y).sum(1)[None]
     return jnp.maximum(lengths - 2 * jnp.matmul(x, y.T, precision=PRECISE), 0.0)
 
 

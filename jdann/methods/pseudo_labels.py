@@ -114,7 +114,7 @@ def balanced(
     )
 
     def iterate(_: jax.Array, scaled: jax.Array) -> jax.Array:
-        scaled = scaled + column - jax.nn.logsumexp(scaled, axis=0)
+        scaled = scaled + column[None] - jax.nn.logsumexp(scaled, axis=0)[None]
         return jax.nn.log_softmax(scaled)
 
     return jax.lax.fori_loop(0, iterations, iterate, log_posteriors)
@@ -138,7 +138,8 @@ def most_confident(log_posteriors: jax.Array, fraction: jax.typing.ArrayLike) ->
     order = jnp.argsort(jnp.where(is_label, -log_posteriors, jnp.inf), axis=0)
     rank = jnp.zeros_like(order).at[order, jnp.arange(classes)].set(jnp.arange(n)[:, None])
     rank = jnp.take_along_axis(rank, label[:, None], 1)[:, 0]
-    return rank < jnp.ceil(fraction * is_label.sum(0) - 1e-4)[label]
+    kept = jnp.ceil(fraction * is_label.sum(0).astype(jnp.float32) - 1e-4)  # [classes]
+    return rank.astype(jnp.float32) < kept[label]
 
 
 def labelled_fraction(pseudo_labels: jax.Array) -> jax.Array:

@@ -170,7 +170,7 @@ def virtual_adversarial(
     if features.ndim == 2:
         return _of_vectors(features, context, radius, probe)
     features = jax.lax.stop_gradient(features.astype(jnp.float32))
-    valid = (jnp.arange(features.shape[1]) < length[:, None])[:, :, None]  # [batch, frames, 1]
+    valid = (jnp.arange(features.shape[1])[None] < length[:, None])[..., None]  # [batch, frames, 1]
     squares = jnp.where(valid, jnp.square(features), 0.0)
     size = jnp.sqrt(squares.sum((1, 2), keepdims=True))  # [batch, 1, 1]
     clean = jax.lax.stop_gradient(context.forward(features, length)[1])

@@ -70,8 +70,13 @@ def frame_mask(length: jax.Array, x: jax.Array) -> jax.Array:
     Returns:
       bool [batch, frames, 1, ...], with as many axes as x.
     """
-    mask = jnp.arange(x.shape[1]) < length[:, None]  # [batch, frames]
+    mask = jnp.arange(x.shape[1])[None] < length[:, None]  # [batch, frames]
     return mask.reshape(mask.shape + (1,) * (x.ndim - 2))  # [batch, frames, 1, ...]
+
+
+def _per_channel(values: jax.Array, x: jax.Array) -> jax.Array:
+    """Gives values [channels] the axes of x [..., channels]: [1, ..., channels]."""
+    return lax.broadcast_to_rank(values, x.ndim)
 
 
 @jax.custom_vjp
@@ -94,12 +99,15 @@ def _normalise(
 
 
 def _normalise_forward(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array) -> Any:
-    count = mask.sum() * (x.size / (mask.size * x.shape[-1]))  # valid values in each channel
+    # How many valid values each channel has.
+    count = mask.sum().astype(jnp.float32) * (x.size / (mask.size * x.shape[-1]))
     axes = tuple(range(x.ndim - 1))
     mean = jnp.where(mask, x, 0.0).sum(axes) / count
     # The faster E[x^2] - E[x]^2 is only rounding noise where the mean is far from zero.
-    variance = jnp.where(mask, jnp.square(x - mean), 0.0).sum(axes) / count
-    y = jnp.where(mask, (x - mean) * (lax.rsqrt(variance + EPSILON) * scale) + bias, 0.0)
+    centred_x = x - _per_channel(mean, x)
+    variance = jnp.where(mask, jnp.square(centred_x), 0.0).sum(axes) / count
+    factor = _per_channel(lax.rsqrt(variance + EPSILON) * scale, x)
+    y = jnp.where(mask, centred_x * factor + _per_channel(bias, x), 0.0)
     return (y, mean, variance), (x, mask, scale, mean, variance, count)
 
 
@@ -113,10 +121,11 @@ def _normalise_backward(saved: Any, gradients: Any) -> Any:
     inverse = lax.rsqrt(variance + EPSILON)
     axes = tuple(range(x.ndim - 1))
     bias_gradient = gradient.sum(axes)
-    scale_gradient = (gradient * (x - mean)).sum(axes) * inverse
-    along_x = scale_gradient * inverse / count
-    centred_gradient = gradient - bias_gradient / count - (x - mean) * along_x
-    x_gradient = jnp.where(mask, centred_gradient * (inverse * scale), 0.0)
+    centred_x = x - _per_channel(mean, x)
+    scale_gradient = (gradient * centred_x).sum(axes) * inverse
+    along_x = _per_channel(scale_gradient * inverse / count, x)
+    centred_gradient = gradient - _per_channel(bias_gradient / count, x) - centred_x * along_x
+    x_gradient = jnp.where(mask, centred_gradient * _per_channel(inverse * scale, x), 0.0)
     return x_gradient, None, scale_gradient, bias_gradient
 
 
@@ -141,9 +150,9 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
-            centred_x = x - mean.value
-            factor = lax.rsqrt(variance.value + EPSILON) * scale
-            return jnp.where(mask, centred_x * factor + bias, 0.0)
+            centred_x = x - _per_channel(mean.value, x)
+            factor = _per_channel(lax.rsqrt(variance.value + EPSILON) * scale, x)
+            return jnp.where(mask, centred_x * factor + _per_channel(bias, x), 0.0)
         y, *batch_statistics = _normalise(x, mask, scale, bias)
         if not self.is_initializing():
             for running, value in zip((mean, variance), batch_statistics, strict=True):
@@ -205,7 +214,8 @@ def mean_pool(x: jax.Array, length: jax.Array) -> jax.Array:
       [batch, channels].
     """
     chex.assert_rank([x, length], [3, 1])
-    return jnp.where(frame_mask(length, x), x, 0.0).sum(axis=1) / length[:, None]
+    total = jnp.where(frame_mask(length, x), x, 0.0).sum(axis=1)
+    return total / length[:, None].astype(jnp.float32)
 
 
 def statistics_pool(x: jax.Array, length: jax.Array) -> jax.Array:

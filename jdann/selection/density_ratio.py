@@ -64,8 +64,8 @@ def domain_classifier(evidence: Evidence) -> DomainClassifier:
 
     # Divided by the largest value first, so that no square overflows.
     largest = jnp.maximum(jnp.abs(rows).max(0), 1e-30)
-    unit = rows / largest
-    deviation = jnp.sqrt(mass @ jnp.square(unit - mass @ unit))
+    unit = rows / largest[None]
+    deviation = jnp.sqrt(mass @ jnp.square(unit - (mass @ unit)[None]))
     varies = deviation > 1e-6  # a smaller deviation is rounding
     mean = mass @ unit * largest
     scale = jnp.where(varies, 1 / jnp.where(varies, deviation * largest, 1), 0)
@@ -88,7 +88,7 @@ def _design(rows: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
 
     There are min(d, MAX_DIMENSIONS) + 1 columns.
     """
-    rows = (rows - mean) * scale
+    rows = (rows - mean[None]) * scale[None]
     d = rows.shape[1]
     if d > MAX_DIMENSIONS:
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (d, MAX_DIMENSIONS))

@@ -40,7 +40,7 @@ def mmd(evidence: Evidence) -> jax.Array:
     distance = jnp.where(jnp.eye(len(x), dtype=bool), 0, distance)  # rounding aside, it is 0
     # If all rows are the same, the distances are only rounding errors. The two constants keep them
     # small in comparison with the bandwidth.
-    spread = jnp.square(x - x.mean(0)).sum(1).mean()
+    spread = jnp.square(x - x.mean(0)[None]).sum(1).mean()
     bandwidth = jax.lax.stop_gradient(_median(distance) + 1e-5 * spread) + 1e-10
     power = jnp.exp(-distance / (2.0 ** (MMD_BANDWIDTHS // 2) * bandwidth))  # the widest kernel
     kernel = power

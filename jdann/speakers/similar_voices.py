@@ -100,12 +100,14 @@ def grid_weights(
     if features.ndim == 2:
         base, hz = features[:, pitch], features[:, formant or 0]
     else:
-        voiced = (features[:, :, voicing] > 0.5) & (jnp.arange(features.shape[1]) < frames[:, None])
+        valid = jnp.arange(features.shape[1])[None] < frames[:, None]
+        voiced = (features[:, :, voicing] > 0.5) & valid
         base = masked_percentiles(features[:, :, pitch], voiced, (_BASE_PERCENTILE,))[:, 0]
         hz = masked_percentiles(features[:, :, formant or 0], voiced, (50.0,))[:, 0]
     semitones = jnp.stack([base, 12 * jnp.log2(jnp.maximum(hz, 1.0))], -1)  # [batch, 2]
-    positions = semitones[:, :axes] / jnp.asarray(WIDTHS[:axes])
-    distance = jnp.square((positions[:, None] - grid) / (_GRID_STEP / 2)).sum(-1)  # [batch, m]
+    positions = semitones[:, :axes] / jnp.asarray(WIDTHS[:axes])[None]
+    steps = (positions[:, None] - grid[None]) / (_GRID_STEP / 2)  # [batch, m, axes]
+    distance = jnp.square(steps).sum(-1)  # [batch, m]
     return jax.nn.softmax(jnp.where(base[:, None] > 0, -distance / 2, 0.0))
 
 

@@ -88,6 +88,9 @@ def apply_gradient(
     optimiser = OPTIMISERS[settings.name](settings, weight_decay)
     params, opt_state = dict(params), dict(opt_state)
     for group, tree in gradient.items():
-        updates, opt_state[group] = optimiser.update(tree, opt_state[group], params[group])
+        # Optax's Adam raises a float to the power of an integer, which is the number of steps. JAX
+        # does that under its standard rules only.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state[group] = optimiser.update(tree, opt_state[group], params[group])
         params[group] = jax.tree.map(lambda p, u: p - learning_rate * u, params[group], updates)
     return params, opt_state, norm

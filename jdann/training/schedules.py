@@ -46,7 +46,8 @@ def warmup_cosine(total_steps: int, warmup_steps: int) -> optax.Schedule:
     """
     first = 0.0 if warmup_steps else 1.0
     # Optax counts the warm-up among the steps of the decay.
-    return optax.warmup_cosine_decay_schedule(first, 1.0, warmup_steps, total_steps)
+    factor = optax.warmup_cosine_decay_schedule(first, 1.0, warmup_steps, total_steps)
+    return lambda step: factor(jnp.asarray(step, jnp.float32))
 
 
 def constant_rate(total_steps: int, warmup_steps: int) -> optax.Schedule:
@@ -62,7 +63,14 @@ def one_cycle(total_steps: int, warmup_steps: int) -> optax.Schedule:
     `warmup_steps` is ignored.
     """
     del warmup_steps
-    return optax.cosine_onecycle_schedule(total_steps, 1.0)
+    factor = optax.cosine_onecycle_schedule(total_steps, 1.0)
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.typing.ArrayLike:
+        # Optax multiplies truth values by floats, which JAX does under its standard rules only.
+        with jax.numpy_dtype_promotion("standard"):
+            return factor(step)
+
+    return schedule
 
 
 # (total steps, gamma) -> factor of lambda at each step

@@ -318,7 +318,8 @@ def _moving_average(state: State, decay: float) -> Any:
     The decay is min(decay, (1 + step) / (10 + step)), as in TensorFlow's
     ExponentialMovingAverage.
     """
-    step_decay = (1.0 + state.step) / (10.0 + state.step)
+    step = state.step.astype(jnp.float32)
+    step_decay = (1.0 + step) / (10.0 + step)
     kept = jnp.minimum(decay, step_decay) if decay > 0 else 0.0
     present = {
         "encoder": state.params["encoder"],

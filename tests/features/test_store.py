@@ -151,13 +151,13 @@ def test_a_damaged_journal_keeps_its_intact_entries(tmp_path, damage):
 
 
 def test_a_killed_run_keeps_what_was_flushed(tmp_path):
-    killed = Journal(tmp_path, 1)  # never closed
-    killed.add(0, np.ones((5, 1)), duration_s=1.0, cut=False)
-    killed.flush()
-    killed.add(1, np.ones((5, 1)), duration_s=1.0, cut=False)
-    with Journal(tmp_path, 1) as journal:
-        assert list(journal.entries) == [0]
-    assert (tmp_path / "values.f32").stat().st_size == 20
+    with Journal(tmp_path, 1) as killed:  # closed only after all has been compared
+        killed.add(0, np.ones((5, 1)), duration_s=1.0, cut=False)
+        killed.flush()
+        killed.add(1, np.ones((5, 1)), duration_s=1.0, cut=False)
+        with Journal(tmp_path, 1) as journal:
+            assert list(journal.entries) == [0]
+        assert (tmp_path / "values.f32").stat().st_size == 20
 
 
 def test_the_corpora_of_a_run_share_one_program(tones, tmp_path):

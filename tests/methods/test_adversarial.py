@@ -163,7 +163,7 @@ def test_an_adversary_removes_with_strength_one_what_it_leaves_with_zero(name, s
     )
 
     def loss(params):
-        source, target = jnp.asarray(points, jnp.float32) * params["scale"]
+        source, target = jnp.asarray(points, jnp.float32) * params["scale"][None, None]
         own = batch._replace(source=source, target=target)
         value, seen = loss_of(method, own, strength, params=params["method"])
         risk = optax.softmax_cross_entropy_with_integer_labels(
@@ -382,7 +382,8 @@ def test_wdgrls_critic_measures_the_distance_of_two_points():
     def step(carry, _):
         params, state = carry
         _, _, gradient = gradients_of(method, batch, params=params, update=0)
-        updates, state = optimiser.update(gradient, state)
+        with jax.numpy_dtype_promotion("standard"):  # Optax raises a float to an integer's power
+            updates, state = optimiser.update(gradient, state)
         return (optax.apply_updates(params, updates), state), None
 
     (params, _), _ = jax.jit(lambda p: jax.lax.scan(step, (p, optimiser.init(p)), length=600))(
