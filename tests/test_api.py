@@ -144,6 +144,7 @@ def shifted_clusters(seed, shift, n=120):
     return values, np.array(["red", "green", "blue"])[label], group
 
 
+@pytest.mark.slow
 def test_vectors_without_audio_are_adapted_with_labels_and_groups_of_any_kind(data_dir):
     source, source_labels, source_groups = shifted_clusters(0, 0.0)
     target, target_labels, target_groups = shifted_clusters(1, 6.0)

@@ -49,6 +49,7 @@ def finished(tones, data_dir, tmp_path_factory) -> Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, tmp_path):
     rows = trial_rows(finished)
     assert [row["state"] for row in rows] == ["complete"] * 4  # too few to prune
@@ -78,6 +79,7 @@ def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, 
     )
 
 
+@pytest.mark.slow
 def test_target_labels_change_nothing(finished, tones, data_dir, tmp_path):
     turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
     main(
@@ -214,6 +216,7 @@ def test_wrong_input_ends_in_one_line(tones, data_dir, tmp_path, capsys, more, m
     assert message in fail(capsys, *options).splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_another_config_or_command_in_the_directory_is_refused(
     finished, tones, data_dir, capsys, monkeypatch, tmp_path
 ):
@@ -248,6 +251,7 @@ def test_a_study_is_the_same_by_relative_and_by_absolute_paths(tmp_path, monkeyp
     open_study(config("a.csv", "b.csv"), Place(f"sqlite:///{tmp_path / 'tune.db'}", "ours"))
 
 
+@pytest.mark.slow
 def test_overwrite_removes_all_that_a_tuning_left(finished, tmp_path):
     copy = Path(shutil.copytree(finished, tmp_path / "copy"))
     (copy / "worker-0.log").write_text("trial 0")

@@ -74,7 +74,7 @@ def test_shapes_names_and_lengths(computed):
 
 @pytest.mark.parametrize(
     "computed",
-    ["frames", "poster", "prosody", pytest.param("statistics", marks=pytest.mark.slow)],
+    ["frames", "poster", *(pytest.param(n, marks=pytest.mark.slow) for n in OF_AUDIO[2:])],
     indirect=True,
 )
 def test_padding_does_not_change_the_features(computed):
@@ -181,7 +181,7 @@ def test_unvoiced_frames_get_the_median_pitch_of_the_voiced_ones():
 
 @pytest.mark.parametrize(
     "computed",
-    ["frames", "poster", "prosody", pytest.param("statistics", marks=pytest.mark.slow)],
+    ["frames", *(pytest.param(name, marks=pytest.mark.slow) for name in OF_AUDIO[1:])],
     indirect=True,
 )
 def test_gradients_are_finite(computed):

@@ -282,6 +282,7 @@ def test_sup_con_alone_never_sees_the_target():
     assert both.uses_target and both.phases[0].pseudo_labels is not None
 
 
+@pytest.mark.slow
 def test_sup_con_tightens_the_classes_on_the_sphere():
     toy, spread = make_toy(), {}
     rows = make_task(toy).split.source

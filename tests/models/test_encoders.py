@@ -105,7 +105,9 @@ def assert_same_frames(outputs, padded):
         assert not np.any(padded[key][:, frames:])
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "resnet" else []) for n in SMALL]
+)
 def test_padding_changes_nothing_in_training(name):
     outputs, batch_stats, gradients = train(SMALL[name], trained_like(name), *batch())
     padded, padded_stats, padded_gradients = train(SMALL[name], trained_like(name), *padded_batch())
