@@ -44,6 +44,7 @@ def test_no_clips_give_empty_arrays(recogniser):
     assert recogniser([]) == []
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true:UserWarning")
 def test_score_is_the_unweighted_average_recall(recogniser):
     predicted = recogniser.predict(CLIPS, 16000)
     assert recogniser.score(CLIPS, predicted, 16000) == 1

@@ -175,10 +175,16 @@ def test_dropout_changes_only_the_representation_and_only_in_training(name):
 
 
 def norm(x, params, statistics):
-    params, statistics = params["BatchNorm_0"], statistics["BatchNorm_0"]
-    return (x - statistics["mean"]) / jnp.sqrt(statistics["var"] + 1e-5) * params["scale"] + params[
-        "bias"
-    ]
+    mean, variance, scale, bias = (
+        lax.broadcast_to_rank(values, x.ndim)
+        for values in (
+            statistics["BatchNorm_0"]["mean"],
+            statistics["BatchNorm_0"]["var"],
+            params["BatchNorm_0"]["scale"],
+            params["BatchNorm_0"]["bias"],
+        )
+    )
+    return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + bias
 
 
 def test_conv1d_is_convolution_norm_relu_and_statistics():
