@@ -18,6 +18,10 @@ def get_config() -> ConfigDict:
     # sources are joined by commas; each batch holds the same number of utterances of each source.
     config.source = "auto:en"
     config.target = "auto:zh"
+    # Utterances without a speaker id: "names" reads it from the names of files, checked by the
+    # voices; "voice" normalises each among similar voices; "auto" tries one, then the other
+    config.speakers = "auto"
+    config.speaker_pattern = ""  # or a regular expression for the path, such as r"(sp\d+)_"
     config.both_directions = False  # also target -> source, in the same run and table
     config.emotions = ("neutral", "happy", "angry", "sad", "surprise")
     config.methods = ("source_only", "dann")  # of METHODS in jdann.methods, or "supervised"

@@ -234,6 +234,8 @@ def _nearest(config: ConfigDict, key: str) -> str:
 RANGES: dict[str, Any] = {
     "source": str,
     "target": str,
+    "speakers": Literal["auto", "names", "voice"],
+    "speaker_pattern": str,
     "both_directions": bool,
     "seeds": Count,
     "seed": CountOrZero,

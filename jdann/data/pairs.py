@@ -21,7 +21,7 @@ from jdann.data.batches import Frames, StoredFrames
 from jdann.errors import InputError
 from jdann.features.recipe import make_recipe_unchecked
 from jdann.features.store import FeatureSet, extract
-from jdann.speakers import similar_voices
+from jdann.speakers import similar_voices, unnamed
 
 log = logging.getLogger("jdann")
 _WINDOW_MULTIPLE = 16  # frames
@@ -38,6 +38,8 @@ class FeatureSettings(NamedTuple):
     audio: AudioSettings
     normalise_by: str = "speaker"  # one of `jdann.data.normalise.NORMALISATIONS`
     relevance: float = 2.0  # MAP relevance factor; see `jdann.data.normalise.VoicePositions`
+    speakers: str = "auto"  # one of `jdann.speakers.unnamed.WAYS`
+    speaker_pattern: str = ""  # regular expression that finds the speaker in a file's path
     device_gib: float = 0.0  # room for features on the device; 0: half of its memory
 
 
@@ -112,6 +114,19 @@ def make_domain(
 ) -> Domain:
     """A domain of features that exist, with the groups in which they will be normalised."""
     number = {name: i for i, name in enumerate(settings.emotions)}
+    notes = corpus.notes
+    if settings.normalise_by == "speaker":
+        named = unnamed.name_speakers(
+            features.utterances,
+            features.read,
+            bins,
+            way=settings.speakers,
+            pattern=settings.speaker_pattern,
+        )
+        if named is not None:
+            features = features._replace(utterances=named.utterances)
+            notes = (*notes, named.evidence)
+            log.info("%s: %s", corpus.name, named.evidence)
     utterances = features.utterances
     emotion = np.array([number.get(u.emotion or "", -1) for u in utterances], np.int32)
     speaker = tuple(u.speaker for u in utterances)
@@ -124,7 +139,7 @@ def make_domain(
             speaker_known=np.array([by == "speaker" and s is not None for s in speaker]),
             relevance=settings.relevance,
         )
-    notes = corpus.notes if note is None else (*corpus.notes, note)
+    notes = notes if note is None else (*notes, note)
     return Domain(corpus, features, bins, is_vector, emotion, speaker, tuple(group), voices, notes)
 
 

@@ -65,6 +65,8 @@ def make_feature_settings(config: Any) -> FeatureSettings:
         normalise_by=config.features.normalise,
         relevance=config.features.relevance,
         device_gib=config.features_gib,
+        speakers=config.speakers,
+        speaker_pattern=config.speaker_pattern,
     )
 
 

@@ -59,7 +59,7 @@ class Described(NamedTuple):
 
     languages: dict[str, str]
     parts: dict[str, tuple[str, ...]]  # names of the corpora within the domain
-    genders: dict[str, dict[Utterance, str]]
+    genders: dict[str, dict[tuple[str, float, float | None], str]]  # by file, start and end
     unavailable: dict[str, str]  # why a domain could not be described
 
 
@@ -221,9 +221,7 @@ def describe(config: Mapping[str, Any], results: Mapping[str, Any], data_dir: Pa
         described.languages[name] = ", ".join(sorted(languages)) or "unknown"
         described.parts[name] = tuple(sorted({u.corpus for u in corpus.utterances if u.corpus}))
         described.genders[name] = {
-            (u.speaker or "", u.file, u.start_s, u.end_s): u.gender
-            for u in corpus.utterances
-            if u.gender
+            (u.file, u.start_s, u.end_s): u.gender for u in corpus.utterances if u.gender
         }
     return described
 

@@ -1,0 +1,214 @@
+"""Speakers read from the names of files and folders, and checked against the voices.
+
+Many corpora tell the speaker in each file's path: `DC_a01.wav`, `03a01Fa.wav`, `f1/dis-f1-b1.wav`,
+`Actor_07/03-01-05.wav`. The path also tells emotions, sentences and takes. A part of the path is
+taken for the speaker only if its groups differ in voice, as groups of speakers do, and do not
+differ in expression, as groups of emotions or sentences do.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jdann.corpora.labels import canonical
+from jdann.errors import InputError
+
+MINIMUM_FILES = 20
+_MOST_FILES_WITHOUT = 0.05  # fraction of the files in which the part may be missing
+_SMALLEST_GROUP = 2  # files
+_MEAN_GROUP = 4  # files, at least
+# Shares of variance, chosen on CASIA and EmoDB; `benchmarks/results/speakers.md` has the figures.
+_FORMANT_SHARE = 0.3
+_PITCH_SHARE = 0.15
+_EXPRESSION_RATIO = 0.5  # expression's share beside that of the formant, at most
+_FINER_GAIN = 0.02
+_NO_PERSON = {
+    *("f", "m", "w", "female", "male", "woman", "man", "women", "men", "girl", "boy"),
+    *("train", "training", "test", "testing", "dev", "val", "valid", "validation", "eval"),
+}
+_FOLD = re.compile(r"(fold|split|part|cv|set|batch|disc|disk|cd|vol)?[\W_]?\d{0,2}$")
+_FIELD = re.compile(r"[^\W_]+")
+_RUN = re.compile(r"\d+|[^\W\d_]+")
+
+
+class Place(NamedTuple):
+    """A part of a path."""
+
+    level: int  # 0: the file's name without suffix; 1: its folder; 2: the folder above; ...
+    field: int | None = None  # number of the text between separators; None: the whole name
+    run: int | None = None  # number of the run of digits or letters in the field; None: all of it
+
+
+class Voices(NamedTuple):
+    """What tells a group of speakers from a group of emotions; one value per utterance."""
+
+    pitch: np.ndarray  # [n] base of the pitch
+    formant: np.ndarray  # [n] median third formant
+    expression: np.ndarray  # [n, measures], such as the ranges of pitch and loudness
+
+
+class NamedSpeakers(NamedTuple):
+    """Speakers that the names tell."""
+
+    speaker: tuple[str | None, ...]  # [n]; None: the part is missing in this file's path
+    evidence: str  # one sentence for the user
+
+
+def read_speakers(files: Sequence[str], voices: Voices) -> NamedSpeakers | None:
+    """Finds the part of each path that tells the speaker.
+
+    Args:
+      files: [n] paths with `/` between folders, relative to their corpus.
+      voices: of the same n utterances.
+
+    Returns:
+      The speakers; None if no part of the names groups the voices as speakers would.
+    """
+    if len(files) < MINIMUM_FILES:
+        return None
+    best, best_share = None, 0.0
+    # From few groups to many: a finer grouping has to explain more than the one that it divides.
+    for names in sorted(candidates(files).values(), key=lambda names: len(set(names))):
+        rows = np.array([name is not None for name in names])
+        group = np.unique([name for name in names if name is not None], return_inverse=True)[1]
+        pitch, formant = (share(x[rows], group) for x in (voices.pitch, voices.formant))
+        expression = max(share(x[rows], group) for x in voices.expression.T)
+        holds = (
+            _lower_bound(formant, len(group)) >= _FORMANT_SHARE
+            and pitch >= _PITCH_SHARE
+            and expression <= _EXPRESSION_RATIO * formant
+        )
+        if holds and formant > best_share + _FINER_GAIN:
+            best, best_share = (names, pitch, formant), formant
+    if best is None:
+        return None
+    names, pitch, formant = best
+    row = next(i for i, name in enumerate(names) if name is not None)
+    count = len({name for name in names if name is not None})
+    evidence = (
+        f"{count} speakers read from the names ({names[row]!r} in {files[row]}): they explain "
+        f"{pitch:.0%} of the variance of the pitch's base and {formant:.0%} of the third formant's"
+    )
+    return NamedSpeakers(names, evidence)
+
+
+def match_speakers(files: Sequence[str], pattern: str) -> NamedSpeakers:
+    """Reads the speakers with a regular expression.
+
+    Args:
+      files: [n] paths with `/` between folders, relative to their corpus.
+      pattern: searched in each path. The speaker is the text of its groups, joined by "-", or
+        the whole match if it has no group.
+
+    Raises:
+      InputError: the pattern is damaged, matches nothing, finds one speaker in all, or a speaker
+        per file.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InputError(
+            f"config.speaker_pattern: {pattern!r} is not a regular expression ({error})"
+        ) from None
+    matches = [expression.search(file) for file in files]
+    names = tuple(
+        None if match is None else "-".join(g for g in match.groups() if g) or match[0]
+        for match in matches
+    )
+    found = Counter(name for name in names if name is not None)
+    example = f"; a path is {files[0]}" if files else ""
+    if not found:
+        raise InputError(f"config.speaker_pattern: {pattern!r} matches no file{example}")
+    if len(found) == 1 and len(files) > 1:
+        (only,) = found
+        raise InputError(
+            f"config.speaker_pattern: {pattern!r} finds one speaker, {only!r}, in all files"
+            f"{example}"
+        )
+    if len(found) == len(files) > 1:
+        raise InputError(
+            f"config.speaker_pattern: {pattern!r} finds another speaker in each file{example}"
+        )
+    missing = names.count(None)
+    rest = f"; it does not match {missing} files" if missing else ""
+    return NamedSpeakers(names, f"{len(found)} speakers read from the names by {pattern!r}{rest}")
+
+
+def candidates(files: Sequence[str]) -> dict[Place, tuple[str | None, ...]]:
+    """The parts of the paths that could tell a speaker, whatever the voices say.
+
+    A part is left out if it is missing in many files, is the same in all, differs in nearly each,
+    or names emotions, genders or folds. Of parts that group the files equally, the first is kept.
+
+    Returns:
+      The text of the part in each path; None where a path lacks it.
+    """
+    parts = [_parts(file) for file in files]
+    count = Counter(place for row in parts for place in row)
+    partitions: dict[tuple[int, ...], tuple[Place, tuple[str | None, ...]]] = {}
+    for place in sorted(count, key=str):
+        if count[place] < (1 - _MOST_FILES_WITHOUT) * len(files):
+            continue
+        names = tuple(row.get(place) for row in parts)
+        if _could_be_speakers(names):
+            number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+            partitions.setdefault(tuple(number[name] for name in names), (place, names))
+    return dict(partitions.values())
+
+
+def share(values: np.ndarray, group: np.ndarray) -> float:
+    """The share of the variance of [n] values that n group numbers explain.
+
+    It is omega squared, which is about 0 for random groups of any number: Hays 1963, "Statistics
+    for Psychologists", section 10.16. It may be slightly negative.
+    """
+    n, size = len(values), np.bincount(group)
+    centred = values - values.mean()
+    total = np.square(centred).sum()
+    between = (np.bincount(group, centred) ** 2 / size).sum()
+    within_mean_square = (total - between) / max(n - len(size), 1)
+    if total <= 0:
+        return 0.0
+    return float((between - (len(size) - 1) * within_mean_square) / (total + within_mean_square))
+
+
+def _lower_bound(share_of_variance: float, n: int) -> float:
+    """The lower end of the 90 % interval of a share of variance that n values gave.
+
+    Olkin and Finn 1995, "Correlations redux", equation 3: the standard error of a squared
+    correlation r2 is 2 sqrt(r2) (1 - r2) / sqrt(n).
+    """
+    error = 2 * np.sqrt(max(share_of_variance, 0.0)) * (1 - share_of_variance) / np.sqrt(n)
+    return share_of_variance - 1.64 * error
+
+
+def _parts(file: str) -> dict[Place, str]:
+    """Each part of a path: whole names, fields between separators, runs of digits or letters."""
+    *folders, name = file.split("/")
+    stem = name.rpartition(".")[0] or name
+    parts = {}
+    for level, text in enumerate([stem, *reversed(folders)]):
+        parts[Place(level)] = text
+        fields = _FIELD.findall(text)
+        for i, field in enumerate(fields):
+            parts[Place(level, i)] = field
+            for j, run in enumerate(_RUN.findall(field)):
+                parts[Place(level, i, j)] = run
+    return parts
+
+
+def _could_be_speakers(names: Sequence[str | None]) -> bool:
+    """Whether the texts are as many and as different as the names of speakers."""
+    size = Counter(name for name in names if name is not None)
+    total = sum(size.values())
+    if not 2 <= len(size) <= total / _MEAN_GROUP or min(size.values()) < _SMALLEST_GROUP:
+        return False
+    if all(name.casefold() in _NO_PERSON for name in size):
+        return False
+    if any(_FOLD.match(name.casefold()) and not name.isdigit() for name in size):
+        return False
+    emotions = sum(canonical(name) is not None for name in size if len(name) > 2)
+    return emotions < len(size) / 2
