@@ -46,6 +46,7 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
         "labelling": [source, target, "--data-dir", str(folder / "data")],
         "recipes": [source, target, "--workdir", str(folder), "--data-dir", str(folder / "data")],
         "scale": ["--data-dir", str(folder / "data")],
+        "speakers": [source, target, "--data-dir", str(folder / "data")],
         "sweep": ["--source", source, "--target", target, "--data-dir", str(folder / "data")],
         "voice": [source],
     }.get(name, [])
