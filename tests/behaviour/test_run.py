@@ -158,7 +158,7 @@ def test_features_on_disk_give_what_those_in_memory_give(finished_run, tones, da
     )
 
 
-@pytest.mark.parametrize("change", ["poisoned", "absent"])
+@pytest.mark.parametrize("change", ["poisoned", pytest.param("absent", marks=pytest.mark.slow)])
 def test_target_labels_change_nothing(finished_run, tones, data_dir, tmp_path, capsys, change):
     turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
     target = relabelled(tones[1], f"{change}.csv", turn.get if change == "poisoned" else None)
@@ -209,6 +209,7 @@ def test_resume_after_kill_equals_the_uninterrupted_run(finished_run, tones, dat
     assert "continues after epoch" in (workdir / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished_run, copy, tones, data_dir):
     (copy / "results.json").unlink()
     newest = copy / "checkpoints" / "0-conv1d-dann-all" / "3"

@@ -170,6 +170,7 @@ print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
     assert {"outputs", "jit_call"} <= kept, kept  # traced, compiled
 
 
+@pytest.mark.slow
 def test_plain_python_keeps_programs_too(made, tmp_path):
     """Where the user chose no cache, loading a recogniser sets one; importing it does not."""
     model.save_model(tmp_path / "model", made)

@@ -149,7 +149,9 @@ def test_adapts_to_a_speaker(encoder):
         recogniser.adapt([])
 
 
-@pytest.mark.parametrize("by", ["utterance", "source", "none"])
+@pytest.mark.parametrize(
+    "by", ["source", *(pytest.param(by, marks=pytest.mark.slow) for by in ("utterance", "none"))]
+)
 def test_other_normalisations(by):
     recogniser = Recogniser.of(make_model(by=by))
     clip = speech(1.2)

@@ -48,6 +48,8 @@ from tests.support.toy_training import (
 
 SUMS = ("cdan+mcc", "dann+self_training", "dann+bsp", "dsbn+mcc", "sup_con+self_training")
 NAMES = (*METHODS, *SUMS)
+# One of each family; the tests of the others are slow.
+QUICK = ("source_only", "dann", "deep_coral", "mcd", "mcc", "dsbn", "self_training")
 AUGMENTED = ("fixmatch", "adamatch")  # whose loss compares clean with augmented utterances
 WITHOUT = make_hyper(0.0, 0.5 * RATE, 0.0)  # strength, and weight decay
 # These adapt only together with another method, or not by what the toy offers.
@@ -123,7 +125,10 @@ def unadapted_without_decay(epochs, batch_norm, augment):
     return fit(program, make_toy(), WITHOUT).state.params
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in NAMES],
+)
 def name(request):
     """Runs all tests of one method, then drops its programs: a process can map only so many."""
     yield request.param
@@ -264,7 +269,9 @@ def test_every_loss_is_finite_in_corners_and_gives_nothing_at_strength_zero(name
                     assert not np.any(leaves["source"]) and not np.any(leaves["target"])
 
 
-@pytest.mark.parametrize("kind", ["wdgrl", "bsp", "dsbn+mcc"])
+@pytest.mark.parametrize(
+    "kind", ["bsp", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("wdgrl", "dsbn+mcc"))]
+)
 def test_seeds_side_by_side_are_seeds_one_after_the_other(kind):
     program, steps = program_of(kind), 3
     data, keys = make_toy().data, jax.vmap(jax.random.key)(jnp.asarray(SEEDS, jnp.uint32))
