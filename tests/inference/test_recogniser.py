@@ -173,7 +173,7 @@ def test_other_normalisations(by):
                 "representation"
             ]
             logits.append(
-                representation @ member["classifier"]["kernel"] + member["classifier"]["bias"]
+                representation @ member["classifier"]["kernel"] + member["classifier"]["bias"][None]
             )
         expected = metrics.mean_probabilities(np.stack(logits) / recogniser.temperature)
         np.testing.assert_allclose(rows[0], expected[0], atol=2e-3)  # z-scores of float16

@@ -135,7 +135,7 @@ def test_folds_of_one_size_are_labelled_by_one_program():
 
     def initial_labels(key, source, source_labels, target):
         traces.append(len(target))
-        return target[:, :CLASSES] + source_labels[0].argmax()
+        return target[:, :CLASSES] + source_labels[0].argmax().astype(target.dtype)
 
     n, values = 9, 4
     rows = np.random.default_rng(0).normal(size=(n, values)).astype(np.float16)
