@@ -75,6 +75,7 @@ def test_waveforms_in_memory_give_what_their_files_give(from_files, tones, data_
     np.testing.assert_allclose(*values, atol=0.02)  # files hold 16 bits
 
 
+@pytest.mark.slow
 def test_an_unlabelled_target_in_memory_is_predicted_not_scored_and_not_read_again(tones, data_dir):
     target = waveforms(tones[1], "target", labels=False)
     result = tiny_training(str(tones[0]), target, data_dir)

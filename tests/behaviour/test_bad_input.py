@@ -156,6 +156,7 @@ def test_broken_files_are_listed_and_the_run_goes_on(refused, tones, data_dir, t
     assert len(read(workdir / "predictions.csv")) == 60
 
 
+@pytest.mark.slow
 def test_a_plain_folder_smaller_than_a_batch_is_predicted(tones, data_dir, tmp_path, capsys):
     folder = tmp_path / "clips"
     folder.mkdir()

@@ -122,6 +122,7 @@ def probabilities(workdir):
     ]
 
 
+@pytest.mark.slow
 def test_without_speaker_ids_both_domains_are_normalised_by_voice_and_so_is_a_clip(
     tones, data_dir, tmp_path
 ):
@@ -243,6 +244,7 @@ def test_evaluate_scores_again_and_on_the_same_audio_in_another_list(copy, tones
         )
 
 
+@pytest.mark.slow
 def test_evaluate_says_whether_the_run_adapted_to_the_scored_utterances(
     copy, tones, data_dir, tmp_path, monkeypatch
 ):

@@ -14,7 +14,6 @@ SCRIPTS = sorted(
     for path in (ROOT / "benchmarks").glob("*.py")
     if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
 )
-QUICK = ("features", "voice")  # the others start several processes, or train
 MODEL_CODE = """
 import sys
 from pathlib import Path
@@ -52,10 +51,8 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
     }.get(name, [])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(s, marks=[] if s in QUICK else pytest.mark.slow) for s in SCRIPTS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_script_runs_at_its_tiny_size(name, tones, tmp_path, data_dir):
     if name in ("adapt", "inference"):
         run_python(["-c", MODEL_CODE, str(tmp_path)], data_dir)
@@ -74,6 +71,7 @@ def test_docstring_shows_the_command_and_its_tiny_size(name):
     assert f"python benchmarks/{name}.py" in docstring and "--tiny" in docstring
 
 
+@pytest.mark.slow
 def test_the_models_of_startup_can_be_loaded(tmp_path, data_dir):
     code = MODEL_CODE + (
         "from jdann import Recogniser\n"

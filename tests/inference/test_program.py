@@ -60,6 +60,7 @@ def test_a_kept_program_is_not_traced_again_and_says_the_same(made, folder):
     np.testing.assert_allclose(rows, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_damaged_program_is_made_anew(made, folder):
     expected, _ = probabilities(made)
     (path,) = folder.iterdir()
@@ -135,6 +136,7 @@ def test_threads_agree_and_compile_once(made, folder):
         np.testing.assert_allclose(row, expected[i % 4], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command_line_keeps_programs_and_then_imports_neither_flax_nor_librosa(made, tmp_path):
     model.save_model(tmp_path / "model", made)
     soundfile.write(tmp_path / "clip.wav", CLIP, 16000)

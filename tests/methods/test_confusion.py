@@ -136,6 +136,7 @@ def test_batch_norm_methods_add_no_loss():
     assert both.phases[0].batch_norm == "separate" and both.needs == {"batch_norm"}
 
 
+@pytest.mark.slow
 def test_entropy_makes_the_target_more_certain():
     toy, found = make_toy(), {}
     for name in ("source_only", "entropy"):

@@ -74,6 +74,7 @@ def test_convolution_equals_xla_in_value_and_gradients(spatial, window, strides)
 
 @pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("spatial, window, strides", CONVOLUTIONS)
+@pytest.mark.slow
 def test_mixed_convolution_is_that_of_rounded_operands(spatial, window, strides):
     x, kernel = draw(2, *spatial, 3), draw(*window, 3, 4)
     weight = draw(2, *(-(-n // s) for n, s in zip(spatial, strides, strict=True)), 4)
@@ -99,6 +100,7 @@ def test_mixed_convolution_is_that_of_rounded_operands(spatial, window, strides)
 
 @pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.slow
 def test_convolution_has_second_derivatives(precision):
     # Virtual adversarial methods and gradient penalties need them. The sum of the squared gradients
     # depends on every product.

@@ -150,6 +150,7 @@ def test_without_its_corpora_a_run_is_reported_all_the_same(finished, data_dir, 
     assert "No reliability diagram" in html.words
 
 
+@pytest.mark.slow
 def test_an_unlabelled_target_is_not_scored(tones, data_dir, tmp_path):
     rows = [(r["file"],) for r in read(tones[1])]
     target = write_manifest(tones[1].with_name("bare.csv"), rows, ("file",))

@@ -85,7 +85,8 @@ def leaves(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-@pytest.mark.parametrize("how", [pytest.param("vmap", marks=pytest.mark.slow), "map"])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["vmap", "map"])
 def test_seeds_together_equal_seeds_one_by_one(how):
     _, together, _ = run("dann", how, seeds=(0, 1, 2))
     for s in range(3):
