@@ -24,7 +24,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from jdann.configuration import load_config
 from jdann.files import default_data_dir
-from jdann.speakers.unnamed import name_speakers
+from jdann.speakers import similar_voices
+from jdann.speakers.missing_ids import name_speakers
 
 
 def hide_speakers(part: Part) -> Part:
@@ -34,16 +35,17 @@ def hide_speakers(part: Part) -> Part:
 
 def read_names(part: Part) -> tuple[Part, str]:
     """The utterances with the speakers that their names tell, and the evidence."""
+    vectors, bins = list(part.values[:, None]), statistics_names()  # an utterance is one frame
     named = name_speakers(
         part.utterances,
-        lambda: list(part.values[:, None]),
-        statistics_names(),
+        similar_voices.voice_positions(vectors, bins),
+        lambda: vectors,
+        bins,
         way="auto",
         pattern="",
     )
-    if named is None:
-        return part, "no part of the names tells the speaker"
-    return part._replace(utterances=named.utterances), named.evidence
+    evidence = "; ".join(named.notes) or "no part of the names tells the speaker"
+    return part._replace(utterances=named.utterances), evidence
 
 
 def is_known(part: Part) -> bool:
@@ -76,8 +78,8 @@ def main() -> None:
 
     print(header(("corpus", "what the names tell", "adjusted Rand index"), ("---", "---", "---:")))
     for name, (named, evidence) in read.items():
-        true, found = ([u.speaker or "" for u in p.utterances] for p in (parts[name], named))
-        index = f"{adjusted_rand_score(true, found):.3f}" if is_known(named) else "–"
+        true, read_ids = ([u.speaker or "" for u in p.utterances] for p in (parts[name], named))
+        index = f"{adjusted_rand_score(true, read_ids):.3f}" if is_known(named) else "–"
         print(row(name, evidence, index))
     print()
     columns = ("source", "target", "ids known", "read from names", "similar voices")

@@ -21,7 +21,8 @@ from jdann.data.batches import Frames, StoredFrames
 from jdann.errors import InputError
 from jdann.features.recipe import make_recipe_unchecked
 from jdann.features.store import FeatureSet, extract
-from jdann.speakers import similar_voices, unnamed
+from jdann.speakers import similar_voices
+from jdann.speakers.missing_ids import Way, name_speakers
 
 log = logging.getLogger("jdann")
 _WINDOW_MULTIPLE = 16  # frames
@@ -38,7 +39,7 @@ class FeatureSettings(NamedTuple):
     audio: AudioSettings
     normalise_by: str = "speaker"  # one of `jdann.data.normalise.NORMALISATIONS`
     relevance: float = 2.0  # MAP relevance factor; see `jdann.data.normalise.VoicePositions`
-    speakers: str = "auto"  # one of `jdann.speakers.unnamed.WAYS`
+    speakers: Way = "auto"  # how to find the speakers of utterances without ids
     speaker_pattern: str = ""  # regular expression that finds the speaker in a file's path
     device_gib: float = 0.0  # room for features on the device; 0: half of its memory
 
@@ -114,28 +115,29 @@ def make_domain(
 ) -> Domain:
     """A domain of features that exist, with the groups in which they will be normalised."""
     number = {name: i for i, name in enumerate(settings.emotions)}
-    notes = corpus.notes
-    if settings.normalise_by == "speaker":
-        named = unnamed.name_speakers(
+    by, has_pitch, notes = settings.normalise_by, similar_voices.has_pitch(bins), corpus.notes
+    positions = None
+    if by in ("speaker", "voice") and has_pitch and features.utterances:
+        positions = similar_voices.voice_positions(features.read(), bins)
+    if by == "speaker" or settings.speakers == "names" or settings.speaker_pattern:
+        named = name_speakers(
             features.utterances,
+            positions,
             features.read,
             bins,
             way=settings.speakers,
             pattern=settings.speaker_pattern,
         )
-        if named is not None:
-            features = features._replace(utterances=named.utterances)
-            notes = (*notes, named.evidence)
-            log.info("%s: %s", corpus.name, named.evidence)
+        features = features._replace(utterances=named.utterances)
+        notes = (*notes, *named.notes)
     utterances = features.utterances
     emotion = np.array([number.get(u.emotion or "", -1) for u in utterances], np.int32)
     speaker = tuple(u.speaker for u in utterances)
-    by, has_pitch = settings.normalise_by, similar_voices.has_pitch(bins)
     group, note = normalise.grouping(by, speaker, has_pitch=has_pitch, is_vector=is_vector)
     voices = None
-    if by in ("speaker", "voice") and has_pitch and speaker:
+    if positions is not None:
         voices = normalise.VoicePositions(
-            positions=similar_voices.voice_positions(features.read(), bins),
+            positions=positions,
             speaker_known=np.array([by == "speaker" and s is not None for s in speaker]),
             relevance=settings.relevance,
         )

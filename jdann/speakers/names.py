@@ -20,16 +20,17 @@ MINIMUM_FILES = 20
 _MOST_FILES_WITHOUT = 0.05  # fraction of the files in which the part may be missing
 _SMALLEST_GROUP = 2  # files
 _MEAN_GROUP = 4  # files, at least
-# Shares of variance, chosen on CASIA and EmoDB; `benchmarks/results/speakers.md` has the figures.
+# Shares of variance that the groups explain. The limits were chosen with RAVDESS, CASIA, SAVEE and
+# EmoDB in view; `benchmarks/results/speakers.md` has the figures.
 _FORMANT_SHARE = 0.3
 _PITCH_SHARE = 0.15
 _EXPRESSION_RATIO = 0.5  # expression's share beside that of the formant, at most
-_FINER_GAIN = 0.02
-_NO_PERSON = {
-    *("f", "m", "w", "female", "male", "woman", "man", "women", "men", "girl", "boy"),
-    *("train", "training", "test", "testing", "dev", "val", "valid", "validation", "eval"),
-}
-_FOLD = re.compile(r"(fold|split|part|cv|set|batch|disc|disk|cd|vol)?[\W_]?\d{0,2}$")
+_FINER_GAIN = 0.02  # in the formant's share, that a finer grouping needs
+_GENDER = re.compile("f|m|w|female|male|woman|man|women|men|girl|boy")
+_SUBSET = re.compile(
+    r"train|training|test|testing|dev|val|valid|validation|eval|"
+    r"(fold|split|part|cv|set|batch|disc|disk|cd|vol)[\W_]?\d{1,2}"
+)
 _FIELD = re.compile(r"[^\W_]+")
 _RUN = re.compile(r"\d+|[^\W\d_]+")
 
@@ -71,7 +72,7 @@ def read_speakers(files: Sequence[str], voices: Voices) -> NamedSpeakers | None:
         return None
     best, best_share = None, 0.0
     # From few groups to many: a finer grouping has to explain more than the one that it divides.
-    for names in sorted(candidates(files).values(), key=lambda names: len(set(names))):
+    for names in sorted(candidates(files), key=lambda names: len(set(names))):
         rows = np.array([name is not None for name in names])
         group = np.unique([name for name in names if name is not None], return_inverse=True)[1]
         pitch, formant = (share(x[rows], group) for x in (voices.pitch, voices.formant))
@@ -118,52 +119,59 @@ def match_speakers(files: Sequence[str], pattern: str) -> NamedSpeakers:
         None if match is None else "-".join(g for g in match.groups() if g) or match[0]
         for match in matches
     )
-    found = Counter(name for name in names if name is not None)
+    speakers = {name for name in names if name is not None}
     example = f"; a path is {files[0]}" if files else ""
-    if not found:
+    if not speakers:
         raise InputError(f"config.speaker_pattern: {pattern!r} matches no file{example}")
-    if len(found) == 1 and len(files) > 1:
-        (only,) = found
+    if len(speakers) == 1 and len(files) > 1:
+        (only,) = speakers
         raise InputError(
             f"config.speaker_pattern: {pattern!r} finds one speaker, {only!r}, in all files"
             f"{example}"
         )
-    if len(found) == len(files) > 1:
+    if len(speakers) == len(files) > 1:
         raise InputError(
-            f"config.speaker_pattern: {pattern!r} finds another speaker in each file{example}"
+            f"config.speaker_pattern: {pattern!r} finds a different speaker in each file{example}"
         )
     missing = names.count(None)
     rest = f"; it does not match {missing} files" if missing else ""
-    return NamedSpeakers(names, f"{len(found)} speakers read from the names by {pattern!r}{rest}")
+    return NamedSpeakers(
+        names, f"{len(speakers)} speakers read from the names by {pattern!r}{rest}"
+    )
 
 
-def candidates(files: Sequence[str]) -> dict[Place, tuple[str | None, ...]]:
+def candidates(files: Sequence[str]) -> list[tuple[str | None, ...]]:
     """The parts of the paths that could tell a speaker, whatever the voices say.
 
-    A part is left out if it is missing in many files, is the same in all, differs in nearly each,
-    or names emotions, genders or folds. Of parts that group the files equally, the first is kept.
+    A part is left out if it is missing in many files, is the same in all, or differs in nearly
+    each. It is also left out if it names emotions, genders or folds, or if another part does that
+    groups the files equally. Of parts that group the files equally, the longest text is kept.
 
     Returns:
-      The text of the part in each path; None where a path lacks it.
+      For each part its text in each path; None where a path lacks it.
     """
     parts = [_parts(file) for file in files]
     count = Counter(place for row in parts for place in row)
-    partitions: dict[tuple[int, ...], tuple[Place, tuple[str | None, ...]]] = {}
-    for place in sorted(count, key=str):
-        if count[place] < (1 - _MOST_FILES_WITHOUT) * len(files):
+    same_groups: dict[tuple[int, ...], list[tuple[str | None, ...]]] = {}
+    for place, files_with_it in count.items():
+        if files_with_it < (1 - _MOST_FILES_WITHOUT) * len(files):
             continue
         names = tuple(row.get(place) for row in parts)
-        if _could_be_speakers(names):
+        if _has_groups(names):
             number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-            partitions.setdefault(tuple(number[name] for name in names), (place, names))
-    return dict(partitions.values())
+            same_groups.setdefault(tuple(number[name] for name in names), []).append(names)
+    return [
+        max(alternatives, key=lambda names: sum(len(name or "") for name in names))
+        for alternatives in same_groups.values()
+        if not any(map(_names_no_persons, alternatives))
+    ]
 
 
 def share(values: np.ndarray, group: np.ndarray) -> float:
     """The share of the variance of [n] values that n group numbers explain.
 
     It is omega squared, which is about 0 for random groups of any number: Hays 1963, "Statistics
-    for Psychologists", section 10.16. It may be slightly negative.
+    for Psychologists". It may be slightly negative.
     """
     n, size = len(values), np.bincount(group)
     centred = values - values.mean()
@@ -178,7 +186,7 @@ def share(values: np.ndarray, group: np.ndarray) -> float:
 def _lower_bound(share_of_variance: float, n: int) -> float:
     """The lower end of the 90 % interval of a share of variance that n values gave.
 
-    Olkin and Finn 1995, "Correlations redux", equation 3: the standard error of a squared
+    Olkin and Finn 1995, "Correlations redux": the large-sample standard error of a squared
     correlation r2 is 2 sqrt(r2) (1 - r2) / sqrt(n).
     """
     error = 2 * np.sqrt(max(share_of_variance, 0.0)) * (1 - share_of_variance) / np.sqrt(n)
@@ -200,15 +208,19 @@ def _parts(file: str) -> dict[Place, str]:
     return parts
 
 
-def _could_be_speakers(names: Sequence[str | None]) -> bool:
+def _has_groups(names: Sequence[str | None]) -> bool:
     """Whether the texts are as many and as different as the names of speakers."""
     size = Counter(name for name in names if name is not None)
     total = sum(size.values())
-    if not 2 <= len(size) <= total / _MEAN_GROUP or min(size.values()) < _SMALLEST_GROUP:
-        return False
-    if all(name.casefold() in _NO_PERSON for name in size):
-        return False
-    if any(_FOLD.match(name.casefold()) and not name.isdigit() for name in size):
-        return False
-    emotions = sum(canonical(name) is not None for name in size if len(name) > 2)
-    return emotions < len(size) / 2
+    return 2 <= len(size) <= total / _MEAN_GROUP and min(size.values()) >= _SMALLEST_GROUP
+
+
+def _names_no_persons(names: Sequence[str | None]) -> bool:
+    """Whether the texts are genders, subsets of a corpus, or mostly emotions."""
+    texts = {name.casefold() for name in names if name is not None}
+    emotions = sum(canonical(text) is not None for text in texts if len(text) > 2)
+    return (
+        all(_GENDER.fullmatch(text) for text in texts)
+        or all(_SUBSET.fullmatch(text) for text in texts)
+        or emotions >= len(texts) / 2
+    )

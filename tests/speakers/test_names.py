@@ -7,13 +7,14 @@ import pytest
 
 from jdann.corpora.index import Utterance
 from jdann.errors import InputError
-from jdann.speakers import unnamed
+from jdann.speakers import similar_voices
+from jdann.speakers.missing_ids import name_speakers
 from jdann.speakers.names import Voices, match_speakers, read_speakers, share
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 CODES = dict(zip(EMOTIONS, "WFNT", strict=True))
 SENTENCES, TAKES = 5, 2
-LETTERS = ("DC", "JE", "JK", "KL", "AB", "MO")
+LETTERS = ("DC", "JE", "CD", "KL", "AB", "MO")  # CD is a person, cd1 is not
 GENDER = "fmfmfm"
 
 
@@ -95,6 +96,7 @@ WITHOUT = {  # nothing here tells the speaker
     "gender in words": lambda s, e, t, k: (
         f"{['female', 'male'][s % 2]}_{t}_{e}_{number(s, e, t, k)}.wav"
     ),
+    "initials of discs": lambda s, e, t, k: f"cd{t}/{number(s, e, t, k)}.wav",
     "folds": lambda s, e, t, k: f"fold{t % 3}/{number(s, e, t, k)}.wav",
     "speakers in folds": lambda s, e, t, k: f"fold{s % 3}/{number(s, e, t, k)}.wav",
     "train and test": lambda s, e, t, k: (
@@ -161,7 +163,7 @@ def test_share_is_the_omega_squared_of_an_analysis_of_variance():
         ("sp[", "is not a regular expression"),
         (r"speaker(\d)", "matches no file"),
         (r"(wav)", "finds one speaker"),
-        (r"(.*)\.wav", "another speaker in each file"),
+        (r"(.*)\.wav", "a different speaker in each file"),
     ],
 )
 def test_patterns_of_no_use_are_one_sentence(pattern, message):
@@ -191,17 +193,45 @@ def test_given_ids_are_kept_and_unknown_ones_are_named():
     blank = [Utterance(file=SCHEMES["SAVEE"](*row)) for row in rows]
 
     def name(utterances, way="auto", pattern=""):
-        return unnamed.name_speakers(utterances, lambda: vectors, bins, way=way, pattern=pattern)
+        positions = similar_voices.voice_positions(vectors, bins)
+        return name_speakers(utterances, positions, lambda: vectors, bins, way=way, pattern=pattern)
 
     named = name(blank)
     assert [u.speaker for u in named.utterances] == [LETTERS[row[0]] for row in rows]
-    assert name(blank, "voice") is None
-    assert name([u._replace(speaker="me") for u in blank]) is None
+    assert name(blank, "voice").utterances == tuple(blank)
+    mine = tuple(u._replace(speaker="me") for u in blank)
+    assert name(mine) == (mine, ())
     by_pattern = name(blank, "voice", r"^(.)")
-    assert {u.speaker for u in by_pattern.utterances} == {"D", "J", "K", "A", "M"}
+    assert {u.speaker for u in by_pattern.utterances} == {"D", "J", "C", "K", "A", "M"}
     hidden = [Utterance(file=f"{i}.wav") for i in range(len(rows))]
-    assert name(hidden) is None
+    assert name(hidden) == (tuple(hidden), ())
     with pytest.raises(InputError, match="config.speakers is 'names'"):
         name(hidden, "names")
-    with pytest.raises(InputError, match="choose one of"):
-        name(hidden, "guess")
+
+
+def test_corpora_are_read_one_by_one():
+    """A speaker 1 of one corpus is another person than the speaker 1 of the next."""
+    rows, voices = corpus(6)
+    vectors, bins = features(voices)
+    both = [
+        Utterance(file=SCHEMES[scheme](*row), corpus=scheme)
+        for scheme in ("words", "last")
+        for row in rows
+    ]
+    known = [Utterance(file="x.wav", corpus="known", speaker="known/1")] * len(both) * 2
+    repeated = vectors * 6
+    positions = similar_voices.voice_positions(repeated, bins)
+    named = name_speakers(
+        [*known, *both], positions, lambda: repeated, bins, way="auto", pattern=""
+    )
+    assert named.utterances[: len(known)] == tuple(known) and len(named.notes) == 2
+    assert len({u.speaker for u in named.utterances}) == 13
+    assert {u.speaker.split("/")[0] for u in named.utterances} == {"known", "words", "last"}
+
+
+def test_names_need_a_recipe_with_formants():
+    files = [Utterance(file=f"{name}_{i}.wav") for name in LETTERS for i in range(5)]
+    bins = ("log_f0", "voicing")
+    options = {"way": "names", "pattern": ""}
+    with pytest.raises(InputError, match="recipe has no formants"):
+        name_speakers(files, np.zeros((30, 1)), list, bins, **options)
