@@ -32,7 +32,7 @@ from tests.support.runs import arguments
 from tests.support.sessions import once
 
 # Modules in which numbers are compared as users get them, with all optimisations.
-OPTIMISED = ("features.test_spectral", "test_gradient_reversal", "inference")
+OPTIMISED = ("test_gradient_reversal",)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -147,21 +147,30 @@ async def _body(request: Request, memory: RequestMemory, most: int, limit: int) 
 class _InMemory(MultiPartParser):
     spool_max_size = 0  # a SpooledTemporaryFile of this size never goes to disk
 
+    def close(self) -> None:
+        """Frees the files of the form, also of one that broke off before its end."""
+        for file in getattr(self, "_files_to_close_on_error", ()):
+            file.close()
+
 
 async def _file_of_form(request: Request, body: bytes) -> Upload:
     async def stream():
         yield body
 
+    parser = _InMemory(request.headers, stream(), max_files=1, max_fields=8)
     try:
-        form = await _InMemory(request.headers, stream(), max_files=1, max_fields=8).parse()
+        form = await parser.parse()
+        files = [value for value in form.values() if not isinstance(value, str)]
+        if not files:
+            raise Refused(
+                400,
+                "The form has no file; send one in the field file, as in curl -F file=@clip.wav.",
+            )
+        return Upload(files[0].filename, await files[0].read())
     except (MultiPartException, ValueError, KeyError) as error:
         reason = error.message if isinstance(error, MultiPartException) else "it cannot be read"
         raise Refused(
             400, f"The form is damaged ({reason}); send one file, as in curl -F file=@clip.wav."
         ) from error
-    files = [value for value in form.values() if not isinstance(value, str)]
-    if not files:
-        raise Refused(
-            400, "The form has no file; send one in the field file, as in curl -F file=@clip.wav."
-        )
-    return Upload(files[0].filename, await files[0].read())
+    finally:
+        parser.close()

@@ -233,7 +233,8 @@ def test_a_corpus_is_not_needed(finished, folder, tmp_path):
     assert Recogniser.load(tmp_path / "elsewhere")(clip) == Recogniser.load(finished)(clip)
 
 
-@pytest.mark.parametrize("minutes", [10, pytest.param(180, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("minutes", [10, 180])
 def test_memory_is_bounded_however_long_the_file(finished, tmp_path, minutes):
     random = np.random.default_rng(0)
     noise = (0.05 * random.normal(size=16000 * 60)).astype(np.float32)

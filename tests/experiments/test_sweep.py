@@ -196,6 +196,7 @@ def test_overwrite_removes_all_that_a_sweep_left(swept, tmp_path):
     assert names == {"config.json", "figures", "log.txt", "skipped.csv"}
 
 
+@pytest.mark.slow
 def test_all_members_of_a_method_diverged(tones, data_dir, tmp_path, capsys):
     options = sweep_arguments(tones, tmp_path / "run", data_dir, "--learning-rates", "1e30")
     assert "are not finite at step" in fail(capsys, *options, status=1).splitlines()[-1]

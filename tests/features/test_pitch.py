@@ -68,6 +68,7 @@ def test_noise_and_silence_are_unvoiced_and_level_does_not_matter():
     np.testing.assert_allclose(loud.f0_hz, quiet.f0_hz, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_agrees_with_pyin_on_real_speech(corpora_dir):
     files = (
         sorted(corpora_dir.glob("ravdess/*/*.flac"))[::260]

@@ -107,6 +107,7 @@ def test_unlabelled_source_counts_for_nothing_and_seeds_draw_their_own_folds():
     assert jnp.abs(expected - second).max() > 0
 
 
+@pytest.mark.slow
 def test_a_prior_of_its_own_is_met():
     (source, emotion), (target, _) = domains()
     # Confident posteriors that contradict the prior need many iterations.

@@ -146,6 +146,7 @@ def test_entropy_makes_the_target_more_certain():
     assert found["entropy"] < found["source_only"] - 0.05
 
 
+@pytest.mark.slow
 def test_bsp_takes_down_the_strongest_direction_and_keeps_emotions():
     toy = make_toy()
     program = make_program("bsp", bsp=1e-2)

@@ -125,7 +125,9 @@ def test_padding_changes_nothing_in_evaluation(name):
     assert_trees_close(together["representation"][2], alone["representation"][0])
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "resnet" else []) for n in SMALL]
+)
 def test_gradients_are_finite_where_nothing_varies(name):
     features, _ = batch()
     for value in (0, 1000):

@@ -448,6 +448,7 @@ def test_one_compilation_for_a_shape_and_labels_shared_by_all_members():
         np.testing.assert_array_equal(shared[name], expected[name])
 
 
+@pytest.mark.slow
 def test_quadratic_criteria_take_evenly_spaced_rows():
     m = 3 * predictions.SND_ROWS
     large = _evidence(m=m, d=2, shift=0)

@@ -63,6 +63,7 @@ def test_answers_as_python_and_the_command_line_do(server, tmp_path, capsys, kin
     np.testing.assert_allclose([printed[f"p_{name}"] for name in EMOTIONS], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_answers_as_an_exported_file_does(server, tmp_path):
     export.write(server.recogniser, tmp_path / "model.jdann")
     soundfile.write(tmp_path / "clip.wav", speech(2.2, 5), RATE, subtype="FLOAT")
