@@ -145,6 +145,22 @@ def make_domain(
     return Domain(corpus, features, bins, is_vector, emotion, speaker, tuple(group), voices, notes)
 
 
+def with_voice_groups(domain: Domain, group: np.ndarray, note: str) -> Domain:
+    """The domain, normalised in groups of voices as if each were a speaker.
+
+    Args:
+      domain: one that has `voices`.
+      group: [n] group numbers.
+      note: for the user.
+    """
+    assert domain.voices is not None
+    known = np.ones_like(domain.voices.speaker_known)
+    names = tuple(f"voices {number}" for number in group)
+    voices = domain.voices._replace(speaker_known=known)
+    notes = (n for n in domain.notes if not n.endswith(normalise.AMONG_SIMILAR_VOICES))
+    return domain._replace(group=names, voices=voices, notes=(*notes, note))
+
+
 def check_failures(domain: Domain, max_failed_fraction: float) -> None:
     """Refuses a corpus of which too many files cannot be used.
 
@@ -219,11 +235,14 @@ def make_direction(
 def _normalised_like_target(source: Domain, target: Domain, by: str) -> Domain:
     """The source, normalised by voice if the target has to be.
 
-    That is so where the source's speakers are known and most of the target's are not. Otherwise the
-    two domains would be normalised in different ways, which costs more than it gains.
+    That is so where the source's speakers or groups of voices are known and most of the target's
+    are not. Otherwise the two domains would be normalised in different ways, which costs more than
+    it gains.
     """
-    unknown = [np.mean([s is None for s in domain.speaker]) for domain in (source, target)]
-    if by != "speaker" or source.voices is None or unknown[1] <= 0.5 or unknown[0] > 0.5:
+    if by != "speaker" or source.voices is None or target.voices is None:
+        return source
+    known = [domain.voices.speaker_known.mean() for domain in (source, target)]
+    if known[1] >= 0.5 or known[0] < 0.5:
         return source
     note = f"normalised by voice, as {target.corpus.name} is, whose speakers are unknown"
     log.info("%s: %s", source.corpus.name, note)

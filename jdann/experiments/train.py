@@ -20,6 +20,7 @@ from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.package import write_recogniser
 from jdann.experiments.settings import features_folder, make_feature_settings, seeds_of
+from jdann.experiments.voices import group_unknown_voices
 from jdann.training.members import CompiledTraining
 from jdann.training.task import Fitted
 
@@ -102,9 +103,11 @@ def open_directions(
         check_failures(domain, config.max_failed_fraction)
         _describe(domain)
     source, target = domains
-    directions = [make_direction(source, target, settings)]
+    grouped = group_unknown_voices(source, target, config, data_dir)
+    directions = [make_direction(*grouped, settings)]
     if config.both_directions:
-        directions.append(make_direction(target, source, settings, opposite=directions[0]))
+        grouped = group_unknown_voices(target, source, config, data_dir)
+        directions.append(make_direction(*grouped, settings, opposite=directions[0]))
     return directions
 
 

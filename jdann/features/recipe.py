@@ -7,6 +7,8 @@ alone up to its length, and zero after it.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import chex
@@ -29,6 +31,7 @@ from jdann.features.statistics import bin_statistics, masked_mean
 from jdann.features.temporal import zero_crossing_rate
 from jdann.parameters import Count, Range, checked, parameters
 
+VOICE_VECTORS = "voice_vectors"
 Extract = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 SampleRate = Annotated[int, Range(1000)]  # Hz
 FrameLength = Annotated[int, Range(16)]  # samples
@@ -93,7 +96,7 @@ def make_recipe_unchecked(name: str, settings: Mapping[str, Any], sample_rate_hz
       InputError: the name is unknown, or one value is out of its range.
     """
     sizes = {size: settings[size] for size in recipe_sizes(name) if size in settings}
-    return RECIPES[name](sample_rate_hz=sample_rate_hz, **sizes)
+    return _ALL_RECIPES[name](sample_rate_hz=sample_rate_hz, **sizes)
 
 
 def recipe_sizes(name: str) -> dict[str, Any]:
@@ -102,9 +105,9 @@ def recipe_sizes(name: str) -> dict[str, Any]:
     Raises:
       InputError: the name is unknown.
     """
-    if name not in RECIPES:
+    if name not in _ALL_RECIPES:
         raise InputError(f"unknown features.recipe {name!r}: expected one of {', '.join(RECIPES)}")
-    known = parameters(RECIPES[name])
+    known = parameters(_ALL_RECIPES[name])
     return {size: p.default for size, p in known.items() if size != "sample_rate_hz"}
 
 
@@ -281,6 +284,35 @@ def vectors(*, sample_rate_hz: SampleRate = 1000, vector_size: Count = 1) -> Rec
     return Recipe("vectors", sample_rate_hz, _numbered("value", vector_size), 0.0, True, extract)
 
 
+@checked
+def voice_vectors(*, sample_rate_hz: SampleRate = 16000, weights: str = "") -> Recipe:
+    """One vector per utterance that tells whose voice it is, by a speaker encoder.
+
+    Args:
+      sample_rate_hz: sampling rate of the signals; 16000 Hz is the only one.
+      weights: path of the wheel that `jdann.features.voice_encoder.read_variables` reads.
+
+    Raises:
+      InputError: the sampling rate is another one, or the weights cannot be read.
+    """
+    # Flax takes long to import, and the other recipes do without it.
+    from jdann.features import voice_encoder
+
+    if sample_rate_hz != voice_encoder.SAMPLE_RATE_HZ:
+        raise InputError(
+            f"audio.sample_rate_hz={sample_rate_hz}: the speaker encoder expects "
+            f"{voice_encoder.SAMPLE_RATE_HZ}"
+        )
+    variables = voice_encoder.read_variables(Path(weights))
+
+    def extract(signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        vectors = jax.vmap(partial(voice_encoder.voice_vector, variables))(signal, length)
+        return vectors, jnp.ones_like(length)
+
+    bins = _numbered("voice", voice_encoder.VALUES)
+    return Recipe(VOICE_VECTORS, sample_rate_hz, bins, 0.0, True, extract)
+
+
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "frames": frames,
     "poster": poster,
@@ -288,6 +320,8 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "statistics": statistics,
     "vectors": vectors,
 }
+# Not to be chosen in a config: it serves to find the speakers.
+_ALL_RECIPES = RECIPES | {VOICE_VECTORS: voice_vectors}
 
 
 class _Sizes(NamedTuple):

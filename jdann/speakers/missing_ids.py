@@ -12,7 +12,7 @@ from jdann.corpora.index import Utterance
 from jdann.errors import InputError
 from jdann.speakers.names import NamedSpeakers, Voices, match_speakers, read_speakers
 
-Way = Literal["auto", "names", "voice"]
+Way = Literal["auto", "names", "voice", "none"]
 _EXPRESSION = ("pitch/range_20_80", "loudness/range_20_80")  # of a vector recipe
 _MAX_UNKNOWN = 0.5  # in a corpus with fewer unknown speakers, the ids are taken as they are
 
@@ -40,8 +40,8 @@ def name_speakers(
       positions: [n, 1 or 2] from `similar_voices.voice_positions`; None: the recipe has no pitch.
       read_features: reads n arrays [frames, bins], or [1, values] of a vector recipe.
       bins: name of each bin.
-      way: "auto": read the names if they hold speakers; "names": they have to; "voice": do not
-        read them.
+      way: "auto": read the names if they hold speakers; "names": they have to; "voice" and "none":
+        do not read them.
       pattern: a regular expression for `match_speakers`, which is used instead; "": none.
 
     Returns:
@@ -59,7 +59,7 @@ def name_speakers(
         for rows in rows_of_corpus.values()
         if sum(utterances[i].speaker is None for i in rows) > _MAX_UNKNOWN * len(rows)
     ]
-    if not unnamed or (way == "voice" and not pattern):
+    if not unnamed or (way in ("voice", "none") and not pattern):
         return Named(tuple(utterances), ())
     voices = None if pattern else _voices(positions, read_features, bins)
     named, notes = list(utterances), []

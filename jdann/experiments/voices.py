@@ -1,0 +1,112 @@
+"""Groups of similar voices for corpora whose speakers are unknown, before they are normalised."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdann.data import normalise
+from jdann.data.pairs import Domain, with_voice_groups
+from jdann.errors import InputError
+from jdann.experiments.settings import features_folder, make_feature_settings
+from jdann.features.recipe import VOICE_VECTORS
+from jdann.features.store import extract
+from jdann.methods import METHODS
+from jdann.speakers import encoder_file
+from jdann.speakers.clusters import SMALLEST_GROUP, Predict, group_voices
+
+log = logging.getLogger("jdann")
+
+
+def group_unknown_voices(
+    source: Domain, target: Domain, config: Any, data_dir: Path
+) -> tuple[Domain, Domain]:
+    """Groups the voices of each domain in which most speakers are unknown.
+
+    In the source, what varies with its labels is no voice; in the target, what varies with the
+    emotions that co-training predicts. Target labels are not used.
+
+    Args:
+      source: the labelled domain.
+      target: the domain to adapt to.
+      config: of the run.
+      data_dir: where the speaker encoder and its vectors are kept.
+
+    Returns:
+      Source and target. A domain is returned as it was if most of its speakers are known, if the
+      config does not ask for groups, or if the speaker encoder is not there.
+    """
+    is_asked = (
+        config.speakers in ("auto", "voice")
+        and config.features.normalise == "speaker"
+        and config.features.recipe == "statistics"  # from which emotions are predicted
+        and config.protocol == "transductive"  # else new voices would depend on each other
+    )
+    if not is_asked:
+        return source, target
+    labels = _one_hot(source, len(config.emotions))
+    source = _grouped(source, config, data_dir, lambda group: labels)
+    return source, _grouped(target, config, data_dir, _predictor(source, target, labels))
+
+
+def _grouped(domain: Domain, config: Any, data_dir: Path, predict: Predict) -> Domain:
+    voices, count = domain.voices, len(domain.group)
+    if voices is None or voices.speaker_known.mean() > 0.5 or count < 2 * SMALLEST_GROUP:
+        return domain
+    try:
+        vectors = _voice_vectors(domain, config, data_dir)
+    except InputError as error:
+        log.warning("%s: %s", domain.corpus.name, error)
+        return domain
+    group = group_voices(vectors, predict)
+    note = f"normalised in {group.max() + 1} groups of similar voices, by a speaker encoder"
+    log.info("%s: %s", domain.corpus.name, note)
+    return with_voice_groups(domain, group, note)
+
+
+def _voice_vectors(domain: Domain, config: Any, data_dir: Path) -> np.ndarray:
+    """[n, 256] of the domain's utterances."""
+    settings = make_feature_settings(config)
+    wheel = encoder_file.find_or_fetch(data_dir / "jdann" / "speaker_encoder")
+    features = extract(
+        domain.corpus,
+        recipe_name=VOICE_VECTORS,
+        settings={"weights": str(wheel)},
+        audio_settings=settings.audio,
+        cache=features_folder(data_dir),
+    )
+    usable = [u.file for u in domain.features.utterances]
+    if [u.file for u in features.utterances] != usable:
+        raise InputError("the speaker encoder cannot use the same files as the recipe")
+    return np.concatenate(list(features.read()))
+
+
+def _predictor(source: Domain, target: Domain, labels: np.ndarray) -> Predict:
+    """Predicts the target's emotions by co-training's labels, which are made in closed form."""
+    initial_labels = METHODS["co_training"]().initial_labels
+    assert initial_labels is not None
+    compiled = jax.jit(initial_labels)
+    statistics = normalise.fit_speakers(source.features.read, source.group, source.voices)
+    of_source = _applied(source, statistics, source.group)[labels.sum(1) > 0]
+    known = jnp.asarray(labels[labels.sum(1) > 0], jnp.float32)
+
+    def predict(group: np.ndarray) -> np.ndarray:
+        names = [str(number) for number in group]
+        of_target = _applied(target, normalise.fit(target.features.read(), names), names)
+        return np.asarray(compiled(jax.random.key(0), of_source, known, of_target))
+
+    return predict
+
+
+def _applied(domain: Domain, statistics: normalise.Statistics, group: Any) -> jax.Array:
+    """[n, values] float32, normalised."""
+    rows = normalise.apply(statistics, domain.features.read(), group)
+    return jnp.asarray(np.concatenate(list(rows)), jnp.float32)
+
+
+def _one_hot(domain: Domain, classes: int) -> np.ndarray:
+    """[n, classes]; zeros where an utterance is unlabelled."""
+    return (domain.emotion[:, None] == np.arange(classes)).astype(float)

@@ -1,0 +1,135 @@
+"""Groups of voices where no speaker ids are known, from the vectors of a speaker encoder.
+
+The vectors tell the voice, but also the emotion, so that plain clusters are often emotions of one
+person. So what varies with the predicted emotion is removed from the vectors, and a group is
+divided only where its vectors are two clusters and not one cloud. Few groups of several persons
+cost little; groups of emotions cost much, because normalisation then removes the emotions.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+ROUNDS = 3  # of predicting emotions and grouping again
+SMALLEST_GROUP = 20  # utterances
+# A group is divided if its cluster index lies so many standard deviations below that of one cloud:
+# all utterances; each half of them; smaller groups. Chosen with four corpora as targets.
+_LIMITS = (-3.5, -1.0, -1.5)
+_DEEPEST = 5  # divisions of a group
+_CLOUDS = 15  # drawn for each test
+_DIMENSIONS = 50  # principal components that take part
+_TESTED = 2000  # utterances at most that take part in a test
+
+Predict = Callable[[np.ndarray], np.ndarray]  # [n] group numbers -> [n, classes] probabilities
+
+
+def group_voices(vectors: np.ndarray, predict: Predict, seed: int = 0) -> np.ndarray:
+    """Groups utterances of similar voices: mostly one person, or some persons who sound alike.
+
+    1. All utterances are divided in two, which are mostly women and men.
+    2. The emotions are predicted, with features that are normalised in each group.
+    3. What varies with the predicted emotion is removed from the vectors. They are grouped again.
+    Steps two and three happen ROUNDS times.
+
+    Args:
+      vectors: [n, d] from `jdann.features.voice_encoder`.
+      predict: gives the probability of each emotion when each group is normalised by itself.
+      seed: of the tests.
+
+    Returns:
+      [n] group numbers from 0, without a gap.
+    """
+    group = divide(_directions(vectors), seed, deepest=1)
+    for _ in range(ROUNDS):
+        group = divide(_directions(without_emotion(vectors, predict(group), group)), seed)
+    return group
+
+
+def without_emotion(
+    vectors: np.ndarray, probabilities: np.ndarray, group: np.ndarray
+) -> np.ndarray:
+    """Removes from the vectors what varies with the emotion within the groups.
+
+    Args:
+      vectors: [n, d].
+      probabilities: [n, classes] of each emotion.
+      group: [n] group numbers. How a class differs from its group is averaged over all groups, so
+        that differences between speakers remain.
+
+    Returns:
+      [n, d].
+    """
+    shift = np.zeros((probabilities.shape[1], vectors.shape[1]))
+    total = np.zeros(probabilities.shape[1])
+    for number in np.unique(group):
+        rows = group == number
+        weight = probabilities[rows].sum(0)  # [classes]
+        mean = probabilities[rows].T @ vectors[rows] / np.maximum(weight, 1e-9)[:, None]
+        is_present = weight > 1
+        difference = mean - vectors[rows].mean(0)
+        shift[is_present] += weight[is_present, None] * difference[is_present]
+        total += np.where(is_present, weight, 0.0)
+    return vectors - probabilities @ (shift / np.maximum(total, 1e-9)[:, None])
+
+
+def divide(vectors: np.ndarray, seed: int = 0, deepest: int = _DEEPEST) -> np.ndarray:
+    """Divides vectors in two, and each part again, as long as the parts are distinct clusters.
+
+    Args:
+      vectors: [n, d].
+      seed: of the clusterings and of the tests.
+      deepest: how often a group is divided at most.
+
+    Returns:
+      [n] group numbers from 0, without a gap.
+    """
+    rng = np.random.default_rng(seed)
+    group = np.zeros(len(vectors), int)
+
+    def visit(rows: np.ndarray, depth: int) -> None:
+        if depth == deepest or len(rows) < 2 * SMALLEST_GROUP:
+            return
+        half = _two_clusters(vectors[rows], _LIMITS[min(depth, len(_LIMITS) - 1)], rng)
+        if half is None:
+            return
+        group[rows[half]] = group.max() + 1
+        visit(rows[~half], depth + 1)
+        visit(rows[half], depth + 1)
+
+    visit(np.arange(len(vectors)), 0)
+    return group
+
+
+def _two_clusters(vectors: np.ndarray, limit: float, rng: np.random.Generator) -> np.ndarray | None:
+    """Which of n vectors belong to the second of two clusters; None if they are one cloud.
+
+    The cluster index is the share of the variance that remains within the two. It is compared with
+    that of normally distributed clouds of the same covariance: Liu et al. 2008, "Statistical
+    significance of clustering for high-dimension, low-sample size data", JASA 103.
+    """
+    tested = rng.permutation(len(vectors))[:_TESTED]
+    centre = vectors[tested].mean(0)
+    _, scale, axes = np.linalg.svd(vectors[tested] - centre, full_matrices=False)
+    components = (vectors - centre) @ axes[:_DIMENSIONS].T  # [n, _DIMENSIONS]
+    index, model = _cluster_index(components[tested])
+    half = model.predict(components) == 1
+    if min(half.sum(), (~half).sum()) < SMALLEST_GROUP:
+        return None
+    spread = scale[:_DIMENSIONS] / np.sqrt(len(tested))
+    clouds = (rng.normal(size=(len(tested), len(spread))) * spread for _ in range(_CLOUDS))
+    expected = [_cluster_index(cloud)[0] for cloud in clouds]
+    deviation = (index - np.mean(expected)) / max(float(np.std(expected)), 1e-9)
+    return half if deviation <= limit else None
+
+
+def _cluster_index(points: np.ndarray) -> tuple[float, KMeans]:
+    model = KMeans(2, n_init=3, max_iter=50, random_state=0).fit(points)
+    total = np.square(points - points.mean(0)).sum()
+    return float(model.inertia_ / max(total, 1e-30)), model
+
+
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    """The vectors from their mean, scaled to length 1."""
+    centred = vectors - vectors.mean(0)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)

@@ -1,0 +1,50 @@
+"""Where the weights of the speaker encoder are, and how they get there."""
+
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from jdann.errors import InputError
+from jdann.features.voice_encoder import WHEEL
+
+log = logging.getLogger("jdann")
+_SECONDS = 300  # to fetch it
+
+
+def find_or_fetch(folder: Path) -> Path:
+    """The wheel with the encoder's weights; pip fetches it the first time (16 MB).
+
+    Nothing of the package is installed or run. `read_variables` checks its digest.
+
+    Args:
+      folder: where it is kept.
+
+    Returns:
+      The path of the wheel.
+
+    Raises:
+      InputError: it is not there and cannot be fetched.
+    """
+    wheel = folder / WHEEL
+    if wheel.is_file():
+        return wheel
+    log.info("fetching the speaker encoder %s (16 MB) to %s", WHEEL, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        options = ("--no-deps", "--only-binary=:all:", "--retries=1", "--timeout=10")
+        command = [sys.executable, "-m", "pip", "download", *options, "--dest", temporary]
+        try:
+            subprocess.run(
+                [*command, "Resemblyzer==0.1.4"], check=True, capture_output=True, timeout=_SECONDS
+            )
+            (fetched,) = Path(temporary).iterdir()
+        except (OSError, subprocess.SubprocessError, ValueError):
+            raise InputError(
+                f"the speaker encoder cannot be fetched; put {WHEEL} into {folder}, as by "
+                "pip download --no-deps Resemblyzer==0.1.4"
+            ) from None
+        shutil.move(fetched, wheel)
+    return wheel
