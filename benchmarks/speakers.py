@@ -5,26 +5,35 @@
 
 Each manifest needs the columns speaker and emotion. For each ordered pair of corpora, the target is
 normalised by its true ids, by the speakers that `jdann.speakers` reads from the names of the files,
-and by similar voices alone. Where ids are missing in the target, source and target are both
-normalised by similar voices. Only the labels are computed, in closed form; no network is trained.
-Emotions that only one corpus of the pair has are left out. Target labels and true ids are used for
-scoring only.
+by groups of similar voices, which need a speaker encoder, and among similar voices. In the last
+case, source and target are both normalised among similar voices. Only the labels are computed, in
+closed form; no network is trained. Emotions that only one corpus of the pair has are left out.
+Target labels and true ids are used for scoring only.
 """
 
 import argparse
+from collections.abc import Mapping
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from command_line import make_parser
-from labelling import load_part, uar_of_labels
-from labelling_parts import FIVE_EMOTIONS, Part, Task, statistics_names
+from labelling import load_part, make_label_function, uar_of_labels
+from labelling_parts import FIVE_EMOTIONS, SIX_EMOTIONS, Part, Task, statistics_names
 from markdown_table import header, row
 from sklearn.metrics import adjusted_rand_score
 
+from jdann import corpora
+from jdann.audio import AudioSettings
 from jdann.configuration import load_config
+from jdann.errors import InputError
+from jdann.features.recipe import VOICE_VECTORS
+from jdann.features.store import extract
 from jdann.files import default_data_dir
-from jdann.speakers import similar_voices
+from jdann.speakers import encoder_file, similar_voices
+from jdann.speakers.clusters import group_voices
 from jdann.speakers.missing_ids import name_speakers
 
 
@@ -53,13 +62,80 @@ def is_known(part: Part) -> bool:
     return all(u.speaker is not None for u in part.utterances)
 
 
-def score(source: Part, target: Part, relevance: float) -> float:
-    """Unweighted average recall of the labels, normalised as a run would."""
-    by = "speaker" if is_known(target) else "voice"
+def load_vectors(manifest: Path, data_dir: Path) -> Part | None:
+    """The voice vectors of the utterances of `load_part`; None without a speaker encoder."""
+    config: Any = load_config("best")
+    try:
+        wheel = encoder_file.find_or_fetch(data_dir / "jdann" / "speaker_encoder")
+    except InputError as error:
+        print(error)
+        return None
+    features = extract(
+        corpora.load_all(str(manifest), SIX_EMOTIONS, data_dir),
+        recipe_name=VOICE_VECTORS,
+        settings={"weights": str(wheel)},
+        audio_settings=AudioSettings(**config.audio),
+        cache=data_dir / "jdann" / "features",
+    )
+    return Part(np.concatenate(list(features.read())), features.utterances)
+
+
+def make_task(source: Part, target: Part) -> Task:
+    """The pair with the emotions that both have."""
     present = {u.emotion for u in source.utterances} & {u.emotion for u in target.utterances}
     emotions = tuple(name for name in FIVE_EMOTIONS if name in present)
-    task = Task("", source, target, emotions).restricted()
+    return Task("", source, target, emotions).restricted()
+
+
+def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
+    """The pair with groups of voices as the target's speakers. Target labels are not used."""
+    label = make_label_function(task.emotions, {})
+    keys = jax.random.key(0)[None]
+    emotion = np.array([task.emotions.index(u.emotion or "") for u in task.source.utterances])
+    labels = jax.nn.one_hot(emotion, len(task.emotions))
+    source = task.source.z_scores("speaker", relevance)
+
+    def grouped(group: np.ndarray) -> Part:
+        speakers = zip(task.target.utterances, group, strict=True)
+        return task.target._replace(
+            utterances=tuple(u._replace(speaker=f"voices {number}") for u, number in speakers)
+        )
+
+    def predict(group: np.ndarray) -> np.ndarray:
+        return np.asarray(label(keys, source, labels, grouped(group).z_scores("speaker", 0.0))[0])
+
+    vectors = vectors.where(lambda u: u.emotion in task.emotions)
+    return task._replace(target=grouped(group_voices(vectors.values, predict)))
+
+
+def score(task: Task, relevance: float) -> float:
+    """Unweighted average recall of the labels, normalised as a run would."""
+    by = "speaker" if is_known(task.target) else "voice"
     return uar_of_labels(task, changes={}, by=(by, by), relevance=relevance)
+
+
+def score_all(
+    source: Part,
+    target: Part,
+    named: Part,
+    vectors: Part | None,
+    relevance: float,
+) -> Mapping[str, float]:
+    """The scores of one pair by how the target's speakers are known."""
+    tasks = {
+        "ids known": make_task(source, target),
+        "read from names": make_task(source, named),
+        "groups of voices": None,
+        "similar voices": make_task(source, hide_speakers(target)),
+    }
+    if vectors is not None:
+        tasks["groups of voices"] = with_groups(
+            make_task(source, hide_speakers(target)), vectors, relevance
+        )
+    return {
+        name: float("nan") if task is None else score(task, relevance)
+        for name, task in tasks.items()
+    }
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -82,13 +158,18 @@ def main() -> None:
         index = f"{adjusted_rand_score(true, read_ids):.3f}" if is_known(named) else "–"
         print(row(name, evidence, index))
     print()
-    columns = ("source", "target", "ids known", "read from names", "similar voices")
-    print(header(columns, ("---", "---", *["---:"] * 3)), flush=True)
+    columns = ("ids known", "read from names", "groups of voices", "similar voices")
+    print(header(("source", "target", *columns), ("---", "---", *["---:"] * 4)), flush=True)
+    vectors = {path.stem: load_vectors(path, data_dir) for path in arguments.manifests}
+    relevance, rows = config.features.relevance, []
     pairs = list(permutations(parts, 2))
     for source, target in pairs[:1] if arguments.tiny else pairs:
-        targets = (parts[target], read[target][0], hide_speakers(parts[target]))
-        scores = [score(parts[source], part, config.features.relevance) for part in targets]
-        print(row(source, target, *(f"{value:.3f}" for value in scores)), flush=True)
+        scores = score_all(
+            parts[source], parts[target], read[target][0], vectors[target], relevance
+        )
+        rows.append([scores[name] for name in columns])
+        print(row(source, target, *(f"{value:.3f}" for value in rows[-1])), flush=True)
+    print(row("mean", "", *(f"{value:.3f}" for value in np.mean(rows, 0))))
 
 
 if __name__ == "__main__":

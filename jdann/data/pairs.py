@@ -241,8 +241,7 @@ def _normalised_like_target(source: Domain, target: Domain, by: str) -> Domain:
     """
     if by != "speaker" or source.voices is None or target.voices is None:
         return source
-    known = [domain.voices.speaker_known.mean() for domain in (source, target)]
-    if known[1] >= 0.5 or known[0] < 0.5:
+    if source.voices.speaker_known.mean() < 0.5 or target.voices.speaker_known.mean() >= 0.5:
         return source
     note = f"normalised by voice, as {target.corpus.name} is, whose speakers are unknown"
     log.info("%s: %s", source.corpus.name, note)

@@ -1,6 +1,8 @@
 """Groups of similar voices for corpora whose speakers are unknown, before they are normalised."""
 
 import logging
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,7 @@ def _grouped(domain: Domain, config: Any, data_dir: Path, predict: Predict) -> D
     if voices is None or voices.speaker_known.mean() > 0.5 or count < 2 * SMALLEST_GROUP:
         return domain
     try:
-        vectors = _voice_vectors(domain, config, data_dir)
+        vectors = voice_vectors(domain, config, data_dir)
     except InputError as error:
         log.warning("%s: %s", domain.corpus.name, error)
         return domain
@@ -67,8 +69,12 @@ def _grouped(domain: Domain, config: Any, data_dir: Path, predict: Predict) -> D
     return with_voice_groups(domain, group, note)
 
 
-def _voice_vectors(domain: Domain, config: Any, data_dir: Path) -> np.ndarray:
-    """[n, 256] of the domain's utterances."""
+def voice_vectors(domain: Domain, config: Any, data_dir: Path) -> np.ndarray:
+    """The voice vectors [n, 256] of a domain's utterances, by the speaker encoder.
+
+    Raises:
+      InputError: the encoder is not there and cannot be fetched, or it cannot use the audio.
+    """
     settings = make_feature_settings(config)
     wheel = encoder_file.find_or_fetch(data_dir / "jdann" / "speaker_encoder")
     features = extract(
@@ -86,9 +92,6 @@ def _voice_vectors(domain: Domain, config: Any, data_dir: Path) -> np.ndarray:
 
 def _predictor(source: Domain, target: Domain, labels: np.ndarray) -> Predict:
     """Predicts the target's emotions by co-training's labels, which are made in closed form."""
-    initial_labels = METHODS["co_training"]().initial_labels
-    assert initial_labels is not None
-    compiled = jax.jit(initial_labels)
     statistics = normalise.fit_speakers(source.features.read, source.group, source.voices)
     of_source = _applied(source, statistics, source.group)[labels.sum(1) > 0]
     known = jnp.asarray(labels[labels.sum(1) > 0], jnp.float32)
@@ -96,9 +99,17 @@ def _predictor(source: Domain, target: Domain, labels: np.ndarray) -> Predict:
     def predict(group: np.ndarray) -> np.ndarray:
         names = [str(number) for number in group]
         of_target = _applied(target, normalise.fit(target.features.read(), names), names)
-        return np.asarray(compiled(jax.random.key(0), of_source, known, of_target))
+        return np.asarray(_co_training()(jax.random.key(0), of_source, known, of_target))
 
     return predict
+
+
+@cache
+def _co_training() -> Callable[..., jax.Array]:
+    """Co-training's labels with its defaults, compiled once for each size of the domains."""
+    initial_labels = METHODS["co_training"]().initial_labels
+    assert initial_labels is not None
+    return jax.jit(initial_labels)
 
 
 def _applied(domain: Domain, statistics: normalise.Statistics, group: Any) -> jax.Array:

@@ -41,7 +41,7 @@ class VoiceEncoder(nn.Module):
     @nn.compact
     def __call__(self, mel: jax.Array) -> jax.Array:
         """From mel power [windows, frames, 40] to vectors [windows, 256] of length 1."""
-        x = mel
+        x: Any = mel
         for i in range(_LAYERS):
             with jax.numpy_rank_promotion("allow"):  # Flax adds a bias [4 * 256] to [..., 4 * 256]
                 x = nn.RNN(nn.OptimizedLSTMCell(VALUES, name=f"layer_{i}"))(x)
@@ -65,8 +65,7 @@ def voice_vector(variables: Any, signal: jax.Array, n_samples: jax.Array) -> jax
     inside = jnp.where(jnp.arange(signal.shape[0]) < n_samples, signal, 0.0)
     rms = jnp.sqrt(jnp.square(inside).sum() / n_samples.astype(jnp.float32))
     scaled = inside * jnp.maximum(_LOWEST_RMS / jnp.maximum(rms, 1e-9), 1.0)
-    sizes = {"n_fft": _N_FFT, "hop_length": _HOP, "n_mels": _MELS}
-    mel = melspectrogram(y=scaled, sr=SAMPLE_RATE_HZ, pad_mode="constant", **sizes).T
+    mel = melspectrogram(y=scaled, sr=SAMPLE_RATE_HZ, n_fft=_N_FFT, hop_length=_HOP, n_mels=_MELS).T
     frames = 1 + n_samples // _HOP
     count = 1 + max(math.ceil((mel.shape[0] - _WINDOW) / _STEP), 0)
     start = _STEP * jnp.arange(count)

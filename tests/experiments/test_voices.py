@@ -1,0 +1,122 @@
+"""Corpora without speaker ids: groups of voices, and what happens without the speaker encoder."""
+
+import logging
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from jdann.configuration import load_config
+from jdann.corpora.index import Corpus, Utterance
+from jdann.data.pairs import make_direction, make_domain
+from jdann.experiments import voices
+from jdann.experiments.settings import make_feature_settings
+from jdann.features.recipe import make_recipe_unchecked
+from jdann.features.store import FeatureSet
+from jdann.speakers.encoder_file import find_or_fetch
+
+COUNT = 80
+EMOTIONS = ("neutral", "happy", "angry", "sad", "surprise")
+IS_WOMAN = np.arange(COUNT) >= COUNT // 2
+SPEAKER = tuple("woman" if is_woman else "man" for is_woman in IS_WOMAN)
+EMOTION = tuple(EMOTIONS[i % 5] for i in range(COUNT))
+
+
+def make_config(**changes):
+    config = ConfigDict(load_config("best").to_dict())
+    config.speakers = "voice"
+    for key, value in changes.items():
+        config[key] = value
+    return config
+
+
+def make_pair(folder, config, source_speaker=SPEAKER, target_speaker=None, target_emotion=EMOTION):
+    """Two domains of random statistics, in which women and men and the emotions differ."""
+    settings = make_feature_settings(config)
+    bins = make_recipe_unchecked("statistics", config.features, 16000).bins[:100]
+    rng = np.random.default_rng(0)
+    shift = rng.normal(size=(5, len(bins)))
+    domains = []
+    for name, speaker, emotion in (
+        ("source", source_speaker, EMOTION),
+        ("target", target_speaker or (None,) * COUNT, target_emotion),
+    ):
+        values = rng.normal(size=(COUNT, len(bins))) + shift[np.arange(COUNT) % 5] + 100
+        values += 3 * IS_WOMAN[:, None]
+        path = folder / f"{name}.f32"
+        values.astype(np.float32).tofile(path)
+        rows = zip(emotion, speaker, strict=True)
+        utterances = tuple(
+            Utterance(f"{name}{i}", emotion=e, speaker=s) for i, (e, s) in enumerate(rows)
+        )
+        features = FeatureSet(
+            utterances,
+            path,
+            len(bins),
+            np.arange(COUNT),
+            np.ones(COUNT, int),
+            np.ones(COUNT),
+            0,
+            (),
+        )
+        corpus = Corpus(name, name, True, utterances)
+        domains.append(make_domain(corpus, features, bins, True, settings))
+    return domains
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    """Vectors in which women and men differ, in place of those of the encoder."""
+    noise = np.random.default_rng(0).normal(size=(COUNT, 16))
+    monkeypatch.setattr(voices, "voice_vectors", lambda *_: noise + 12 * IS_WOMAN[:, None])
+
+
+def test_the_target_is_normalised_in_groups_and_the_source_by_speaker(tmp_path, encoder):
+    config = make_config()
+    source, target = voices.group_unknown_voices(*make_pair(tmp_path, config), config, tmp_path)
+    assert set(target.group) == {"voices 0", "voices 1"} and set(source.group) == {"woman", "man"}
+    assert len(set(zip(target.group, SPEAKER, strict=True))) == 2
+    assert target.speaker == (None,) * COUNT  # where scores are concerned, groups are no speakers
+    notes = "; ".join(target.notes)
+    assert "normalised in 2 groups of similar voices" in notes
+    assert "among voices like its own" not in notes
+    direction = make_direction(source, target, make_feature_settings(config))
+    assert set(direction.statistics[0].groups) == {"woman", "man"}
+    assert set(direction.statistics[1].groups) == {"voices 0", "voices 1"}
+
+
+def test_a_source_without_ids_is_grouped_too(tmp_path, encoder):
+    config = make_config()
+    pair = make_pair(tmp_path, config, source_speaker=(None,) * COUNT, target_speaker=SPEAKER)
+    source, target = voices.group_unknown_voices(*pair, config, tmp_path)
+    assert set(source.group) == {"voices 0", "voices 1"} and set(target.group) == {"woman", "man"}
+
+
+def test_target_labels_change_no_group(tmp_path, encoder):
+    config, turned = make_config(), (*EMOTION[1:], EMOTION[0])
+    groups = []
+    for emotion in (EMOTION, turned, (None,) * COUNT):
+        pair = make_pair(tmp_path, config, target_emotion=emotion)
+        groups.append(voices.group_unknown_voices(*pair, config, tmp_path)[1].group)
+    assert groups[0] == groups[1] == groups[2]
+
+
+@pytest.mark.parametrize("changes", [{"speakers": "none"}, {"protocol": "inductive"}])
+def test_where_groups_are_not_asked_for_nothing_changes(tmp_path, encoder, changes):
+    config = make_config(**changes)
+    pair = make_pair(tmp_path, config)
+    assert voices.group_unknown_voices(*pair, config, tmp_path) == tuple(pair)
+    assert len(set(pair[1].group)) == COUNT
+
+
+def test_without_the_encoder_the_run_goes_on_and_says_what_is_missing(tmp_path, caplog):
+    config = make_config()
+    pair = make_pair(tmp_path, config)
+    with caplog.at_level(logging.WARNING, "jdann"):
+        assert voices.group_unknown_voices(*pair, config, tmp_path) == tuple(pair)
+    assert "put Resemblyzer-0.1.4-py3-none-any.whl into" in caplog.text
+
+
+def test_a_wheel_that_is_there_is_not_fetched(tmp_path):
+    (tmp_path / "Resemblyzer-0.1.4-py3-none-any.whl").touch()
+    assert find_or_fetch(tmp_path) == tmp_path / "Resemblyzer-0.1.4-py3-none-any.whl"
