@@ -101,13 +101,16 @@ def open_directions(
         workdir.write_skipped(path, domains)
     for domain in domains:
         check_failures(domain, config.max_failed_fraction)
-        _describe(domain)
     source, target = domains
-    grouped = group_unknown_voices(source, target, config, data_dir)
-    directions = [make_direction(*grouped, settings)]
+    there = group_unknown_voices(source, target, config, data_dir)
+    for domain in there:
+        _describe(domain)
+    directions = [make_direction(*there, settings)]
     if config.both_directions:
-        grouped = group_unknown_voices(target, source, config, data_dir)
-        directions.append(make_direction(*grouped, settings, opposite=directions[0]))
+        back = group_unknown_voices(target, source, config, data_dir)
+        for domain, described in zip(back, reversed(there), strict=True):
+            _log_notes(domain, [note for note in domain.notes if note not in described.notes])
+        directions.append(make_direction(*back, settings, opposite=directions[0]))
     return directions
 
 
@@ -146,8 +149,12 @@ def _describe(domain: Domain) -> None:
     if features.skipped:
         count = len(features.skipped)
         log.warning("%s: %d files could not be used; skipped.csv says why", corpus.name, count)
-    for note in domain.notes:
-        log.info("%s: %s", corpus.name, note)
+    _log_notes(domain, domain.notes)
+
+
+def _log_notes(domain: Domain, notes: Sequence[str]) -> None:
+    for note in notes:
+        log.info("%s: %s", domain.corpus.name, note)
 
 
 def _train(

@@ -65,7 +65,6 @@ def _grouped(domain: Domain, config: Any, data_dir: Path, predict: Predict) -> D
         return domain
     group = group_voices(vectors, predict)
     note = f"normalised in {group.max() + 1} groups of similar voices, by a speaker encoder"
-    log.info("%s: %s", domain.corpus.name, note)
     return with_voice_groups(domain, group, note)
 
 
