@@ -1,6 +1,6 @@
 """Speakers of utterances without ids: from a pattern, or from names that the voices confirm.
 
-What names do not tell is left unknown. Such utterances are normalised among similar voices.
+What names do not tell is left unknown; `jdann.speakers.clusters` then groups the voices.
 """
 
 from collections.abc import Callable, Iterable, Sequence
