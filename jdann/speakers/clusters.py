@@ -2,8 +2,8 @@
 
 The vectors tell the voice, but also the emotion, so that plain clusters are often emotions of one
 person. So what varies with the predicted emotion is removed from the vectors, and a group is
-divided only where its vectors are two clusters and not one cloud. Few groups of several persons
-cost little; groups of emotions cost much, because normalisation then removes the emotions.
+divided only where its vectors are two clusters and not one cloud. A group of several persons costs
+less than a group of one emotion, because normalisation would then remove the emotion.
 """
 
 from collections.abc import Callable
