@@ -17,8 +17,8 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # start, too.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
-# No test fetches the speaker encoder.
-os.environ["PIP_NO_INDEX"] = "1"
+# No test fetches the speaker encoder, wherever pip would look for it.
+os.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
 # numba's cache on disk, which librosa uses, is not safe for two processes that compile the same
 # function for different types at the same time. So each test process has a cache of its own.
 os.environ["NUMBA_CACHE_DIR"] = str(
