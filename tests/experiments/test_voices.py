@@ -92,6 +92,17 @@ def test_a_source_without_ids_is_grouped_too(tmp_path, encoder):
     assert set(source.group) == {"voices 0", "voices 1"} and set(target.group) == {"woman", "man"}
 
 
+def test_known_speakers_stay_and_no_group_takes_a_speakers_name(tmp_path, encoder):
+    config = make_config()
+    known = tuple("voices 0" if i % 4 == 0 else None for i in range(COUNT))
+    pair = make_pair(tmp_path, config, target_speaker=known)
+    _, target = voices.group_unknown_voices(*pair, config, tmp_path)
+    assert all(
+        (g == "voices 0") == (s is not None) for g, s in zip(target.group, known, strict=True)
+    )
+    assert set(target.group) == {"voices 0", "voices 0'", "voices 1"}
+
+
 def test_target_labels_change_no_group(tmp_path, encoder):
     config, turned = make_config(), (*EMOTION[1:], EMOTION[0])
     groups = []
@@ -118,5 +129,7 @@ def test_without_the_encoder_the_run_goes_on_and_says_what_is_missing(tmp_path, 
 
 
 def test_a_wheel_that_is_there_is_not_fetched(tmp_path):
-    (tmp_path / "Resemblyzer-0.1.4-py3-none-any.whl").touch()
-    assert find_or_fetch(tmp_path) == tmp_path / "Resemblyzer-0.1.4-py3-none-any.whl"
+    wheel = tmp_path / "jdann" / "speaker_encoder" / "Resemblyzer-0.1.4-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    wheel.touch()
+    assert find_or_fetch(tmp_path) == wheel
