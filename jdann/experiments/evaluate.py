@@ -61,6 +61,8 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
     if target is not None:
         return _evaluate_elsewhere(path, data_dir, config, target, before["seconds"])
     directions = open_directions(config, data_dir)
+    for i, direction in enumerate(directions):
+        workdir.check_groups(path / f"normalisation-{i}.npz", direction)
     outcomes = [
         jobs.restore_job(job, directions[job.direction], config, path / workdir.CHECKPOINTS)
         for job in jobs.plan_jobs(config, directions)

@@ -61,6 +61,9 @@ def run(
     with workdir.log_to(path):
         directions = open_directions(config, data_dir, path, domains)
         planned = jobs.plan_jobs(config, directions)
+        if resume:
+            for i, direction in enumerate(directions):
+                workdir.check_groups(path / f"normalisation-{i}.npz", direction)
         workdir.begin(path, config, overwrite)
         for i, direction in enumerate(directions):
             workdir.save_statistics(path / f"normalisation-{i}.npz", direction)

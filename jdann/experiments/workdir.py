@@ -207,6 +207,28 @@ def save_statistics(path: Path, direction: Direction) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+def check_groups(path: Path, direction: Direction) -> None:
+    """Refuses to go on with a run whose corpora would now be normalised in other groups.
+
+    Args:
+      path: what `save_statistics` wrote; nothing is checked where it is missing.
+      direction: of the same run, opened again.
+
+    Raises:
+      InputError: the groups differ, as where the speaker encoder was there and is not now.
+    """
+    if not path.exists():
+        return
+    with np.load(path) as saved:
+        for name, statistics in zip(("source", "target"), direction.statistics, strict=True):
+            if tuple(saved[f"{name}_groups"]) != statistics.groups:
+                raise InputError(
+                    f"{path.parent}: the {name} is normalised in other groups than when the run "
+                    "began; is the speaker encoder in another place, or were speakers changed? "
+                    "Train again by --overwrite"
+                )
+
+
 def _difference(before: Any, wanted: Any, key: str = "config") -> str:
     """Names the first key at which two configs differ, and both values."""
     if isinstance(before, dict) and isinstance(wanted, dict):

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from jdann.configuration import load_config
 from jdann.corpora.index import Corpus, Utterance
 from jdann.data.pairs import make_direction, make_domain
-from jdann.experiments import voices
+from jdann.errors import InputError
+from jdann.experiments import voices, workdir
 from jdann.experiments.settings import make_feature_settings
 from jdann.features.recipe import make_recipe_unchecked
 from jdann.features.store import FeatureSet
@@ -126,6 +127,17 @@ def test_without_the_encoder_the_run_goes_on_and_says_what_is_missing(tmp_path, 
     with caplog.at_level(logging.WARNING, "jdann"):
         assert voices.group_unknown_voices(*pair, config, tmp_path) == tuple(pair)
     assert "put Resemblyzer-0.1.4-py3-none-any.whl into" in caplog.text
+
+
+def test_a_run_does_not_go_on_in_other_groups(tmp_path, encoder):
+    config = make_config()
+    pair, settings = make_pair(tmp_path, config), make_feature_settings(config)
+    grouped = make_direction(*voices.group_unknown_voices(*pair, config, tmp_path), settings)
+    path = tmp_path / "normalisation-0.npz"
+    workdir.save_statistics(path, grouped)
+    workdir.check_groups(path, grouped)
+    with pytest.raises(InputError, match="other groups than when the run began"):
+        workdir.check_groups(path, make_direction(*pair, settings))
 
 
 def test_a_wheel_that_is_there_is_not_fetched(tmp_path):
