@@ -183,7 +183,7 @@ def train(
     """
     methods = _methods(method, source)
     values = {"methods": ",".join(methods), "seeds": seeds}
-    values |= _encoder_settings(encoder, recipe)
+    values |= _encoder_settings(encoder, recipe, source)
     values = _merge_settings(settings, values)
     full_config = _configure(config, values, source, target)
     domains = _load_domains(source, target, full_config, _data_folder(data_dir))
@@ -281,7 +281,7 @@ def sweep(
     """
     methods = [method] if isinstance(method, str) else list(method)
     values = {"methods": ",".join(methods), "seeds": seeds}
-    values |= _encoder_settings(encoder, recipe)
+    values |= _encoder_settings(encoder, recipe, source)
     grid = {
         "sweep.strength": strengths,
         "sweep.learning_rate": learning_rates,
@@ -313,12 +313,13 @@ def _methods(method: str | Sequence[str] | None, source: Source) -> list[str]:
     return [method] if method == "source_only" else ["source_only", method]
 
 
-def _encoder_settings(encoder: str | None, recipe: str | None) -> dict[str, Any]:
+def _encoder_settings(encoder: str | None, recipe: str | None, source: Source) -> dict[str, Any]:
     """The keys of the config that the two arguments set; neither if both are None."""
     values = {}
     if encoder is not None:
         values["encoder.name"] = encoder
-        recipe = recipe or _DEFAULT_RECIPES.get(encoder)
+        default = "vectors" if isinstance(source, Vectors) else _DEFAULT_RECIPES.get(encoder)
+        recipe = recipe or default
     if recipe is not None:
         values["features.recipe"] = recipe
     return values
@@ -356,6 +357,7 @@ def _configure(config: str, values: Mapping[str, Any], source: Source, target: S
     sizes = [np.shape(domain.values)[-1] for domain in (source, target)]
     if sizes[0] != sizes[1]:
         raise InputError(f"vectors of {sizes[0]} and of {sizes[1]} values; expected one size")
+    _check_vector_settings(values)
     vector_config: Any = ConfigDict(audio_config.to_dict())
     vector_config.emotions = classes_of(source)
     vector_config.features.recipe = "vectors"
@@ -363,6 +365,15 @@ def _configure(config: str, values: Mapping[str, Any], source: Source, target: S
     vector_config.encoder.name = "mlp"
     vector_config.audio.sample_rate_hz = _VECTOR_RATE_HZ
     return FrozenConfigDict(vector_config)
+
+
+def _check_vector_settings(values: Mapping[str, Any]) -> None:
+    """Refuses an encoder or a recipe that vectors cannot use."""
+    for key, only in (("encoder.name", "mlp"), ("features.recipe", "vectors")):
+        if values.get(key, only) != only:
+            raise InputError(
+                f"{key}={values[key]}: vectors are trained with {key}={only}; leave it out"
+            )
 
 
 def _as_text(value: Any) -> str:

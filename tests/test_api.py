@@ -85,8 +85,8 @@ def test_an_unlabelled_target_in_memory_is_predicted_not_scored_and_not_read_aga
 
 
 def test_a_result_can_be_evaluated_again(from_files, tones, data_dir):
-    again = jdann.evaluate(from_files, data_dir=data_dir)
-    assert [r["uar"] for r in again.rows] == [r["uar"] for r in from_files.rows]
+    evaluated = jdann.evaluate(from_files, data_dir=data_dir)
+    assert [r["uar"] for r in evaluated.rows] == [r["uar"] for r in from_files.rows]
 
 
 def test_a_sweep_has_a_row_per_point(tones, data_dir):
@@ -180,4 +180,19 @@ def test_vectors_that_cannot_be_used_are_named(source, target, message, data_dir
             jdann.Vectors(source, labels, name="s"),
             jdann.Vectors(target, name="t"),
             data_dir=data_dir,
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"encoder": "conv1d"}, "encoder.name=conv1d"), ({"recipe": "prosody"}, "recipe=prosody")],
+)
+def test_vectors_refuse_what_is_for_audio(arguments, message, data_dir):
+    values, labels = np.zeros((4, 3)), ["a", "b", "a", "b"]
+    with pytest.raises(InputError, match=message):
+        jdann.train(
+            jdann.Vectors(values, labels, name="s"),
+            jdann.Vectors(values, name="t"),
+            data_dir=data_dir,
+            **arguments,
         )

@@ -22,7 +22,6 @@ NORMALISATIONS = (
     "source",  # by all utterances of the source, in the target too
     "none",  # not normalised
 )
-AMONG_SIMILAR_VOICES = "each is normalised among voices like its own"  # the end of a note
 LARGEST_Z = 20.0  # z-scores are clipped to +-20
 # Features that are not normalised are clipped to +-6e4, because float16 ends at 65504.
 LARGEST_VALUE = 6e4
@@ -109,7 +108,9 @@ def grouping(
     note = None
     if unknown:
         consequence = (
-            AMONG_SIMILAR_VOICES if has_pitch else "these are normalised together, as one corpus"
+            "each is normalised among voices like its own"
+            if has_pitch
+            else "these are normalised together, as one corpus"
         )
         note = f"{unknown} of {len(speaker)} utterances have no speaker id: {consequence}"
     ids = {name for name in speaker if name is not None}

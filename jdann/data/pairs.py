@@ -56,6 +56,12 @@ class Domain(NamedTuple):
     group: tuple[str, ...]  # utterances of one group are normalised together
     voices: normalise.VoicePositions | None  # None: groups do not use similar voices
     notes: tuple[str, ...]
+    grouping_note: str | None  # how unknown speakers are normalised; None: all are known
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """What a user has to know about the domain."""
+        return self.notes if self.grouping_note is None else (*self.notes, self.grouping_note)
 
 
 class Direction(NamedTuple):
@@ -141,8 +147,9 @@ def make_domain(
             speaker_known=np.array([by == "speaker" and s is not None for s in speaker]),
             relevance=settings.relevance,
         )
-    notes = notes if note is None else (*notes, note)
-    return Domain(corpus, features, bins, is_vector, emotion, speaker, tuple(group), voices, notes)
+    return Domain(
+        corpus, features, bins, is_vector, emotion, speaker, tuple(group), voices, notes, note
+    )
 
 
 def with_voice_groups(domain: Domain, group: np.ndarray, note: str) -> Domain:
@@ -161,8 +168,7 @@ def with_voice_groups(domain: Domain, group: np.ndarray, note: str) -> Domain:
         for number, speaker in zip(group, domain.speaker, strict=True)
     )
     voices = domain.voices._replace(speaker_known=known)
-    notes = (n for n in domain.notes if not n.endswith(normalise.AMONG_SIMILAR_VOICES))
-    return domain._replace(group=names, voices=voices, notes=(*notes, note))
+    return domain._replace(group=names, voices=voices, grouping_note=note)
 
 
 def check_failures(domain: Domain, max_failed_fraction: float) -> None:
@@ -251,7 +257,7 @@ def _normalised_like_target(source: Domain, target: Domain, by: str) -> Domain:
     log.info("%s: %s", source.corpus.name, note)
     group, _ = normalise.grouping("voice", source.speaker, has_pitch=True, is_vector=False)
     voices = source.voices._replace(speaker_known=np.zeros_like(source.voices.speaker_known))
-    return source._replace(group=tuple(group), voices=voices, notes=(*source.notes, note))
+    return source._replace(group=tuple(group), voices=voices, grouping_note=note)
 
 
 def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None:

@@ -288,7 +288,7 @@ def _counts(domain: Domain, config: Any) -> dict[str, Any]:
         "per_speaker": count(domain.speaker),
         "outside": dict(domain.corpus.excluded_emotions),
         "skipped": len(domain.features.skipped),
-        "notes": list(domain.notes),
+        "notes": list(domain.all_notes),
     }
 
 

@@ -112,7 +112,7 @@ def open_directions(
     if config.both_directions:
         back = group_unknown_voices(target, source, config, data_dir)
         for domain, described in zip(back, reversed(there), strict=True):
-            _log_notes(domain, [note for note in domain.notes if note not in described.notes])
+            _log_notes(domain, [n for n in domain.all_notes if n not in described.all_notes])
         directions.append(make_direction(*back, settings, opposite=directions[0]))
     return directions
 
@@ -152,7 +152,7 @@ def _describe(domain: Domain) -> None:
     if features.skipped:
         count = len(features.skipped)
         log.warning("%s: %d files could not be used; skipped.csv says why", corpus.name, count)
-    _log_notes(domain, domain.notes)
+    _log_notes(domain, domain.all_notes)
 
 
 def _log_notes(domain: Domain, notes: Sequence[str]) -> None:

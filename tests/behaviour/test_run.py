@@ -232,11 +232,11 @@ def test_evaluate_scores_again_and_on_the_same_audio_in_another_list(copy, tones
     target = relabelled(tones[1], "again.csv", lambda emotion: emotion)
     main(["evaluate", str(copy), "--data-dir", str(data_dir), "--target", str(target)])
     (folder,) = (copy / "evaluation").iterdir()
-    again = read_json(folder / "results.json")
-    assert again["protocol"] == "transductive"  # its utterances were adapted to
-    assert {row["protocol"] for row in again["rows"]} == {"transductive"}
+    repeated = read_json(folder / "results.json")
+    assert repeated["protocol"] == "transductive"  # its utterances were adapted to
+    assert {row["protocol"] for row in repeated["rows"]} == {"transductive"}
     last = [row for row in before["rows"] if row["selection"] == "last"]
-    uar = {(row["method"], row["selection"]): row["uar"]["values"] for row in again["rows"]}
+    uar = {(row["method"], row["selection"]): row["uar"]["values"] for row in repeated["rows"]}
     assert set(uar) == {(row["method"], row["selection"]) for row in last}
     for row in last:  # the kept parameters give what was recorded while training
         np.testing.assert_allclose(

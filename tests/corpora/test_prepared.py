@@ -49,8 +49,8 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data_dir(root, tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("tfds")
-    made = prepared.prepare_esd(root, data_dir)
-    assert not made.existed_before
+    prepared_corpus = prepared.prepare_esd(root, data_dir)
+    assert not prepared_corpus.existed_before
     return data_dir
 
 
@@ -108,10 +108,10 @@ def test_tfds_itself_reads_it_with_the_transcripts(data_dir):
 
 def test_reading_from_threads_and_after_pickling(data_dir):
     corpus = prepared.load_prepared(data_dir)
-    again = pickle.loads(pickle.dumps(corpus))
+    repeated = pickle.loads(pickle.dumps(corpus))
     with ThreadPoolExecutor(4) as pool:
         for utterance, (samples, _) in zip(
-            again.utterances * 20, pool.map(again.read, again.utterances * 20), strict=True
+            repeated.utterances * 20, pool.map(repeated.read, repeated.utterances * 20), strict=True
         ):
             np.testing.assert_array_equal(samples, samples_of(utterance.file))
 
@@ -120,9 +120,9 @@ def test_a_second_call_does_nothing_unless_forced(root, data_dir, monkeypatch):
     written = {path: path.stat().st_mtime_ns for path in (data_dir / "esd" / "1.0.0").iterdir()}
     before = fingerprint(prepared.load_prepared(data_dir))
     monkeypatch.setattr(prepared, "_write", None)
-    again = prepared.prepare_esd(root, data_dir)
-    assert again.existed_before
-    assert (again.utterances, again.speakers, again.root) == (5, 2, str(root))
+    repeated = prepared.prepare_esd(root, data_dir)
+    assert repeated.existed_before
+    assert (repeated.utterances, repeated.speakers, repeated.root) == (5, 2, str(root))
     assert written == {
         path: path.stat().st_mtime_ns for path in (data_dir / "esd" / "1.0.0").iterdir()
     }

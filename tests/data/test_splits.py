@@ -62,10 +62,10 @@ def test_supervised_predicts_every_labelled_utterance_once(by_speaker):
     folds = splits.supervised(emotion, FOUR, 4, by_speaker, 0.1, seed=0)
     assert sorted(np.concatenate([s.test for s in folds])) == list(range(4, 120))
     for split in folds:
-        learnt = {*split.source, *split.validation}
-        assert not learnt & set(split.test)
-        assert (emotion[list(learnt)] >= 0).all()
-        overlap = {FOUR[i] for i in learnt} & {FOUR[i] for i in split.test}
+        training_rows = {*split.source, *split.validation}
+        assert not training_rows & set(split.test)
+        assert (emotion[list(training_rows)] >= 0).all()
+        overlap = {FOUR[i] for i in training_rows} & {FOUR[i] for i in split.test}
         assert bool(overlap) != by_speaker
 
 

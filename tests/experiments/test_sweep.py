@@ -270,7 +270,7 @@ def toy_sweep(accuracy, mcc, diverged=()):
         rows=(rows, rows),
     )
     corpus = type("Corpus", (), {"name": "a"})()
-    domain = Domain(corpus, None, (), False, emotion, (None,) * N, (), None, ())  # pyright: ignore
+    domain = Domain(corpus, None, (), False, emotion, (None,) * N, (), None, (), None)  # pyright: ignore
     direction = Direction(domain, domain, None, None, (None, None), 1)  # pyright: ignore
     return summarise(outcome, points, SEEDS, direction, load_config("base")), direction, emotion
 

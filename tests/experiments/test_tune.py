@@ -73,8 +73,8 @@ def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, 
     # A trial's value is that of the training itself: the mean over seeds at the last record.
     directions = open_directions(config, data_dir)
     (job,) = jobs.plan_jobs(config, directions)
-    again = jobs.restore_job(job, directions[0], config, tmp_path / "best" / "checkpoints")
-    assert again.criteria[0][1]["bnm"][-1].mean() == pytest.approx(
+    restored = jobs.restore_job(job, directions[0], config, tmp_path / "best" / "checkpoints")
+    assert restored.criteria[0][1]["bnm"][-1].mean() == pytest.approx(
         results["best"]["value"], abs=1e-6
     )
 
@@ -220,11 +220,11 @@ def test_wrong_input_ends_in_one_line(tones, data_dir, tmp_path, capsys, more, m
 def test_another_config_or_command_in_the_directory_is_refused(
     finished, tones, data_dir, capsys, monkeypatch, tmp_path
 ):
-    other = "--config.label_smoothing=0.2"
-    message = fail(capsys, *tune_arguments(tones, finished, data_dir, other))
+    override = "--config.label_smoothing=0.2"
+    message = fail(capsys, *tune_arguments(tones, finished, data_dir, override))
     assert "another config" in message
     storage = ("--storage", f"sqlite:///{finished / 'tune.db'}")
-    message = fail(capsys, *tune_arguments(tones, tmp_path / "other", data_dir, *storage, other))
+    message = fail(capsys, *tune_arguments(tones, tmp_path / "other", data_dir, *storage, override))
     assert "give another --study" in message
     monkeypatch.setitem(sys.modules, "optuna", None)
     message = fail(capsys, *tune_arguments(tones, tmp_path / "missing", data_dir))

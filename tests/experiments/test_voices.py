@@ -78,7 +78,7 @@ def test_the_target_is_normalised_in_groups_and_the_source_by_speaker(tmp_path, 
     assert set(target.group) == {"voices 0", "voices 1"} and set(source.group) == {"woman", "man"}
     assert len(set(zip(target.group, SPEAKER, strict=True))) == 2
     assert target.speaker == (None,) * COUNT  # where scores are concerned, groups are no speakers
-    notes = "; ".join(target.notes)
+    notes = "; ".join(target.all_notes)
     assert "normalised in 2 groups of similar voices" in notes
     assert "among voices like its own" not in notes
     direction = make_direction(source, target, make_feature_settings(config))

@@ -95,10 +95,10 @@ def test_padding_does_not_change_the_features(computed):
         np.testing.assert_allclose(features[i, : length[i]], alone[0], rtol=1e-4, atol=2e-3)
         assert (features[i, length[i] :] == 0).all()
     # Samples after the end and other clips of the batch have no effect either.
-    other = y[::-1].copy()
-    other[np.arange(SAMPLES) >= LENGTHS[::-1, None]] = 0.5
+    reversed_clips = y[::-1].copy()
+    reversed_clips[np.arange(SAMPLES) >= LENGTHS[::-1, None]] = 0.5
     np.testing.assert_allclose(
-        extract(other, LENGTHS[::-1])[0], features[::-1], rtol=1e-5, atol=1e-4
+        extract(reversed_clips, LENGTHS[::-1])[0], features[::-1], rtol=1e-5, atol=1e-4
     )
 
 
@@ -116,7 +116,7 @@ def test_frames_equal_librosa():
                 strict=True,
             )
         )
-        theirs = {
+        reference = {
             "mel": librosa.power_to_db(
                 librosa.feature.melspectrogram(y=clip, sr=16000, n_mels=64, **stft)
             ),
@@ -124,7 +124,7 @@ def test_frames_equal_librosa():
             "zcr": librosa.feature.zero_crossing_rate(clip, frame_length=1024, hop_length=256),
             "contrast": librosa.feature.spectral_contrast(y=clip, sr=16000, **stft),
         }
-        for name, expected in theirs.items():
+        for name, expected in reference.items():
             assert expected.shape[1] == length[i]
             np.testing.assert_allclose(
                 ours[name][:, : length[i]], expected, rtol=1e-4, atol=1e-2, err_msg=name

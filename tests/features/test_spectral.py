@@ -231,9 +231,9 @@ def test_leading_axes_jit_and_vmap_agree():
         ]
         return jnp.concatenate(rows, -2)
 
-    one = jax.jit(everything)
-    one_by_one = np.stack([one(clip) for clip in y])
-    batched = one(y.reshape(2, 2, -1))
+    compute = jax.jit(everything)
+    one_by_one = np.stack([compute(clip) for clip in y])
+    batched = compute(y.reshape(2, 2, -1))
     np.testing.assert_allclose(batched.reshape(one_by_one.shape), one_by_one, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(jax.jit(jax.vmap(everything))(y), one_by_one, rtol=1e-4, atol=1e-3)
     assert batched.dtype == jnp.float32

@@ -104,13 +104,13 @@ def test_an_interrupted_run_is_continued_to_the_same_features(extracted, tmp_pat
     monkeypatch.setattr(
         audio, "prepare", lambda *args, **options: calls.append(args) or prepare(*args, **options)
     )
-    again = extracted()
+    repeated = extracted()
     assert 16 <= len(calls) <= 36  # of sixty: the first run stored at least three batches of eight
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [folder.name]
-    assert again.utterances == whole.utterances and not again.skipped
-    np.testing.assert_array_equal(again.length, whole.length)
-    np.testing.assert_array_equal(again.duration_s, whole.duration_s)
-    for rows in zip(again.read(), whole.read(), strict=True):
+    assert repeated.utterances == whole.utterances and not repeated.skipped
+    np.testing.assert_array_equal(repeated.length, whole.length)
+    np.testing.assert_array_equal(repeated.duration_s, whole.duration_s)
+    for rows in zip(repeated.read(), whole.read(), strict=True):
         np.testing.assert_allclose(*rows, rtol=1e-4, atol=1e-3)
 
 

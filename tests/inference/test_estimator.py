@@ -67,25 +67,25 @@ def test_score_is_the_unweighted_average_recall(recogniser):
 def test_pickled_and_read_again_it_says_the_same(recogniser):
     used = recogniser.only("sad", "happy").at_temperature(3.0).adapt(CLIPS, 16000)
     expected = used.probabilities(CLIPS, 16000)
-    again = pickle.loads(pickle.dumps(used))
-    assert again.labels == ("sad", "happy") and repr(again) == repr(used)
-    np.testing.assert_array_equal(again.probabilities(CLIPS, 16000), expected)
+    reloaded = pickle.loads(pickle.dumps(used))
+    assert reloaded.labels == ("sad", "happy") and repr(reloaded) == repr(used)
+    np.testing.assert_array_equal(reloaded.probabilities(CLIPS, 16000), expected)
     assert not pickle.loads(pickle.dumps(used)).programs._compiled
 
 
 def test_saved_it_keeps_classes_adaptation_and_temperature(recogniser, tmp_path):
     recogniser.save(tmp_path / "all")
-    again = Recogniser.load(tmp_path / "all")
+    reloaded = Recogniser.load(tmp_path / "all")
     expected = recogniser.probabilities(CLIPS, 16000)
-    np.testing.assert_array_equal(again.probabilities(CLIPS, 16000), expected)
+    np.testing.assert_array_equal(reloaded.probabilities(CLIPS, 16000), expected)
     used = recogniser.only("sad", "happy").at_temperature(3.0).adapt(CLIPS, 16000)
     used.save(tmp_path / "used")
     names = {path.name for path in (tmp_path / "used").iterdir()}
     assert names == {"model.safetensors", "model.json"}
-    again = Recogniser.load(tmp_path / "used")
-    assert again.labels == ("sad", "happy") and again.temperature == 3.0
+    reloaded = Recogniser.load(tmp_path / "used")
+    assert reloaded.labels == ("sad", "happy") and reloaded.temperature == 3.0
     expected = used.probabilities(CLIPS, 16000)
-    np.testing.assert_allclose(again.probabilities(CLIPS, 16000), expected, atol=1e-6)
+    np.testing.assert_allclose(reloaded.probabilities(CLIPS, 16000), expected, atol=1e-6)
     with pytest.raises(InputError, match="overwrite=True"):
         used.save(tmp_path / "used")
     recogniser.save(tmp_path / "used", overwrite=True)

@@ -226,19 +226,19 @@ def test_what_cannot_be_heard_is_named(recogniser, tmp_path):
 
 @pytest.mark.parametrize("encoder", ["conv1d", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_saved_and_read_again_it_says_the_same(encoder, tmp_path):
-    made = make_model(encoder)
-    model.save_model(tmp_path / "recogniser" / "0-x-dann", made)
-    again = Recogniser.load(tmp_path)
+    recogniser = make_model(encoder)
+    model.save_model(tmp_path / "recogniser" / "0-x-dann", recogniser)
+    reloaded = Recogniser.load(tmp_path)
     clip = speech(1.0)
-    assert again(clip, 16000) == Recogniser.of(made)(clip, 16000)
-    assert again.card["method"] == "dann" and again.labels == LABELS
+    assert reloaded(clip, 16000) == Recogniser.of(recogniser)(clip, 16000)
+    assert reloaded.card["method"] == "dann" and reloaded.labels == LABELS
 
 
 def test_which_of_several_methods_is_taken(tmp_path):
-    made = make_model()
+    recogniser = make_model()
     for order, method in enumerate(("source_only", "dann", "mcc", "supervised, random split")):
-        made.card.update(method=method, order=order)
-        model.save_model(tmp_path / "recogniser" / f"0-conv1d-{order}", made)
+        recogniser.card.update(method=method, order=order)
+        model.save_model(tmp_path / "recogniser" / f"0-conv1d-{order}", recogniser)
     assert Recogniser.load(tmp_path).card["method"] == "mcc"
     assert Recogniser.load(tmp_path, "dann").card["method"] == "dann"
     assert Recogniser.load(tmp_path / "recogniser" / "0-conv1d-0").card["method"] == "source_only"

@@ -121,10 +121,10 @@ def test_a_projected_outer_product_keeps_inner_products_on_average():
     np.testing.assert_allclose(
         joint @ joint.T, exact, atol=0.05 * np.sqrt(exact[0, 0] * exact[1, 1])
     )
-    again = conditioned(
+    repeated = conditioned(
         jnp.asarray(f, jnp.float32), jnp.asarray(p, jnp.float32), direct=10, projection=200_000
     )
-    np.testing.assert_array_equal(joint, again)  # no state: the same signs always
+    np.testing.assert_array_equal(joint, repeated)  # no state: the same signs always
 
 
 def test_speaker_adversary_is_the_mean_over_known_speakers_reversed():
@@ -164,8 +164,8 @@ def test_an_adversary_removes_with_strength_one_what_it_leaves_with_zero(name, s
 
     def loss(params):
         source, target = jnp.asarray(points, jnp.float32) * params["scale"][None, None]
-        own = batch._replace(source=source, target=target)
-        value, seen = loss_of(method, own, strength, params=params["method"])
+        replaced = batch._replace(source=source, target=target)
+        value, seen = loss_of(method, replaced, strength, params=params["method"])
         risk = optax.softmax_cross_entropy_with_integer_labels(
             source @ params["head"], emotion[0]
         ).mean()
@@ -201,10 +201,10 @@ def test_speaker_adversary_hides_speakers_from_its_classifier_and_keeps_emotions
 
 
 def mdd_risk(params, source, target, gamma):
-    said = [np.asarray(x).argmax(1) for x in (BATCH.source_logits, BATCH.target_logits)]
+    predicted = [np.asarray(x).argmax(1) for x in (BATCH.source_logits, BATCH.target_logits)]
     p_source, p_target = softmax(perceptron(params, source)), softmax(perceptron(params, target))
-    agrees = -np.log(p_source[np.arange(N), said[0]]).mean()
-    return gamma * agrees - np.log(1 - p_target[np.arange(M), said[1]]).mean()
+    agrees = -np.log(p_source[np.arange(N), predicted[0]]).mean()
+    return gamma * agrees - np.log(1 - p_target[np.arange(M), predicted[1]]).mean()
 
 
 def test_mdds_head_repeats_the_source_and_avoids_the_target():

@@ -48,21 +48,21 @@ def test_adabns_statistics_are_those_of_the_whole_target():
     for seed in range(len(SEEDS)):
         kernel = np.asarray(average["encoder"]["Dense_0"]["kernel"][seed], np.float64)
         of_target = valid_frames(toy.data.target) @ kernel
-        found = norm_of(average["batch_stats"]["target"])
+        actual = norm_of(average["batch_stats"]["target"])
         # Evaluated in batches of 64, the last filled up again: nearly the mean over all frames.
-        np.testing.assert_allclose(found["mean"][seed], of_target.mean(0), atol=0.1)
-        np.testing.assert_allclose(found["var"][seed], of_target.var(0), rtol=0.1, atol=0.02)
+        np.testing.assert_allclose(actual["mean"][seed], of_target.mean(0), atol=0.1)
+        np.testing.assert_allclose(actual["var"][seed], of_target.var(0), rtol=0.1, atol=0.02)
     of_source = norm_of(average["batch_stats"]["source"])
-    assert np.abs(of_source["mean"] - found["mean"]).max() > 0.5
+    assert np.abs(of_source["mean"] - actual["mean"]).max() > 0.5
 
 
 def test_adabn_trains_as_source_only_does():
     toy = make_toy(*SHIFTED)
-    one, other = (
+    adapted, plain = (
         fit(make_program(name, batch_norm=True), toy).state.params["encoder"]
         for name in ("adabn", "source_only")
     )
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+    for a, b in zip(jax.tree.leaves(adapted), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -73,8 +73,8 @@ def test_dsbns_statistics_are_each_domains_own():
         kernel = np.asarray(state.params["encoder"]["Dense_0"]["kernel"][seed], np.float64)
         for domain, frames in (("source", toy.data.source), ("target", toy.data.target)):
             expected = valid_frames(frames) @ kernel
-            found = norm_of(state.batch_stats[domain])
+            actual = norm_of(state.batch_stats[domain])
             np.testing.assert_allclose(
-                found["mean"][seed], expected.mean(0), atol=0.25
+                actual["mean"][seed], expected.mean(0), atol=0.25
             )  # a moving average of small batches
-            np.testing.assert_allclose(found["var"][seed], expected.var(0), rtol=0.3, atol=0.05)
+            np.testing.assert_allclose(actual["var"][seed], expected.var(0), rtol=0.3, atol=0.05)

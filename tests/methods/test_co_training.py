@@ -47,16 +47,18 @@ def test_the_discriminant_is_scikit_learns(shrinkage):
     random = np.random.default_rng(0)
     label = np.sort(random.integers(0, CLASSES, 80))
     features = random.normal(size=(80, 12)) + label[:, None] * 0.5
-    theirs = LinearDiscriminantAnalysis(
+    reference = LinearDiscriminantAnalysis(
         "lsqr", shrinkage=shrinkage, priors=[1 / CLASSES] * CLASSES
     ).fit(features, label)
-    mine = discriminant.fit(
+    model = discriminant.fit(
         jnp.asarray(features, jnp.float32), jax.nn.one_hot(label, CLASSES), shrinkage
     )
-    expected = theirs.decision_function(features)
-    found = np.asarray(discriminant.logits(mine, jnp.asarray(features, jnp.float32)))
+    expected = reference.decision_function(features)
+    actual = np.asarray(discriminant.logits(model, jnp.asarray(features, jnp.float32)))
     np.testing.assert_allclose(
-        found - found.mean(1, keepdims=True), expected - expected.mean(1, keepdims=True), atol=1e-3
+        actual - actual.mean(1, keepdims=True),
+        expected - expected.mean(1, keepdims=True),
+        atol=1e-3,
     )
 
 
@@ -101,8 +103,8 @@ def test_unlabelled_source_counts_for_nothing_and_seeds_draw_their_own_folds():
     longer = jnp.concatenate([source, 9 * source[:30]])
     unlabelled = jnp.concatenate([jnp.asarray(emotion), jnp.full(30, -1)])
     expected = label(jax.random.key(0), source, one_hot(emotion), target)
-    found = label(jax.random.key(0), longer, one_hot(unlabelled), target)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    actual = label(jax.random.key(0), longer, one_hot(unlabelled), target)
+    np.testing.assert_allclose(actual, expected, atol=1e-3)
     second = label(jax.random.key(1), source, one_hot(emotion), target)
     assert jnp.abs(expected - second).max() > 0
 
@@ -151,7 +153,7 @@ def test_folds_of_one_size_are_labelled_by_one_program():
         run = SimpleNamespace(
             training=training, task=SimpleNamespace(data=data, split=split), keys=keys
         )
-        found = loop._initial_labels(run)  # pyright: ignore[reportArgumentType]
+        actual = loop._initial_labels(run)  # pyright: ignore[reportArgumentType]
         expected = rows[fold, :CLASSES].astype(np.float32) + fold[0]
-        np.testing.assert_allclose(found, np.stack([expected] * 2))
+        np.testing.assert_allclose(actual, np.stack([expected] * 2))
     assert traces == [6]

@@ -174,7 +174,7 @@ def test_strength_zero_is_source_only_and_compiles_nothing_anew(name):
     program, toy = program_of(name), make_toy()
     trained(name)
     compiled = program.training.compilations()
-    found = fit(program, toy, WITHOUT).state.params
+    actual = fit(program, toy, WITHOUT).state.params
     assert program.training.compilations() == compiled
     of_risk = [
         sum(update.source_risk for update in phase.updates)
@@ -187,7 +187,7 @@ def test_strength_zero_is_source_only_and_compiles_nothing_anew(name):
         epochs = sum(n for n, count in zip(program.budget.phases, of_risk, strict=True) if count)
         expected, tolerance = unadapted_without_decay(epochs, **settings(name)), 2e-3
     for group in ("encoder", "classifier"):
-        chex.assert_trees_all_close(found[group], expected[group], rtol=tolerance, atol=tolerance)
+        chex.assert_trees_all_close(actual[group], expected[group], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("case", ["constant", "silent", "identical"])
@@ -279,13 +279,13 @@ def test_seeds_side_by_side_are_seeds_one_after_the_other(kind):
         np.random.default_rng(0).integers(0, UTTERANCES, (len(SEEDS), steps, BATCH)), jnp.int32
     )
     pseudo = jax.nn.one_hot(jnp.zeros((len(SEEDS), UTTERANCES), int), CLASSES)
-    found = []
+    actual = []
     for how in ("map", "vmap"):
         compiled = program if how == "map" else make_program(kind, **settings(kind), how=how)
         training, indices = compiled.training, BatchIndices(index, index)
         state = training.init(keys)
-        found.append(training.train_epoch(0, state, keys, make_hyper(), data, indices, pseudo))
-    chex.assert_trees_all_close(*found, rtol=1e-3, atol=1e-4)
+        actual.append(training.train_epoch(0, state, keys, make_hyper(), data, indices, pseudo))
+    chex.assert_trees_all_close(*actual, rtol=1e-3, atol=1e-4)
 
 
 def test_unknown_methods_are_named():

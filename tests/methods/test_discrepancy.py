@@ -157,7 +157,7 @@ def test_the_plan_is_that_of_ott(shape, epsilon, tau):
         tau_a=tau / (tau + epsilon),
         tau_b=tau / (tau + epsilon),
     )
-    found = unbalanced_plan(cost, epsilon, tau, iterations=100)
+    actual = unbalanced_plan(cost, epsilon, tau, iterations=100)
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):  # inside ott
         expected = solver(problem).matrix
-    np.testing.assert_allclose(found, expected, atol=1e-5 / max(shape))
+    np.testing.assert_allclose(actual, expected, atol=1e-5 / max(shape))

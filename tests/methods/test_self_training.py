@@ -81,10 +81,10 @@ def test_of_each_class_the_most_confident_part_is_kept(fraction):
     kept = np.asarray(most_confident(jnp.asarray(log_posteriors), jnp.asarray(fraction)))
     label, confidence = log_posteriors.argmax(1), log_posteriors.max(1)
     for k in range(CLASSES):
-        mine = label == k
-        assert kept[mine].sum() == np.ceil(np.round(fraction * mine.sum(), 6))
-        if 0 < kept[mine].sum() < mine.sum():
-            assert confidence[mine & kept].min() >= confidence[mine & ~kept].max()
+        of_class = label == k
+        assert kept[of_class].sum() == np.ceil(np.round(fraction * of_class.sum(), 6))
+        if 0 < kept[of_class].sum() < of_class.sum():
+            assert confidence[of_class & kept].min() >= confidence[of_class & ~kept].max()
 
 
 def test_ties_do_not_change_how_many_are_kept():

@@ -89,13 +89,13 @@ def turned_most(features, radius, probe, draw, factor=1.0):
 def test_the_change_is_one_power_iteration():
     context = make_context()
     draw = np.asarray(jax.random.uniform(context.key, FEATURES.shape, minval=-1.0))
-    found = virtual_adversarial(jnp.asarray(FEATURES), jnp.asarray(LENGTH), context, 0.2, 0.05)
-    np.testing.assert_allclose(found, turned_most(FEATURES, 0.2, 0.05, draw), rtol=1e-3)
+    actual = virtual_adversarial(jnp.asarray(FEATURES), jnp.asarray(LENGTH), context, 0.2, 0.05)
+    np.testing.assert_allclose(actual, turned_most(FEATURES, 0.2, 0.05, draw), rtol=1e-3)
 
 
 def test_the_change_turns_predictions_more_than_chance():
     context = make_context()
-    found = np.asarray(
+    actual = np.asarray(
         virtual_adversarial(jnp.asarray(FEATURES), jnp.asarray(LENGTH), context, 0.2, 0.01)
     )
     size = np.sqrt(np.where(VALID, FEATURES**2, 0).sum((1, 2), keepdims=True))
@@ -105,7 +105,7 @@ def test_the_change_turns_predictions_more_than_chance():
         change = np.where(VALID, RANDOM.normal(size=FEATURES.shape), 0)
         change *= 0.2 * size / np.sqrt((change**2).sum((1, 2), keepdims=True))
         by_chance.append(divergence(clean, predict(FEATURES + change, LENGTH)))
-    assert np.all(found > np.mean(by_chance, 0))
+    assert np.all(actual > np.mean(by_chance, 0))
 
 
 def test_the_change_is_finite_where_nothing_turns_the_prediction():
@@ -142,8 +142,10 @@ def test_the_gradient_flows_into_the_changed_prediction_only():
             representation = pooled(features, length, jnp) @ jnp.asarray(ENCODER, jnp.float32)
             return representation, scale * representation @ jnp.asarray(CLASSIFIER, jnp.float32)
 
-        own = context._replace(forward=forward)
-        return virtual_adversarial(jnp.asarray(FEATURES), jnp.asarray(LENGTH), own, 0.2, 0.05).sum()
+        with_forward = context._replace(forward=forward)
+        return virtual_adversarial(
+            jnp.asarray(FEATURES), jnp.asarray(LENGTH), with_forward, 0.2, 0.05
+        ).sum()
 
     size = np.sqrt(np.where(VALID, FEATURES**2, 0).sum((1, 2), keepdims=True))
     direction = np.where(VALID, draw, 0) / np.sqrt(

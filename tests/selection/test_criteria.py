@@ -174,8 +174,8 @@ def test_the_domain_classifier_leaves_each_row_out():
     ]
     fitted = regression.fit(x, label, mass).decision_function(x)
     classifier = density_ratio.domain_classifier(evidence)
-    mine = np.concatenate([classifier.train, classifier.target])
-    assert np.abs(mine - left_out).max() < 0.1 * np.abs(fitted - left_out).max()
+    rows = np.concatenate([classifier.train, classifier.target])
+    assert np.abs(rows - left_out).max() < 0.1 * np.abs(fitted - left_out).max()
 
 
 @pytest.mark.parametrize("d", [4, 400])  # 400: more than density_ratio.MAX_DIMENSIONS

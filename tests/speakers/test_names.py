@@ -199,8 +199,8 @@ def test_given_ids_are_kept_and_unknown_ones_are_named():
     named = name(blank)
     assert [u.speaker for u in named.utterances] == [LETTERS[row[0]] for row in rows]
     assert name(blank, "voice").utterances == tuple(blank)
-    mine = tuple(u._replace(speaker="me") for u in blank)
-    assert name(mine) == (mine, ())
+    one_person = tuple(u._replace(speaker="me") for u in blank)
+    assert name(one_person) == (one_person, ())
     by_pattern = name(blank, "voice", r"^(.)")
     assert {u.speaker for u in by_pattern.utterances} == {"D", "J", "C", "K", "A", "M"}
     hidden = [Utterance(file=f"{i}.wav") for i in range(len(rows))]
