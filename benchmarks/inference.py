@@ -1,7 +1,7 @@
 """A recogniser in use: time of a warm prediction, of a cold start, and memory for a file of hours.
 
-python benchmarks/inference.py runs/en2zh
-python benchmarks/inference.py runs/en2zh --tiny    # shorter; the figures mean nothing
+python benchmarks/inference.py runs/base
+python benchmarks/inference.py runs/base --tiny    # shorter; the figures mean nothing
 """
 
 import json

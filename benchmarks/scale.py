@@ -57,7 +57,7 @@ def training_command(workdir: Path, batch_size: int) -> list[str]:
         f"batch_size={batch_size}",
     )
     overrides = (f"--config.{setting}" for setting in settings)
-    config = str(ROOT / "configs" / "en2zh.py")
+    config = str(ROOT / "configs" / "base.py")
     return ["--config", config, "--overwrite", *overrides, "--workdir", str(workdir)]
 
 

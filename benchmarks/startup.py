@@ -25,8 +25,8 @@ from startup_models import write_models
 from timing import Cost, measure_in_turn, run_process
 
 # The config of each model. It has as many seeds as its config trains.
-MODELS = {"conv1d on frames, 3 seeds": "en2zh", "mlp on statistics, 5 seeds": "best"}
-TINY_MODELS = {"conv1d on frames, tiny": "en2zh"}
+MODELS = {"conv1d on frames, 3 seeds": "base", "mlp on statistics, 5 seeds": "best"}
+TINY_MODELS = {"conv1d on frames, tiny": "base"}
 COLUMNS = ("", "wall, median (fastest to slowest)", "CPU, median (least to most)")
 
 

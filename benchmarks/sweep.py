@@ -106,7 +106,7 @@ def options_of_jdann(arguments: argparse.Namespace) -> list[str]:
         *(TINY if arguments.tiny else ()),
     )
     overrides = (f"--config.{setting}" for setting in settings)
-    return ["--config", "en2zh", *overrides, "--overwrite"]
+    return ["--config", "base", *overrides, "--overwrite"]
 
 
 def run_script(measurement: Measurement, command: list[str], cache: str) -> ProcessResult:

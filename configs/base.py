@@ -1,6 +1,6 @@
 """Every key of a jdann run, with its default and its unit. Other configs change a few of these.
 
-`python run.py --config configs/base.py` is the same run as `configs/en2zh.py`.
+`python run.py --config configs/base.py` trains a DANN and a 1-D CNN on frames.
 """
 
 from ml_collections import ConfigDict

@@ -244,7 +244,7 @@ def sweep(
     encoder: str | None = None,
     recipe: str | None = None,
     seeds: int = 5,
-    config: str = "en2zh",
+    config: str = "base",
     settings: Mapping[str, Any] | None = None,
     workdir: str | Path | None = None,
     data_dir: str | Path | None = None,

@@ -184,7 +184,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
-    _run_arguments(parser, "en2zh", "runs/<config name>-sweep")
+    _run_arguments(parser, "base", "runs/<config name>-sweep")
     parser.add_argument("--strengths", help="config.sweep.strength, e.g. 0,0.3,1")
     parser.add_argument("--learning-rates", help="config.sweep.learning_rate, e.g. 3e-4,1e-3,3e-3")
     parser.add_argument("--weight-decays", help="config.sweep.weight_decay, e.g. 0,1e-2")

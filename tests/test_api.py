@@ -28,7 +28,7 @@ def tiny_training(source, target, data_dir, **more):
         method="dann",
         encoder="conv1d",
         seeds=2,
-        config="en2zh",
+        config="base",
         settings=TINY,
         data_dir=data_dir,
         **more,
@@ -123,7 +123,7 @@ def test_a_sweep_has_a_row_per_point(tones, data_dir):
     ],
 )
 def test_mistakes_are_named_before_any_work(changes, message, tones, data_dir):
-    values = {"source": tones[0], "target": tones[1], "method": "dann", "config": "en2zh"} | changes
+    values = {"source": tones[0], "target": tones[1], "method": "dann", "config": "base"} | changes
     with pytest.raises(InputError, match=message):
         jdann.train(values.pop("source"), values.pop("target"), data_dir=data_dir, **values)
 

@@ -7,6 +7,7 @@ from jdann.commands.printing import print_results
 from jdann.commands.reading import data_dir, expanded, overrides
 from jdann.configuration import load_config
 from jdann.experiments.train import run
+from jdann.report.advice import advise
 
 
 def execute(arguments: Namespace) -> int:
@@ -21,6 +22,9 @@ def execute(arguments: Namespace) -> int:
         overwrite=arguments.overwrite,
     )
     print_results(results)
+    sentence = advise(results)
+    if sentence is not None:
+        print(sentence)
     print(f"Everything is in {workdir}. Next: jdann report {workdir}")
     print(f"                      or: jdann predict {workdir} CLIP.wav", flush=True)
     return 0

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jdann.corpora import demo, esd, folder, manifest
-from jdann.corpora.index import Corpus
+from jdann.corpora.index import Corpus, Utterance
 from jdann.corpora.labels import EMOTIONS, canonical, language_name
 from jdann.errors import InputError
 from jdann.files import default_data_dir
 
-NAMES = ("auto:en", "auto:zh", "esd:en", "esd:zh", "demo:en", "demo:zh")
+UNNAMED = "-unnamed"  # the end of a name: the demo corpus as one that nobody has described
+NAMES = (
+    *("auto:en", "auto:zh", "esd:en", "esd:zh", "demo:en", "demo:zh"),
+    *(f"demo:en{UNNAMED}", f"demo:zh{UNNAMED}"),
+)
 _EXPECTED = f"expected {', '.join(NAMES)}, a folder of audio, or a manifest (.csv)"
 
 
@@ -21,7 +25,8 @@ def load(spec: str, emotions: Sequence[str], data_dir: Path | None = None) -> Co
 
     Args:
       spec: `esd:en`, `esd:zh`, `demo:en`, `demo:zh`, a folder, or a manifest (.csv). `auto:en` and
-        `auto:zh` mean ESD if it has been prepared, else the demo corpus. `FOLDER:en` and
+        `auto:zh` mean ESD if it has been prepared, else the demo corpus. `demo:zh-unnamed` is the
+        demo corpus without speaker ids and with file names that tell nothing. `FOLDER:en` and
         `MANIFEST:en` mean only the utterances in that language.
       emotions: names in `labels.EMOTIONS`. Utterances without an emotion are kept. Utterances with
         another emotion are only counted.
@@ -36,16 +41,18 @@ def load(spec: str, emotions: Sequence[str], data_dir: Path | None = None) -> Co
     """
     _check_emotions(emotions)
     if spec in NAMES:
-        kind, language = spec.split(":")
+        kind, language = spec.removesuffix(UNNAMED).split(":")
         corpus = _load_named(kind, language, data_dir)
         name = "demo" if corpus.synthetic and kind != "esd" else "esd"
-        corpus = corpus._replace(name=f"{name}:{language}")
+        corpus = corpus._replace(name=spec if UNNAMED in spec else f"{name}:{language}")
     else:
         path, language = _parse_path(spec)
         is_manifest = path.suffix.lower() in manifest.SUFFIXES
         corpus = manifest.load_manifest(path) if is_manifest else folder.load_folder(path)
         corpus = corpus._replace(name=f"{path.name}:{language}" if language else path.name)
     corpus = _keep_language(corpus, spec, language)
+    if spec in NAMES and spec.endswith(UNNAMED):
+        corpus = corpus._replace(utterances=_without_names(corpus.utterances))
     if corpus.utterances[0].corpus == "esd" and not corpus.synthetic:
         corpus = corpus._replace(notes=(*corpus.notes, *esd.missing(corpus.utterances)))
     return _with_speaker_note(_keep_emotions(corpus, spec, emotions))
@@ -96,6 +103,13 @@ def _parse_path(spec: str) -> tuple[Path, str | None]:
     similar = " or ".join(sorted(difflib.get_close_matches(spec, NAMES, n=2)))
     question = f" (did you mean {similar}?)" if similar else ""
     raise InputError(f"{spec!r} names no corpus, file or folder{question}; {_EXPECTED}")
+
+
+def _without_names(utterances: Sequence[Utterance]) -> tuple[Utterance, ...]:
+    """The utterances without speaker ids, under file names that are only numbers."""
+    return tuple(
+        u._replace(speaker=None, file=f"{number:05d}.wav") for number, u in enumerate(utterances)
+    )
 
 
 def _keep_language(corpus: Corpus, spec: str, language: str | None) -> Corpus:

@@ -34,7 +34,7 @@ COMMANDS = [command for page in PAGES for command in typed(page)]
 def place(tmp_path, monkeypatch) -> Path:
     """A folder with the configs and work directories that the documentation names."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for name in ("tune_poster/best.json", "en2zh-sweep/best-dann-conv1d.json"):
+    for name in ("tune_poster/best.json", "base-sweep/best-dann-conv1d.json"):
         path = tmp_path / "runs" / name
         path.parent.mkdir(parents=True)
         path.write_text(base_config().to_json())

@@ -50,7 +50,7 @@ NOT_RUN = {
     "jdann tune --config tune_poster --workers": "test_tune.py has several processes",
     "jdann tune --config tune_poster --storage": "needs a database",
     "python run.py --config configs/poster.py": "ResNet-50 takes minutes to compile",
-    "python run.py --config configs/en2zh.py --config.encoder.name=resnet50": "the same",
+    "python run.py --config configs/base.py --config.encoder.name=resnet50": "the same",
     ".venv": "the set-up in the README, which continuous integration runs",
     "python3 -m venv": "the same",
     "pip": "the tests run with the installed packages",

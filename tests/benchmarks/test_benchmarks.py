@@ -18,7 +18,7 @@ MODEL_CODE = """
 import sys
 from pathlib import Path
 import startup_models
-startup_models.write_models(Path(sys.argv[1]), ["en2zh"], tiny=True)
+startup_models.write_models(Path(sys.argv[1]), ["base"], tiny=True)
 """
 
 
@@ -40,7 +40,7 @@ def run_python(arguments: list[str], data_dir: Path) -> str:
 def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[str]:
     """What a script needs on its command line beside `--tiny`."""
     source, target = map(str, tones)
-    model = str(folder / "en2zh")
+    model = str(folder / "base")
     return {
         "adapt": [model, target],
         "digests": ["--data-dir", str(folder / "data")],
@@ -78,6 +78,6 @@ def test_docstring_shows_the_command_and_its_tiny_size(name):
 def test_the_models_of_startup_can_be_loaded(tmp_path, data_dir):
     code = MODEL_CODE + (
         "from jdann import Recogniser\n"
-        "print(len(Recogniser.load(Path(sys.argv[1]) / 'en2zh').labels))\n"
+        "print(len(Recogniser.load(Path(sys.argv[1]) / 'base').labels))\n"
     )
     assert run_python(["-c", code, str(tmp_path)], data_dir).strip() == "5"

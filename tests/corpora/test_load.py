@@ -245,3 +245,14 @@ def test_the_five_classes_of_the_real_corpora(corpora_dir, name, count, excluded
 def test_neither_manifest_nor_folder_needs_tfds(esd_root, monkeypatch):
     monkeypatch.setitem(sys.modules, "jdann.corpora.prepared", None)
     assert load(f"{esd_root}:en", FIVE).utterances
+
+
+def test_the_unnamed_demo_corpus_tells_nothing_about_its_speakers(data_dir):
+    corpus = load("demo:zh-unnamed", FIVE, data_dir)
+    assert corpus.name == "demo:zh-unnamed" and corpus.synthetic
+    assert files(corpus) == [f"{i:05d}.wav" for i in range(len(corpus.utterances))]
+    assert all(u.speaker is None and u.path.endswith(".wav") for u in corpus.utterances)
+    assert [u.emotion for u in corpus.utterances] == [
+        u.emotion for u in load("demo:zh", FIVE, data_dir).utterances
+    ]
+    assert "no speaker ids" in corpus.notes

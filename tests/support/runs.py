@@ -25,7 +25,7 @@ def arguments(source, target, workdir, data_dir, *more) -> list[str]:
     """The options of a small run, and more options or overrides."""
     return [
         "--config",
-        "en2zh",
+        "base",
         f"--config.source={source}",
         f"--config.target={target}",
         "--workdir",
