@@ -1,4 +1,4 @@
-"""English to Mandarin: what each step gains, on ESD where it has been prepared, else the demo corpus.
+"""English to Mandarin: what each step gains. ESD where it has been prepared, else the demo corpus.
 
     python run.py --config configs/en2zh.py
 
