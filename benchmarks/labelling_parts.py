@@ -14,6 +14,7 @@ from jdann.corpora.index import Utterance
 from jdann.data import normalise
 from jdann.features.recipe import make_recipe
 from jdann.speakers import similar_voices
+from jdann.speakers.clusters import VoiceGroups
 
 FIVE_EMOTIONS = ("neutral", "happy", "angry", "sad", "surprise")
 SIX_EMOTIONS = (*FIVE_EMOTIONS, "fearful")
@@ -27,6 +28,7 @@ class Part(NamedTuple):
 
     values: np.ndarray  # [n, statistics]
     utterances: tuple[Utterance, ...]
+    groups: VoiceGroups | None = None  # in place of speakers; `select` drops them
 
     @property
     def corpus(self) -> str:
@@ -43,14 +45,24 @@ class Part(NamedTuple):
     def z_scores(self, by: str, relevance: float) -> jnp.ndarray:
         """The statistics [n, statistics], normalised by speaker, voice or corpus."""
         speakers = [u.speaker for u in self.utterances]
+        known = np.full(len(speakers), by == "speaker")
+        number = None
+        if self.groups is not None:
+            number, is_mixed = self.groups
+            known = known & ~is_mixed
+            speakers = [
+                f"voices {k}, utterance {i}" if is_mixed[i] else f"voices {k}"
+                for i, k in enumerate(number)
+            ]
         group, _ = normalise.grouping(by, speakers, has_pitch=True, is_vector=True)
         vectors = self.values[:, None]  # [n, 1, statistics]: an utterance is one frame
         voices = None
         if by in ("speaker", "voice"):
             voices = normalise.VoicePositions(
                 similar_voices.voice_positions(vectors, statistics_names()),
-                np.full(len(group), by == "speaker"),
+                known,
                 relevance,
+                number,
             )
         fitted = normalise.fit_speakers(lambda: vectors, group, voices)
         normalised = list(normalise.apply(fitted, vectors, group))

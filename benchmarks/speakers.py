@@ -33,7 +33,7 @@ from jdann.features.recipe import VOICE_VECTORS
 from jdann.features.store import extract
 from jdann.files import default_data_dir
 from jdann.speakers import encoder_file, similar_voices
-from jdann.speakers.clusters import group_voices
+from jdann.speakers.clusters import VoiceGroups, group_voices
 from jdann.speakers.missing_ids import name_speakers
 
 
@@ -95,22 +95,18 @@ def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
     labels = jax.nn.one_hot(emotion, len(task.emotions))
     source = task.source.z_scores("speaker", relevance)
 
-    def grouped(group: np.ndarray) -> Part:
-        speakers = zip(task.target.utterances, group, strict=True)
-        return task.target._replace(
-            utterances=tuple(u._replace(speaker=f"voices {number}") for u, number in speakers)
-        )
-
     def predict(group: np.ndarray) -> np.ndarray:
-        return np.asarray(label(keys, source, labels, grouped(group).z_scores("speaker", 0.0))[0])
+        groups = VoiceGroups(group, np.zeros(len(group), bool))
+        target = task.target._replace(groups=groups).z_scores("speaker", 0.0)
+        return np.asarray(label(keys, source, labels, target)[0])
 
     vectors = vectors.where(lambda u: u.emotion in task.emotions)
-    return task._replace(target=grouped(group_voices(vectors.values, predict)))
+    return task._replace(target=task.target._replace(groups=group_voices(vectors.values, predict)))
 
 
 def score(task: Task, relevance: float) -> float:
     """Unweighted average recall of the labels, normalised as a run would."""
-    by = "speaker" if is_known(task.target) else "voice"
+    by = "speaker" if is_known(task.target) or task.target.groups is not None else "voice"
     return uar_of_labels(task, changes={}, by=(by, by), relevance=relevance)
 
 

@@ -28,6 +28,7 @@ LARGEST_VALUE = 6e4
 # Minimum weight of a dissimilar voice (an identical one weighs 1), so that no utterance is
 # normalised by itself only.
 MINIMUM_WEIGHT = 0.01
+_FAR = 100.0  # a distance at which no weight remains but MINIMUM_WEIGHT
 _BLOCK = 512  # utterances whose sums are kept in memory before they are weighted
 # A bin is constant if its variance is at most this fraction of its mean square. An absolute limit
 # would fail, because power features are tiny.
@@ -61,6 +62,15 @@ class VoicePositions(NamedTuple):
     # MAP relevance factor: the statistics of a speaker's own n utterances weigh
     # n / (n + relevance), those of similar voices the rest; 0 disables it.
     relevance: float
+    # [n] group of voices of each utterance; None: no groups. Then only voices of the same group
+    # count as similar, by the third formant, because within a group the pitch tells the emotion.
+    group: np.ndarray | None = None
+
+    def within_groups(self) -> np.ndarray:
+        """Positions [n, 1 or 2] in which only voices of one group are near each other."""
+        if self.group is None:
+            return self.positions
+        return np.column_stack([self.group * _FAR, self.positions[:, 1:]])
 
 
 def grouping(
@@ -164,9 +174,10 @@ def fit_speakers(
     groups = tuple(dict.fromkeys(group))
     rows = _rows(group)
     known = np.bincount(rows, voices.speaker_known)[:, None]  # [groups, 1] utterances
-    sums = np.stack([np.bincount(rows, axis) for axis in voices.positions.T], 1)
+    positions = voices.within_groups()
+    sums = np.stack([np.bincount(rows, axis) for axis in positions.T], 1)
     centres = sums / np.bincount(rows)[:, None]  # [groups, 1 or 2]
-    prior = voice_moments(read(), voices.positions, centres)
+    prior = voice_moments(read(), positions, centres)
     if not known.any():
         return statistics(prior, groups)
     weight = known / np.maximum(known + voices.relevance, 1e-9)

@@ -152,23 +152,25 @@ def make_domain(
     )
 
 
-def with_voice_groups(domain: Domain, group: np.ndarray, note: str) -> Domain:
+def with_voice_groups(domain: Domain, group: np.ndarray, is_mixed: np.ndarray, note: str) -> Domain:
     """The domain, with groups of voices in place of unknown speakers. Known speakers stay.
 
     Args:
       domain: one that has `voices`.
       group: [n] group numbers.
+      is_mixed: [n] bool, whether the group holds many persons. Each of its utterances is then
+        normalised among similar voices of the group, and not by the whole group.
       note: for the user.
     """
     assert domain.voices is not None
-    known = np.ones_like(domain.voices.speaker_known)
+    has_id = np.array([speaker is not None for speaker in domain.speaker])
     ids = {speaker for speaker in domain.speaker if speaker is not None}
-    names = tuple(
-        normalise.unused_name(f"voices {number}", ids) if speaker is None else speaker
-        for number, speaker in zip(group, domain.speaker, strict=True)
-    )
-    voices = domain.voices._replace(speaker_known=known)
-    return domain._replace(group=names, voices=voices, grouping_note=note)
+    names = []
+    for i, (number, speaker) in enumerate(zip(group, domain.speaker, strict=True)):
+        name = f"voices {number}, utterance {i}" if is_mixed[i] else f"voices {number}"
+        names.append(normalise.unused_name(name, ids) if speaker is None else speaker)
+    voices = domain.voices._replace(speaker_known=has_id | ~is_mixed, group=group)
+    return domain._replace(group=tuple(names), voices=voices, grouping_note=note)
 
 
 def check_failures(domain: Domain, max_failed_fraction: float) -> None:
@@ -251,13 +253,18 @@ def _normalised_like_target(source: Domain, target: Domain, by: str) -> Domain:
     """
     if by != "speaker" or source.voices is None or target.voices is None:
         return source
-    if source.voices.speaker_known.mean() < 0.5 or target.voices.speaker_known.mean() >= 0.5:
+    if not _is_grouped(source.voices) or _is_grouped(target.voices):
         return source
     note = f"normalised by voice, as {target.corpus.name} is, whose speakers are unknown"
     log.info("%s: %s", source.corpus.name, note)
     group, _ = normalise.grouping("voice", source.speaker, has_pitch=True, is_vector=False)
     voices = source.voices._replace(speaker_known=np.zeros_like(source.voices.speaker_known))
     return source._replace(group=tuple(group), voices=voices, grouping_note=note)
+
+
+def _is_grouped(voices: normalise.VoicePositions) -> bool:
+    """Whether most speakers are known, or voices are grouped."""
+    return voices.group is not None or voices.speaker_known.mean() >= 0.5
 
 
 def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None:

@@ -63,9 +63,12 @@ def _grouped(domain: Domain, config: Any, data_dir: Path, predict: Predict) -> D
     except InputError as error:
         log.warning("%s: %s", domain.corpus.name, error)
         return domain
-    group = group_voices(vectors, predict)
+    group, is_mixed = group_voices(vectors, predict)
     note = f"normalised in {group.max() + 1} groups of similar voices, by a speaker encoder"
-    return with_voice_groups(domain, group, note)
+    if is_mixed.any():
+        mixed = len(np.unique(group[is_mixed]))
+        note += f"; {mixed} of them hold many persons, and there each is normalised among similar"
+    return with_voice_groups(domain, group, is_mixed, note)
 
 
 def voice_vectors(domain: Domain, config: Any, data_dir: Path) -> np.ndarray:

@@ -3,11 +3,12 @@
 The vectors tell the voice, but also the emotion, so that plain clusters are often emotions of one
 person. So what varies with the predicted emotion is removed from the vectors, and a group is
 divided only where its vectors are two clusters and not one cloud. A group of several persons costs
-less than a group of one emotion, because normalisation would then remove the emotion.
+less than a group of one emotion, because normalisation would then remove the emotion. A group that
+holds many persons is marked, so that it can be normalised among similar voices of the group.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -21,11 +22,23 @@ _DEEPEST = 5  # divisions of a group
 _CLOUDS = 15  # drawn for each test
 _DIMENSIONS = 50  # principal components that take part
 _TESTED = 2000  # utterances at most that take part in a test
+# A group holds many persons if so many clusters leave less than this share of the variance that
+# they leave in one cloud. CASIA's groups, each of one person, leave .96 to 1.01; EmoDB's, each of
+# five or six persons, leave .87 to .89.
+_MANY, _MANY_LIMIT = 8, 0.95
+_SMALLEST_MIXED = 12 * _MANY  # utterances; a smaller group counts as one person
 
 Predict = Callable[[np.ndarray], np.ndarray]  # [n] group numbers -> [n, classes] probabilities
 
 
-def group_voices(vectors: np.ndarray, predict: Predict, seed: int = 0) -> np.ndarray:
+class VoiceGroups(NamedTuple):
+    """Groups of n utterances."""
+
+    number: np.ndarray  # [n] from 0, without a gap
+    is_mixed: np.ndarray  # [n] bool, whether the group holds many persons
+
+
+def group_voices(vectors: np.ndarray, predict: Predict, seed: int = 0) -> VoiceGroups:
     """Groups utterances of similar voices: mostly one person, or some persons who sound alike.
 
     1. All utterances are divided in two, which are mostly women and men.
@@ -37,14 +50,25 @@ def group_voices(vectors: np.ndarray, predict: Predict, seed: int = 0) -> np.nda
       vectors: [n, d] from `jdann.features.voice_encoder`.
       predict: gives the probability of each emotion when each group is normalised by itself.
       seed: of the tests.
-
-    Returns:
-      [n] group numbers from 0, without a gap.
     """
-    group = divide(_directions(vectors), seed, deepest=1)
+    directions = _directions(vectors)
+    group = divide(directions, seed, deepest=1)
     for _ in range(ROUNDS):
-        group = divide(_directions(without_emotion(vectors, predict(group), group)), seed)
-    return group
+        directions = _directions(without_emotion(vectors, predict(group), group))
+        group = divide(directions, seed)
+    is_mixed = np.zeros(len(group), bool)
+    for number in np.unique(group):
+        rows = group == number
+        is_mixed[rows] = holds_many(directions[rows], seed)
+    return VoiceGroups(group, is_mixed)
+
+
+def holds_many(vectors: np.ndarray, seed: int = 0) -> bool:
+    """Whether the vectors [n, d] of a group are many clusters, and not one or two."""
+    if len(vectors) < _SMALLEST_MIXED:
+        return False
+    comparison = _compare_with_clouds(vectors, _MANY, np.random.default_rng(seed))
+    return comparison.index < _MANY_LIMIT * np.mean(comparison.expected)
 
 
 def without_emotion(
@@ -109,25 +133,40 @@ def _two_clusters(vectors: np.ndarray, limit: float, rng: np.random.Generator) -
     that of normally distributed clouds of the same covariance: Liu et al. 2008, "Statistical
     significance of clustering for high-dimension, low-sample size data", JASA 103.
     """
+    comparison = _compare_with_clouds(vectors, 2, rng)
+    half = comparison.cluster == 1
+    if min(half.sum(), (~half).sum()) < SMALLEST_GROUP:
+        return None
+    spread = max(float(np.std(comparison.expected)), 1e-9)
+    deviation = (comparison.index - np.mean(comparison.expected)) / spread
+    return half if deviation <= limit else None
+
+
+class _Comparison(NamedTuple):
+    index: float  # share of the variance that remains within the clusters
+    expected: list[float]  # the same of each cloud
+    cluster: np.ndarray  # [n] of each vector
+
+
+def _compare_with_clouds(
+    vectors: np.ndarray, clusters: int, rng: np.random.Generator
+) -> _Comparison:
+    """Divides vectors [n, d] and normally distributed clouds of their covariance."""
     tested = rng.permutation(len(vectors))[:_TESTED]
     centre = vectors[tested].mean(0)
     _, scale, axes = np.linalg.svd(vectors[tested] - centre, full_matrices=False)
     components = (vectors - centre) @ axes[:_DIMENSIONS].T  # [n, _DIMENSIONS]
-    index, model = _cluster_index(components[tested])
-    half = model.predict(components) == 1
-    if min(half.sum(), (~half).sum()) < SMALLEST_GROUP:
-        return None
+    index, model = _cluster_index(components[tested], clusters)
     spread = scale[:_DIMENSIONS] / np.sqrt(len(tested))
     clouds = (rng.normal(size=(len(tested), len(spread))) * spread for _ in range(_CLOUDS))
-    expected = [_cluster_index(cloud)[0] for cloud in clouds]
-    deviation = (index - np.mean(expected)) / max(float(np.std(expected)), 1e-9)
-    return half if deviation <= limit else None
+    expected = [_cluster_index(cloud, clusters)[0] for cloud in clouds]
+    return _Comparison(index, expected, model.predict(components))
 
 
-def _cluster_index(points: np.ndarray) -> tuple[float, Any]:
-    """The index, and the fitted model of the two clusters."""
+def _cluster_index(points: np.ndarray, clusters: int) -> tuple[float, Any]:
+    """The index, and the fitted model of the clusters."""
     settings: dict[str, Any] = {"n_init": 3, "max_iter": 50, "random_state": 0}
-    model: Any = KMeans(2, **settings).fit(points)
+    model: Any = KMeans(clusters, **settings).fit(points)
     total = np.square(points - points.mean(0)).sum()
     return float(model.inertia_ / max(total, 1e-30)), model
 

@@ -14,6 +14,7 @@ from jdann.experiments import voices, workdir
 from jdann.experiments.settings import make_feature_settings
 from jdann.features.recipe import make_recipe_unchecked
 from jdann.features.store import FeatureSet
+from jdann.speakers.clusters import VoiceGroups
 from jdann.speakers.encoder_file import find_or_fetch
 
 COUNT = 80
@@ -84,6 +85,24 @@ def test_the_target_is_normalised_in_groups_and_the_source_by_speaker(tmp_path, 
     direction = make_direction(source, target, make_feature_settings(config))
     assert set(direction.statistics[0].groups) == {"woman", "man"}
     assert set(direction.statistics[1].groups) == {"voices 0", "voices 1"}
+
+
+def test_many_persons_of_a_group_are_normalised_among_similar_voices_of_it(
+    tmp_path, encoder, monkeypatch
+):
+    group = IS_WOMAN.astype(int)
+    monkeypatch.setattr(voices, "group_voices", lambda *_: VoiceGroups(group, IS_WOMAN))
+    config = make_config()
+    source, target = voices.group_unknown_voices(*make_pair(tmp_path, config), config, tmp_path)
+    men, women = target.group[: COUNT // 2], target.group[COUNT // 2 :]
+    assert set(men) == {"voices 0"} and len(set(women)) == len(women)
+    assert "1 of them hold many persons" in "; ".join(target.all_notes)
+    direction = make_direction(source, target, make_feature_settings(config))
+    assert set(direction.source.group) == {"woman", "man"}  # not by voice
+    values = np.concatenate(list(target.features.read()))
+    mean_of_group = values[IS_WOMAN].mean(0)
+    means = direction.statistics[1].mean[1:]  # of each woman's utterance
+    assert np.abs(means.mean(0) - mean_of_group).max() < 1  # the men, at a distance of 3, are out
 
 
 def test_a_source_without_ids_is_grouped_too(tmp_path, encoder):

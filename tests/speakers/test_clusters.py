@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jdann.speakers.clusters import divide, group_voices, without_emotion
+from jdann.speakers.clusters import divide, group_voices, holds_many, without_emotion
 
 DIMENSIONS, CLASSES = 20, 4
 
@@ -73,7 +73,7 @@ def test_groups_are_speakers_although_emotions_differ_more():
     vectors, speaker, emotion = draw(4, 40, of_speaker=2, of_emotion=1.5)
     vectors[speaker >= 2] += 3  # women and men
     probabilities = np.eye(CLASSES)[emotion] * 0.6 + 0.1
-    group = group_voices(vectors, lambda _: probabilities)
+    group = group_voices(vectors, lambda _: probabilities).number
     assert purity(group, speaker) > 0.95 and group.max() == 3
     assert divide(vectors).max() > 3  # the emotions, too
 
@@ -81,10 +81,20 @@ def test_groups_are_speakers_although_emotions_differ_more():
 def test_one_speaker_remains_one_group():
     vectors, _, emotion = draw(1, 200, of_speaker=0, of_emotion=0.4)
     probabilities = np.eye(CLASSES)[emotion]
-    assert group_voices(vectors, lambda _: probabilities).max() == 0
+    groups = group_voices(vectors, lambda _: probabilities)
+    assert groups.number.max() == 0 and not groups.is_mixed.any()
 
 
 def test_the_same_seed_gives_the_same_groups():
     vectors, _, emotion = draw(2, 30, of_speaker=1, of_emotion=0.5)
     first, second = (group_voices(vectors, lambda _: np.eye(CLASSES)[emotion]) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first.number, second.number)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_group_of_many_persons_is_recognised(seed):
+    # The persons differ so little that no division in two stands out.
+    vectors, _, _ = draw(10, 25, of_speaker=1.0, of_emotion=0, seed=seed)
+    cloud, _, _ = draw(1, 250, of_speaker=0, of_emotion=0, seed=seed)
+    assert holds_many(vectors) and not holds_many(cloud)
+    assert not holds_many(vectors[::3])  # too few to tell
