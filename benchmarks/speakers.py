@@ -12,7 +12,7 @@ Target labels and true ids are used for scoring only.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,10 @@ def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
         return np.asarray(label(keys, source, labels, target)[0])
 
     vectors = vectors.where(lambda u: u.emotion in task.emotions)
-    return task._replace(target=task.target._replace(groups=group_voices(vectors.values, predict)))
+    groups = group_voices(vectors.values, predict)
+    return (
+        task._replace(target=task.target._replace(groups=groups)) if groups.follow_persons else task
+    )
 
 
 def score(task: Task, relevance: float) -> float:
@@ -134,6 +137,12 @@ def score_all(
     }
 
 
+def name_manifest(path: Path, manifests: Sequence[Path]) -> str:
+    """The name of a manifest's file or, if others are called the same, of its folder."""
+    same = sum(other.stem == path.stem for other in manifests)
+    return path.parent.name if same > 1 else path.stem
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("manifests", type=Path, nargs="+")
@@ -145,7 +154,8 @@ def main() -> None:
     arguments = parse_arguments()
     data_dir = arguments.data_dir or default_data_dir()
     config: Any = load_config("best")
-    parts = {path.stem: load_part(path, data_dir) for path in arguments.manifests}
+    manifests = {name_manifest(path, arguments.manifests): path for path in arguments.manifests}
+    parts = {name: load_part(path, data_dir) for name, path in manifests.items()}
     read = {name: read_names(hide_speakers(part)) for name, part in parts.items()}
 
     print(header(("corpus", "what the names tell", "adjusted Rand index"), ("---", "---", "---:")))
@@ -156,7 +166,7 @@ def main() -> None:
     print()
     columns = ("ids known", "read from names", "groups of voices", "similar voices")
     print(header(("source", "target", *columns), ("---", "---", *["---:"] * 4)), flush=True)
-    vectors = {path.stem: load_vectors(path, data_dir) for path in arguments.manifests}
+    vectors = {name: load_vectors(path, data_dir) for name, path in manifests.items()}
     relevance, rows = config.features.relevance, []
     pairs = list(permutations(parts, 2))
     for source, target in pairs[:1] if arguments.tiny else pairs:

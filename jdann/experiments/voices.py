@@ -63,12 +63,17 @@ def _grouped(domain: Domain, config: Any, data_dir: Path, predict: Predict) -> D
     except InputError as error:
         log.warning("%s: %s", domain.corpus.name, error)
         return domain
-    group, is_mixed = group_voices(vectors, predict)
-    note = f"normalised in {group.max() + 1} groups of similar voices, by a speaker encoder"
-    if is_mixed.any():
-        mixed = len(np.unique(group[is_mixed]))
-        note += f"; {mixed} of them hold many persons, and there each is normalised among similar"
-    return with_voice_groups(domain, group, is_mixed, note)
+    groups = group_voices(vectors, predict)
+    if not groups.follow_persons:
+        note = f"the speaker encoder does not tell the persons apart: {domain.grouping_note}"
+        return domain._replace(grouping_note=note)
+    note = f"normalised in {groups.count} groups of similar voices, by a speaker encoder"
+    if groups.mixed:
+        note += (
+            f"; {groups.mixed} of them hold many persons, and each utterance of these is "
+            "normalised among similar voices of its group"
+        )
+    return with_voice_groups(domain, groups.number, groups.is_mixed, note)
 
 
 def voice_vectors(domain: Domain, config: Any, data_dir: Path) -> np.ndarray:

@@ -105,6 +105,18 @@ def test_many_persons_of_a_group_are_normalised_among_similar_voices_of_it(
     assert np.abs(means.mean(0) - mean_of_group).max() < 1  # the men, at a distance of 3, are out
 
 
+def test_groups_that_do_not_follow_persons_are_not_used(tmp_path, encoder, monkeypatch):
+    groups = VoiceGroups(np.arange(COUNT) % 3, np.ones(COUNT, bool))
+    monkeypatch.setattr(voices, "group_voices", lambda *_: groups)
+    config = make_config()
+    pair = make_pair(tmp_path, config)
+    source, target = voices.group_unknown_voices(*pair, config, tmp_path)
+    assert target.group == pair[1].group and target.voices is pair[1].voices
+    assert "does not tell the persons apart" in target.all_notes[-1]
+    direction = make_direction(source, target, make_feature_settings(config))
+    assert len(set(direction.source.group)) == COUNT  # by voice, as the target
+
+
 def test_a_source_without_ids_is_grouped_too(tmp_path, encoder):
     config = make_config()
     pair = make_pair(tmp_path, config, source_speaker=(None,) * COUNT, target_speaker=SPEAKER)
