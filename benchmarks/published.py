@@ -21,7 +21,6 @@ in the work directory are not repeated.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -116,10 +115,8 @@ def peer_scores(
     )
     statistics = Statistics(source, direction.source.emotion, target)
     for name, peer in PEERS.items():
-        yield (
-            name,
-            [score(direction, task, labels) for labels in predict(peer, statistics, options)],
-        )
+        predictions = predict(peer, statistics, options.seeds)
+        yield name, [score(direction, task, predicted) for predicted in predictions]
 
 
 def predict(peer: Peer, statistics: Statistics, seeds: int) -> list[np.ndarray]:
@@ -153,24 +150,19 @@ def as_text(value: Any) -> str:
 def trained_scores(
     task: Task, speakers: Speakers, training: Training, seeds: int, options: Options
 ) -> list[dict[str, Any]]:
-    """The rows of results.json at the last checkpoint; a finished training is not repeated."""
+    """The rows of results.json at the last checkpoint; finished trainings are not repeated."""
     words = (task.name, task.adapted_to, speakers.name, training.config)
-    workdir = options.workdir / "-".join(words).replace(" ", "_").replace(",", "")
-    results = workdir / "results.json"
-    if results.exists():
-        rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
-    else:
-        rows = jdann.train(
-            task.source,
-            task.target,
-            method=training.methods,
-            seeds=seeds,
-            config=training.config,
-            settings=settings_of(task, speakers, options),
-            workdir=workdir,
-            data_dir=options.data_dir,
-            resume=workdir.exists(),
-        ).rows
+    rows = jdann.train(
+        task.source,
+        task.target,
+        method=training.methods,
+        seeds=seeds,
+        config=training.config,
+        settings=settings_of(task, speakers, options),
+        workdir=options.workdir / "-".join(words).replace(" ", "_").replace(",", ""),
+        data_dir=options.data_dir,
+        resume=True,
+    ).rows
     return [result for result in rows if result["selection"] == "last"]
 
 
