@@ -58,6 +58,7 @@ class Speakers(NamedTuple):
 
 
 KNOWN = Speakers("known", "auto", False)
+READ = Speakers("read from names or voices", "auto", False)
 GROUPED = Speakers("unknown, voices grouped", "voice", True)
 SIMILAR = Speakers("unknown, similar voices", "none", True)
 
@@ -88,14 +89,19 @@ class Options(NamedTuple):
     data_dir: Path
 
 
-def speaker_settings(data_dir: Path) -> list[Speakers]:
-    """What may be known about speakers; voices can be grouped only with the speaker encoder."""
+def speaker_settings(task: Task, data_dir: Path) -> list[Speakers]:
+    """What is known about the target's speakers: what the corpus tells, and nothing.
+
+    Voices can be grouped only with the speaker encoder.
+    """
+    has_ids = all(u.speaker is not None for u in task.target.utterances)
+    first = KNOWN if has_ids else READ
     try:
         encoder_file.find_or_fetch(data_dir)
     except InputError as error:
         print(f"voices are not grouped: {error}", file=sys.stderr)
-        return [KNOWN, SIMILAR]
-    return [KNOWN, GROUPED, SIMILAR]
+        return [first, SIMILAR]
+    return [first, GROUPED, SIMILAR]
 
 
 def settings_of(task: Task, speakers: Speakers, options: Options) -> dict[str, Any]:
@@ -223,15 +229,15 @@ def make_options(arguments: argparse.Namespace) -> Options:
 
 def print_table(tasks: Sequence[Task], options: Options) -> None:
     """Prints the table of tasks row by row."""
-    print(f"{processor_name()}; {python_and_packages(PACKAGES)}; ", end="")
-    print(f"{options.seeds} seeds, DANN {options.dann_seeds}; mean ± standard deviation\n")
+    print(f"{processor_name()}; {python_and_packages(PACKAGES)}")
+    print(f"Transductive; {options.seeds} seeds, of the DANN {options.dann_seeds}: ", end="")
+    print("mean ± standard deviation\n")
     print(header(COLUMNS, ["---"] * 4 + ["---:"] * 3), flush=True)
-    settings = speaker_settings(options.data_dir)
     for i, task in enumerate(tasks):
         if i == 0 or task.name != tasks[i - 1].name:
             for published in task.published:
                 print(published_row(task, published))
-        for speakers in settings:
+        for speakers in speaker_settings(task, options.data_dir):
             for line in rows_of(task, speakers, options):
                 print(line, flush=True)
 
