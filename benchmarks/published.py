@@ -13,9 +13,9 @@
 
 A corpus is a manifest or a folder, and a folder of manifests stands for all of them. All figures
 are transductive: the target's audio is adapted to without labels and then scored. The last
-checkpoint is scored. The source's speakers are known. The target's speakers are known, or they are
-withheld: then its voices are grouped by a speaker encoder, or each clip is normalised among similar
-voices. All methods of a table but the DANN get the same normalised statistics of utterances; the
+checkpoint is scored. The source's speakers are known. The target's speakers are `known`, or they
+are withheld: then its voices are `grouped` by a speaker encoder, or each clip is normalised among
+`similar` voices. All methods of a table but the DANN get the same normalised statistics of utterances; the
 DANN gets frames. A method whose result does not depend on a seed has no spread. Finished trainings
 in the work directory are not repeated.
 """
@@ -52,15 +52,15 @@ TINY_SETTINGS = {"epochs": 1, "batch_size": 8, "encoder.hidden": "8", "encoder.c
 class Speakers(NamedTuple):
     """What is known about the speakers of the target."""
 
-    name: str  # for the table
+    name: str  # for the table and for --speakers
     way: str  # config.speakers
     is_hidden: bool  # whether the ids are withheld
 
 
 KNOWN = Speakers("known", "auto", False)
-READ = Speakers("read from names or voices", "auto", False)
-GROUPED = Speakers("unknown, voices grouped", "voice", True)
-SIMILAR = Speakers("unknown, similar voices", "none", True)
+GROUPED = Speakers("grouped", "voice", True)
+SIMILAR = Speakers("similar", "none", True)
+SPEAKERS = {speakers.name: speakers for speakers in (KNOWN, GROUPED, SIMILAR)}
 
 
 class Training(NamedTuple):
@@ -89,19 +89,21 @@ class Options(NamedTuple):
     data_dir: Path
 
 
-def speaker_settings(task: Task, data_dir: Path) -> list[Speakers]:
-    """What is known about the target's speakers: what the corpus tells, and nothing.
+def check_speakers(tasks: Sequence[Task], names: Sequence[str], data_dir: Path) -> None:
+    """Refuses what would be measured in another way than the table says.
 
-    Voices can be grouped only with the speaker encoder.
+    Raises:
+      InputError: speakers are to be known, and a target has no ids; or voices are to be grouped,
+        and there is no speaker encoder.
     """
-    has_ids = all(u.speaker is not None for u in task.target.utterances)
-    first = KNOWN if has_ids else READ
-    try:
+    if GROUPED.name in names:
         encoder_file.find_or_fetch(data_dir)
-    except InputError as error:
-        print(f"voices are not grouped: {error}", file=sys.stderr)
-        return [first, SIMILAR]
-    return [first, GROUPED, SIMILAR]
+    for task in tasks:
+        if KNOWN.name in names and any(u.speaker is None for u in task.target.utterances):
+            raise InputError(
+                f"{task.target.name}: has no speaker ids; give a manifest with the column speaker, "
+                f"or --speakers {GROUPED.name} {SIMILAR.name}"
+            )
 
 
 def settings_of(task: Task, speakers: Speakers, options: Options) -> dict[str, Any]:
@@ -211,6 +213,13 @@ def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("task", choices=list(TASKS))
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--speakers",
+        nargs="+",
+        choices=list(SPEAKERS),
+        default=list(SPEAKERS),
+        help="of the target",
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--dann-seeds", type=int, default=5, help="0: no DANN")
     parser.add_argument("--workdir", type=Path, default=Path("runs/published"))
@@ -227,8 +236,8 @@ def make_options(arguments: argparse.Namespace) -> Options:
     return Options(seeds, dann_seeds, settings, arguments.workdir / arguments.task, data_dir)
 
 
-def print_table(tasks: Sequence[Task], options: Options) -> None:
-    """Prints the table of tasks row by row."""
+def print_table(tasks: Sequence[Task], names: Sequence[str], options: Options) -> None:
+    """Prints the table of tasks row by row; `names` are of SPEAKERS."""
     print(f"{processor_name()}; {python_and_packages(PACKAGES)}")
     print(f"Transductive; {options.seeds} seeds, of the DANN {options.dann_seeds}: ", end="")
     print("mean ± standard deviation\n")
@@ -237,8 +246,8 @@ def print_table(tasks: Sequence[Task], options: Options) -> None:
         if i == 0 or task.name != tasks[i - 1].name:
             for published in task.published:
                 print(published_row(task, published))
-        for speakers in speaker_settings(task, options.data_dir):
-            for line in rows_of(task, speakers, options):
+        for name in names:
+            for line in rows_of(task, SPEAKERS[name], options):
                 print(line, flush=True)
 
 
@@ -246,7 +255,9 @@ def main() -> None:
     arguments = parse_arguments()
     try:
         tasks = list(TASKS[arguments.task](arguments.data))
-        print_table(tasks[:1] if arguments.tiny else tasks, make_options(arguments))
+        options = make_options(arguments)
+        check_speakers(tasks, arguments.speakers, options.data_dir)
+        print_table(tasks[:1] if arguments.tiny else tasks, arguments.speakers, options)
     except InputError as error:
         sys.exit(str(error))
 

@@ -20,7 +20,7 @@ from jdann.features.prosody import PROSODIC
 from jdann.methods.pseudo_labels import balanced, most_confident
 
 KEPT_FRACTIONS = (0.3, 0.5, 0.7, 0.9)  # of each class, in the rounds of self-training
-CALIBRATION_FOLDS = 5
+CALIBRATION_FOLDS = 3
 SINKHORN_ITERATIONS = 50
 
 
