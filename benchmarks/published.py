@@ -15,9 +15,9 @@ A corpus is a manifest or a folder, and a folder of manifests stands for all of 
 are transductive: the target's audio is adapted to without labels and then scored. The last
 checkpoint is scored. The source's speakers are known. The target's speakers are `known`, or they
 are withheld: then its voices are `grouped` by a speaker encoder, or each clip is normalised among
-`similar` voices. All methods of a table but the DANN get the same normalised statistics of utterances; the
-DANN gets frames. A method whose result does not depend on a seed has no spread. Finished trainings
-in the work directory are not repeated.
+`similar` voices. The DANN gets frames; all other methods of a table get the same normalised
+statistics of utterances. A method whose result does not depend on a seed has no spread. Finished
+trainings in the work directory are not repeated.
 """
 
 import argparse
