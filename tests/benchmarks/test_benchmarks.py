@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.published import published_arguments
+
 ROOT = Path(__file__).parents[2]
 # The other files in this folder are modules that the scripts import.
 SCRIPTS = sorted(
@@ -46,6 +48,7 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
         "digests": ["--data-dir", str(folder / "data")],
         "inference": [model],
         "labelling": [source, target, "--data-dir", str(folder / "data")],
+        "published": published_arguments(folder),
         "recipes": [source, target, "--workdir", str(folder), "--data-dir", str(folder / "data")],
         "scale": ["--data-dir", str(folder / "data")],
         "speakers": [source, target, "--data-dir", str(folder / "data")],
