@@ -97,7 +97,7 @@ def make_call(
             masks.append(np.where(mask, person, _NEITHER))
             position += len(clip)
             add_pause()
-        person = 1 - person
+        person = 1 - person if speakers[0] != speakers[1] else 0
     samples, who = np.concatenate(parts), np.concatenate(masks)
     power = np.square(samples[who >= 0], dtype=np.float64).mean()
     if noise_db is not None:

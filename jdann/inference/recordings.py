@@ -88,7 +88,7 @@ def find_voice_reader(speakers: int, data_dir: Path) -> VoiceReader | None:
     Args:
       speakers: number of people in each recording at most.
       data_dir: where the speaker encoder is kept; pip fetches it the first time. Where that fails,
-        a warning says so, and pitch and formants are compared.
+        a warning says so, and the pitch is compared.
 
     Raises:
       InputError: the number is less than 1.
@@ -100,7 +100,7 @@ def find_voice_reader(speakers: int, data_dir: Path) -> VoiceReader | None:
     try:
         return make_voice_reader(encoder_file.find_or_fetch(data_dir))
     except InputError as error:
-        log.warning("%s; without it only pitch and formants tell voices apart", error)
+        log.warning("%s; without it only the pitch tells voices apart", error)
         return make_voice_reader(None)
 
 

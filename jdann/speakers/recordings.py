@@ -4,7 +4,6 @@ The people of one recording are told apart by its channels where each person has
 recorded calls; otherwise by their voices. Only parts of a recording are in memory at a time.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.distance import pdist
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
@@ -37,12 +37,25 @@ _TURN_S = 0.5  # shorter turns of a channel are ignored
 _BATCH = 16  # utterances in one call of the recipe
 _VOICE_S = 1.59  # of each utterance: one window of the speaker encoder
 _CLEAR_VOICE_S = 1.0  # shorter utterances do not tell how many people there are
-# Two voices differ if the silhouette of the groups reaches this. A person who speaks evenly has .08
-# to .2, two people .3 to .6. Chosen on CASIA and EmoDB (benchmarks/recordings.py).
-_DISTINCT_VECTORS = 0.21
-_DISTINCT_POSITIONS = 0.5
-_SMALLEST_PART = 0.05  # of the utterances, that a person speaks
+_SMALLEST_PART = 0.1  # of the utterances, that a person speaks
 _TESTED = 1000  # utterances at most that take part in a silhouette
+
+
+class Distinct(NamedTuple):
+    """When groups of voices count as different people."""
+
+    # Rousseeuw 1987, "Silhouettes: a graphical aid to the interpretation and validation of cluster
+    # analysis", -1 to 1
+    silhouette: float
+    metric: str  # the distance by which the silhouette is measured, a name of scikit-learn
+    distance: float  # between the centres of two groups, at least
+
+
+# Chosen on CASIA and EmoDB (benchmarks/recordings.py). One person has a silhouette of .13 to .28, a
+# woman and a man have .36 to .6.
+DISTINCT_VECTORS = Distinct(0.3, "cosine", 0.0)
+# A base of the pitch that differs by 7 semitones, mostly a woman and a man.
+DISTINCT_PITCH = Distinct(0.65, "euclidean", 1.2)
 
 
 class Recording(NamedTuple):
@@ -66,7 +79,7 @@ def make_voice_reader(encoder: Path | None) -> VoiceReader:
 
     Args:
       encoder: from `jdann.speakers.encoder_file.find_or_fetch`; None: voices are compared by the
-        base of their pitch and their third formant, which mostly tells a woman from a man.
+        base of their pitch, which mostly tells a woman from a man.
     """
     if encoder is None:
         recipe = prosody(sample_rate_hz=speech.SAMPLE_RATE_HZ)
@@ -258,9 +271,9 @@ def group_by_voice(
     values = _read_voices(path, utterances, voices)
     length_s = np.array([end_s - start_s for start_s, end_s in utterances])
     if not voices.bins:
-        return group_voices(values, length_s, most, _DISTINCT_VECTORS)
-    positions = voice_positions(values[:, None], voices.bins)
-    return group_voices(positions, length_s, most, _DISTINCT_POSITIONS)
+        return group_voices(values, length_s, most, DISTINCT_VECTORS)
+    base = voice_positions(values[:, None], voices.bins)[:, :1]
+    return group_voices(base, length_s, most, DISTINCT_PITCH)
 
 
 def _read_voices(path: Path, utterances: Sequence[Stretch], voices: VoiceReader) -> np.ndarray:
@@ -280,7 +293,7 @@ def _read_voices(path: Path, utterances: Sequence[Stretch], voices: VoiceReader)
 
 
 def group_voices(
-    values: np.ndarray, length_s: np.ndarray, most: int, distinct: float
+    values: np.ndarray, length_s: np.ndarray, most: int, distinct: Distinct
 ) -> np.ndarray:
     """Groups utterances by voice, in as many groups as are distinct.
 
@@ -288,30 +301,25 @@ def group_voices(
       values: [n, d]; voices that are near each other are alike.
       length_s: [n].
       most: groups at most.
-      distinct: the silhouette (Rousseeuw 1987, "Silhouettes: a graphical aid to the interpretation
-        and validation of cluster analysis") that groups need, -1 to 1.
+      distinct: what groups need; the number of groups with the highest silhouette is taken.
 
     Returns:
       [n] int from 0, in the order of each group's first utterance.
     """
     clear = np.flatnonzero(length_s >= _CLEAR_VOICE_S)
-    best, group = distinct, np.zeros(len(values), int)
+    best, group = distinct.silhouette, np.zeros(len(values), int)
     for count in range(2, most + 1):
         if len(clear) < 2 * count:
             break
         settings: dict[str, Any] = {"n_init": 5, "random_state": 0}
         model: Any = KMeans(count, **settings).fit(values[clear])
         sizes = np.bincount(model.labels_, minlength=count)
-        if sizes.min() < max(2, _SMALLEST_PART * len(clear)):
+        nearest = pdist(model.cluster_centers_).min()
+        if sizes.min() < max(2, _SMALLEST_PART * len(clear)) or nearest < distinct.distance:
             continue
-        sample: dict[str, Any] = {"sample_size": min(_TESTED, len(clear)), "random_state": 0}
-        score = silhouette_score(values[clear], model.labels_, **sample)
+        options: dict[str, Any] = {"sample_size": min(_TESTED, len(clear)), "random_state": 0}
+        score = silhouette_score(values[clear], model.labels_, metric=distinct.metric, **options)
         if score >= best:
             best, group = float(score), model.predict(values)
     order = list(dict.fromkeys(group.tolist()))
     return np.array([order.index(number) for number in group.tolist()])
-
-
-def speaker_name(recording: Recording, speaker: str, folder: Path) -> str:
-    """The name of a person among all recordings: the recording's path below a folder, and who."""
-    return f"{os.path.relpath(recording.path, folder)} {speaker}"
