@@ -145,6 +145,24 @@ def room_noise(count: int, rng: np.random.Generator) -> np.ndarray:
     return (signal / np.sqrt(np.square(signal).mean())).astype(np.float32)
 
 
+def music(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Chords of three notes that decay, one after the other, [samples]; the peak is about 1."""
+    samples, position = np.zeros(count), 0
+    while position < count:
+        length = min(int(RATE_HZ * rng.uniform(0.25, 1.5)), count - position)
+        t = np.arange(length) / RATE_HZ
+        root_hz, decay = 110 * 2 ** (rng.integers(0, 24) / 12), rng.uniform(0.3, 4)
+        chord = np.zeros(length)
+        for semitones in (0, rng.choice((3, 4)), 7):
+            for k in range(1, 8):
+                hz = k * root_hz * 2 ** (semitones / 12)
+                chord += np.sin(2 * np.pi * hz * t + rng.uniform(0, 2 * np.pi)) / k
+        envelope = np.exp(-t * decay) * np.minimum(1, t / 0.01)
+        samples[position : position + length] = 0.2 * chord * envelope
+        position += length
+    return samples
+
+
 def _read(utterance: Utterance) -> np.ndarray:
     samples, rate_hz = audio.read(utterance.path, utterance.start_s, utterance.end_s)
     return audio.mono(samples, rate_hz, RATE_HZ)

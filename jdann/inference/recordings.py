@@ -70,11 +70,9 @@ def listen(paths: Sequence[str | Path], longest_s: float, speakers: int, data_di
         except AudioError as error:
             skipped.append(Skipped(os.fspath(path), str(error)))
     if not recordings:
-        count = f"none of {len(files)} recordings" if len(files) > 1 else "the recording"
-        raise InputError(
-            f"{skipped[0].file}: {skipped[0].reason}; {count} can be used; expected speech in "
-            "wav, flac, mp3 or ogg files"
-        )
+        file, reason = skipped[0]
+        more = f"; none of {len(files)} recordings can be used" if len(files) > 1 else ""
+        raise InputError(f"{file}: {reason}{more}; expected wav, flac, mp3 or ogg with speech")
     for file, reason in skipped:
         log.warning("left out: %s: %s", file, reason)
     folder = os.path.commonpath([recording.path.parent for recording in recordings])

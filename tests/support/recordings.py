@@ -1,6 +1,11 @@
 """Long recordings for tests: voices that speak, music and noise."""
 
+from pathlib import Path
+
 import numpy as np
+import soundfile
+
+from tests.support.corpora import EMOTIONS, write_manifest
 
 RATE_HZ = 16000
 
@@ -76,3 +81,18 @@ def conversation(turns, level: float = 0.001) -> np.ndarray:
         parts += [voice(seconds, pitch_hz, i, tract), pause]
     samples = np.concatenate(parts)
     return samples + noise(len(samples) / RATE_HZ, level)[: len(samples)]
+
+
+def write_voices(folder: Path, takes: int = 1) -> Path:
+    """Writes a corpus of a woman and a man, and returns its manifest."""
+    folder.mkdir(parents=True)
+    rows = []
+    for speaker, gender, pitch_hz, tract in (("f", "F", 210, 1.2), ("m", "M", 110, 1.0)):
+        for e, emotion in enumerate(EMOTIONS):
+            for take in range(takes):
+                name = f"{speaker}{e}{take}.wav"
+                sound = voice(1.2, pitch_hz * (1 + 0.1 * e), 10 * e + take, tract)
+                soundfile.write(folder / name, sound, RATE_HZ)
+                rows.append((name, emotion, speaker, "en", gender))
+    columns = ("file", "emotion", "speaker", "language", "gender")
+    return write_manifest(folder / "list.csv", rows, columns)
