@@ -52,7 +52,7 @@ class Sizes(NamedTuple):
     hour_minutes: float
 
 
-FULL, TINY = Sizes(2.0, 4, 100, 60.0), Sizes(0.3, 1, 2, 0.5)
+FULL, TINY = Sizes(2.0, 2, 100, 60.0), Sizes(0.3, 1, 2, 0.5)
 
 
 def load(manifest: str) -> Sequence[Utterance]:
@@ -140,8 +140,8 @@ def agreement(
 
 
 def no_speech(sizes: Sizes) -> Iterator[tuple[str, int]]:
-    """Of each kind of sound, how many clips of ten seconds are taken for speech."""
-    seconds = 10
+    """Of each kind of sound, how many clips of five seconds are taken for speech."""
+    seconds = 5
     t = np.arange(seconds * RATE_HZ) / RATE_HZ
 
     def make(kind: str, rng: np.random.Generator) -> np.ndarray:

@@ -23,13 +23,13 @@ from jdann.features.spectral import melspectrogram, spectrogram
 
 SAMPLE_RATE_HZ = 16000
 FRAME_S = 0.01
-LONGEST_S = 80.0  # what `measure` takes at once
+LONGEST_S = 60.0  # what `measure` takes at once
 CONTEXT_S = 10.0  # from which a frame's background is measured, on each side
 SHORTEST_UTTERANCE_S = 0.3  # no cut leaves less
 
 _HOP = round(FRAME_S * SAMPLE_RATE_HZ)
 _N_FFT = 1024
-_SIZES_S = (20.0, LONGEST_S)  # a part is padded to one of these, so that two shapes are compiled
+_SIZES_S = (5.0, 20.0, LONGEST_S)  # a part is padded to one of these: few shapes are compiled
 
 # The thresholds were chosen on recordings made of CASIA and EmoDB (benchmarks/recordings.py).
 _BANDS, _LOW_HZ, _HIGH_HZ = 20, 150.0, 6000.0

@@ -117,13 +117,14 @@ def read_recording(
 
     Args:
       path: an audio file of any length.
-      longest_s: length of the longest utterance.
+      longest_s: length of the longest utterance, at most 20 s.
       speakers: number of people in the recording at most.
       voices: from `make_voice_reader`; needed only if `speakers` is more than 1.
 
     Raises:
       audio.AudioError: it cannot be read, is too short, or holds no speech.
     """
+    longest_s = min(longest_s, 2 * CONTEXT_S)  # `read_utterances` reads no longer ones
     evidence, channels_db, duration_s = _listen(path)
     if duration_s < SHORTEST_RECORDING_S:
         raise audio.AudioError(
@@ -157,7 +158,7 @@ def read_utterances(path: Path, utterances: Sequence[Stretch]) -> Iterator[tuple
 
     Args:
       path: an audio file.
-      utterances: in order, none longer than 20 s.
+      utterances: in order, none longer than 2 CONTEXT_S.
 
     Yields:
       The sampling rate in Hz and the samples [samples] or [samples, channels] of each utterance.
