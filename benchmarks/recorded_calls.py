@@ -4,7 +4,7 @@ Two speakers take turns. Between two clips there is a pause. Room noise lies und
 is true is known for each frame of 10 ms:
 
 - speech: a frame of a clip that is at most SPEECH_DB weaker than the clip's loudest frame and
-  ABOVE_NOISE_DB stronger than the clip's own background, or that lies in a gap of at most GAP_S
+  ABOVE_NOISE_DB stronger than the clip's own background (above LOWEST_HZ: a rumble is no speech), or that lies in a gap of at most GAP_S
   between two such frames;
 - pause: a frame of an inserted pause that is at least COLLAR_S away from speech;
 - neither: the other frames, which no figure counts.
@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, signal
 
 from jdann import audio
 from jdann.corpora.index import Utterance
 
 RATE_HZ = 16000
 FRAME_S = 0.01
+LOWEST_HZ = 100.0
 SPEECH_DB = 30.0
 ABOVE_NOISE_DB = 10.0
 GAP_S = 0.3
@@ -118,6 +119,7 @@ def make_call(
 def speech_of_clip(clip: np.ndarray) -> np.ndarray:
     """Where a clean clip holds speech, [samples] bool; see the docstring of this module."""
     frame = round(3 * FRAME_S * RATE_HZ)
+    clip = signal.sosfilt(signal.butter(4, LOWEST_HZ, "high", fs=RATE_HZ, output="sos"), clip)
     power = ndimage.uniform_filter1d(np.square(clip, dtype=np.float64), frame)
     weakest = np.percentile(power, 2) * 10 ** (ABOVE_NOISE_DB / 10)
     loud = power > max(power.max() * 10 ** (-SPEECH_DB / 10), min(weakest, power.max() / 2))
@@ -136,13 +138,13 @@ def room_noise(count: int, rng: np.random.Generator) -> np.ndarray:
     for _ in range(-(-count // block)):
         spectrum = rng.normal(size=len(shape)) + 1j * rng.normal(size=len(shape))
         noise.append(np.fft.irfft(spectrum * shape, block))
-    signal = np.concatenate(noise)[:count]
-    signal /= signal.std()
+    samples = np.concatenate(noise)[:count]
+    samples /= samples.std()
     t = np.arange(count) / RATE_HZ
     hum = sum(np.sin(2 * np.pi * 50 * k * t) / k for k in (1, 2, 3))
     drift = 10 ** (1.0 * np.sin(2 * np.pi * t / 17.0 + rng.uniform(0, 6)) / 20)
-    signal = (signal + 0.2 * hum) * drift
-    return (signal / np.sqrt(np.square(signal).mean())).astype(np.float32)
+    samples = (samples + 0.2 * hum) * drift
+    return (samples / np.sqrt(np.square(samples).mean())).astype(np.float32)
 
 
 def music(count: int, rng: np.random.Generator) -> np.ndarray:

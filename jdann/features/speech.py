@@ -129,7 +129,9 @@ def _decibels(power: jax.Array) -> jax.Array:
 
 
 def _steadiness(magnitude: jax.Array) -> jax.Array:
-    """The correlation of each frame's spectral peaks with those of a tenth of a second later.
+    """The correlation of each frame's spectral peaks with those 0.1 s later or earlier.
+
+    The larger one counts, so that a chord is steady from its first frame to its last.
 
     Args:
       magnitude: [frames, bins].
@@ -143,7 +145,8 @@ def _steadiness(magnitude: jax.Array) -> jax.Array:
     local = (sums[:, _SMOOTHED_BINS:] - sums[:, :-_SMOOTHED_BINS]) / _SMOOTHED_BINS
     peaks = jnp.maximum(logs - local, 0.0)
     peaks = peaks / jnp.maximum(jnp.linalg.norm(peaks, axis=1, keepdims=True), 1e-9)
-    return (peaks * jnp.roll(peaks, -_STEADY_LAG, 0)).sum(1)
+    later = (peaks * jnp.roll(peaks, -_STEADY_LAG, 0)).sum(1)
+    return jnp.maximum(later, jnp.roll(later, _STEADY_LAG))
 
 
 def _contrast_db(bands_db: np.ndarray) -> np.ndarray:
