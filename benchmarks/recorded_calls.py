@@ -4,8 +4,8 @@ Two speakers take turns. Between two clips there is a pause. Room noise lies und
 is true is known for each frame of 10 ms:
 
 - speech: a frame of a clip that is at most SPEECH_DB weaker than the clip's loudest frame and
-  ABOVE_NOISE_DB stronger than the clip's own background (above LOWEST_HZ: a rumble is no speech), or that lies in a gap of at most GAP_S
-  between two such frames;
+  ABOVE_NOISE_DB stronger than the clip's own background, or that lies in a gap of at most GAP_S
+  between two such frames; what is below LOWEST_HZ, a rumble, does not count;
 - pause: a frame of an inserted pause that is at least COLLAR_S away from speech;
 - neither: the other frames, which no figure counts.
 """
