@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from jdann.commands.reading import data_dir, expanded, overrides
 from jdann.configuration import load_config
@@ -31,6 +32,7 @@ def execute(arguments: Namespace) -> int:
     if is_written and not (arguments.overwrite or arguments.resume):
         raise InputError(f"{output}: holds a timeline; give another --output, or --overwrite")
     pairs = overrides(arguments.overrides)
+    config: Any = None
     target = str((output / "utterances.csv").absolute())
     if model is None:
         config = load_config(
@@ -40,7 +42,7 @@ def execute(arguments: Namespace) -> int:
     else:
         if pairs:
             raise InputError("jdann recordings: --config.KEY=VALUE is for a training by --source")
-        config, recogniser = None, Recogniser.load(model)
+        recogniser = Recogniser.load(model)
         longest_s = recogniser.audio_settings.max_duration_s
     heard = listen(
         arguments.recordings, longest_s, arguments.speakers_per_recording, data_dir(arguments)
