@@ -24,6 +24,7 @@ from jdann.progress import silenced
 
 log = logging.getLogger("jdann")
 _NEEDS_ARGUMENTS = ("sweep", "tune")  # without any they print their help instead of starting work
+_TAKES_OVERRIDES = ("train", "sweep", "tune", "recordings")
 _ANY_KEY = "Any key of configs/base.py is set by --config.KEY=VALUE."
 
 
@@ -69,7 +70,7 @@ def _run(words: list[str]) -> int:
         if words[0] in _NEEDS_ARGUMENTS and len(words) == 1:
             words = [*words, "--help"]
     arguments, unknown = parser.parse_known_args(_join_overrides(words))
-    if arguments.command in ("train", "sweep", "tune"):
+    if arguments.command in _TAKES_OVERRIDES:
         arguments.overrides = unknown
     elif unknown:
         raise InputError(
@@ -259,6 +260,38 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="normalise by the files' own audio, per speaker (column speaker of the csv)",
     )
+    _speakers_argument(parser, default=None)
+    _data_dir_argument(parser)
+
+
+def _recordings_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recordings", nargs="+", help="long recordings, such as calls, or folders of them"
+    )
+    parser.add_argument(
+        "--source", help="a labelled corpus: train on it, adapted to the recordings"
+    )
+    parser.add_argument(
+        "--model", type=Path, help="the work directory of a finished run: use it instead"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder of the results")
+    _speakers_argument(parser, default=2)
+    parser.add_argument(
+        "--config", default="best", help="how to train, as for jdann train; default: best"
+    )
+    _data_dir_argument(parser)
+    _resume_arguments(parser)
+
+
+def _speakers_argument(parser: argparse.ArgumentParser, default: int | None) -> None:
+    parser.add_argument(
+        "--speakers-per-recording",
+        type=int,
+        default=default,
+        metavar="N",
+        help="people in each recording at most: they are told apart by channel or by voice; "
+        + ("with --timeline" if default is None else f"default: {default}"),
+    )
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -287,6 +320,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "tune": ("Searches hyper-parameters without target labels, by Optuna", _tune_arguments),
     "report": ("Makes one self-contained page of a run, or of several", _report_arguments),
     "predict": ("Recognises the emotions of audio files", _predict_arguments),
+    "recordings": ("Answers long recordings, such as calls, per speaker", _recordings_arguments),
     "export": ("Writes a recogniser as one portable file", _export_arguments),
     "serve": ("Serves a recogniser as a web page and a JSON endpoint", _serve_arguments),
 }
@@ -295,6 +329,7 @@ _MORE = {
     f"{_ANY_KEY}",
     "sweep": f"Values are separated by commas. {_ANY_KEY}",
     "tune": f"It searches config.tune.space; running it again continues. {_ANY_KEY}",
+    "recordings": f"Speech is found, cut into utterances, and told apart by speaker. {_ANY_KEY}",
     "predict": "The exit status is 0 where all files could be used, 1 where some were left out, "
     "2 where none could be used.",
     "serve": "Audio stays in memory and is forgotten after the answer.",

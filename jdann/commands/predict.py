@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+from jdann.commands.reading import data_dir
 from jdann.commands.recogniser import load_recogniser
 from jdann.inference import predict
 
@@ -14,6 +15,8 @@ def execute(arguments: Namespace) -> int:
         arguments.hop_s,
         arguments.abstain,
         arguments.adapt,
+        arguments.speakers_per_recording,
+        data_dir(arguments),
     )
     return predict.run(
         lambda: load_recogniser(arguments),

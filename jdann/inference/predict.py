@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from jdann import files
-from jdann.audio import Rejected
+from jdann.audio import AudioError, Rejected
 from jdann.corpora.manifest import read_span, read_table
 from jdann.errors import InputError
 from jdann.inference.clips import Clip, Part, Prepared, audio_files
@@ -60,6 +60,9 @@ class Options(NamedTuple):
     hop_s: float = 1.0
     abstain: float = 0.0  # if no emotion is as probable as this, none is named
     adapt: bool = False  # normalise for each speaker that the column `speaker` names
+    # With a timeline: people in each recording at most, who are told apart; None: they are not
+    speakers_per_recording: int | None = None
+    data_dir: Path = Path()  # where the speaker encoder is kept
 
 
 def run(
@@ -86,6 +89,8 @@ def run(
     """
     if not 0 <= options.abstain <= 1:
         raise InputError(f"--abstain {options.abstain}: expected a probability, 0 to 1")
+    if options.speakers_per_recording is not None and not options.timeline:
+        raise InputError("--speakers-per-recording is for long recordings; add --timeline")
     if path is not None and path.is_dir():
         raise InputError(f"--csv {path}: is a folder; give a file")
     items = find_items(names)
@@ -154,6 +159,9 @@ def _answers(
     recogniser: Recogniser, items: Sequence[Item], options: Options, bad: list[Bad]
 ) -> Iterator[Answer]:
     """The answers for all items that can be used; the others are added to `bad`."""
+    if options.speakers_per_recording is not None:
+        yield from _conversations(recogniser, items, options, bad)
+        return
     speakers = _speakers(items) if options.adapt else {}
     adapted_items = {i for indices in speakers.values() for i in indices}
     others = [i for i in range(len(items)) if i not in adapted_items]
@@ -216,15 +224,46 @@ def _timelines(
     """The answers for each window of the items at `indices`."""
     for i in indices:
         file, path = items[i].columns["file"], items[i].part.path
-        if not items[i].is_whole_file:
-            raise InputError(
-                f"{file}: a timeline is of whole files; leave out the columns start and end"
-            )
+        _check_whole(items[i])
         try:
             for start_s, end_s, row in recogniser.windows(path, options.window_s, options.hop_s):
                 yield Answer(i, {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}"}, row)
         except InputError as error:
             bad.append(Bad(file, str(error).removeprefix(f"{path}: ")))
+
+
+def _conversations(
+    recogniser: Recogniser, items: Sequence[Item], options: Options, bad: list[Bad]
+) -> Iterator[Answer]:
+    """The answers for each utterance of long recordings, with the person who speaks."""
+    # They import scikit-learn, and the speaker encoder needs Flax.
+    from jdann.inference.recordings import find_voice_reader, recognise
+    from jdann.speakers.recordings import read_recording
+
+    assert options.speakers_per_recording is not None
+    most, longest_s = options.speakers_per_recording, recogniser.audio_settings.max_duration_s
+    voices = find_voice_reader(most, options.data_dir)
+    for i, item in enumerate(items):
+        _check_whole(item)
+        try:
+            recording = read_recording(Path(item.part.path), longest_s, most, voices)
+            for spoken in recognise(recogniser, recording, options.adapt):
+                columns = {
+                    "speaker": spoken.speaker,
+                    "start": f"{spoken.start_s:.2f}",
+                    "end": f"{spoken.end_s:.2f}",
+                }
+                yield Answer(i, columns, spoken.probabilities)
+        except AudioError as error:
+            bad.append(Bad(item.columns["file"], str(error)))
+
+
+def _check_whole(item: Item) -> None:
+    if not item.is_whole_file:
+        raise InputError(
+            f"{item.columns['file']}: a timeline is of whole files; leave out the columns start "
+            "and end"
+        )
 
 
 def _row(labels: tuple[str, ...], probabilities: np.ndarray, abstain: float) -> dict[str, Any]:

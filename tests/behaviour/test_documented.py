@@ -31,6 +31,7 @@ from tests.support.documented import (
     skeleton,
     written_as,
 )
+from tests.support.recordings import conversation
 from tests.support.runs import SMALL, read
 
 pytest_plugins = ["tests.support.serving"]
@@ -89,7 +90,8 @@ class Session:
     def _jdann(self, words: list[str]) -> None:
         words = expanded(words)
         name = words[0] if words and not words[0].startswith("-") else "train"
-        extra = [f"--config.{s}" for s in TINY] if name in TRAININGS else []
+        is_training = name in TRAININGS or (name == "recordings" and "--source" in words)
+        extra = [f"--config.{s}" for s in TINY] if is_training else []
         if words[:2] == ["prepare", "demo"]:
             extra = ["--sentences", "1"]
         try:
@@ -283,6 +285,17 @@ def test_predict(session, tones):
         if block.language in ("bash", "console"):
             for command in commands(block):
                 session.run(command)
+
+
+@pytest.mark.slow
+def test_recordings(session, tones, finished_run):
+    write_corpora(("ravdess.csv",), tones)
+    shutil.copytree(finished_run, "runs/best")
+    Path("calls").mkdir()
+    for i in range(2):
+        soundfile.write(f"calls/{i}.wav", conversation([(2.0, 110 + 100 * i, 1.0)] * 8), 16000)
+    follow(ROOT / "docs/recordings.md", session)
+    assert len(read(Path("work/timeline.csv"))) == len(read(Path("answers/timeline.csv"))) == 16
 
 
 @pytest.mark.slow

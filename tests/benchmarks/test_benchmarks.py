@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.published import published_arguments
+from tests.support.recordings import write_voices
 
 ROOT = Path(__file__).parents[2]
 # The other files in this folder are modules that the scripts import.
@@ -50,6 +51,7 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
         "labelling": [source, target, "--data-dir", str(folder / "data")],
         "published": published_arguments(folder),
         "recipes": [source, target, "--workdir", str(folder), "--data-dir", str(folder / "data")],
+        "recordings": [str(folder / "voices/list.csv"), "--model", model],
         "scale": ["--data-dir", str(folder / "data")],
         "speakers": [source, target, "--data-dir", str(folder / "data")],
         "sweep": ["--source", source, "--target", target, "--data-dir", str(folder / "data")],
@@ -60,8 +62,10 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script_runs_at_its_tiny_size(name, tones, tmp_path, data_dir):
-    if name in ("adapt", "inference"):
+    if name in ("adapt", "inference", "recordings"):
         run_python(["-c", MODEL_CODE, str(tmp_path)], data_dir)
+    if name == "recordings":
+        write_voices(tmp_path / "voices")
     script = str(ROOT / "benchmarks" / f"{name}.py")
     arguments = script_arguments(name, tones, tmp_path)
     printed = run_python([script, *arguments, "--tiny"], data_dir)

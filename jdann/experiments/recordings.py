@@ -1,0 +1,92 @@
+"""Long recordings as a target: their utterances as a manifest, and the answers as a timeline."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jdann import files
+from jdann.figures import plots, timeline
+from jdann.inference.recogniser import Recogniser
+from jdann.inference.recordings import Heard, Spoken, recognise
+from jdann.progress import track
+from jdann.speakers.recordings import Recording
+
+UTTERANCES, TIMELINE, SKIPPED = "utterances.csv", "timeline.csv", "skipped.csv"
+FIGURES = "figures"
+
+
+def write_utterances(heard: Heard, output: Path) -> Path:
+    """Writes the utterances as a manifest, and the list of recordings that cannot be used.
+
+    A speaker is named by the recording and the person in it.
+
+    Args:
+      heard: from `jdann.inference.recordings.listen`.
+      output: the folder to write to; it is made if it does not exist.
+
+    Returns:
+      The manifest, with the columns file, start, end and speaker.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for recording, name in zip(heard.recordings, heard.names, strict=True):
+        file = os.path.relpath(recording.path, output)
+        for (start_s, end_s), speaker in zip(recording.utterances, recording.speaker, strict=True):
+            rows.append((file, f"{start_s:.2f}", f"{end_s:.2f}", f"{name} {speaker}"))
+    files.write_csv(output / UTTERANCES, ("file", "start", "end", "speaker"), rows)
+    files.write_csv(output / SKIPPED, ("recording", "reason"), heard.skipped)
+    return output / UTTERANCES
+
+
+def write_timeline(heard: Heard, recogniser: Recogniser, output: Path) -> list[dict[str, Any]]:
+    """Recognises all utterances, adapted to each person, and writes them as a table and figures.
+
+    Args:
+      heard: from `jdann.inference.recordings.listen`.
+      recogniser: a trained one.
+      output: the folder to write to.
+
+    Returns:
+      The rows of timeline.csv: recording, speaker, start_s, end_s, emotion, confidence, and the
+      probability of each label. An utterance that cannot be used has an empty emotion.
+    """
+    rows: list[dict[str, Any]] = []
+    pairs = zip(heard.recordings, heard.names, strict=True)
+    for recording, name in track(pairs, "Recognising", len(heard.names), "recordings"):
+        spoken = recognise(recogniser, recording, adapt=True)
+        rows += _rows(name, spoken, recogniser.labels)
+        _draw(recording, name, spoken, recogniser.labels, output / FIGURES)
+    files.write_csv(output / TIMELINE, list(rows[0]), (list(row.values()) for row in rows))
+    return rows
+
+
+def _rows(name: str, spoken: list[Spoken], labels: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for speaker, start_s, end_s, probabilities in spoken:
+        is_usable = bool(np.isfinite(probabilities).all())
+        best = int(probabilities.argmax()) if is_usable else 0
+        cells = [f"{p:.6f}" if is_usable else "" for p in probabilities]
+        yield {
+            "recording": name,
+            "speaker": speaker,
+            "start_s": f"{start_s:.2f}",
+            "end_s": f"{end_s:.2f}",
+            "emotion": labels[best] if is_usable else "",
+            "confidence": cells[best],
+            **{f"p_{label}": cell for label, cell in zip(labels, cells, strict=True)},
+        }
+
+
+def _draw(
+    recording: Recording, name: str, spoken: list[Spoken], labels: tuple[str, ...], folder: Path
+) -> None:
+    """Draws the timeline of a recording as a PNG that has its name."""
+    usable = [answer for answer in spoken if np.isfinite(answer.probabilities).all()]
+    stretches = [
+        timeline.Stretch(a.speaker, a.start_s, a.end_s, labels[int(a.probabilities.argmax())])
+        for a in usable
+    ]
+    figure = timeline.emotions_over_time(stretches, recording.duration_s, name)
+    plots.save(figure, folder / f"{name.replace(os.sep, '-')}.png")

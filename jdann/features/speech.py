@@ -1,0 +1,270 @@
+"""Where a recording holds speech, from its level, its pitch and the movement of its partials.
+
+Nothing here is trained. A frame may be speech if it is louder than the background, which is
+measured in each band and follows the recording, or if it is voiced. A stretch of such frames is
+speech if a part of it is voiced and its partials move: those of a tone, a hum or a chord stand
+still, and noise has none.
+
+    evidence = join_evidence([measure(samples)])  # of a longer recording, one part after the other
+    utterances = cut(find_speech(evidence), evidence.level_db, longest_s=5.0)
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from jdann.features.pitch import pitch
+from jdann.features.spectral import melspectrogram, spectrogram
+
+SAMPLE_RATE_HZ = 16000
+FRAME_S = 0.01
+LONGEST_S = 60.0  # what `measure` takes at once
+CONTEXT_S = 10.0  # from which a frame's background is measured, on each side
+SHORTEST_UTTERANCE_S = 0.3  # no cut leaves less
+
+_HOP = round(FRAME_S * SAMPLE_RATE_HZ)
+_N_FFT = 1024
+_SIZES_S = (5.0, 20.0, LONGEST_S)  # a part is padded to one of these: few shapes are compiled
+
+# The thresholds were chosen on recordings made of CASIA and EmoDB (benchmarks/recordings.py).
+_BANDS, _LOW_HZ, _HIGH_HZ = 20, 150.0, 6000.0
+_SILENCE_DB = -75.0  # a band's level relative to full scale; what is weaker is silence
+_RANGE_DB = 50.0  # what is weaker than the loudest parts by this much is no speech
+_STRETCH_RANGE_DB = 38.0  # the same within a stretch
+_CELL_S = 0.5  # the background of a band is a low percentile of each cell,
+_CELL_PERCENTILE = 20
+_FLOOR_PERCENTILE = 10  # and of these a low percentile over the context
+_MARGIN_DB, _MOST_DB = 3.0, 20.0  # a band's part in the contrast begins and ends here
+_CONTRAST_ON_DB, _CONTRAST_OFF_DB = 1.2, 0.8  # hysteresis
+_VOICED = 0.3  # noise reaches .26 in one frame of a thousand
+_STEADY = 0.7  # speech has .65 and less in 95 of 100 voiced frames, a chord .97 and more
+_STEADY_LAG = 10  # frames
+_PARTIALS = slice(13, 192)  # bins, 200 to 3000 Hz
+_SMOOTHED_BINS = 17
+_LEAST_VOICED_S, _LEAST_VOICED_SHARE = 0.12, 0.07  # of a stretch that is speech
+_VOICED_RUN_S = 0.04  # so much voice begins a stretch whatever its level
+_PADDING_S = 0.2  # weak sounds before and after
+_SHORTEST_PAUSE_S = 0.3
+
+
+class Evidence(NamedTuple):
+    """What tells speech from its background, for each frame of FRAME_S."""
+
+    level_db: np.ndarray  # [frames] float32, relative to full scale
+    contrast_db: np.ndarray  # [frames] float32, 0 or more: above the background
+    voiced: np.ndarray  # [frames] bool: a voice, whose partials move
+    steady: np.ndarray  # [frames] bool: partials that stand still
+
+
+class Stretch(NamedTuple):
+    """A part of a recording."""
+
+    start_s: float
+    end_s: float
+
+
+def measure(samples: np.ndarray) -> Evidence:
+    """The evidence of each frame of a recording, or of a part of it.
+
+    Args:
+      samples: [samples] float32 at SAMPLE_RATE_HZ, up to LONGEST_S. Of a part of a recording,
+        CONTEXT_S at each end serve only for the background of what lies between.
+
+    Returns:
+      The Evidence of len(samples) // 160 frames; frame t is centred at sample 160 t.
+    """
+    frames = len(samples) // _HOP
+    if not frames or not samples.any():
+        nothing = np.zeros(frames, bool)
+        return Evidence(
+            np.full(frames, -120, np.float32), nothing * np.float32(0), nothing, nothing
+        )
+    size = next(round(s * SAMPLE_RATE_HZ) for s in _SIZES_S if len(samples) <= s * SAMPLE_RATE_HZ)
+    # A part that is too short is repeated, so that the padding has the same background.
+    padded = np.resize(samples.astype(np.float32), size)
+    measured = (np.asarray(track)[:frames] for track in _measure(padded))
+    bands_db, level_db, voicing, steadiness = measured
+    audible = level_db > max(_SILENCE_DB, np.percentile(level_db, 98) - _RANGE_DB)
+    has_pitch = (ndimage.uniform_filter1d(voicing, 3) > _VOICED) & audible
+    return Evidence(
+        level_db=level_db,
+        contrast_db=np.where(audible, _contrast_db(bands_db), 0).astype(np.float32),
+        voiced=has_pitch & (steadiness < _STEADY),
+        steady=has_pitch & (steadiness >= _STEADY),
+    )
+
+
+@jax.jit
+def _measure(samples: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Bands [frames, bands] and level [frames] in dB, voicing and steadiness [frames]."""
+    magnitude, _ = spectrogram(samples, n_fft=_N_FFT, hop_length=_HOP)  # [bins, frames]
+    magnitude = magnitude * (2 / _N_FFT)  # relative to full scale
+    power = jnp.square(magnitude)
+    bands = melspectrogram(
+        S=power,
+        sr=SAMPLE_RATE_HZ,
+        n_fft=_N_FFT,
+        n_mels=_BANDS,
+        fmin=_LOW_HZ,
+        fmax=_HIGH_HZ,
+        norm=None,
+    )
+    # Each bin relative to its background, so that a rumble does not hide the voice. A few
+    # frames are enough to tell the background.
+    background = jnp.percentile(magnitude[:, ::32], 20.0, axis=1, keepdims=True)
+    magnitude = magnitude / jnp.maximum(background, 10 ** (_SILENCE_DB / 20))
+    # Each frame is scaled to 1, because `pitch` lets the voicing of weaker frames fade.
+    relative = magnitude / jnp.maximum(magnitude.sum(0, keepdims=True), 1e-9)
+    voicing = pitch(S=relative, sr=SAMPLE_RATE_HZ, n_fft=_N_FFT).voicing
+    return _decibels(bands.T), _decibels(power.sum(0)), voicing, _steadiness(relative.T)
+
+
+def _decibels(power: jax.Array) -> jax.Array:
+    return 10 * jnp.log10(jnp.maximum(power, 1e-12))
+
+
+def _steadiness(magnitude: jax.Array) -> jax.Array:
+    """The correlation of each frame's spectral peaks with those 0.1 s later or earlier.
+
+    The larger one counts, so that a chord is steady from its first frame to its last.
+
+    Args:
+      magnitude: [frames, bins].
+
+    Returns:
+      [frames], 0 to 1.
+    """
+    logs = jnp.log(jnp.maximum(magnitude[:, _PARTIALS], 1e-7))
+    half = _SMOOTHED_BINS // 2
+    sums = jnp.cumsum(jnp.pad(logs, ((0, 0), (half + 1, half)), mode="edge"), axis=1)
+    local = (sums[:, _SMOOTHED_BINS:] - sums[:, :-_SMOOTHED_BINS]) / _SMOOTHED_BINS
+    peaks = jnp.maximum(logs - local, 0.0)
+    peaks = peaks / jnp.maximum(jnp.linalg.norm(peaks, axis=1, keepdims=True), 1e-9)
+    later = (peaks * jnp.roll(peaks, -_STEADY_LAG, 0)).sum(1)
+    return jnp.maximum(later, jnp.roll(later, _STEADY_LAG))
+
+
+def _contrast_db(bands_db: np.ndarray) -> np.ndarray:
+    """How far each frame lies above the background, the mean of the bands, [frames].
+
+    The background is the minimum statistics of Martin 2001, "Noise power spectral density
+    estimation based on optimal smoothing and minimum statistics", with percentiles as minima.
+    """
+    bands_db = ndimage.uniform_filter1d(bands_db, 5, axis=0, mode="nearest")
+    edges = np.linspace(0, len(bands_db), 1 + max(1, int(len(bands_db) * FRAME_S / _CELL_S)))
+    edges = edges.astype(int)
+    cells = np.stack(
+        [
+            np.percentile(bands_db[first:end], _CELL_PERCENTILE, axis=0)
+            for first, end in pairwise(edges)
+        ]
+    )
+    width = 1 + 2 * round(0.8 * CONTEXT_S / _CELL_S)
+    floor = ndimage.percentile_filter(cells, _FLOOR_PERCENTILE, size=(width, 1), mode="nearest")
+    floor = ndimage.uniform_filter1d(floor, 5, axis=0, mode="nearest")
+    loudest = np.percentile(bands_db, 98, axis=0).max()
+    floor = np.maximum(floor, max(_SILENCE_DB, loudest - _RANGE_DB))
+    above = bands_db - np.repeat(floor, np.diff(edges), axis=0)
+    contrast = np.clip(above - _MARGIN_DB, 0, _MOST_DB).mean(1)
+    return ndimage.uniform_filter1d(contrast, 5, mode="nearest")
+
+
+def join_evidence(parts: Iterable[Evidence]) -> Evidence:
+    """The evidence of consecutive parts as one."""
+    columns = zip(*parts, strict=True)
+    return Evidence(*(np.concatenate(column) for column in columns))
+
+
+def find_speech(evidence: Evidence) -> list[Stretch]:
+    """The stretches of a recording that hold speech.
+
+    Weak sounds within 0.2 s belong to a stretch, and pauses of less than 0.3 s do.
+
+    Args:
+      evidence: of the whole recording.
+
+    Returns:
+      Stretches in order, which do not touch; none if there is no speech.
+    """
+    frames = len(evidence.level_db)
+    if not frames:
+        return []
+    candidate = _hysteresis(evidence.contrast_db, _CONTRAST_ON_DB, _CONTRAST_OFF_DB)
+    candidate |= ndimage.binary_opening(evidence.voiced, np.ones(round(_VOICED_RUN_S / FRAME_S)))
+    for first, end in _padded_runs(candidate):
+        level_db = evidence.level_db[first:end]
+        candidate[first:end] &= level_db > level_db.max() - _STRETCH_RANGE_DB
+    stretches = []
+    for first, end in _padded_runs(candidate):
+        voiced, steady = evidence.voiced[first:end].sum(), evidence.steady[first:end].sum()
+        least = max(_LEAST_VOICED_S / FRAME_S, _LEAST_VOICED_SHARE * (end - first))
+        if voiced >= least and voiced > steady:
+            stretches.append(Stretch(first * FRAME_S, end * FRAME_S))
+    return stretches
+
+
+def holds_speech(samples: np.ndarray) -> bool:
+    """Whether a clip holds speech.
+
+    Args:
+      samples: [samples] float32 at SAMPLE_RATE_HZ; of a longer clip, the first LONGEST_S are heard.
+    """
+    return bool(find_speech(measure(samples[: round(LONGEST_S * SAMPLE_RATE_HZ)])))
+
+
+def cut(stretches: Iterable[Stretch], level_db: np.ndarray, longest_s: float) -> list[Stretch]:
+    """Cuts stretches into utterances: the longer ones in two at their quietest point, and again.
+
+    Args:
+      stretches: from `find_speech`.
+      level_db: [frames] of the recording.
+      longest_s: length of the longest utterance, more than twice SHORTEST_UTTERANCE_S.
+
+    Returns:
+      Utterances in order.
+    """
+    quiet = ndimage.uniform_filter1d(level_db, 5, mode="nearest")
+    utterances, waiting = [], [*stretches][::-1]
+    while waiting:
+        stretch = waiting.pop()
+        length_s = stretch.end_s - stretch.start_s
+        if length_s <= longest_s + FRAME_S / 2:
+            utterances.append(stretch)
+            continue
+        # The quietest point is sought in the second half of the longest first piece.
+        low_s = max(SHORTEST_UTTERANCE_S, min(longest_s, length_s / 2) / 2)
+        high_s = min(longest_s, length_s - SHORTEST_UTTERANCE_S)
+        first, end = (round((stretch.start_s + s) / FRAME_S) for s in (low_s, high_s))
+        middle_s = (first + int(np.argmin(quiet[first : end + 1]))) * FRAME_S
+        waiting += [Stretch(middle_s, stretch.end_s), Stretch(stretch.start_s, middle_s)]
+    return utterances
+
+
+def _hysteresis(values: np.ndarray, on: float, off: float) -> np.ndarray:
+    """[frames] bool: the runs above `off` that rise above `on` somewhere."""
+    mask = np.zeros(len(values), bool)
+    for first, end in _runs(values > off):
+        mask[first:end] = values[first:end].max() > on
+    return mask
+
+
+def _runs(mask: np.ndarray) -> np.ndarray:
+    """First frame and end of each run of true frames, [runs, 2]."""
+    return np.flatnonzero(np.diff(np.r_[False, mask, False].astype(np.int8))).reshape(-1, 2)
+
+
+def _padded_runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """The runs of true frames with the padding; those with short pauses between them are one."""
+    shortest = round(_SHORTEST_PAUSE_S / FRAME_S)
+    joined: list[tuple[int, int]] = []
+    for first, end in _runs(ndimage.binary_dilation(mask, iterations=round(_PADDING_S / FRAME_S))):
+        if joined and first - joined[-1][1] < shortest:
+            joined[-1] = (joined[-1][0], int(end))
+        else:
+            joined.append((int(first), int(end)))
+    return joined

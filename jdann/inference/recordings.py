@@ -1,0 +1,146 @@
+"""The emotions of long recordings: each utterance, normalised for the person who speaks it."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jdann.audio import AudioError, Rejected
+from jdann.corpora.index import Skipped
+from jdann.errors import InputError
+from jdann.inference.adaptation import adapt_normaliser
+from jdann.inference.batches import clip_features
+from jdann.inference.recogniser import Prepared, Recogniser
+from jdann.progress import track
+from jdann.speakers import encoder_file
+from jdann.speakers.recordings import (
+    Recording,
+    VoiceReader,
+    list_recordings,
+    make_voice_reader,
+    read_recording,
+    read_utterances,
+)
+
+log = logging.getLogger("jdann")
+_RELEVANCE = 5.0  # clips, as in `Recogniser.adapt`
+_ADAPTABLE = ("speaker", "voice", "corpus")  # normalisations that can be adapted
+
+
+class Heard(NamedTuple):
+    """What was found in recordings."""
+
+    recordings: tuple[Recording, ...]
+    names: tuple[str, ...]  # of each recording: its path below the folder of all
+    skipped: tuple[Skipped, ...]  # recordings that cannot be used, and why
+
+
+class Spoken(NamedTuple):
+    """The answer for an utterance."""
+
+    speaker: str
+    start_s: float
+    end_s: float
+    probabilities: np.ndarray  # [classes] float32; NaN where the utterance cannot be used
+
+
+def listen(paths: Sequence[str | Path], longest_s: float, speakers: int, data_dir: Path) -> Heard:
+    """Finds the utterances of recordings, and who speaks each.
+
+    Args:
+      paths: recordings, and folders of recordings.
+      longest_s: length of the longest utterance.
+      speakers: number of people in each recording at most, 1 or more.
+      data_dir: where the speaker encoder is kept; pip fetches it the first time.
+
+    Raises:
+      InputError: a folder holds no audio, or no recording holds speech.
+    """
+    files = list_recordings(paths)
+    voices = find_voice_reader(speakers, data_dir)
+    recordings: list[Recording] = []
+    skipped: list[Skipped] = []
+    for path in track(files, "Listening", len(files), "recordings"):
+        try:
+            recordings.append(read_recording(path, longest_s, speakers, voices))
+        except AudioError as error:
+            skipped.append(Skipped(os.fspath(path), str(error)))
+    if not recordings:
+        file, reason = skipped[0]
+        more = f"; none of {len(files)} recordings can be used" if len(files) > 1 else ""
+        raise InputError(f"{file}: {reason}{more}; expected wav, flac, mp3 or ogg with speech")
+    for file, reason in skipped:
+        log.warning("left out: %s: %s", file, reason)
+    folder = os.path.commonpath([recording.path.parent for recording in recordings])
+    names = tuple(os.path.relpath(recording.path, folder) for recording in recordings)
+    return Heard(tuple(recordings), names, tuple(skipped))
+
+
+def find_voice_reader(speakers: int, data_dir: Path) -> VoiceReader | None:
+    """What tells the voices of a recording apart; None if there is only one.
+
+    Args:
+      speakers: number of people in each recording at most.
+      data_dir: where the speaker encoder is kept; pip fetches it the first time. Where that fails,
+        a warning says so, and the pitch is compared.
+
+    Raises:
+      InputError: the number is less than 1.
+    """
+    if speakers < 1:
+        raise InputError(f"--speakers-per-recording {speakers}: expected 1 or more")
+    if speakers == 1:
+        return None
+    try:
+        return make_voice_reader(encoder_file.find_or_fetch(data_dir))
+    except InputError as error:
+        log.warning("%s; without it only the pitch tells voices apart", error)
+        return make_voice_reader(None)
+
+
+def recognise(recogniser: Recogniser, recording: Recording, adapt: bool) -> list[Spoken]:
+    """Recognises each utterance of a recording; an utterance is in memory only while it is used.
+
+    Args:
+      recogniser: a trained one.
+      recording: what `listen` has found.
+      adapt: normalise by the person who speaks, as `Recogniser.adapt` does. A recogniser whose
+        normalisation cannot be adapted stays as it is.
+
+    Returns:
+      The answers in the order of the utterances.
+    """
+    no_answer = np.full(len(recogniser.labels), np.nan, np.float32)
+    rows = [no_answer] * len(recording.utterances)
+    adapted = _adapted(recogniser, recording) if adapt else {}
+    for speaker in dict.fromkeys(recording.speaker):
+        indices = [i for i, name in enumerate(recording.speaker) if name == speaker]
+        clips = read_utterances(recording.path, [recording.utterances[i] for i in indices])
+        for position, row in adapted.get(speaker, recogniser).each(clips):
+            if not isinstance(row, Rejected):
+                rows[indices[position]] = row
+    spoken = zip(recording.speaker, recording.utterances, rows, strict=True)
+    return [Spoken(speaker, *utterance, row) for speaker, utterance, row in spoken]
+
+
+def _adapted(recogniser: Recogniser, recording: Recording) -> dict[str, Recogniser]:
+    """A recogniser for each person of a recording, except for those without usable utterances."""
+    if recogniser.config.features.normalise not in _ADAPTABLE:
+        return {}
+    features: dict[str, list[np.ndarray]] = {}
+    prepared = recogniser.prepare(read_utterances(recording.path, recording.utterances))
+    for speaker, clip in zip(recording.speaker, prepared, strict=True):
+        if isinstance(clip, Prepared):
+            values = clip_features(recogniser.programs, clip.samples)
+            features.setdefault(speaker, []).append(values)
+    normaliser = recogniser.normaliser
+    return {
+        speaker: dataclasses.replace(
+            recogniser, normaliser=adapt_normaliser(normaliser, rows, len(rows), _RELEVANCE)
+        )
+        for speaker, rows in features.items()
+    }
