@@ -258,7 +258,17 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapt",
         action="store_true",
-        help="normalise by the files' own audio, per speaker (column speaker of the csv)",
+        help="normalise by the files' own audio, per speaker: the column speaker of the csv, else "
+        "what the names of the files tell",
+    )
+    parser.add_argument(
+        "--one-speaker", action="store_true", help="adapt to all files as those of one person"
+    )
+    parser.add_argument(
+        "--speaker-pattern",
+        default="",
+        metavar="REGEX",
+        help="adapt to the speakers that a regular expression finds in the names, e.g. '(sp\\d+)_'",
     )
     _speakers_argument(parser, default=None)
     _data_dir_argument(parser)

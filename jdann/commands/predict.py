@@ -14,7 +14,9 @@ def execute(arguments: Namespace) -> int:
         arguments.window_s,
         arguments.hop_s,
         arguments.abstain,
-        arguments.adapt,
+        arguments.adapt or arguments.one_speaker or bool(arguments.speaker_pattern),
+        arguments.one_speaker,
+        arguments.speaker_pattern,
         arguments.speakers_per_recording,
         data_dir(arguments),
     )

@@ -18,6 +18,7 @@ from jdann import files
 from jdann.audio import AudioError, Rejected
 from jdann.corpora.manifest import read_span, read_table
 from jdann.errors import InputError
+from jdann.inference.clip_speakers import read_speakers
 from jdann.inference.clips import Clip, Part, Prepared, audio_files
 from jdann.inference.recogniser import Recogniser
 from jdann.progress import track
@@ -59,7 +60,9 @@ class Options(NamedTuple):
     window_s: float = 3.0
     hop_s: float = 1.0
     abstain: float = 0.0  # if no emotion is as probable as this, none is named
-    adapt: bool = False  # normalise for each speaker that the column `speaker` names
+    adapt: bool = False  # normalise for each speaker
+    one_speaker: bool = False  # with `adapt`: all clips are of one person
+    speaker_pattern: str = ""  # with `adapt`: finds the speaker in the name of a file
     # With a timeline: people in each recording at most, who are told apart; None: they are not
     speakers_per_recording: int | None = None
     data_dir: Path = Path()  # where the speaker encoder is kept
@@ -162,12 +165,12 @@ def _answers(
     if options.speakers_per_recording is not None:
         yield from _conversations(recogniser, items, options, bad)
         return
-    speakers = _speakers(items) if options.adapt else {}
+    speakers = _speakers(recogniser, items, options) if options.adapt else {}
     adapted_items = {i for indices in speakers.values() for i in indices}
     others = [i for i in range(len(items)) if i not in adapted_items]
     if options.adapt and others:
         log.info(
-            "%d of %d clips have no speaker in a column speaker; "
+            "%d of %d clips have no speaker in a column speaker or in their names; "
             "they are normalised as without --adapt",
             len(others),
             len(items),
@@ -191,13 +194,24 @@ def _answers(
         yield from _recognise(adapted, items, usable, bad)
 
 
-def _speakers(items: Sequence[Item]) -> dict[str, list[int]]:
-    """The positions of each speaker's items; items without a speaker are left out."""
+def _speakers(
+    recogniser: Recogniser, items: Sequence[Item], options: Options
+) -> dict[str, list[int]]:
+    """The positions of each speaker's items; items without a speaker are left out.
+
+    The column `speaker` names them. If it names none, the names of the files are read.
+    """
+    if options.one_speaker:
+        return {"": list(range(len(items)))}
+    names: list[str | None] = [item.columns.get("speaker", "").strip() for item in items]
+    if options.speaker_pattern or not any(names):
+        parts = [item.part for item in items]
+        files = [item.columns["file"] for item in items]
+        names = read_speakers(recogniser, files, parts, options.speaker_pattern)
     speakers: dict[str, list[int]] = {}
-    for i, item in enumerate(items):
-        speaker = item.columns.get("speaker", "").strip()
-        if speaker:
-            speakers.setdefault(speaker, []).append(i)
+    for i, name in enumerate(names):
+        if name:
+            speakers.setdefault(name, []).append(i)
     return speakers
 
 

@@ -183,7 +183,7 @@ def test_clips_of_unknown_speakers_are_not_adapted(finished, folder, capsys, mon
     status, out, err = run(capsys, "predict", finished, path, "--adapt", "--json")
     assert sorted(file.name for file in decoded) == sorted(names)
     assert status == 1 and "absent.wav: file not found" in err
-    assert "2 of 5 clips have no speaker in a column speaker" in err
+    assert "2 of 5 clips have no speaker in a column speaker or in their names" in err
     recogniser = Recogniser.load(finished)
     files = [folder / name for name in names[:4]]
     adapted = recogniser.adapt(files[:2]).probabilities(files[:2])
@@ -192,6 +192,36 @@ def test_clips_of_unknown_speakers_are_not_adapted(finished, folder, capsys, mon
     assert [row["file"] for row in answers] == names[:4]
     probabilities = [[row[f"p_{name}"] for name in EMOTIONS] for row in answers]
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+def probabilities_of(out: str) -> np.ndarray:
+    answers = [json.loads(line) for line in out.splitlines()]
+    return np.array([[row[f"p_{name}"] for name in EMOTIONS] for row in answers])
+
+
+def test_all_clips_may_be_of_one_person(finished, folder, capsys):
+    files = sorted(folder.glob("?-?-0.wav"))
+    status, out, _ = run(capsys, "predict", finished, *files, "--one-speaker", "--json")
+    expected = Recogniser.load(finished).adapt(files).probabilities(files)
+    assert status == 0
+    np.testing.assert_allclose(probabilities_of(out), expected, atol=1e-5)
+
+
+def test_a_pattern_finds_the_speakers_in_names(finished, folder, capsys):
+    files = sorted(folder.glob("?-?-0.wav"))
+    pattern = r"(\d)-\d-\d\.wav"
+    status, out, _ = run(
+        capsys, "predict", finished, *files, "--speaker-pattern", pattern, "--json"
+    )
+    recogniser = Recogniser.load(finished)
+    expected = []
+    for speaker in dict.fromkeys(file.name[0] for file in files):
+        clips = [file for file in files if file.name[0] == speaker]
+        expected.append(recogniser.adapt(clips).probabilities(clips))
+    assert status == 0
+    np.testing.assert_allclose(probabilities_of(out), np.concatenate(expected), atol=1e-5)
+    status, _, err = run(capsys, "predict", finished, *files, "--speaker-pattern", "nobody")
+    assert status == 2 and "nobody" in err and "Traceback" not in err
 
 
 def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):

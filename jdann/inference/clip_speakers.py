@@ -1,0 +1,67 @@
+"""Who speaks each of several clips, for the statistics by which they are normalised."""
+
+import logging
+from collections.abc import Sequence
+
+from jdann.corpora.index import Utterance
+from jdann.features.recipe import make_recipe_unchecked
+from jdann.inference.batches import clip_features
+from jdann.inference.clips import Part, Prepared
+from jdann.inference.recogniser import Recogniser
+from jdann.speakers import similar_voices
+from jdann.speakers.missing_ids import name_speakers
+from jdann.speakers.names import match_speakers
+
+log = logging.getLogger("jdann")
+_FEWEST = 8  # clips; the voices of fewer cannot confirm names
+
+
+def read_speakers(
+    recogniser: Recogniser, files: Sequence[str], parts: Sequence[Part], pattern: str = ""
+) -> list[str | None]:
+    """The speakers that the names of files tell, as far as the voices confirm them.
+
+    Args:
+      recogniser: computes the features from which voices are compared.
+      files: [n] names of the clips, with their folders.
+      parts: [n] the clips.
+      pattern: a regular expression that finds the speaker in a name; it needs no confirmation.
+
+    Returns:
+      [n] speakers, None where unknown.
+
+    Raises:
+      InputError: the pattern is of no use.
+    """
+    files = [file.replace("\\", "/") for file in files]
+    if pattern:
+        return list(match_speakers(files, pattern).speaker)
+    config = recogniser.config
+    recipe = make_recipe_unchecked(
+        config.features.recipe, config.features, config.audio.sample_rate_hz
+    )
+    speakers: list[str | None] = [None] * len(files)
+    if len(files) < _FEWEST or not similar_voices.has_pitch(recipe.bins):
+        return speakers
+    clips = list(recogniser.prepare(parts))
+    usable = [i for i, clip in enumerate(clips) if isinstance(clip, Prepared)]
+    features = [
+        clip_features(recogniser.programs, clip.samples)
+        for clip in clips
+        if isinstance(clip, Prepared)
+    ]
+    if not usable:
+        return speakers
+    named = name_speakers(
+        [Utterance(files[i]) for i in usable],
+        similar_voices.voice_positions(features, recipe.bins),
+        lambda: features,
+        recipe.bins,
+        way="auto",
+        pattern="",
+    )
+    for note in named.notes:
+        log.info("%s", note)
+    for i, utterance in zip(usable, named.utterances, strict=True):
+        speakers[i] = utterance.speaker
+    return speakers
