@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jdann.report.table import number
+from jdann.report.cells import number
 
 
 class Section(NamedTuple):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from jdann.report.cells import DIRECTION, ScoreTable, number
 from jdann.report.gather import Run
-from jdann.report.table import DIRECTION, ScoreTable, number
 
 Row = Mapping[str, Any]
 
@@ -20,17 +20,13 @@ class PageTable(NamedTuple):
 
 
 def scores(table: ScoreTable) -> PageTable:
-    """The run's table of scores, or of predicted shares.
+    """One of the run's tables of scores, details or predicted shares.
 
     Args:
       table: one of `jdann.report.table.tables`. A column with a single direction moves into the
         caption.
     """
-    caption = (
-        "Scores"
-        if table.scored
-        else "Share of the target predicted as each emotion (not scored: the target has no labels)"
-    )
+    caption = table.caption
     header, rows = tuple(table.header), tuple(map(tuple, table.rows))
     directions = {row[DIRECTION] for row in rows}
     if len(directions) > 1:

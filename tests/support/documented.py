@@ -127,6 +127,8 @@ EDGES = (  # the functions in which the work of each command begins
     "jdann.commands.sweep.sweep",
     "jdann.commands.tune.tune",
     "jdann.commands.evaluate.evaluate",
+    "jdann.commands.evaluate.evaluate_labels",
+    "jdann.commands.evaluate.suggest_labels",
     "jdann.inference.predict.run",
     "jdann.inference.recogniser.Recogniser.load",
     "jdann.report.page.main",
