@@ -7,7 +7,9 @@ from jdann.commands.printing import print_results
 from jdann.commands.reading import data_dir, expanded
 from jdann.errors import InputError
 from jdann.experiments.evaluate import evaluate
-from jdann.experiments.evaluate_labels import Choice, evaluate_labels, suggest_labels
+from jdann.experiments.evaluate_labels import evaluate_labels
+from jdann.experiments.finished_run import Choice
+from jdann.experiments.suggest_labels import suggest_labels
 
 _SUGGESTIONS = Path("to_label.csv")
 

@@ -16,8 +16,8 @@ from jdann.data.splits import Split
 from jdann.errors import InputError
 from jdann.experiments import jobs, results, workdir
 from jdann.experiments.corpus_paths import make_absolute
+from jdann.experiments.finished_run import audio_place, load_target
 from jdann.experiments.jobs import Job, Outcome
-from jdann.experiments.labelled_clips import audio_place, load_target
 from jdann.experiments.score_rows import ORACLE
 from jdann.experiments.settings import encoder_names, make_members
 from jdann.experiments.train import open_directions, write_predictions

@@ -1,10 +1,9 @@
-"""How good is a run or a model on a few labelled clips, and which clips should be labelled next.
+"""How good a run or a model is on a few labelled clips.
 
 Nothing is trained. The predictions of a run are those in its predictions.csv. There each speaker
 was normalised with all of that speaker's audio, not with the few labelled clips alone.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,19 +13,17 @@ import numpy as np
 from jdann import files
 from jdann.errors import InputError
 from jdann.evaluation import intervals, metrics
-from jdann.evaluation.suggestions import suggest_clips
 from jdann.experiments import workdir
 from jdann.experiments.evaluate import ELSEWHERE, TRANSDUCTIVE, result_folder
-from jdann.experiments.labelled_clips import (
-    WEIGHT,
-    Label,
+from jdann.experiments.finished_run import (
+    Choice,
     audio_place,
-    find_rows,
-    keep_labelled,
-    load_target,
-    read_labels,
+    load_run_target,
+    read_chosen,
+    read_results,
 )
-from jdann.experiments.predictions_file import MethodPredictions, Place, read_predictions
+from jdann.experiments.labelled_clips import Label, find_rows, keep_labelled, read_labels
+from jdann.experiments.predictions_file import MethodPredictions
 from jdann.experiments.score_rows import Clips, Scored, compare, score_predictions
 from jdann.inference import model
 from jdann.inference.clips import Part
@@ -34,14 +31,6 @@ from jdann.inference.recogniser import Recogniser
 from jdann.training.task import LAST
 
 WANTED_HALF_WIDTH = 0.05  # of an interval of UAR
-
-
-class Choice(NamedTuple):
-    """Which of a run's trainings is meant; None: all methods, all encoders."""
-
-    method: str | None = None
-    encoder: str | None = None
-    direction: int = 0
 
 
 class Heard(NamedTuple):
@@ -117,10 +106,10 @@ def _of_run(
     path: Path, csv: Path, labels: Sequence[Label], data_dir: Path, choice: Choice
 ) -> Heard:
     """The predictions of a run for labelled clips of its target."""
-    before = _read_results(path)
+    before = read_results(path)
     kept, others = keep_labelled(csv, labels, before["emotions"])
-    predictions = _read_chosen(path, before, choice)
-    target = _load_run_target(path, before, data_dir, choice.direction)
+    predictions = read_chosen(path, before, choice)
+    target = load_run_target(path, before, data_dir, choice.direction)
     rows = find_rows(csv, kept, predictions[0].places, target, path)
     speaker = tuple(
         predictions[0].speaker[row] or label.speaker for row, label in zip(rows, kept, strict=True)
@@ -189,53 +178,14 @@ def _count_adapted_by_model(
     run = path.resolve().parent.parent
     if path.resolve().parent.name != model.FOLDER or not (run / workdir.RESULTS).exists():
         return None
-    before = _read_results(run)
+    before = read_results(run)
     if before["protocol"] != TRANSDUCTIVE:
         return None  # each member adapted to the audio of other speakers
-    target = _load_run_target(run, before, data_dir, direction)
+    target = load_run_target(run, before, data_dir, direction)
     if target is None:
         return None
     places = {audio_place(utterance) for utterance in target}
     return sum(label.place._replace(file=label.path) in places for label in labels)
-
-
-def _read_results(path: Path) -> dict[str, Any]:
-    results = workdir.read_json(path / workdir.RESULTS)
-    workdir.check_kind(path, results)
-    return results
-
-
-def _load_run_target(path: Path, results: dict[str, Any], data_dir: Path, direction: int) -> Any:
-    config = workdir.read_config(path)
-    spec = config.source if direction == 1 else config.target
-    return load_target(spec, results["emotions"], data_dir)
-
-
-def _read_chosen(path: Path, results: dict[str, Any], choice: Choice) -> list[MethodPredictions]:
-    """The predictions of the chosen trainings of a run."""
-    file = path / workdir.PREDICTIONS
-    predictions = read_predictions(file, results["emotions"])
-    if not predictions:
-        raise InputError(f"{file}: is missing or empty; write it anew by jdann evaluate {path}")
-    directions = results["directions"]
-    if choice.direction >= len(directions):
-        raise InputError(f"{path}: --direction {choice.direction}: the run has one direction, 0")
-    domains = directions[choice.direction]
-    names = domains["source"]["name"], domains["target"]["name"]
-    chosen = [
-        method
-        for method in predictions
-        if (method.source, method.target) == names
-        and choice.method in (None, method.method)
-        and choice.encoder in (None, method.encoder)
-    ]
-    if not chosen:
-        known = dict.fromkeys(f"{method.method} with {method.encoder}" for method in predictions)
-        raise InputError(
-            f"{path}: has no predictions of {choice.method or 'any method'} with "
-            f"{choice.encoder or 'any encoder'}; there are: {', '.join(known)}"
-        )
-    return chosen
 
 
 def _clips(heard: Heard, emotions: Sequence[str]) -> Clips:
@@ -297,73 +247,3 @@ def _direction(heard: Heard, csv: Path) -> dict[str, Any]:
         "per_speaker": {name: speakers.count(name) for name in sorted(set(speakers))},
     }
     return direction | {"target": target}
-
-
-def suggest_labels(
-    path: Path, csv: Path | None, data_dir: Path, choice: Choice, count: int, output: Path
-) -> int:
-    """Writes a csv of clips to label next: uncertain ones, balanced over classes and speakers.
-
-    Args:
-      path: the work directory of a finished run.
-      csv: clips that are labelled already, which are left out; None: only those that are labelled
-        in the target itself are left out.
-      data_dir: where prepared corpora are kept.
-      choice: whose uncertainty counts; by default that of the last method that adapts.
-      count: clips to suggest.
-      output: the csv to write; its column `emotion` is empty.
-
-    Returns:
-      How many clips were suggested: `count`, or fewer if there are fewer.
-
-    Raises:
-      InputError: nothing is left to label, the file exists, or there is no such run.
-    """
-    if count < 1:
-        raise InputError(f"--suggest {count}: expected a number of clips, 1 or more")
-    if output.exists():
-        raise InputError(
-            f"{output}: exists already and may hold labels; give another name by --output"
-        )
-    if not (path / workdir.CONFIG).exists():
-        raise InputError(
-            f"{path}: is not the work directory of a run; --suggest chooses among the clips in "
-            "its predictions.csv"
-        )
-    before = _read_results(path)
-    predictions = _read_chosen(path, before, choice)
-    adapting = [p for p in predictions if not p.method.startswith(model.NOT_ADAPTED)]
-    chosen = (adapting or predictions)[-1]
-    target = _load_run_target(path, before, data_dir, choice.direction)
-    free = chosen.emotion == metrics.UNLABELLED
-    if csv is not None:
-        labels = [label for label in read_labels(csv) if label.emotion is not None]
-        free[find_rows(csv, labels, chosen.places, target, path)] = False
-    candidates = np.flatnonzero(free)
-    if not len(candidates):
-        raise InputError(
-            f"{path}: all {len(free):,} clips of the target are labelled; nothing is left to "
-            "suggest"
-        )
-    count = min(count, len(candidates))
-    speaker = [chosen.speaker[row] or None for row in candidates]
-    suggestion = suggest_clips(chosen.probability[candidates], speaker, count)
-    audio = {Place(u.file, u.start_s, u.end_s): u.path for u in target or ()}
-    rows = []
-    for row, weight in zip(candidates[suggestion.rows], suggestion.weight, strict=True):
-        place = chosen.places[row]
-        file = _relative(audio.get(place) or place.file, output.parent)
-        rows.append(
-            (file, None, chosen.speaker[row], place.start_s or None, place.end_s, f"{weight:.4g}")
-        )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    files.write_csv(output, ("file", "emotion", "speaker", "start", "end", WEIGHT), rows)
-    return count
-
-
-def _relative(file: str, folder: Path) -> str:
-    """A file relative to a folder if it lies below it; otherwise as it is."""
-    path = Path(file)
-    if path.is_absolute() and path.is_relative_to(folder.resolve()):
-        return os.fspath(path.relative_to(folder.resolve()))
-    return file

@@ -1,18 +1,16 @@
 """Reads a csv of a few labelled clips, and finds them in the target of a run."""
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jdann import corpora
 from jdann.corpora import Utterance
 from jdann.corpora.manifest import read_emotions, read_span, read_table
 from jdann.errors import InputError
+from jdann.experiments.finished_run import audio_place
 from jdann.experiments.predictions_file import Place
 
-log = logging.getLogger("jdann")
 WEIGHT = "weight"  # column of a csv that `jdann evaluate --suggest` wrote
 
 
@@ -112,27 +110,6 @@ def keep_labelled(
             "other emotions; label clips of at least two emotions"
         )
     return kept, len(labelled) - len(kept)
-
-
-def load_target(spec: str, emotions: Sequence[str], data_dir: Path) -> tuple[Utterance, ...] | None:
-    """The utterances that a run adapted to; None if its target cannot be read any more.
-
-    Args:
-      spec: the target in the config of the run.
-      emotions: of the run.
-      data_dir: where prepared corpora are kept.
-    """
-    try:
-        return corpora.load_all(spec, tuple(emotions), data_dir).utterances
-    except (InputError, OSError) as error:
-        log.warning("the target of the run cannot be read (%s)", error)
-        return None
-
-
-def audio_place(utterance: Utterance) -> Place:
-    """Where the audio is: equal for the same audio in two lists."""
-    path = os.path.realpath(utterance.path) if utterance.path else utterance.file
-    return Place(path, utterance.start_s, utterance.end_s)
 
 
 def find_rows(
