@@ -179,8 +179,8 @@ def resample_scores(
     for labels in predicted:
         cell = (unit * classes + label) * classes + np.asarray(labels)[scored]
         counts = np.bincount(cell, weights, resamples.units * classes**2)
-        counts = counts.reshape(resamples.units, classes**2)
-        confusion = resamples.times.astype(np.float64) @ counts
+        counts = counts.reshape(resamples.units, classes**2).astype(np.float32)
+        confusion = (resamples.times @ counts).astype(np.float64)
         per_seed.append(scores_of_confusions(confusion.reshape(-1, classes, classes)))
     return Samples(*(np.mean(values, axis=0) for values in zip(*per_seed, strict=True)))
 
@@ -203,6 +203,47 @@ def scores_of_confusions(confusion: np.ndarray) -> Samples:
     return Samples(correct.sum(1) / labels.sum(1), f1.sum(1) / count, recall.sum(1) / count)
 
 
+def least_half_width(recall: np.ndarray, clips: np.ndarray, level: float = LEVEL) -> float:
+    """Half the width of an interval of UAR if speakers did not differ at all.
+
+    A few clips may by chance be recognised alike, all of them even, and then their resamples vary
+    too little or not at all. No interval should be narrower than chance makes it. The variance of
+    a recall p of n clips is p (1 - p) / n, in which p is estimated from z^2 / 2 more hits and
+    misses (Agresti & Coull, "Approximate is better than exact", 1998).
+
+    Args:
+      recall: [classes] float, NaN for a class without clips.
+      clips: [classes] float, how many clips have this label.
+      level: probability that an interval contains the truth, between 0 and 1.
+    """
+    present = clips > 0
+    recall, clips = recall[present], clips[present]
+    quantile = stats.norm.ppf((1 + level) / 2)
+    likely = (recall * clips + quantile**2 / 2) / (clips + quantile**2)
+    variance = likely * (1 - likely) / clips
+    return float(quantile * np.sqrt(variance.sum()) / present.sum())
+
+
+def clips_of_classes(
+    emotion: np.ndarray, classes: int, weight: np.ndarray | None = None
+) -> np.ndarray:
+    """How many clips each class has; weighted ones count as Kish's effective number.
+
+    Args:
+      emotion: [n] int, labels; UNLABELLED entries are left out.
+      classes: number of classes.
+      weight: [n] float; None: 1.
+
+    Returns:
+      [classes] float64.
+    """
+    labelled = emotion != UNLABELLED
+    weights = np.ones(labelled.sum()) if weight is None else np.asarray(weight, float)[labelled]
+    total = np.bincount(emotion[labelled], weights, classes)
+    square = np.bincount(emotion[labelled], weights**2, classes)
+    return np.divide(total**2, square, out=np.zeros(classes), where=square > 0)
+
+
 def half_width(samples: np.ndarray, resamples: Resamples) -> float:
     """Half the width of the interval of a score, before it is cut at 0 and 1.
 
@@ -213,21 +254,17 @@ def half_width(samples: np.ndarray, resamples: Resamples) -> float:
     return resamples.stretch * float(np.std(samples))
 
 
-def interval(
-    estimate: float, samples: np.ndarray, resamples: Resamples, lowest: float = 0.0
-) -> list[float]:
+def interval(estimate: float, half: float, lowest: float = 0.0) -> list[float]:
     """The interval of a score, or of the difference between two scores of the same resamples.
 
     Args:
       estimate: the score of all clips.
-      samples: [resamples] float, the score of each resample.
-      resamples: that the samples are of.
+      half: half the width, 0 or more.
       lowest: the smallest value that is possible: 0, or -1 for a difference.
 
     Returns:
       The lower and the upper end, between `lowest` and 1.
     """
-    half = half_width(samples, resamples)
     return [max(lowest, estimate - half), min(1.0, estimate + half)]
 
 

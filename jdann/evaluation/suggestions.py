@@ -30,7 +30,8 @@ def suggest_clips(
     Each predicted class gets about the same number of clips, and within it each speaker, as far as
     there are enough. The draw is systematic: the probabilities that clips are drawn are laid end to
     end, ordered by class and speaker, and every clip is taken that covers one of `count` equally
-    spaced points.
+    spaced points. Within a speaker and class the order is random: an order by uncertainty would
+    make one draw take the most certain clip of each, and another the least certain.
 
     Args:
       probability: [n, classes] float, predictions for the candidates.
@@ -55,7 +56,7 @@ def suggest_clips(
     random = np.random.default_rng(seed)
     # Each class begins with another speaker, so that different classes take different speakers.
     place = (of_speaker + predicted) % len(speakers)
-    order = np.lexsort((uncertainty, place, predicted))
+    order = np.lexsort((random.random(len(place)), place, predicted))
     ends = np.cumsum(drawn[order])
     ends *= count / ends[-1]  # so that rounding loses no clip
     points = random.random() + np.arange(count)

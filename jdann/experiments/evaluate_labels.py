@@ -211,15 +211,11 @@ def _plan(scored: Scored, clips: Clips, predicted: np.ndarray, classes: int) -> 
     alone = intervals.draw_resamples(clips.emotion, [None] * count, classes, clips.weight)
     assert alone is not None
     samples = intervals.resample_scores(alone, clips.emotion, [predicted], classes, clips.weight)
+    half = max(scored.least_half_width, intervals.half_width(samples.uar, alone))
     plan: dict[str, Any] = {
-        "interval_of_these_speakers": intervals.interval(
-            scored.row["uar"]["mean"], samples.uar, alone
-        ),
+        "interval_of_these_speakers": intervals.interval(scored.row["uar"]["mean"], half),
         "wanted_half_width": WANTED_HALF_WIDTH,
-        "more_labels": intervals.units_for(
-            intervals.half_width(samples.uar, alone), count, WANTED_HALF_WIDTH
-        )
-        - count,
+        "more_labels": intervals.units_for(half, count, WANTED_HALF_WIDTH) - count,
         "more_speakers": None,
     }
     if resamples.unit == intervals.SPEAKERS:

@@ -20,6 +20,7 @@ class Scored(NamedTuple):
     row: dict[str, Any]
     resamples: Resamples | None
     samples: Samples | None  # None: there are too few speakers and clips for an interval
+    least_half_width: float  # of an interval of UAR
 
 
 class Clips(NamedTuple):
@@ -73,19 +74,22 @@ def score_predictions(
     row["worst_emotion"] = _worst(row["recall"])
     row["worst_speaker"] = _worst(row["per_speaker"])
     row["per_gender"] = _gender_scores(clips, predicted)
+    recall = np.mean([score.recall for score in scores], axis=0)
+    per_class = intervals.clips_of_classes(clips.emotion, count, clips.weight)
+    least = intervals.least_half_width(recall, per_class)
     resamples = clips.resamples
     if resamples is None:
-        return [Scored(row | {"interval": None}, None, None)]
+        return [Scored(row | {"interval": None}, None, None, least)]
     samples = intervals.resample_scores(resamples, clips.emotion, predicted, count, clips.weight)
     row["interval"] = {
         "level": intervals.LEVEL,
         "resampled": resamples.unit,
         "count": resamples.units,
-    } | {
-        name: intervals.interval(row[name]["mean"], getattr(samples, name), resamples)
-        for name in _SCORES
     }
-    return [Scored(row, resamples, samples)]
+    for name in _SCORES:
+        half = max(least, intervals.half_width(getattr(samples, name), resamples))
+        row["interval"][name] = intervals.interval(row[name]["mean"], half)
+    return [Scored(row, resamples, samples, least)]
 
 
 def _worst(values: dict[str, dict[str, float | None]]) -> dict[str, Any] | None:
@@ -156,8 +160,8 @@ def _gain_interval(item: Scored, reference: Scored) -> list[float] | None:
     if not np.array_equal(resamples.unit_of_clip, other.unit_of_clip):
         return None
     gain = item.row["uar"]["mean"] - reference.row["uar"]["mean"]
-    difference = item.samples.uar - reference.samples.uar
-    return intervals.interval(gain, difference, resamples, lowest=-1.0)
+    half = intervals.half_width(item.samples.uar - reference.samples.uar, resamples)
+    return intervals.interval(gain, half, lowest=-1.0)
 
 
 def _group(row: dict[str, Any]) -> tuple[str, ...]:

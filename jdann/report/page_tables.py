@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jdann.report.cells import DIRECTION, ScoreTable, number
+from jdann.report.cells import DIRECTION, ScoreTable, interval_text, number
 from jdann.report.gather import Run
 
 Row = Mapping[str, Any]
@@ -186,13 +186,15 @@ def evaluation(results: Row, run_results: Row) -> PageTable:
             label(row),
             row["selection"].replace("_", " "),
             f"{row['n']:,}",
-            *(number(row[key]) for key in ("uar", "accuracy", "macro_f1")),
+            number(row["uar"]),
+            interval_text(row.get("interval"), "uar"),
+            *(number(row[key]) for key in ("accuracy", "macro_f1")),
         )
         for row in results["rows"]
     )
     target = results["directions"][0]["target"]
     caption = f"Scored on {target['description']}{_adapted(results, run_results)}."
-    header = ("method", "checkpoint", "n", "UAR", "accuracy", "macro-F1")
+    header = ("method", "checkpoint", "n", "UAR", "95% interval", "accuracy", "macro-F1")
     return PageTable(caption, header, rows, 2)
 
 

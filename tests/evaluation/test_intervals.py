@@ -30,7 +30,7 @@ def _interval(emotion, speaker, predicted):
     resamples = _drawn(emotion, speaker)
     samples = intervals.resample_scores(resamples, emotion, [predicted], CLASSES)
     uar = float(metrics.unweighted_average_recall(emotion, predicted))
-    return intervals.interval(uar, samples.uar, resamples)
+    return intervals.interval(uar, intervals.half_width(samples.uar, resamples))
 
 
 @pytest.mark.parametrize("count", [2, 4, 10, 24])
@@ -57,19 +57,18 @@ def test_deviation_of_resampled_speakers_equals_scipys():
     assert (resamples.unit, resamples.units) == (SPEAKERS, 6)
     samples = intervals.resample_scores(resamples, emotion, [predicted], CLASSES)
     rows = [np.flatnonzero(np.array(speaker) == f"s{i}") for i in range(6)]
-    scores = {
-        "uar": lambda chosen: reference.balanced_accuracy_score(emotion[chosen], predicted[chosen]),
-        "accuracy": lambda chosen: reference.accuracy_score(emotion[chosen], predicted[chosen]),
-        "macro_f1": lambda chosen: reference.f1_score(
-            emotion[chosen], predicted[chosen], average="macro"
-        ),
-    }
-    for name, score in scores.items():
+
+    def statistic(speakers, name):
+        chosen = np.concatenate([rows[i] for i in speakers])
+        score = metrics.score(emotion[chosen], predicted[chosen], [None] * len(chosen), CLASSES)
+        return getattr(score, name)
+
+    for name in ("accuracy", "macro_f1", "uar"):
         expected = stats.bootstrap(
             (np.arange(6),),
-            lambda speakers, score=score: score(np.concatenate([rows[i] for i in speakers])),
+            lambda speakers, name=name: statistic(speakers, name),
             vectorized=False,
-            n_resamples=600,
+            n_resamples=500,
             method="percentile",
             rng=np.random.default_rng(1),
         ).standard_error
@@ -113,7 +112,7 @@ def test_a_weight_counts_like_so_many_clips():
         intervals.resample_scores(plain, emotion[repeated], [predicted[repeated]], CLASSES),
     ]
     for one, other in zip(*samples, strict=True):
-        np.testing.assert_allclose(one, other)
+        np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -163,11 +162,32 @@ def test_a_paired_difference_cancels_what_speakers_share():
 
 
 def test_an_interval_stays_among_possible_values():
-    resamples = _drawn(*_clips()[:2])
-    samples = np.linspace(0, 1, resamples.times.shape[0])
-    assert intervals.interval(0.9, samples, resamples)[1] == 1
-    assert intervals.interval(0.1, samples, resamples)[0] == 0
-    assert intervals.interval(-0.9, samples, resamples, lowest=-1.0)[0] == -1
+    assert intervals.interval(0.9, 0.3) == [pytest.approx(0.6), 1]
+    assert intervals.interval(0.1, 0.3) == [0, pytest.approx(0.4)]
+    assert intervals.interval(-0.9, 0.3, lowest=-1.0) == [-1, pytest.approx(-0.6)]
+
+
+def test_the_least_width_is_that_of_independent_clips():
+    """For many clips, the variance of a mean of recalls is the mean of their binomial ones."""
+    recall, clips = np.array([0.5, 0.8, np.nan]), np.array([4000.0, 2000.0, 0.0])
+    variance = (stats.binom(4000, 0.5).var() / 4000**2 + stats.binom(2000, 0.8).var() / 2000**2) / 4
+    expected = stats.norm.ppf(0.975) * np.sqrt(variance)
+    assert intervals.least_half_width(recall, clips) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("clips", [4, 10])
+def test_clips_that_are_all_right_prove_little(clips):
+    """The exact interval of so many hits without a miss is Clopper and Pearson's."""
+    exact = stats.binomtest(clips, clips).proportion_ci(method="exact").low
+    least = intervals.least_half_width(np.ones(1), np.array([float(clips)]))
+    assert 0.6 * (1 - exact) < least < 1.2 * (1 - exact)
+
+
+def test_weighted_clips_count_as_their_effective_number():
+    emotion = np.array([0, 0, 0, 0, 1, 1, -1])
+    weight = np.array([2.0, 2.0, 2.0, 2.0, 1.0, 3.0, 9.0])
+    assert intervals.clips_of_classes(emotion, 3).tolist() == [4, 2, 0]
+    assert intervals.clips_of_classes(emotion, 3, weight).tolist() == [4, 1.6, 0]
 
 
 @pytest.mark.parametrize("units", [2, 4, 30, 500])
@@ -188,12 +208,12 @@ def test_an_interval_contains_the_truth_as_often_as_it_says(speakers):
     points, weights = np.polynomial.hermite_e.hermegauss(40)
     truth = special.expit(0.6 + 0.8 * points) @ weights / weights.sum()
     hits, percentile_hits = [], []
-    for seed in range(400):
+    for seed in range(250):
         emotion, speaker, predicted = _clips(seed, speakers=speakers)
         resamples = _drawn(emotion, speaker)
         samples = intervals.resample_scores(resamples, emotion, [predicted], CLASSES).uar
         uar = float(metrics.unweighted_average_recall(emotion, predicted))
-        low, high = intervals.interval(uar, samples, resamples)
+        low, high = intervals.interval(uar, intervals.half_width(samples, resamples))
         hits.append(low <= truth <= high)
         low, high = np.quantile(samples, [0.025, 0.975])
         percentile_hits.append(low <= truth <= high)
