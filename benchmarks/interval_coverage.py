@@ -91,7 +91,7 @@ def simulate(scenario: Scenario, uar: tuple[float, float], random: np.random.Gen
 def uar_of(correct: np.ndarray, clips: np.ndarray) -> np.ndarray:
     """UAR [...] of counts [..., classes]; emotions without clips are left out."""
     present = clips > 0
-    recall = np.divide(correct, clips, out=np.zeros(np.shape(clips)), where=present)
+    recall = np.divide(correct, clips, out=np.zeros(np.shape(correct)), where=present)
     return recall.sum(-1) / present.sum(-1)
 
 
