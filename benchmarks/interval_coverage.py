@@ -32,10 +32,10 @@ class Scenario(NamedTuple):
     """One population of speakers, and how a test set is taken from it."""
 
     speakers: int
-    clips: int  # of each speaker and emotion, if they are spread evenly
+    clips: int  # of each speaker and emotion; if they are drawn, of all together
     uar: float  # about the mean recall
     effect: float  # standard deviation of the log-odds between speakers
-    even: bool = True  # False: some speakers have many more clips than others, and gaps
+    spread: str = "each"  # or "uneven": many from some speakers, with gaps; or "drawn": by chance
 
 
 class Test(NamedTuple):
@@ -55,8 +55,11 @@ SCENARIOS = (
     Scenario(4, 2, 0.6, 0.5),
     Scenario(4, 1, 0.85, 0.5),
     Scenario(10, 1, 0.85, 0.5),
-    Scenario(10, 10, 0.6, 0.5, even=False),
-    Scenario(24, 10, 0.6, 0.5, even=False),
+    Scenario(4, 30, 0.6, 0.5, "drawn"),
+    Scenario(10, 30, 0.6, 0.5, "drawn"),
+    Scenario(10, 50, 0.85, 0.5, "drawn"),
+    Scenario(10, 10, 0.6, 0.5, "uneven"),
+    Scenario(24, 10, 0.6, 0.5, "uneven"),
 )
 
 
@@ -76,7 +79,10 @@ def simulate(scenario: Scenario, uar: tuple[float, float], random: np.random.Gen
     """Draws speakers, their clips, and which of these two methods recognise."""
     shape = (scenario.speakers, CLASSES)
     clips = np.full(shape, scenario.clips)
-    if not scenario.even:
+    if scenario.spread == "drawn":
+        cells = np.full(clips.size, 1 / clips.size)
+        clips = random.multinomial(scenario.clips, cells).reshape(shape)
+    if scenario.spread == "uneven":
         # The first speaker has about eight times the clips of the last; a quarter is missing.
         size = scenario.clips * np.geomspace(8, 1, scenario.speakers) / 3
         clips = random.poisson(size[:, None], shape) * (random.random(shape) > 0.25)
@@ -92,7 +98,7 @@ def uar_of(correct: np.ndarray, clips: np.ndarray) -> np.ndarray:
     """UAR [...] of counts [..., classes]; emotions without clips are left out."""
     present = clips > 0
     recall = np.divide(correct, clips, out=np.zeros(np.shape(correct)), where=present)
-    return recall.sum(-1) / present.sum(-1)
+    return recall.sum(-1) / np.maximum(present.sum(-1), 1)
 
 
 def resample_speakers(test: Test, random: np.random.Generator) -> np.ndarray:
@@ -193,7 +199,7 @@ def ours(test: Test) -> tuple[list[float], list[float]]:
     ]
     clips, correct = test.clips.sum(0), test.correct.sum(1)
     uar = uar_of(correct, clips)
-    least = intervals.least_half_width(correct[0] / clips, clips)
+    least = intervals.least_half_width(correct[0] / np.maximum(clips, 1), clips)
     half = max(least, intervals.half_width(samples[0], resamples))
     gain = intervals.half_width(samples[0] - samples[1], resamples)
     return (
@@ -248,10 +254,14 @@ def main() -> None:
     scenarios = SCENARIOS[:2] if arguments.tiny else SCENARIOS
     simulations = 5 if arguments.tiny else arguments.simulations
     names = (*OTHERS, *OURS)
-    about = ("speakers", "clips of each and emotion", "UAR", "speaker effect")
+    about = ("speakers", "clips by speaker and emotion", "UAR", "speaker effect")
     print(header((*about, *names), ["---:"] * (len(about) + len(names))), flush=True)
     for scenario in scenarios:
-        clips = f"{scenario.clips}" if scenario.even else f"about {scenario.clips}, uneven"
+        clips = {
+            "each": f"{scenario.clips} of each",
+            "uneven": f"about {scenario.clips} of each, uneven",
+            "drawn": f"{scenario.clips} in all, by chance",
+        }[scenario.spread]
         cells = [str(scenario.speakers), clips, f"{scenario.uar:.2f}", f"{scenario.effect:.1f}"]
         cells += [
             f"{share:.3f} ({width:.2f})" for _, share, width in coverage(scenario, simulations)

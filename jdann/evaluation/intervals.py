@@ -1,13 +1,15 @@
 """Intervals of scores that say how far a score would move with other speakers.
 
-Clips of one speaker resemble each other, so speakers are resampled, not clips. A bootstrap over
-speakers (Field & Welsh, "Bootstrapping clustered data", JRSS B 2007; Ferrer et al.,
-"Confidence intervals for evaluation in machine learning", 2024) gives the standard deviation of a
-score. Percentiles of so few speakers are too narrow. The interval is therefore the score plus and
-minus that standard deviation times a quantile of Student's t, whose degrees of freedom follow from
-how evenly the clips are spread over the speakers (Bell & McCaffrey, "Bias reduction in standard
-errors for linear regression with multi-stage samples", 2002). `benchmarks/interval_coverage.py`
-shows how often such an interval contains the truth.
+Clips of one speaker resemble each other, so speakers are resampled, not clips (Field & Welsh,
+"Bootstrapping clustered data", JRSS B 2007; Ferrer et al., "Confidence intervals for evaluation in
+machine learning", 2024). A resample gives each speaker a random weight above 0 (Rubin, "The
+Bayesian bootstrap", 1981; Xu et al., "Applications of the fractional-random-weight bootstrap",
+2020): if speakers were drawn with replacement, an emotion that few speakers have would be missing
+in many resamples. Percentiles of the scores of few speakers are too narrow. The interval is
+therefore the score plus and minus their standard deviation times a quantile of Student's t, whose
+degrees of freedom follow from how evenly the clips are spread over the speakers (Bell & McCaffrey,
+"Bias reduction in standard errors for linear regression with multi-stage samples", 2002).
+`benchmarks/interval_coverage.py` shows how often such an interval contains the truth.
 """
 
 from collections.abc import Sequence
@@ -26,17 +28,17 @@ _MOST_WEIGHTS = 20_000_000  # of all resamples together, so that they fit into m
 
 
 class Resamples(NamedTuple):
-    """How often each unit occurs in each resample. All scores of one target share them."""
+    """The weight of each unit in each resample. All scores of one target share them."""
 
     unit: str  # SPEAKERS or CLIPS
     unit_of_clip: np.ndarray  # [n] int, -1 for a clip that is not scored
-    times: np.ndarray  # [resamples, units] float32
+    weight: np.ndarray  # [resamples, units] float32, with the mean 1 in each resample
     stretch: float  # half the width of an interval, in standard deviations of the resamples
 
     @property
     def units(self) -> int:
         """The number of speakers or clips that were resampled."""
-        return self.times.shape[1]
+        return self.weight.shape[1]
 
 
 class Samples(NamedTuple):
@@ -54,7 +56,7 @@ def draw_resamples(
     weight: np.ndarray | None = None,
     seed: int = 0,
 ) -> Resamples | None:
-    """Draws speakers with replacement, or clips where the speakers are not known.
+    """Draws weights of the speakers, or of the clips where the speakers are not known.
 
     Speakers are resampled if at least two are known and they spoke more than half of the scored
     clips. The clips without a speaker then count as one more speaker.
@@ -83,12 +85,13 @@ def draw_resamples(
     if units < 2:
         return None
     count = int(np.clip(_MOST_WEIGHTS // units, _LEAST_RESAMPLES, _RESAMPLES))
-    times = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), count)
+    drawn = np.random.default_rng(seed).standard_exponential((count, units), np.float32)
+    drawn /= drawn.mean(1, keepdims=True)
     share = unit_shares(emotion, unit_of_clip, units, classes, weight)
     return Resamples(
         SPEAKERS if by_speaker else CLIPS,
         unit_of_clip,
-        times.astype(np.float32),
+        drawn,
         stretch_of_deviation(share),
     )
 
@@ -123,11 +126,11 @@ def unit_shares(
 def stretch_of_deviation(share: np.ndarray, level: float = LEVEL) -> float:
     """Half the width of an interval, in standard deviations of the resampled score.
 
-    A score is about sum_s p_s u_s, where u_s is the score of unit s and p_s its share. Resampling
-    estimates its variance by V = sum_s p_s^2 (u_s - sum_t p_t u_t)^2 = u' A u. If the u_s are
-    independent with variance v, then V has the mean v tr(A), which is less than the true variance
-    v sum_s p_s^2, and about (tr A)^2 / tr(A^2) degrees of freedom (Satterthwaite). For n equal
-    shares the result is sqrt(n / (n - 1)) times the quantile of t with n - 1 degrees of freedom.
+    A score is about sum_s p_s u_s, where u_s is the score of unit s of n and p_s its share. The
+    variance of its resamples is n / (n + 1) V with V = sum_s p_s^2 (u_s - sum_t p_t u_t)^2, which
+    is a quadratic form u' A u. If the u_s are independent with variance v, then V has the mean
+    v tr(A), which is less than the true variance v sum_s p_s^2, and about (tr A)^2 / tr(A^2)
+    degrees of freedom (Satterthwaite). For n equal shares these are n - 1.
 
     Args:
       share: [units] float, above 0, with the sum 1; at least two units.
@@ -149,7 +152,8 @@ def stretch_of_deviation(share: np.ndarray, level: float = LEVEL) -> float:
     )
     freedom = trace**2 / (diagonal + pairs)
     quantile = stats.t.ppf((1 + level) / 2, freedom)
-    return float(quantile * np.sqrt(total / trace))
+    units = len(share)
+    return float(quantile * np.sqrt((units + 1) / units * total / trace))
 
 
 def resample_scores(
@@ -169,8 +173,7 @@ def resample_scores(
       weight: [n] float, how many clips each clip stands for; None: 1.
 
     Returns:
-      The means over the seeds. A class that does not occur in a resample is left out of its
-      macro-F1 and UAR.
+      The means over the seeds.
     """
     scored = resamples.unit_of_clip >= 0
     unit, label = resamples.unit_of_clip[scored], np.asarray(emotion)[scored]
@@ -180,7 +183,7 @@ def resample_scores(
         cell = (unit * classes + label) * classes + np.asarray(labels)[scored]
         counts = np.bincount(cell, weights, resamples.units * classes**2)
         counts = counts.reshape(resamples.units, classes**2).astype(np.float32)
-        confusion = (resamples.times @ counts).astype(np.float64)
+        confusion = (resamples.weight @ counts).astype(np.float64)
         per_seed.append(scores_of_confusions(confusion.reshape(-1, classes, classes)))
     return Samples(*(np.mean(values, axis=0) for values in zip(*per_seed, strict=True)))
 

@@ -50,16 +50,14 @@ def _plan(row: Mapping[str, Any]) -> str:
     """How sure the score of a method is, and what would narrow its interval."""
     plan = row["labels"]
     half = f"±{plan['wanted_half_width']:.2f}".replace("0.", ".")
-    text = row["method"]
+    text = f"{row['method']}: "
     if plan["more_speakers"] is not None:
-        text += f", for these {row['interval']['count']} speakers alone: "
-        text += f"95% interval {interval_text(plan, 'interval_of_these_speakers')}; "
-    else:
-        text += ": "
+        ends = interval_text(plan, "interval_of_these_speakers")
+        text += f"for these {row['interval']['count']} speakers alone {ends}; "
     if plan["more_labels"]:
         text += f"about {plan['more_labels']:,} more labels would narrow it to {half}"
     else:
         text += f"there are enough labels for {half}"
     if plan["more_speakers"]:
-        text += f"; for other speakers, {plan['more_speakers']:,} more speakers are needed too"
-    return f"{text} (if they vary as these do)."
+        text += f"; for other speakers, {plan['more_speakers']:,} more speakers would"
+    return f"{text}, if they vary as these do."

@@ -160,7 +160,8 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     lines = []
     rows = results["rows"]
     if rows:
-        spread = "; ± standard deviation over seeds" if len(results["seeds"]) > 1 else ""
+        has_spread = any(row["uar"]["std"] is not None for row in rows)
+        spread = "; ± standard deviation over seeds" if has_spread else ""
         chance = number({"mean": 1 / len(results["emotions"]), "std": None})
         best = "bold: the best without target labels"
         lines.append(f"n: scored utterances{spread}; chance: UAR {chance}; {best}.")
@@ -185,9 +186,8 @@ def _interval_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the intervals say and what was resampled, one sentence or two for each target."""
     intervals = {row["target"]: row["interval"] for row in rows if row.get("interval")}
     texts = {
-        "speakers": "over other speakers like these {count:,}, who were resampled; ± is over seeds "
-        "alone",
-        "clips": "over other clips like these {count:,}, which were resampled because fewer than "
+        "speakers": "for other speakers like these {count:,}, who were resampled",
+        "clips": "for other clips like these {count:,}, which were resampled because fewer than "
         "two speakers are known; other speakers may move the score further",
     }
     lines = [

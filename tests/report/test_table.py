@@ -213,7 +213,7 @@ def test_details_name_the_weakest_groups_and_the_oracle_gap():
 @pytest.mark.parametrize(
     "resampled, words",
     [
-        ("speakers", "95% interval: over other speakers like these 4, who were resampled"),
+        ("speakers", "95% interval: for other speakers like these 4, who were resampled"),
         ("clips", "fewer than two speakers are known"),
     ],
 )
@@ -254,8 +254,8 @@ def _labelled(**changes):
         (_labelled() | {"adapted_utterances": 3}, "Adapted to 3 of the 100 clips"),
         (_labelled() | {"adapted_utterances": None}, "It is not known whether"),
         (_labelled(), "about 80 more labels would narrow it to ±.05"),
-        (_labelled(), "for these 4 speakers alone: 95% interval .400 to .500"),
-        (_labelled(), "for other speakers, 12 more speakers are needed too"),
+        (_labelled(), "dann: for these 4 speakers alone .400 to .500"),
+        (_labelled(), "for other speakers, 12 more speakers"),
         (_labelled(more_labels=0), "there are enough labels for ±.05"),
         (_labelled(more_speakers=None), "dann: about 80 more labels"),
     ],
