@@ -35,15 +35,15 @@ def _adapted(results: Mapping[str, Any], count: int) -> str:
     """Whether these clips were adapted to."""
     adapted = results.get("adapted_utterances")
     if adapted is None:
-        return "It is not known whether the model adapted to these clips."
+        return "It is not known whether the training adapted to these clips."
     if adapted == count:
         return (
-            f"Adapted to all {count} clips, without their labels: for audio that was not adapted "
-            "to, expect less."
+            f"The training adapted to all {count} clips, without their labels; expect less for "
+            "other audio."
         )
     if adapted == 0:
-        return f"Not adapted to any of the {count} clips."
-    return f"Adapted to {adapted} of the {count} clips, without their labels."
+        return f"The training did not adapt to any of the {count} clips."
+    return f"The training adapted to {adapted} of the {count} clips, without their labels."
 
 
 def _plan(row: Mapping[str, Any]) -> str:
@@ -59,5 +59,5 @@ def _plan(row: Mapping[str, Any]) -> str:
     else:
         text += f"there are enough labels for {half}"
     if plan["more_speakers"]:
-        text += f"; for other speakers, {plan['more_speakers']:,} more speakers would"
+        text += f"; for other speakers, that takes {plan['more_speakers']:,} more speakers"
     return f"{text}, if they vary as these do."

@@ -187,8 +187,8 @@ def _interval_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     intervals = {row["target"]: row["interval"] for row in rows if row.get("interval")}
     texts = {
         "speakers": "for other speakers like these {count:,}, who were resampled",
-        "clips": "for other clips like these {count:,}, which were resampled because fewer than "
-        "two speakers are known; other speakers may move the score further",
+        "clips": "for other clips like these {count:,}, which were resampled because too few "
+        "speakers are known; other speakers may move the score further",
     }
     lines = [
         f"{interval['level']:.0%} interval: {texts[interval['resampled']].format(**interval)}"

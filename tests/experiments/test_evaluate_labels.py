@@ -55,7 +55,7 @@ def test_labelled_clips_are_scored_by_the_predictions_of_the_run(
         assert row["uar"]["mean"] == pytest.approx(balanced_accuracy_score(truth, predicted))
         assert row["interval"]["resampled"] == "speakers" and row["interval"]["count"] == 4
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Adapted to all 20 clips, without their labels" in printed
+    assert "adapted to all 20 clips, without their labels" in printed
     assert "more labels would narrow it to ±.05" in printed
     assert "20 labelled clips" in results["directions"][0]["target"]["description"]
 
@@ -106,18 +106,18 @@ def test_a_model_is_scored_by_recognising_the_clips(run, tones, data_dir, tmp_pa
     model = run / "recogniser" / "0-conv1d-dann"
     main(["evaluate", str(model), str(labels), "--data-dir", str(data_dir)])
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Adapted to all 12 clips" in printed and "dann" in printed
+    assert "adapted to all 12 clips" in printed and "dann" in printed
     moved = shutil.copytree(model, tmp_path / "model")
     main(["evaluate", str(moved), str(labels), "--data-dir", str(data_dir)])
     printed = " ".join(capsys.readouterr().out.split())
-    assert "not known whether the model adapted to these clips" in printed
+    assert "not known whether the training adapted to these clips" in printed
 
 
 def test_a_model_says_that_it_did_not_adapt_to_other_clips(run, tones, data_dir, tmp_path, capsys):
     labels = _labels(tones[0], tmp_path, step=5)
     model = run / "recogniser" / "0-conv1d-dann"
     main(["evaluate", str(model), str(labels), "--data-dir", str(data_dir)])
-    assert "Not adapted to any of the 12 clips" in " ".join(capsys.readouterr().out.split())
+    assert "did not adapt to any of the 12 clips" in " ".join(capsys.readouterr().out.split())
 
 
 BAD = {

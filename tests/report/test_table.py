@@ -214,7 +214,7 @@ def test_details_name_the_weakest_groups_and_the_oracle_gap():
     "resampled, words",
     [
         ("speakers", "95% interval: for other speakers like these 4, who were resampled"),
-        ("clips", "fewer than two speakers are known"),
+        ("clips", "because too few speakers are known"),
     ],
 )
 def test_a_note_says_what_was_resampled(form, resampled, words):
@@ -249,13 +249,13 @@ def _labelled(**changes):
 @pytest.mark.parametrize(
     "results, words",
     [
-        (_labelled(), "Adapted to all 100 clips, without their labels"),
-        (_labelled() | {"adapted_utterances": 0}, "Not adapted to any of the 100 clips"),
-        (_labelled() | {"adapted_utterances": 3}, "Adapted to 3 of the 100 clips"),
+        (_labelled(), "adapted to all 100 clips, without their labels"),
+        (_labelled() | {"adapted_utterances": 0}, "did not adapt to any of the 100 clips"),
+        (_labelled() | {"adapted_utterances": 3}, "adapted to 3 of the 100 clips"),
         (_labelled() | {"adapted_utterances": None}, "It is not known whether"),
         (_labelled(), "about 80 more labels would narrow it to ±.05"),
         (_labelled(), "dann: for these 4 speakers alone .400 to .500"),
-        (_labelled(), "for other speakers, 12 more speakers"),
+        (_labelled(), "for other speakers, that takes 12 more speakers"),
         (_labelled(more_labels=0), "there are enough labels for ±.05"),
         (_labelled(more_speakers=None), "dann: about 80 more labels"),
     ],
