@@ -13,7 +13,7 @@ def detail_table(results: Mapping[str, Any]) -> ScoreTable | None:
     """What limits the scores, a row for each method of the score table; None for older results."""
     columns = {
         "gain over source only, 95%": _gain_text,
-        "UAR over svm, 95%": _over_baseline_text,
+        "gain over svm, 95%": _over_baseline_text,
         "worst speaker (accuracy)": lambda row: _worst_text(row.get("worst_speaker")),
         "worst emotion (recall)": lambda row: _worst_text(row.get("worst_emotion")),
         "gap between genders (UAR)": _gender_text,
@@ -54,7 +54,9 @@ def _over_baseline_text(row: Row) -> str:
 
 
 def _worst_text(worst: Row | None) -> str:
-    return "–" if worst is None else f"{worst['name']} {number(worst)}"
+    if worst is None:
+        return "–"
+    return f"{worst['name']} {number({'mean': worst['mean'], 'std': None})}"
 
 
 def _gender_text(row: Row) -> str:
