@@ -48,7 +48,7 @@ def load_run_target(
       data_dir: where prepared corpora are kept.
       direction: 1: the target of the way back, which is the source of the config.
     """
-    config = workdir.read_config(path)
+    config: Any = workdir.read_config(path)
     spec = config.source if direction == 1 else config.target
     return load_target(spec, results["emotions"], data_dir)
 
