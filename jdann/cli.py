@@ -177,9 +177,28 @@ def _corpora_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workdir", type=Path, help="the work directory of a finished run")
+    parser.add_argument(
+        "workdir",
+        type=Path,
+        help="the work directory of a finished run; with labels also a folder in its recogniser/",
+    )
+    parser.add_argument(
+        "labels",
+        nargs="?",
+        type=Path,
+        help="a csv of a few labelled clips of the target, with the columns file and emotion",
+    )
     parser.add_argument(
         "--target", help="a corpus to score on instead of the run's own: a name, a folder or a .csv"
+    )
+    parser.add_argument(
+        "--suggest", type=int, metavar="N", help="write a csv of N clips that should be labelled"
+    )
+    parser.add_argument("--output", type=Path, help="the csv of --suggest; default: to_label.csv")
+    parser.add_argument("--method", help="with labels or --suggest; default: every method")
+    parser.add_argument("--encoder", help="with labels or --suggest; default: every encoder")
+    parser.add_argument(
+        "--direction", type=int, default=0, help="1: the way back, with labels or --suggest"
     )
     _data_dir_argument(parser)
 
@@ -325,7 +344,10 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "train": ("Trains a recogniser for an unlabelled language", _train_arguments),
     "prepare": ("Prepares a corpus once: ESD, or the demo corpus", _prepare_arguments),
     "corpora": ("Lists what corpora hold", _corpora_arguments),
-    "evaluate": ("Scores a finished run again, or on another corpus", _evaluate_arguments),
+    "evaluate": (
+        "Scores a finished run again, on a few labelled clips, or on another corpus",
+        _evaluate_arguments,
+    ),
     "sweep": ("Trains every combination of hyper-parameters in one program", _sweep_arguments),
     "tune": ("Searches hyper-parameters without target labels, by Optuna", _tune_arguments),
     "report": ("Makes one self-contained page of a run, or of several", _report_arguments),
@@ -340,6 +362,8 @@ _MORE = {
     "sweep": f"Values are separated by commas. {_ANY_KEY}",
     "tune": f"It searches config.tune.space; running it again continues. {_ANY_KEY}",
     "recordings": f"Speech is found, cut into utterances, and told apart by speaker. {_ANY_KEY}",
+    "evaluate": "For example: jdann evaluate runs/mine --suggest 30, then write what you hear into "
+    "to_label.csv, then jdann evaluate runs/mine to_label.csv.",
     "predict": "The exit status is 0 where all files could be used, 1 where some were left out, "
     "2 where none could be used.",
     "serve": "Audio stays in memory and is forgotten after the answer.",

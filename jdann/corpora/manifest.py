@@ -63,7 +63,7 @@ def load_manifest(path: Path) -> Corpus:
       InputError: the manifest cannot be used; the message names the line.
     """
     table = read_table(path)
-    emotions = _emotions(path, table)
+    emotions = read_emotions(path, table)
     # Strings, not a Path for each row: a Path is slow for manifests of many thousand rows.
     folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
     utterances: list[Utterance] = []
@@ -238,8 +238,16 @@ def _parsed_rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
             yield line, cells
 
 
-def _emotions(path: Path, table: Table) -> dict[str, str | None]:
-    """Maps each label of the table to a name in `EMOTIONS`, and a blank label to None."""
+def read_emotions(path: Path, table: Table) -> dict[str, str | None]:
+    """Maps each label of a table to a name in `EMOTIONS`, and a blank label to None.
+
+    Args:
+      path: of the table, for the message.
+      table: from `read_table`; without a column `emotion` all labels are blank.
+
+    Raises:
+      InputError: a label names no known emotion; the message has the line.
+    """
     labels = [row.get("emotion", "") for row in table.rows]
     counts = Counter(labels)
     emotions = {label: canonical(label) for label in counts}

@@ -18,25 +18,29 @@ class Scores(NamedTuple):
     macro_f1: float
     uar: float  # unweighted average recall
     recall: np.ndarray  # [classes] float64, NaN for a class absent from the labels
-    confusion: np.ndarray  # [classes, classes] int64, rows: label, columns: prediction
+    confusion: np.ndarray  # [classes, classes], rows: label, columns: prediction
     per_speaker: dict[str, float]  # accuracy
 
 
-def confusion_matrix(emotion: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+def confusion_matrix(
+    emotion: np.ndarray, predicted: np.ndarray, classes: int, weight: np.ndarray | None = None
+) -> np.ndarray:
     """Counts utterances by label and prediction.
 
     Args:
       emotion: [n] int, labels from 0 to classes - 1; UNLABELLED entries are left out.
       predicted: [n] int, from 0 to classes - 1.
       classes: number of classes.
+      weight: [n] float, for how many utterances each one counts; None: 1.
 
     Returns:
-      [classes, classes] int64, rows: label, columns: prediction.
+      [classes, classes] int64, or float64 with weights; rows: label, columns: prediction.
     """
     emotion, predicted = np.asarray(emotion), np.asarray(predicted)
     labelled = emotion != UNLABELLED
     cell = emotion[labelled].astype(np.int64) * classes + predicted[labelled]
-    return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
+    weights = None if weight is None else np.asarray(weight)[labelled]
+    return np.bincount(cell, weights, classes * classes).reshape(classes, classes)
 
 
 def class_recall(emotion: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -74,7 +78,11 @@ def unweighted_average_recall(emotion: np.ndarray, predicted: np.ndarray) -> np.
 
 
 def score(
-    emotion: np.ndarray, predicted: np.ndarray, speaker: Sequence[str | None], classes: int
+    emotion: np.ndarray,
+    predicted: np.ndarray,
+    speaker: Sequence[str | None],
+    classes: int,
+    weight: np.ndarray | None = None,
 ) -> Scores | None:
     """Scores predictions against labels.
 
@@ -86,12 +94,14 @@ def score(
       predicted: [n] int, from 0 to classes - 1.
       speaker: n speaker ids, or None for an unknown speaker, who gets no accuracy of their own.
       classes: number of classes.
+      weight: [n] float, for how many utterances each one counts; None: 1. The accuracy of a
+        speaker is not weighted.
 
     Returns:
       The scores; None if nothing is labelled.
     """
     emotion, predicted = np.asarray(emotion), np.asarray(predicted)
-    confusion = confusion_matrix(emotion, predicted, classes)
+    confusion = confusion_matrix(emotion, predicted, classes, weight)
     labels, predictions, correct = confusion.sum(1), confusion.sum(0), np.diag(confusion)
     present = labels > 0
     if not present.any():
@@ -208,7 +218,7 @@ def row(
         "selection": selection,
         "protocol": protocol,
         "achievable": selection != "oracle" and not method.startswith("supervised"),
-        "n": int(first.confusion.sum()),
+        "n": round(float(first.confusion.sum())),
         "accuracy": summarise([scores.accuracy for scores in scores_per_seed]),
         "macro_f1": summarise([scores.macro_f1 for scores in scores_per_seed]),
         "uar": summarise([scores.uar for scores in scores_per_seed]),

@@ -2,24 +2,23 @@
 
 import hashlib
 import logging
-import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from jdann import configuration, corpora, files, selection
-from jdann.corpora import Utterance
+from jdann import configuration, files, selection
 from jdann.corpora.resolve import NAMES
 from jdann.data.pairs import Direction, Domain
 from jdann.data.splits import Split
 from jdann.errors import InputError
 from jdann.experiments import jobs, results, workdir
 from jdann.experiments.corpus_paths import make_absolute
+from jdann.experiments.finished_run import audio_place, load_target
 from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.score_rows import ORACLE
 from jdann.experiments.settings import encoder_names, make_members
 from jdann.experiments.train import open_directions, write_predictions
 from jdann.training import loop
@@ -102,8 +101,12 @@ def _evaluate_elsewhere(
     summary["protocol"] = protocol
     if adapted is not None:
         summary["adapted_utterances"] = adapted
+    # Only two records are left of each training, so that there is no oracle and no gap to it.
     summary["rows"] = [
-        row | {"protocol": protocol} for row in summary["rows"] if row["selection"] != "oracle"
+        {name: value for name, value in row.items() if name != "oracle_gap"}
+        | {"protocol": protocol}
+        for row in summary["rows"]
+        if row["selection"] != ORACLE
     ]
     summary["seconds"] = seconds
     folder = result_folder(path, target)
@@ -136,25 +139,13 @@ def _count_adapted(scored: Domain, trained: Any, data_dir: Path) -> int | None:
 
     Utterances are compared, not names: a second list of the same files is the same corpus.
     """
-    try:
-        adapted_to = corpora.load_all(trained.target, tuple(trained.emotions), data_dir)
-    except (InputError, OSError) as error:
-        log.warning(
-            "%s: it is not known whether the run adapted to it, because the run's own target "
-            "cannot be read (%s)",
-            scored.corpus.name,
-            error,
-        )
+    adapted_to = load_target(trained.target, trained.emotions, data_dir)
+    if adapted_to is None:
+        name = scored.corpus.name
+        log.warning("%s: so it is not known whether the run adapted to it", name)
         return None
-    places = set(_places(adapted_to.utterances))
-    return sum(place in places for place in _places(scored.features.utterances))
-
-
-def _places(utterances: Sequence[Utterance]) -> list[tuple[str, float, float | None]]:
-    """Where the audio of each utterance is: equal for the same audio in two lists."""
-    return [
-        (os.path.realpath(u.path) if u.path else u.file, u.start_s, u.end_s) for u in utterances
-    ]
+    places = set(map(audio_place, adapted_to))
+    return sum(audio_place(utterance) in places for utterance in scored.features.utterances)
 
 
 def _predict(

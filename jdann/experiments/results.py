@@ -19,10 +19,17 @@ from jdann.data.pairs import Direction, Domain
 from jdann.evaluation import baseline, metrics
 from jdann.evaluation.domain_distance import a_distance
 from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.score_rows import (
+    BASELINE,
+    ORACLE,
+    Scored,
+    compare,
+    make_clips,
+    score_predictions,
+)
 from jdann.experiments.settings import seeds_of
 from jdann.training.task import LAST
 
-BASELINE = "svm"
 SCHEMA = 1  # of results.json
 _PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
 log = logging.getLogger("jdann")
@@ -32,11 +39,12 @@ def summarise(
     config: Any, directions: Sequence[Direction], outcomes: Sequence[Outcome]
 ) -> dict[str, Any]:
     """Scores outcomes: what results.json holds, except for the seconds."""
-    rows, shares, diagnostics, selections = [], [], [], []
+    scored: list[Scored] = []
+    shares, diagnostics, selections = [], [], []
     for outcome in outcomes:
         direction, job = directions[outcome.job.direction], outcome.job
         names = job_names(job, direction)
-        rows += result_rows(outcome, direction, config)
+        scored += score_outcome(outcome, direction, config)
         selections += [names | row for row in selection_rows(outcome, direction)]
         probabilities = metrics.mean_probabilities(outcome.logits[-1][:, outcome.tested])
         shares.append(names | _share(config, probabilities.argmax(-1)))
@@ -50,10 +58,12 @@ def summarise(
             continue
         names = {"method": BASELINE, "encoder": "-"} | domain_names(direction)
         shares.append(names | _share(config, predicted))
-        rows += _score_rows(
-            names, LAST, "transductive", direction, [predicted], None, config.emotions
+        everything = np.ones(len(predicted), bool)
+        clips = make_clips(direction.target, everything, len(config.emotions))
+        scored += score_predictions(
+            names, LAST, "transductive", clips, [predicted], config.emotions
         )
-    _add_gains(rows)
+    rows = compare(scored, config.selection)
     return heading(config, directions) | {
         "scored": bool(rows),
         "rows": rows,
@@ -73,47 +83,20 @@ def job_names(job: Job, direction: Direction) -> dict[str, str]:
     return {"method": job.method, "encoder": job.encoder} | domain_names(direction)
 
 
-def result_rows(outcome: Outcome, direction: Direction, config: Any) -> list[dict[str, Any]]:
+def score_outcome(outcome: Outcome, direction: Direction, config: Any) -> list[Scored]:
     """A job's rows of results.json, one per way of selecting; none where nothing is labelled."""
-    emotion = np.where(outcome.tested, direction.target.emotion, -1)
+    clips = make_clips(direction.target, outcome.tested, len(config.emotions))
     protocol = "within target" if outcome.job.is_supervised else config.protocol
     finite = [seed for seed, place in enumerate(outcome.diverged) if place is None]
-    rows = []
-    for by in dict.fromkeys((LAST, "source_risk", config.selection, "oracle")):
-        logits = chosen_logits(outcome, by, emotion)
+    names = job_names(outcome.job, direction)
+    scored = []
+    for by in dict.fromkeys((LAST, "source_risk", config.selection, ORACLE)):
+        logits = chosen_logits(outcome, by, clips.emotion)
         if logits is None:
             continue
         predicted = [logits[seed].argmax(-1) for seed in finite]
-        names = job_names(outcome.job, direction)
-        rows += _score_rows(
-            names, by, protocol, direction, predicted, outcome.tested, config.emotions
-        )
-    return rows
-
-
-def _score_rows(
-    names: dict[str, str],
-    by: str,
-    protocol: str,
-    direction: Direction,
-    predicted: Sequence[np.ndarray],
-    tested: np.ndarray | None,
-    emotions: Sequence[str],
-) -> list[dict[str, Any]]:
-    """One row of results.json of predictions [n] per seed, or none where nothing can be scored."""
-    emotion = direction.target.emotion
-    if tested is not None:
-        emotion = np.where(tested, emotion, -1)
-    scores = [
-        metrics.score(emotion, labels, direction.target.speaker, len(emotions))
-        for labels in predicted
-    ]
-    scores = [s for s in scores if s is not None]
-    if not scores:
-        return []
-    direction_names = names["source"], names["target"]
-    method, encoder = names["method"], names["encoder"]
-    return [metrics.row(method, encoder, direction_names, by, protocol, scores, emotions)]
+        scored += score_predictions(names, by, protocol, clips, predicted, config.emotions)
+    return scored
 
 
 def chosen_logits(outcome: Outcome, by: str, emotion: np.ndarray) -> np.ndarray | None:
@@ -131,7 +114,7 @@ def chosen_logits(outcome: Outcome, by: str, emotion: np.ndarray) -> np.ndarray 
     logits = outcome.logits
     if by == LAST:
         return logits[-1]
-    if by == "oracle":
+    if by == ORACLE:
         uar = recorded_uar(outcome, emotion)
         if uar is None:
             return None
@@ -296,20 +279,6 @@ def _share(config: Any, predicted: np.ndarray) -> dict[str, Any]:
     """The share of each emotion among predictions [n]."""
     share = np.bincount(predicted, minlength=len(config.emotions)) / len(predicted)
     return {"share": dict(zip(config.emotions, share.tolist(), strict=True))}
-
-
-def _add_gains(rows: list[dict[str, Any]]) -> None:
-    """Adds to each adapted row its gain in UAR over source_only, seed by seed."""
-
-    def group(row: dict[str, Any]) -> tuple[Any, ...]:
-        keys = ("encoder", "source", "target", "selection", "protocol")
-        return tuple(row[key] for key in keys)
-
-    references = {group(row): row for row in rows if row["method"] == "source_only"}
-    for row in rows:
-        reference = references.get(group(row))
-        if reference is not None and reference is not row:
-            row["uar_gain"] = metrics.paired_gain(row["uar"]["values"], reference["uar"]["values"])
 
 
 def prediction_columns(emotions: Sequence[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from jdann.files import write_bytes, write_text
 FOLDER = "recogniser"  # in a work directory
 SCHEMA = 2
 WEIGHTS, CARD = "model.safetensors", "model.json"
-_NOT_ADAPTED = ("source_only", "supervised")  # methods that do not adapt to the target
+NOT_ADAPTED = ("source_only", "supervised")  # methods that do not adapt to the target
 _WRITE_AGAIN = "write it again with --resume of the run"
 
 
@@ -137,7 +137,7 @@ def find_model(
 
     def rank(candidate: tuple[Path, dict[str, Any]]) -> tuple[bool, int]:
         names = candidate[1]
-        return not names["method"].startswith(_NOT_ADAPTED), names["order"]
+        return not names["method"].startswith(NOT_ADAPTED), names["order"]
 
     return max(candidates, key=rank)[0]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jdann.experiments.results import BASELINE
-from jdann.report.table import number
+from jdann.report.cells import number
 from jdann.training.task import LAST
 
 RECOMMENDED = "co_training"  # the most accurate one on most of the pairs that were measured

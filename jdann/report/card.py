@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jdann.report.table import number
+from jdann.report.cells import interval_text, number
 
 
 class Section(NamedTuple):
@@ -272,7 +272,11 @@ def _limits(results: Mapping[str, Any]) -> Section:
 
 def _best_score(row: Mapping[str, Any], chance: str) -> str:
     """The best achievable row: its score, its weakest emotion, its range over the speakers."""
-    score = f"UAR {number(row['uar'])} ({row['protocol']}; chance {chance})"
+    score = f"UAR {number(row['uar'])} ({row['protocol']}; chance {chance}"
+    if row.get("interval"):
+        score += f"; 95% interval over {row['interval']['resampled']} "
+        score += interval_text(row["interval"], "uar")
+    score += ")"
     text = f"Best score without target labels on {row['target']}: {row['method']}, {score}"
     recall = {
         name: value["mean"] for name, value in row["recall"].items() if value["mean"] is not None

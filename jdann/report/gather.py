@@ -4,7 +4,6 @@ A missing file is not an error: the report says what is missing.
 """
 
 import base64
-import csv
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +15,8 @@ import numpy as np
 from jdann import corpora
 from jdann.corpora import demo
 from jdann.errors import InputError
-from jdann.evaluation.metrics import UNLABELLED
 from jdann.experiments import workdir
+from jdann.experiments.predictions_file import Place, read_predictions
 from jdann.inference import model
 from jdann.selection import calibration
 
@@ -25,7 +24,6 @@ log = logging.getLogger("jdann")
 BINS = 10  # of a reliability diagram
 _EXPECTED = ("classes", "speakers", "training")  # figures that each run draws
 _ORDER = (*_EXPECTED, "confusion", "per-speaker", "tsne")  # of the figures in the report
-Utterance = tuple[str, str, float, float | None]  # speaker, file, start_s, end_s
 
 
 class Figure(NamedTuple):
@@ -44,7 +42,8 @@ class Predictions(NamedTuple):
     encoder: str
     emotion: np.ndarray  # [n] int, -1 where unlabelled
     probability: np.ndarray  # [n, classes] float, the mean over seeds
-    utterances: tuple[Utterance, ...]  # n
+    places: tuple[Place, ...]  # n
+    speaker: tuple[str, ...]  # n, "" where unknown
     reliability: calibration.Reliability  # in `BINS` bins
     ece: float | None  # expected calibration error; None where nothing is labelled
 
@@ -168,33 +167,11 @@ def _figures(folder: Path) -> Iterator[Figure]:
 
 def _predictions(path: Path, emotions: Sequence[str]) -> Iterator[Predictions]:
     """The predictions of each method for each target; none if the file is missing."""
-    if not path.exists():
-        return
-    index = {name: i for i, name in enumerate(emotions)}
-    groups: dict[tuple[str, str, str, str], list[tuple[int, list[float], Utterance]]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
-            for row in csv.DictReader(file):
-                start_s, end_s = float(row["start"] or 0), float(row["end"]) if row["end"] else None
-                utterance = (row["speaker"], row["file"], start_s, end_s)
-                probability = [float(row[f"p_{name}"]) for name in emotions]
-                group = (row["source"], row["target"], row["method"], row["encoder"])
-                emotion = index.get(row["emotion"], UNLABELLED)
-                groups.setdefault(group, []).append((emotion, probability, utterance))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: is damaged ({error!r}); write it anew by jdann evaluate {path.parent}"
-        ) from error
-    for group, rows in groups.items():
-        emotion = np.array([row[0] for row in rows])
-        probability = np.array([row[1] for row in rows])
+    for read in read_predictions(path, emotions):
         yield Predictions(
-            *group,
-            emotion,
-            probability,
-            tuple(row[2] for row in rows),
-            calibration.reliability(probability, emotion, BINS),
-            calibration.expected_calibration_error(probability, emotion, BINS),
+            *read,
+            calibration.reliability(read.probability, read.emotion, BINS),
+            calibration.expected_calibration_error(read.probability, read.emotion, BINS),
         )
 
 

@@ -77,8 +77,7 @@ def _partly_labelled(domain: Json) -> str:
 def _gender_per_utterance(run: Run, predictions: Predictions) -> np.ndarray:
     """The gender of each target utterance, "unknown" where the corpus does not name it."""
     known = run.described.genders.get(predictions.target, {})
-    places = [(file, start_s, end_s) for _, file, start_s, end_s in predictions.utterances]
-    return np.array([known.get(place, "unknown") for place in places])
+    return np.array([known.get(place, "unknown") for place in predictions.places])
 
 
 def gender_tables(run: Run) -> list[PageTable]:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from jdann.report.cells import DIRECTION, ScoreTable, interval_text, number
 from jdann.report.gather import Run
-from jdann.report.table import DIRECTION, ScoreTable, number
 
 Row = Mapping[str, Any]
 
@@ -20,17 +20,13 @@ class PageTable(NamedTuple):
 
 
 def scores(table: ScoreTable) -> PageTable:
-    """The run's table of scores, or of predicted shares.
+    """One of the run's tables of scores, details or predicted shares.
 
     Args:
       table: one of `jdann.report.table.tables`. A column with a single direction moves into the
         caption.
     """
-    caption = (
-        "Scores"
-        if table.scored
-        else "Share of the target predicted as each emotion (not scored: the target has no labels)"
-    )
+    caption = table.caption
     header, rows = tuple(table.header), tuple(map(tuple, table.rows))
     directions = {row[DIRECTION] for row in rows}
     if len(directions) > 1:
@@ -190,13 +186,15 @@ def evaluation(results: Row, run_results: Row) -> PageTable:
             label(row),
             row["selection"].replace("_", " "),
             f"{row['n']:,}",
-            *(number(row[key]) for key in ("uar", "accuracy", "macro_f1")),
+            number(row["uar"]),
+            interval_text(row.get("interval"), "uar"),
+            *(number(row[key]) for key in ("accuracy", "macro_f1")),
         )
         for row in results["rows"]
     )
     target = results["directions"][0]["target"]
     caption = f"Scored on {target['description']}{_adapted(results, run_results)}."
-    header = ("method", "checkpoint", "n", "UAR", "accuracy", "macro-F1")
+    header = ("method", "checkpoint", "n", "UAR", "95% interval", "accuracy", "macro-F1")
     return PageTable(caption, header, rows, 2)
 
 

@@ -9,6 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jdann.corpora import Summary
+from jdann.report.cells import DIRECTION, ScoreTable, direction_text, interval_text, number
+from jdann.report.details import detail_table
+from jdann.report.label_lines import label_lines
 
 _PROTOCOLS = {
     "transductive": "transductive: adapted to all of the target's audio without labels, then "
@@ -28,16 +31,8 @@ _CEILING = (
     "supervised: trained on labels of the target itself; without such labels nobody can reach "
     "this score."
 )
-DIRECTION = 2  # index of the column
-
-
-class ScoreTable(NamedTuple):
-    """A table whose cells are text."""
-
-    header: list[str]
-    rows: list[list[str]]
-    best: set[tuple[int, int]]  # row and column of the cells to mark
-    scored: bool  # False: the cells are shares of predicted emotions, because labels are missing
+SCORES = "Scores"
+SHARES = "Share of the target predicted as each emotion (not scored: the target has no labels)"
 
 
 class Heading(NamedTuple):
@@ -62,8 +57,11 @@ def render(results: Mapping[str, Any]) -> RenderableType:
     parts += [Text(top.warning, style="bold yellow")] if top.warning else []
     parts.append(Text(top.protocol))
     for table in tables(results):
+        caption = (
+            "" if table.caption == SCORES else f": {table.caption[0].lower()}{table.caption[1:]}"
+        )
         for direction in dict.fromkeys(cells[DIRECTION] for cells in table.rows):
-            parts += [Text(f"\n{direction}\n", style="bold"), _drawn(table, direction)]
+            parts += [Text(f"\n{direction}{caption}\n", style="bold"), _drawn(table, direction)]
     return Group(*parts, Text(), *(Text(note, style="dim") for note in notes(results)))
 
 
@@ -162,10 +160,13 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     lines = []
     rows = results["rows"]
     if rows:
-        spread = "; ± standard deviation over seeds" if len(results["seeds"]) > 1 else ""
+        has_spread = any(row["uar"]["std"] is not None for row in rows)
+        spread = "; ± standard deviation over seeds" if has_spread else ""
         chance = number({"mean": 1 / len(results["emotions"]), "std": None})
         best = "bold: the best without target labels"
         lines.append(f"n: scored utterances{spread}; chance: UAR {chance}; {best}.")
+    lines += _interval_notes(rows)
+    lines += label_lines(results)
     if any(row["method"].startswith("supervised") for row in rows):
         lines.append(_CEILING)
     unscored = list(dict.fromkeys(share["target"] for share in _unscored(results)))
@@ -181,6 +182,23 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _interval_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the intervals say and what was resampled, one sentence or two for each target."""
+    intervals = {row["target"]: row["interval"] for row in rows if row.get("interval")}
+    texts = {
+        "speakers": "for other speakers like these {count:,}, who were resampled",
+        "clips": "for other clips like these {count:,}, which were resampled because too few "
+        "speakers are known; other speakers may move the score further",
+    }
+    lines = [
+        f"{interval['level']:.0%} interval: {texts[interval['resampled']].format(**interval)}"
+        for interval in intervals.values()
+    ]
+    if len(set(lines)) > 1:
+        lines = [f"{target}, {line}" for target, line in zip(intervals, lines, strict=True)]
+    return [f"{line}." for line in dict.fromkeys(lines)]
+
+
 def tables(results: Mapping[str, Any]) -> list[ScoreTable]:
     """The tables of a run.
 
@@ -188,40 +206,40 @@ def tables(results: Mapping[str, Any]) -> list[ScoreTable]:
       results: the content of results.json.
 
     Returns:
-      The scores of all directions, and the shares of the predicted emotions in directions without
-      labels.
+      The scores of all directions, what else is known of them, and the shares of the predicted
+      emotions in directions without labels.
     """
     unscored = _unscored(results)
+    details = detail_table(results)
     return [
         *([_score_table(results)] if results["rows"] else []),
+        *([details] if details is not None else []),
         *([_share_table(unscored, results["emotions"])] if unscored else []),
     ]
 
 
 def _unscored(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The shares of the predicted emotions in directions in which nothing was scored."""
-    scored = {_direction(row) for row in results["rows"]}
-    return [share for share in results["predicted_share"] if _direction(share) not in scored]
-
-
-def _direction(row: Mapping[str, Any]) -> str:
-    return f"{row['source']} → {row['target']}"
+    scored = {direction_text(row) for row in results["rows"]}
+    return [share for share in results["predicted_share"] if direction_text(share) not in scored]
 
 
 def _score_table(results: Mapping[str, Any]) -> ScoreTable:
     """A row for each method, encoder and direction; each way of selection has a column of UAR."""
     groups: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
     for row in results["rows"]:
-        group = (_direction(row), row["encoder"], row["method"])
+        group = (direction_text(row), row["encoder"], row["method"])
         groups.setdefault(group, {})[row["selection"]] = row
     used = dict.fromkeys(row["selection"] for row in results["rows"])
     selections = sorted(used, key=lambda name: {"last": 0, "oracle": 2}.get(name, 1))
     with_gains = any("uar_gain" in row for row in results["rows"])
+    with_intervals = any(row.get("interval") for row in results["rows"])
     titles = [
         "oracle (not achievable)" if name == "oracle" else name.replace("_", " ")
         for name in selections
     ]
     header = ["method", "encoder", "direction", "n", *(f"UAR, {title}" for title in titles)]
+    header[5:5] = [f"95% interval, {titles[0]}"] * with_intervals
     header += ["gain over source only"] * with_gains + ["accuracy", "macro-F1"]
     order = list(dict.fromkeys(direction for direction, _, _ in groups))
     rows: list[list[str]] = []
@@ -239,23 +257,13 @@ def _score_table(results: Mapping[str, Any]) -> ScoreTable:
                 candidate = (row["uar"]["mean"], -len(rows), -len(cells))
                 best[direction] = max(best.get(direction, (-1.0, 0, 0)), candidate)
             cells.append(number(row["uar"]) if row is not None else "–")
+            if with_intervals and selection == selections[0]:
+                cells.append(interval_text(row and row.get("interval"), "uar"))
         gain = number(first["uar_gain"], sign=True) if "uar_gain" in first else "–"
         cells += [gain] * with_gains + [number(first["accuracy"]), number(first["macro_f1"])]
         rows.append(cells)
     marked = {(-row, -column) for _, row, column in best.values()}
-    return ScoreTable(header, rows, marked, scored=True)
-
-
-def number(summary: Mapping[str, Any], sign: bool = False) -> str:
-    """Mean and spread as text, such as ".322 ±.010"; the mean alone for a single seed.
-
-    Args:
-      summary: "mean" and "std", as `jdann.evaluation.metrics.summarise` returns them.
-      sign: whether a positive mean gets a plus sign.
-    """
-    mean = f"{summary['mean']:{'+' if sign else ''}.3f}"
-    text = mean if summary["std"] is None else f"{mean} ±{summary['std']:.3f}"
-    return text.replace("0.", ".")
+    return ScoreTable(header, rows, marked, SCORES)
 
 
 def _share_table(shares: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -> ScoreTable:
@@ -265,12 +273,12 @@ def _share_table(shares: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -
         [
             row["method"],
             row["encoder"],
-            _direction(row),
+            direction_text(row),
             *(f"{row['share'][emotion]:.1%}" for emotion in emotions),
         ]
         for row in shares
     ]
-    return ScoreTable(header, rows, set(), scored=False)
+    return ScoreTable(header, rows, set(), SHARES)
 
 
 def render_summaries(summaries: Sequence[Summary]) -> RenderableType:

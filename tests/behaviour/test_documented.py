@@ -226,6 +226,27 @@ def test_report(session, finished_run):
     assert Path("comparison.html").stat().st_size > 1e5
 
 
+def test_evaluate(session, finished_run, tones):
+    """The run has no labels yet; after each command a listener fills in what it has suggested."""
+    run = Path(shutil.copytree(finished_run, "runs/mine"))
+    rows = [row | {"emotion": ""} for row in read(run / "predictions.csv")]
+    write_manifest(run / "predictions.csv", [list(r.values()) for r in rows], tuple(rows[0]))
+    truth = {Path(row["file"]).name: row["emotion"] for row in read(tones[1])}
+    page = ROOT / "docs/evaluate.md"
+    typed = [c for block in blocks(page) if block.language == "bash" for c in commands(block)]
+    assert len(typed) == 3
+    for command in typed:
+        session.run(command)
+        assert session.status == 0, f"{command.text}: {session.messages}"
+        suggested = [
+            row | {"emotion": truth[Path(row["file"]).name]} for row in read(Path("to_label.csv"))
+        ]
+        write_manifest(
+            Path("to_label.csv"), [list(r.values()) for r in suggested], tuple(suggested[0])
+        )
+    assert len(read(Path("more.csv"))) == 20  # all that is left of sixty
+
+
 def test_serve(session, server):
     write_clips(Path(), ("clip.wav",), 3.303)
     shutil.copy(ROOT / "README.md", "README.md")

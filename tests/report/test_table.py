@@ -161,3 +161,104 @@ def test_brackets_in_names_are_text():
     results = _results(names=("my [bold]corpus.csv", "a|b.csv"))
     assert "my [bold]corpus.csv → a|b.csv" in _printed(results)
     assert r"a\|b.csv" in table.markdown(results)
+
+
+def _with_intervals(resampled="speakers", count=4):
+    results = _results()
+    for row in results["rows"]:
+        row["interval"] = {
+            "level": 0.95,
+            "resampled": resampled,
+            "count": count,
+            "uar": [row["uar"]["mean"] - 0.1, row["uar"]["mean"] + 0.1],
+        }
+        row["worst_speaker"] = {"name": "s3", "mean": 0.21, "std": 0.01}
+        row["worst_emotion"] = {"name": "sad", "mean": 0.125, "std": None}
+        row["per_gender"] = {"F": {"mean": 0.5, "std": None}, "M": {"mean": 0.4, "std": None}}
+    dann = results["rows"][2]
+    dann["uar_gain"]["interval"] = [-0.02, 0.22]
+    dann["uar_over_baseline"] = {"mean": 0.2, "interval": [0.05, 0.35]}
+    dann["oracle_gap"] = {"mean": 0.2, "std": 0.03}
+    return results
+
+
+def _details(results):
+    """The table of details in Markdown: each method's row as a dict by column."""
+    lines = [line for line in table.markdown(results).splitlines() if line.startswith("|")]
+    start = next(i for i, line in enumerate(lines) if "worst speaker" in line)
+    header, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:]
+    )
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def test_an_interval_stands_beside_the_score():
+    text = table.markdown(_with_intervals())
+    header = next(line for line in text.splitlines() if line.startswith("| method"))
+    assert "| UAR, last | 95% interval, last | UAR, source risk |" in header
+    assert "| .450 ±.071 | .350 to .550 |" in text
+
+
+def test_details_name_the_weakest_groups_and_the_oracle_gap():
+    row = _details(_with_intervals())["dann"]
+    assert row["gain over source only, 95%"] == "-.020 to +.220"
+    assert row["gain over svm, 95%"] == "+.200 (+.050 to +.350)"
+    assert row["worst speaker (accuracy)"] == "s3 .210"
+    assert row["worst emotion (recall)"] == "sad .125"
+    assert row["gap between genders (UAR)"] == ".100 (M lower)"
+    assert row["oracle gap (not achievable)"] == ".200 ±.030"
+
+
+@pytest.mark.parametrize("form", [_printed, table.markdown])
+@pytest.mark.parametrize(
+    "resampled, words",
+    [
+        ("speakers", "95% interval: for other speakers like these 4, who were resampled"),
+        ("clips", "because too few speakers are known"),
+    ],
+)
+def test_a_note_says_what_was_resampled(form, resampled, words):
+    assert words in " ".join(form(_with_intervals(resampled)).split())
+
+
+def test_results_of_earlier_versions_have_no_empty_columns():
+    text = table.markdown(_results())
+    assert "95%" not in text and "worst" not in text
+
+
+def test_details_fit_a_narrow_terminal():
+    narrow = _printed(_with_intervals(), width=80)
+    assert max(len(line) for line in narrow.splitlines()) <= 80 and "…" not in narrow
+
+
+def _labelled(**changes):
+    results = _with_intervals()
+    plan = {
+        "interval_of_these_speakers": [0.4, 0.5],
+        "wanted_half_width": 0.05,
+        "more_labels": 80,
+        "more_speakers": 12,
+    } | changes
+    results["rows"] = [row | {"labels": plan} for row in results["rows"][2:3]]
+    return results | {
+        "labels": {"file": "labels.csv", "weighted": False, "other_labels": 0},
+        "adapted_utterances": 100,
+    }
+
+
+@pytest.mark.parametrize(
+    "results, words",
+    [
+        (_labelled(), "adapted to all 100 clips, without their labels"),
+        (_labelled() | {"adapted_utterances": 0}, "did not adapt to any of the 100 clips"),
+        (_labelled() | {"adapted_utterances": 3}, "adapted to 3 of the 100 clips"),
+        (_labelled() | {"adapted_utterances": None}, "It is not known whether"),
+        (_labelled(), "about 80 more labels would narrow it to ±.05"),
+        (_labelled(), "dann: for these 4 speakers alone .400 to .500"),
+        (_labelled(), "for other speakers, that takes 12 more speakers"),
+        (_labelled(more_labels=0), "there are enough labels for ±.05"),
+        (_labelled(more_speakers=None), "dann: about 80 more labels"),
+    ],
+)
+def test_labelled_clips_say_what_they_tell(results, words):
+    assert words in table.markdown(results)

@@ -128,6 +128,8 @@ EDGES = (  # the functions in which the work of each command begins
     "jdann.commands.tune.tune",
     "jdann.commands.evaluate.evaluate",
     "jdann.commands.recordings.listen",
+    "jdann.commands.evaluate.evaluate_labels",
+    "jdann.commands.evaluate.suggest_labels",
     "jdann.inference.predict.run",
     "jdann.inference.recogniser.Recogniser.load",
     "jdann.report.page.main",

@@ -1,0 +1,245 @@
+"""How good a run or a model is on a few labelled clips.
+
+Nothing is trained. The predictions of a run are those in its predictions.csv. There each speaker
+was normalised with all of that speaker's audio, not with the few labelled clips alone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jdann import files
+from jdann.errors import InputError
+from jdann.evaluation import intervals, metrics
+from jdann.experiments import workdir
+from jdann.experiments.evaluate import ELSEWHERE, TRANSDUCTIVE, result_folder
+from jdann.experiments.finished_run import (
+    Choice,
+    audio_place,
+    load_run_target,
+    read_chosen,
+    read_results,
+)
+from jdann.experiments.labelled_clips import Label, find_rows, keep_labelled, read_labels
+from jdann.experiments.predictions_file import MethodPredictions
+from jdann.experiments.score_rows import Clips, Scored, compare, score_predictions
+from jdann.inference import model
+from jdann.inference.clips import Part
+from jdann.inference.recogniser import Recogniser
+from jdann.training.task import LAST
+
+WANTED_HALF_WIDTH = 0.05  # of an interval of UAR
+
+
+class Heard(NamedTuple):
+    """Labelled clips and what is predicted for them."""
+
+    labels: tuple[Label, ...]
+    speaker: tuple[str | None, ...]
+    predictions: tuple[MethodPredictions, ...]  # of these clips alone
+    about: dict[str, Any]  # what results.json says about the run or the model
+    adapted: int | None  # to how many of the clips it adapted; None: not known
+    other_labels: int  # clips with a label that is not among the emotions
+
+
+def evaluate_labels(path: Path, csv: Path, data_dir: Path, choice: Choice) -> dict[str, Any]:
+    """Scores a run or a model on a few labelled clips.
+
+    Args:
+      path: the work directory of a finished run, or the folder of a model.
+      csv: a table of clips, which `read_labels` reads.
+      data_dir: where prepared corpora are kept.
+      choice: which trainings of the run are scored.
+
+    Returns:
+      What results.json holds. For a run it is also written to a folder of `evaluation/`.
+
+    Raises:
+      InputError: the clips are not those of the run's target, too few are labelled, or there is
+        no such run or model.
+    """
+    is_run = (path / workdir.CONFIG).exists()
+    labels = read_labels(csv)
+    heard = (_of_run if is_run else _of_model)(path, csv, labels, data_dir, choice)
+    emotions = heard.about["emotions"]
+    total = len(heard.labels)
+    protocol = heard.about.get("protocol", ELSEWHERE)
+    if not is_run:
+        protocol = TRANSDUCTIVE if heard.adapted == total else ELSEWHERE
+    clips = _clips(heard, emotions)
+    scored: list[Scored] = []
+    for predictions in heard.predictions:
+        names = {name: getattr(predictions, name) for name in ("method", "encoder")}
+        names |= {"source": predictions.source, "target": predictions.target}
+        predicted = predictions.probability.argmax(1)
+        row = score_predictions(names, LAST, protocol, clips, [predicted], emotions)
+        row[0].row["labels"] = _plan(row[0], clips, predicted, len(emotions))
+        scored += row
+    results = heard.about | {
+        "protocol": protocol,
+        "scored": True,
+        "rows": compare(scored, LAST),
+        "selection": [],
+        "predicted_share": [],
+        "diagnostics": [],
+        "labels": {
+            "file": str(csv),
+            "weighted": clips.weight is not None,
+            "other_labels": heard.other_labels,
+        },
+    }
+    if heard.adapted is not None:
+        results["adapted_utterances"] = heard.adapted
+    results["directions"] = [_direction(heard, csv)]
+    if is_run:
+        folder = result_folder(path, str(csv)).with_name(
+            f"labels-{result_folder(path, str(csv)).name}"
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(folder / workdir.RESULTS, results)
+    return results
+
+
+def _of_run(
+    path: Path, csv: Path, labels: Sequence[Label], data_dir: Path, choice: Choice
+) -> Heard:
+    """The predictions of a run for labelled clips of its target."""
+    before = read_results(path)
+    kept, others = keep_labelled(csv, labels, before["emotions"])
+    predictions = read_chosen(path, before, choice)
+    target = load_run_target(path, before, data_dir, choice.direction)
+    rows = find_rows(csv, kept, predictions[0].places, target, path)
+    speaker = tuple(
+        predictions[0].speaker[row] or label.speaker for row, label in zip(rows, kept, strict=True)
+    )
+    adapted = len(rows) if before["protocol"] == TRANSDUCTIVE else 0
+    restricted = tuple(_restrict(method, rows) for method in predictions)
+    return Heard(tuple(kept), speaker, restricted, before, adapted, others)
+
+
+def _restrict(predictions: MethodPredictions, rows: Sequence[int]) -> MethodPredictions:
+    return predictions._replace(
+        emotion=predictions.emotion[rows],
+        probability=predictions.probability[rows],
+        places=tuple(predictions.places[row] for row in rows),
+        speaker=tuple(predictions.speaker[row] for row in rows),
+    )
+
+
+def _of_model(
+    path: Path, csv: Path, labels: Sequence[Label], data_dir: Path, choice: Choice
+) -> Heard:
+    """A model's predictions for labelled clips, each recognised by itself."""
+    recogniser = Recogniser.load(path, choice.method, choice.encoder, choice.direction)
+    kept, others = keep_labelled(csv, labels, recogniser.labels)
+    missing = [label for label in kept if not Path(label.path).exists()]
+    if missing:
+        raise InputError(
+            f"{csv}: {len(missing)} of {len(kept)} clips do not exist, the first being "
+            f"{missing[0].place.file} (line {missing[0].line}); paths are relative to the csv"
+        )
+    parts = [Part(label.path, label.place.start_s, label.place.end_s) for label in kept]
+    card = recogniser.card
+    predictions = MethodPredictions(
+        card["source"]["name"],
+        card["target"]["name"],
+        card["method"],
+        card["encoder"],
+        emotion=np.full(len(kept), metrics.UNLABELLED),
+        probability=recogniser.probabilities(parts),
+        places=tuple(label.place for label in kept),
+        speaker=tuple(label.speaker or "" for label in kept),
+    )
+    domains = [
+        {side: card[side] | {"per_speaker": {}, "per_emotion": {}} for side in ("source", "target")}
+    ]
+    about = {
+        "schema": card.get("schema"),
+        "title": f"{card['source']['description']} -> {card['target']['description']}",
+        "synthetic": any(card[side].get("synthetic") for side in ("source", "target")),
+        "normalise": card["config"]["features"]["normalise"],
+        "seeds": card["seeds"],
+        "emotions": list(recogniser.labels),
+        "config": card["config"],
+        "directions": domains,
+        "notes": [],
+    }
+    speaker = tuple(label.speaker for label in kept)
+    adapted = _count_adapted_by_model(path, kept, data_dir, card["direction"])
+    return Heard(tuple(kept), speaker, (predictions,), about, adapted, others)
+
+
+def _count_adapted_by_model(
+    path: Path, labels: Sequence[Label], data_dir: Path, direction: int
+) -> int | None:
+    """To how many clips a model adapted; None if it no longer lies in the folder of its run."""
+    run = path.resolve().parent.parent
+    if path.resolve().parent.name != model.FOLDER or not (run / workdir.RESULTS).exists():
+        return None
+    before = read_results(run)
+    if before["protocol"] != TRANSDUCTIVE:
+        return None  # each member adapted to the audio of other speakers
+    target = load_run_target(run, before, data_dir, direction)
+    if target is None:
+        return None
+    places = {audio_place(utterance) for utterance in target}
+    return sum(label.place._replace(file=label.path) in places for label in labels)
+
+
+def _clips(heard: Heard, emotions: Sequence[str]) -> Clips:
+    """The labelled clips as they are scored.
+
+    Weights are used if all clips have one. Their mean becomes 1, so that sums of weights remain
+    numbers of clips.
+    """
+    emotion = np.array([emotions.index(label.emotion or "") for label in heard.labels])
+    weight = None
+    if all(label.weight is not None for label in heard.labels):
+        weight = np.array([label.weight for label in heard.labels], float)
+        weight /= weight.mean()
+    resamples = intervals.draw_resamples(emotion, heard.speaker, len(emotions), weight)
+    return Clips(emotion, heard.speaker, (None,) * len(emotion), resamples, weight)
+
+
+def _plan(scored: Scored, clips: Clips, predicted: np.ndarray, classes: int) -> dict[str, Any]:
+    """How sure a score is for the speakers of the clips alone, and what would make it surer."""
+    resamples = scored.resamples
+    assert resamples is not None and scored.samples is not None  # there are two clips or more
+    count = len(clips.emotion)
+    alone = intervals.draw_resamples(clips.emotion, [None] * count, classes, clips.weight)
+    assert alone is not None
+    samples = intervals.resample_scores(alone, clips.emotion, [predicted], classes, clips.weight)
+    half = max(scored.least_half_width, intervals.half_width(samples.uar, alone))
+    plan: dict[str, Any] = {
+        "interval_of_these_speakers": intervals.interval(scored.row["uar"]["mean"], half),
+        "wanted_half_width": WANTED_HALF_WIDTH,
+        "more_labels": intervals.units_for(half, count, WANTED_HALF_WIDTH) - count,
+        "more_speakers": None,
+    }
+    if resamples.unit == intervals.SPEAKERS:
+        half = intervals.half_width(scored.samples.uar, resamples)
+        needed = intervals.units_for(half, resamples.units, WANTED_HALF_WIDTH)
+        plan["more_speakers"] = needed - resamples.units
+    return plan
+
+
+def _direction(heard: Heard, csv: Path) -> dict[str, Any]:
+    """The direction in results.json, with the labelled clips as its target."""
+    names = {"source": heard.predictions[0].source, "target": heard.predictions[0].target}
+    direction = next(
+        domains
+        for domains in heard.about["directions"]
+        if all(domains[side]["name"] == name for side, name in names.items())
+    )
+    labels = [label.emotion or "" for label in heard.labels]
+    speakers = [speaker or "unknown" for speaker in heard.speaker]
+    target = direction["target"] | {
+        "description": f"{len(labels)} labelled clips of {direction['target']['description']}"
+        f" ({csv.name})",
+        "utterances": len(labels),
+        "per_emotion": {name: labels.count(name) for name in sorted(set(labels))},
+        "per_speaker": {name: speakers.count(name) for name in sorted(set(speakers))},
+    }
+    return direction | {"target": target}

@@ -1,0 +1,110 @@
+"""What the commands after a training read of a finished run: predictions and its target."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jdann import corpora
+from jdann.corpora import Utterance
+from jdann.errors import InputError
+from jdann.experiments import workdir
+from jdann.experiments.predictions_file import MethodPredictions, Place, read_predictions
+
+log = logging.getLogger("jdann")
+
+
+class Choice(NamedTuple):
+    """Which of a run's trainings is meant; None: all methods, all encoders."""
+
+    method: str | None = None
+    encoder: str | None = None
+    direction: int = 0
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The content of results.json of a finished run.
+
+    Args:
+      path: the work directory.
+
+    Raises:
+      InputError: the run is not finished, or it is that of a sweep or a study.
+    """
+    results = workdir.read_json(path / workdir.RESULTS)
+    workdir.check_kind(path, results)
+    return results
+
+
+def load_run_target(
+    path: Path, results: dict[str, Any], data_dir: Path, direction: int
+) -> tuple[Utterance, ...] | None:
+    """The utterances of the target of a run; None if it cannot be read any more.
+
+    Args:
+      path: the work directory.
+      results: the content of its results.json.
+      data_dir: where prepared corpora are kept.
+      direction: 1: the target of the way back, which is the source of the config.
+    """
+    config: Any = workdir.read_config(path)
+    spec = config.source if direction == 1 else config.target
+    return load_target(spec, results["emotions"], data_dir)
+
+
+def read_chosen(path: Path, results: dict[str, Any], choice: Choice) -> list[MethodPredictions]:
+    """The predictions of the chosen trainings of a run.
+
+    Args:
+      path: the work directory.
+      results: the content of its results.json.
+      choice: which trainings.
+
+    Raises:
+      InputError: there are none; the message lists those that there are.
+    """
+    file = path / workdir.PREDICTIONS
+    predictions = read_predictions(file, results["emotions"])
+    if not predictions:
+        raise InputError(f"{file}: is missing or empty; write it anew by jdann evaluate {path}")
+    directions = results["directions"]
+    if choice.direction not in range(len(directions)):
+        raise InputError(f"{path}: --direction {choice.direction}: the run has one direction, 0")
+    domains = directions[choice.direction]
+    names = domains["source"]["name"], domains["target"]["name"]
+    chosen = [
+        method
+        for method in predictions
+        if (method.source, method.target) == names
+        and choice.method in (None, method.method)
+        and choice.encoder in (None, method.encoder)
+    ]
+    if not chosen:
+        known = dict.fromkeys(f"{method.method} with {method.encoder}" for method in predictions)
+        raise InputError(
+            f"{path}: has no predictions of {choice.method or 'any method'} with "
+            f"{choice.encoder or 'any encoder'}; there are: {', '.join(known)}"
+        )
+    return chosen
+
+
+def load_target(spec: str, emotions: Sequence[str], data_dir: Path) -> tuple[Utterance, ...] | None:
+    """The utterances that a run adapted to; None if its target cannot be read any more.
+
+    Args:
+      spec: the target in the config of the run.
+      emotions: of the run.
+      data_dir: where prepared corpora are kept.
+    """
+    try:
+        return corpora.load_all(spec, tuple(emotions), data_dir).utterances
+    except (InputError, OSError) as error:
+        log.warning("the target of the run cannot be read (%s)", error)
+        return None
+
+
+def audio_place(utterance: Utterance) -> Place:
+    """Where the audio is: equal for the same audio in two lists."""
+    path = os.path.realpath(utterance.path) if utterance.path else utterance.file
+    return Place(path, utterance.start_s, utterance.end_s)
