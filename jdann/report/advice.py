@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jdann.experiments.results import BASELINE
+from jdann.experiments.score_rows import BASELINE
 from jdann.report.cells import number
 from jdann.training.task import LAST
 
@@ -47,5 +47,5 @@ def _without_labels(trained: list[str]) -> str | None:
         return None
     return (
         f"Use {RECOMMENDED}: nothing can be scored here, and it was the most accurate one on most "
-        "pairs that were measured. Label 20 clips to see how good it is on yours."
+        "pairs that were measured. To see how good it is here: jdann evaluate RUN --suggest 30"
     )

@@ -86,7 +86,7 @@ def holds_many(vectors: np.ndarray, seed: int = 0) -> bool:
     if len(vectors) < _SMALLEST_MIXED:
         return False
     comparison = _compare_with_clouds(vectors, _MANY, np.random.default_rng(seed))
-    return comparison.index < _MANY_LIMIT * np.mean(comparison.expected)
+    return comparison.index < _MANY_LIMIT * float(np.mean(comparison.expected))
 
 
 def without_emotion(
