@@ -13,6 +13,7 @@ Target labels are used for scoring only.
 
 import argparse
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
@@ -52,6 +53,16 @@ def degraded(corpus: Corpus, name: str) -> Corpus:
     )
 
 
+def thinned(corpus: Corpus, clips: int | None) -> Corpus:
+    """The corpus with at most `clips` utterances of each speaker and emotion; None: with all."""
+    kept, count = [], Counter()
+    for utterance in corpus.utterances:
+        count[utterance.speaker, utterance.emotion] += 1
+        if clips is None or count[utterance.speaker, utterance.emotion] <= clips:
+            kept.append(utterance)
+    return corpus._replace(utterances=tuple(kept))
+
+
 def uar(source: Domain, target: Domain, relevance: float) -> float:
     """Unweighted average recall of the labels that co-training gives the target."""
     parts = [
@@ -87,6 +98,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("manifests", type=Path, nargs="+")
     parser.add_argument("--data-dir", type=Path, default=None, help="where features are cached")
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=None,
+        help="at most so many of each speaker and emotion, to save time; by default all",
+    )
     parser.add_argument(
         "--pairs", nargs="+", default=None, help="such as ravdess:casia; by default all"
     )

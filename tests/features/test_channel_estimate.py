@@ -51,6 +51,12 @@ def test_clean_speech_has_no_channel():
     assert estimate(clips()).is_clean
 
 
+def test_clips_without_pauses_are_not_taken_for_noise():
+    loud = [clip[700:4600] for clip in clips()]  # within a syllable
+    assert np.median(measure_spectra(loud, RATE_HZ).snr_db) < 20
+    assert estimate(loud).is_clean
+
+
 def test_a_telephone_is_recognised():
     recognised = estimate([telephone(clip) for clip in clips()])
     assert (recognised.low_hz, recognised.high_hz) == (300.0, 3400.0)
