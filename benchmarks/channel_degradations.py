@@ -6,7 +6,7 @@ samples and their sampling rate.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -65,9 +65,8 @@ def reverberation(samples: np.ndarray, random: np.random.Generator, *, rt60_s: f
 
 def far_microphone(samples: np.ndarray, random: np.random.Generator) -> Degraded:
     """A room with twice the power in its reflections, and pink noise at 15 dB, 20 dB lower."""
-    direct = samples
-    reflected = reverberation(samples, random, rt60_s=0.6)[0] - direct
-    room = 0.7 * direct + reflected
+    reflected = reverberation(samples, random, rt60_s=0.6)[0] - samples
+    room = np.sqrt(0.5) * samples + reflected
     return pink_noise(0.1 * room, random, snr_db=15.0)
 
 
@@ -75,22 +74,6 @@ def clipping(samples: np.ndarray, random: np.random.Generator) -> Degraded:
     """Cuts samples beyond a quarter of the clip's peak."""
     limit = np.abs(samples).max() / 4
     return samples.clip(-limit, limit), RATE_HZ
-
-
-def babble(
-    samples: np.ndarray,
-    random: np.random.Generator,
-    *,
-    snr_db: float,
-    clips: Sequence[np.ndarray],
-) -> Degraded:
-    """Six other clips at the same time, each at the same level."""
-    noise = np.zeros(len(samples))
-    for number in random.integers(len(clips), size=6):
-        clip = clips[number]
-        start = random.integers(len(clip))
-        noise += np.resize(np.roll(clip, -start), len(samples)) / np.sqrt((clip**2).mean())
-    return added(samples, noise, snr_db), RATE_HZ
 
 
 def coded(samples: np.ndarray, rate_hz: int, **options: object) -> Degraded:

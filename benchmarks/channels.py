@@ -35,6 +35,7 @@ from jdann.data.pairs import Domain, FeatureSettings, load_domain
 from jdann.experiments.channels import match_channel
 from jdann.experiments.settings import features_folder, make_feature_settings
 from jdann.files import default_data_dir
+from jdann.parameters import pick
 
 CLEAN = "clean"
 
@@ -133,13 +134,13 @@ def main() -> None:
     folder = features_folder(arguments.data_dir or default_data_dir())
     settings = make_feature_settings(load_config("best"))._replace(emotions=FIVE_EMOTIONS)
     names = [path.stem for path in arguments.manifests]
-    loaded = {path.stem: corpora.load_all(str(path), FIVE_EMOTIONS) for path in arguments.manifests}
+    loaded = {
+        path.stem: thinned(corpora.load_all(str(path), FIVE_EMOTIONS), arguments.clips)
+        for path in arguments.manifests
+    }
     domains = {name: load_domain(corpus, settings, folder) for name, corpus in loaded.items()}
-    pairs, channels = list(permutations(names, 2)), arguments.channels
-    if arguments.pairs:
-        pairs = [
-            (source, target) for source, target in pairs if f"{source}:{target}" in arguments.pairs
-        ]
+    every, channels = {f"{s}:{t}": (s, t) for s, t in permutations(names, 2)}, arguments.channels
+    pairs = [pick(every, name, "--pairs") for name in arguments.pairs or every]
     if arguments.tiny:
         pairs, channels = pairs[:1], channels[:1]
     targets = list(dict.fromkeys(target for _, target in pairs))
