@@ -483,7 +483,9 @@ def _convolved(samples: jax.Array, response: jax.Array) -> jax.Array:
 def _transform_size(size: int) -> int:
     import scipy.fft  # not at the top: SciPy is loaded only when a program is traced
 
-    return int(scipy.fft.next_fast_len(size, real=True))
+    fast = scipy.fft.next_fast_len(size, real=True)
+    assert fast is not None  # SciPy's type says that it may be
+    return int(fast)
 
 
 def _interpolated(coded: jax.Array, size: int, step: int) -> jax.Array:
