@@ -51,6 +51,9 @@ def get_config() -> ConfigDict:
     features.n_mels = 64
     features.n_mfcc = 40
     features.vector_size = 1  # "vectors": values of each example
+    # What the source is sent through: the channel of the target, recognised from its spectra
+    # ("auto": a telephone band, noise), one of jdann.features.channels.CHANNELS, or "none"
+    features.channel = "auto"
     features.voice = False  # "frames": also loudness, jitter, shimmer, HNR, formants and more
     # "speaker" (by voice where unknown), "voice", "corpus", "utterance", "source" or "none"
     features.normalise = "speaker"

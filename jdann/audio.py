@@ -9,7 +9,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -216,12 +216,17 @@ def mono(samples: np.ndarray, sample_rate_hz: int, to_hz: int) -> np.ndarray:
     return _resample(mixed, sample_rate_hz, to_hz)
 
 
-def prepare(samples: np.ndarray, sample_rate_hz: int, settings: AudioSettings) -> Clip:
+def prepare(
+    samples: np.ndarray,
+    sample_rate_hz: int,
+    settings: AudioSettings,
+    channel: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Clip:
     """Prepares the samples of a clip for the features.
 
     The steps, in this order: mix to mono; skip `offset_s`; resample (soxr HQ, as `librosa.load`);
-    trim the ends that are more than `trim_db` below the loudest frame (as `librosa.effects.trim`);
-    cut to `max_duration_s`; scale to an RMS of `level_db`.
+    send through `channel`; trim the ends that are more than `trim_db` below the loudest frame (as
+    `librosa.effects.trim`); cut to `max_duration_s`; scale to an RMS of `level_db`.
 
     Without trimming the cut comes before the resampling. So with `trim_db` and `level_db` 0 the
     result is that of `librosa.load(path, sr=sample_rate_hz, offset=offset_s,
@@ -233,6 +238,8 @@ def prepare(samples: np.ndarray, sample_rate_hz: int, settings: AudioSettings) -
         divided by their full scale.
       sample_rate_hz: sampling rate of `samples`, 1000 to 768000 Hz.
       settings: how the clip is prepared.
+      channel: changes samples [samples] float32 at `settings.sample_rate_hz`, not their number. It
+        comes before trimming, because noise at both ends is trimmed in no recording either.
 
     Returns:
       The Clip: samples [samples] float32 at `settings.sample_rate_hz`, and whether they were cut.
@@ -259,6 +266,8 @@ def prepare(samples: np.ndarray, sample_rate_hz: int, settings: AudioSettings) -
     _check_sound(mixed)
     rate_hz = settings.sample_rate_hz
     mixed = _resample(mixed, sample_rate_hz, rate_hz)
+    if channel is not None:
+        mixed = channel(mixed)
     if settings.trim_db:
         mixed, cut = _cut(_trim(mixed, settings.trim_db), rate_hz, settings.max_duration_s)
     if len(mixed) < SHORTEST_S * rate_hz:

@@ -256,6 +256,7 @@ RANGES: dict[str, Any] = {
     "features.n_mels": Count,
     "features.n_mfcc": Count,
     "features.vector_size": Count,
+    "features.channel": str,
     "features.voice": bool,
     "features.normalise": str,
     "features.relevance": NonNegative,

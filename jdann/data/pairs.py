@@ -19,6 +19,7 @@ from jdann.corpora.index import Corpus
 from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
 from jdann.errors import InputError
+from jdann.features.clip_channel import ClipChannel
 from jdann.features.recipe import make_recipe_unchecked
 from jdann.features.store import FeatureSet, extract
 from jdann.speakers import similar_voices
@@ -85,13 +86,16 @@ class Direction(NamedTuple):
         return self.source.features.bins
 
 
-def load_domain(corpus: Corpus, settings: FeatureSettings, cache: Path) -> Domain:
+def load_domain(
+    corpus: Corpus, settings: FeatureSettings, cache: Path, channel: ClipChannel | None = None
+) -> Domain:
     """Computes the features of a corpus, or finds them in the cache.
 
     Args:
       corpus: from `jdann.corpora.load`.
       settings: how.
       cache: the folder in which features are kept.
+      channel: what each clip is sent through before its features are computed; None: nothing.
     """
     features = extract(
         corpus,
@@ -99,6 +103,7 @@ def load_domain(corpus: Corpus, settings: FeatureSettings, cache: Path) -> Domai
         settings=settings.recipe_settings,
         audio_settings=settings.audio,
         cache=cache,
+        channel=channel,
     )
     notes = corpus.notes
     if features.cut:
@@ -206,7 +211,7 @@ def make_direction(
       target: the domain to adapt to.
       settings: as for `load_domain`.
       opposite: from `target` to `source`. Its arrays are shared where normalisation does not
-        depend on the direction.
+        depend on the direction and both have the same features.
 
     Raises:
       InputError: the source has fewer than two emotions, or source and target share utterances.
@@ -218,6 +223,8 @@ def make_direction(
         opposite is not None
         and by != "source"
         and groups == (opposite.target.group, opposite.source.group)
+        and source.features.path == opposite.target.features.path
+        and target.features.path == opposite.source.features.path
     ):
         return Direction(
             source,

@@ -16,6 +16,7 @@ from jdann import corpora, files
 from jdann.corpora.index import Corpus
 from jdann.data.pairs import Direction, Domain, check_failures, load_domain, make_direction
 from jdann.experiments import draw, jobs, results, workdir
+from jdann.experiments.channels import match_channel
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.package import write_recogniser
@@ -105,12 +106,19 @@ def open_directions(
     for domain in domains:
         check_failures(domain, config.max_failed_fraction)
     source, target = domains
-    there = group_unknown_voices(source, target, config, data_dir)
+
+    def as_source(domain: Domain, beside: Domain) -> Domain:
+        """The domain as the source of a direction: through the channel of the target."""
+        return match_channel(
+            domain, beside, settings, features_folder(data_dir), config.features.channel
+        )
+
+    there = group_unknown_voices(as_source(source, target), target, config, data_dir)
     for domain in there:
         _describe(domain)
     directions = [make_direction(*there, settings)]
     if config.both_directions:
-        back = group_unknown_voices(target, source, config, data_dir)
+        back = group_unknown_voices(as_source(target, source), source, config, data_dir)
         for domain, described in zip(back, reversed(there), strict=True):
             _log_notes(domain, [n for n in domain.all_notes if n not in described.all_notes])
         directions.append(make_direction(*back, settings, opposite=directions[0]))

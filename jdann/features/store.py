@@ -25,6 +25,7 @@ import numpy as np
 from jdann import audio
 from jdann.corpora import fingerprint
 from jdann.corpora.index import Corpus, Skipped, Utterance
+from jdann.features.clip_channel import ClipChannel
 from jdann.features.journal import Journal
 from jdann.features.recipe import Recipe, make_recipe, recipe_sizes
 from jdann.progress import track
@@ -74,6 +75,7 @@ def extract(
     settings: Mapping[str, Any],
     audio_settings: audio.AudioSettings,
     cache: Path,
+    channel: ClipChannel | None = None,
 ) -> FeatureSet:
     """Computes the features of a corpus, or reads them from the cache.
 
@@ -87,6 +89,7 @@ def extract(
       audio_settings: how the audio is prepared.
       cache: folder of cached features. A finished folder appears in it complete or not at all.
         The partial results of a killed run stay there for a day, and the next run continues them.
+      channel: what each clip is sent through before it is trimmed; None: nothing.
 
     Returns:
       The features of every utterance that could be decoded.
@@ -95,7 +98,8 @@ def extract(
         (size, settings.get(size, default)) for size, default in recipe_sizes(recipe_name).items()
     )
     recipe, program = compiled_recipe(recipe_name, sizes, audio_settings.sample_rate_hz, _BATCH)
-    folder = cache / cache_name(fingerprint(corpus), recipe_name, settings, audio_settings)
+    name = cache_name(fingerprint(corpus), recipe_name, settings, audio_settings, channel)
+    folder = cache / name
     if folder.exists():
         try:
             return _read(folder, corpus, len(recipe.bins))
@@ -106,7 +110,7 @@ def extract(
     _remove_stale(cache)
     with _partial(cache, folder.name) as partial:
         if not folder.exists():  # another run may have finished the same features just now
-            _write(partial, corpus, recipe, program, audio_settings)
+            _write(partial, corpus, recipe, program, audio_settings, channel)
         try:
             partial.rename(folder)
         except OSError:
@@ -122,6 +126,7 @@ def cache_name(
     recipe_name: str,
     settings: Mapping[str, Any],
     audio_settings: audio.AudioSettings,
+    channel: ClipChannel | None = None,
 ) -> str:
     """The name of the folder that caches the features of a corpus: 20 hexadecimal digits.
 
@@ -130,15 +135,17 @@ def cache_name(
       recipe_name: one of `jdann.features.recipe.RECIPES`.
       settings: as for `extract`.
       audio_settings: as for `extract`.
+      channel: as for `extract`.
     """
     # The sizes of "frames" enter the hash of every recipe, used or not: folders that earlier
     # versions wrote keep their names.
     sizes = recipe_sizes("frames") | recipe_sizes(recipe_name)
     recipe_keys = {size: settings.get(size, default) for size, default in sizes.items()}
     recipe_keys["recipe"] = recipe_name
-    key = json.dumps(
-        [_VERSION, corpus_fingerprint, recipe_keys, audio_settings._asdict()], sort_keys=True
-    )
+    parts = [_VERSION, corpus_fingerprint, recipe_keys, audio_settings._asdict()]
+    if channel is not None:
+        parts.append(channel.identity)
+    key = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:20]
 
 
@@ -233,6 +240,7 @@ def _write(
     recipe: Recipe,
     program: Program,
     audio_settings: audio.AudioSettings,
+    channel: ClipChannel | None,
 ) -> None:
     with Journal(folder, len(recipe.bins)) as journal:
         if journal.entries:
@@ -242,7 +250,7 @@ def _write(
                 len(journal.entries),
                 len(corpus.utterances),
             )
-        _compute(journal, corpus, recipe, program, audio_settings)
+        _compute(journal, corpus, recipe, program, audio_settings, channel)
         entries = sorted(journal.entries.items())
     usable = [(i, entry) for i, entry in entries if entry.length]
     skipped = [(i, entry.reason) for i, entry in entries if not entry.length]
@@ -264,6 +272,7 @@ def _compute(
     recipe: Recipe,
     program: Program,
     audio_settings: audio.AudioSettings,
+    channel: ClipChannel | None,
 ) -> None:
     """Computes the features of the utterances that the journal does not have.
 
@@ -291,7 +300,7 @@ def _compute(
 
     running: deque[tuple[_Batch, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
     with ThreadPoolExecutor(_CALLS) as pool:
-        for batch in _batches(journal, corpus, audio_settings):
+        for batch in _batches(journal, corpus, audio_settings, channel):
             program(batch.size)  # compiled here; otherwise both threads might compile it
             running.append((batch, pool.submit(features, batch)))
             if len(running) > _CALLS:
@@ -308,7 +317,10 @@ class _Batch(NamedTuple):
 
 
 def _batches(
-    journal: Journal, corpus: Corpus, audio_settings: audio.AudioSettings
+    journal: Journal,
+    corpus: Corpus,
+    audio_settings: audio.AudioSettings,
+    channel: ClipChannel | None,
 ) -> Iterator[_Batch]:
     """Yields batches of decoded clips of one padded length, each batch as soon as it is full.
 
@@ -317,7 +329,7 @@ def _batches(
     waiting: dict[int, _Batch] = {}
     bucket = round(_BUCKET_S * audio_settings.sample_rate_hz)
     missing = [i for i in range(len(corpus.utterances)) if i not in journal.entries]
-    decoded = _decoded(corpus, missing, audio_settings)
+    decoded = _decoded(corpus, missing, audio_settings, channel)
     for i, clip in track(decoded, f"Features of {corpus.name}", len(missing), "utterances"):
         if isinstance(clip, audio.Rejected):
             journal.skip(i, clip.reason)
@@ -332,7 +344,10 @@ def _batches(
 
 
 def _decoded(
-    corpus: Corpus, indices: list[int], audio_settings: audio.AudioSettings
+    corpus: Corpus,
+    indices: list[int],
+    audio_settings: audio.AudioSettings,
+    channel: ClipChannel | None,
 ) -> Iterator[tuple[int, audio.Clip | audio.Rejected]]:
     """Yields the clip of each utterance, or the reason why it cannot be used.
 
@@ -340,12 +355,12 @@ def _decoded(
     """
 
     def decode(utterance: Utterance) -> audio.Clip | audio.Rejected:
+        def change(samples: np.ndarray) -> np.ndarray:
+            return samples if channel is None else channel.apply(utterance.file, samples)
+
         try:
-            if corpus.read is not None and not utterance.path:  # a prepared corpus
-                samples, rate_hz = corpus.read(utterance)
-            else:
-                samples, rate_hz = audio.read(utterance.path, utterance.start_s, utterance.end_s)
-            return audio.prepare(samples, rate_hz, audio_settings)
+            samples, rate_hz = read_samples(corpus, utterance)
+            return audio.prepare(samples, rate_hz, audio_settings, change)
         except audio.AudioError as error:
             return audio.Rejected(str(error))
         except (ValueError, RuntimeError) as error:  # a damaged record of a prepared corpus
@@ -361,3 +376,10 @@ def _decoded(
                 yield i, ahead.popleft().result()
         finally:  # an interrupted run does not wait for clips that it will not use
             pool.shutdown(cancel_futures=True)
+
+
+def read_samples(corpus: Corpus, utterance: Utterance) -> tuple[np.ndarray, int]:
+    """The samples of an utterance, [samples] or [samples, channels], and their rate in Hz."""
+    if corpus.read is not None and not utterance.path:  # a prepared corpus
+        return corpus.read(utterance)
+    return audio.read(utterance.path, utterance.start_s, utterance.end_s)

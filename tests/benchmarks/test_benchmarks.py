@@ -46,6 +46,7 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
     model = str(folder / "base")
     return {
         "adapt": [model, target],
+        "channels": [source, target, "--data-dir", str(folder / "data")],
         "digests": ["--data-dir", str(folder / "data")],
         "inference": [model],
         "labelling": [source, target, "--data-dir", str(folder / "data")],
