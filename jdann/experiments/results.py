@@ -50,8 +50,10 @@ def summarise(
             continue
         names = {"method": BASELINE, "encoder": "-"} | domain_names(direction)
         shares.append(names | _share(config, predicted))
+        tested = np.ones(len(predicted), bool)
+        tested[np.flatnonzero(direction.target.target_labels >= 0)] = False
         rows += _score_rows(
-            names, LAST, "transductive", direction, [predicted], None, config.emotions
+            names, LAST, "transductive", direction, [predicted], tested, config.emotions
         )
     _add_gains(rows)
     return heading(config, directions) | {
@@ -97,13 +99,11 @@ def _score_rows(
     protocol: str,
     direction: Direction,
     predicted: Sequence[np.ndarray],
-    tested: np.ndarray | None,
+    tested: np.ndarray,
     emotions: Sequence[str],
 ) -> list[dict[str, Any]]:
     """One row of results.json of predictions [n] per seed, or none where nothing can be scored."""
-    emotion = direction.target.emotion
-    if tested is not None:
-        emotion = np.where(tested, emotion, -1)
+    emotion = np.where(tested, direction.target.emotion, -1)
     scores = [
         metrics.score(emotion, labels, direction.target.speaker, len(emotions))
         for labels in predicted
@@ -196,7 +196,13 @@ def baseline_predictions(direction: Direction, config: Any) -> np.ndarray | None
     if config.features.normalise not in ("source", "none", "utterance"):
         source = baseline.normalise(source, direction.source.group, direction.source.voices)
         target = baseline.normalise(target, direction.target.group, direction.target.voices)
-    return baseline.svm_predict(source, direction.source.emotion, target)
+    labels = direction.target.target_labels
+    labelled = np.flatnonzero(labels >= 0)
+    return baseline.svm_predict(
+        np.concatenate([source, target[labelled]]),
+        np.concatenate([direction.source.emotion, labels[labelled]]),
+        target,
+    )
 
 
 def heading(config: Any, directions: Sequence[Direction]) -> dict[str, Any]:
@@ -242,7 +248,8 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
     notes = []
     for direction in directions:
         source, target = direction.source, direction.target
-        absent = [name for i, name in enumerate(config.emotions) if not (source.emotion == i).any()]
+        labels = np.concatenate([source.emotion, target.target_labels])
+        absent = [name for i, name in enumerate(config.emotions) if not (labels == i).any()]
         if absent:
             notes.append(
                 f"{source.corpus.name}: has no utterance labelled {' or '.join(absent)}, so "
@@ -284,6 +291,7 @@ def _counts(domain: Domain, config: Any) -> dict[str, Any]:
         "description": domain.corpus.description,
         "utterances": len(domain.emotion),
         "minutes": round(float(domain.features.duration_s.sum()) / 60, 2),
+        "target_labels": int((domain.target_labels >= 0).sum()),
         "per_emotion": count(emotions),
         "per_speaker": count(domain.speaker),
         "outside": dict(domain.corpus.excluded_emotions),

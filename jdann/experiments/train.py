@@ -14,7 +14,15 @@ from tensorboardX import SummaryWriter
 
 from jdann import corpora, files
 from jdann.corpora.index import Corpus
-from jdann.data.pairs import Direction, Domain, check_failures, load_domain, make_direction
+from jdann.data.pairs import (
+    NO_LABELS,
+    Direction,
+    Domain,
+    check_failures,
+    load_domain,
+    make_direction,
+)
+from jdann.data.target_labels import read_target_labels
 from jdann.experiments import draw, jobs, results, workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
@@ -105,16 +113,30 @@ def open_directions(
     for domain in domains:
         check_failures(domain, config.max_failed_fraction)
     source, target = domains
+    labels = target.target_labels  # of a target in memory
+    if config.target_labels:
+        labels = read_target_labels(
+            config.target_labels, target.features.utterances, config.emotions, data_dir
+        )
+    target = target._replace(target_labels=NO_LABELS)  # in the other direction it is the source
     there = group_unknown_voices(source, target, config, data_dir)
     for domain in there:
         _describe(domain)
-    directions = [make_direction(*there, settings)]
+    directions = [make_direction(there[0], _with_labels(there[1], labels), settings)]
     if config.both_directions:
         back = group_unknown_voices(target, source, config, data_dir)
         for domain, described in zip(back, reversed(there), strict=True):
             _log_notes(domain, [note for note in domain.notes if note not in described.notes])
         directions.append(make_direction(*back, settings, opposite=directions[0]))
     return directions
+
+
+def _with_labels(target: Domain, labels: np.ndarray) -> Domain:
+    """The target with labels to train on, [n] or NO_LABELS."""
+    count = int((labels >= 0).sum())
+    if count:
+        log.info("%s: %d utterances are trained on with labels", target.corpus.name, count)
+    return target._replace(target_labels=labels)
 
 
 def _load_corpora(config: Any, data_dir: Path) -> tuple[Corpus, Corpus]:

@@ -44,6 +44,7 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
     return {
         "adapt": [model, target],
         "digests": ["--data-dir", str(folder / "data")],
+        "few_labels": [source, target, "--data-dir", str(folder / "data")],
         "inference": [model],
         "labelling": [source, target, "--data-dir", str(folder / "data")],
         "recipes": [source, target, "--workdir", str(folder), "--data-dir", str(folder / "data")],

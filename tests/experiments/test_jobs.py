@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jdann.data.batches import Frames
+from jdann.data.pairs import NO_LABELS
 from jdann.data.splits import Split
 from jdann.experiments.jobs import Job, make_task
 
@@ -25,6 +26,7 @@ def test_batches_are_balanced_over_sources_and_not_over_languages_within_one(cor
         features=SimpleNamespace(utterances=utterances),
         emotion=np.array([0, 1, 0, 1]),
         speaker=("s",) * 4,
+        target_labels=NO_LABELS,
     )
     frames = Frames(np.zeros((8, 2), np.float16), np.arange(4), np.ones(4, np.int32))
     direction = SimpleNamespace(
