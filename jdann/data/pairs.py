@@ -273,7 +273,8 @@ def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None
         raise InputError(
             f"{source.corpus.name} and {target.corpus.name}: {shared} utterances are the same in "
             "source and target, so that the target's labels would be trained on; take them out of "
-            "one, or see --config.methods=supervised for one corpus"
+            "the source (--config.target_labels names clips of the target to train on), or see "
+            "--config.methods=supervised for one corpus"
         )
 
 
