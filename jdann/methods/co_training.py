@@ -39,7 +39,7 @@ def co_training(
     folds: Annotated[int, Range(2)] = 5,
     kept_fraction: Fraction = 0.7,
     source_weight: NonNegative = 0.1,
-    label_relevance: Positive = 10.0,
+    label_relevance: Positive = 20.0,
     iterations: Count = 50,
     weight: NonNegative = 10.0,
 ) -> Method:
@@ -110,7 +110,8 @@ def co_training(
             if target_labels is not None:
                 target_q = jnp.where(target_labels.sum(1, keepdims=True) > 0, 0.0, target_q)
                 others = source_q.sum(0) + target_q.sum(0)  # [classes]
-                target_q += target_labels * jnp.where(others > 0, others, 1.0) / label_relevance
+                weight_of_label = jnp.where(others > 0, others, 1.0) / label_relevance
+                target_q += target_labels * weight_of_label[None]
             return discriminant.fit(features, jnp.concatenate([source_q, target_q]), shrinkage)
 
         def log_posteriors(model: Discriminant, features: jax.Array) -> jax.Array:

@@ -139,20 +139,6 @@ def test_a_label_by_the_user_weighs_as_its_relevance_says():
     np.testing.assert_allclose(labels[others], jax.nn.softmax(logits)[others], atol=1e-3)
 
 
-def test_labels_by_the_user_make_the_others_better():
-    (source, emotion), (target, hidden) = domains()
-    labelled = np.arange(0, len(hidden), 4)
-    others = np.setdiff1d(np.arange(len(hidden)), labelled)
-    known = jnp.zeros((len(target), CLASSES)).at[labelled].set(one_hot(hidden[labelled]))
-    label = jax.jit(co_training(rounds=0).initial_labels)
-
-    def accuracy(*more):
-        labels = label(jax.random.key(0), source, one_hot(emotion), target, *more)
-        return (labels.argmax(1) == hidden)[others].mean()
-
-    assert accuracy(known) > accuracy() + 0.05
-
-
 @pytest.mark.parametrize("prior", ["uniform", "none"])
 def test_a_class_that_the_source_lacks_is_given_to_nobody(prior):
     (source, emotion), (target, hidden) = domains()
