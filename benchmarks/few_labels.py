@@ -1,35 +1,33 @@
 """UAR with 0, 1, 5, 10 and 20 labels per class of the target.
 
     python benchmarks/few_labels.py ravdess.csv casia.csv savee.csv emodb.csv
-    python benchmarks/few_labels.py ravdess.csv casia.csv savee.csv emodb.csv --without-ids
     python benchmarks/few_labels.py ravdess.csv casia.csv --train source_only,dann,self_training
     python benchmarks/few_labels.py ravdess.csv casia.csv --tiny    # one pair; meaningless
 
 For each ordered pair of corpora, utterances of the target are drawn at random and get their labels.
 Of one draw, the same utterances are scored in each column: those that are not among the 20 of their
-class. So the columns differ only by what is trained on. Without `--train`, only the labels by
-co-training are computed, in closed form; `--train` trains networks by any method of
-config.methods. With `--without-ids`, source and target are normalised among similar voices.
-Emotions that only one corpus of the pair has are left out. All other target labels are used for
-scoring only.
+class. So the columns differ only by what is trained on. Each pair is measured with known speaker
+ids and with the target's ids withheld; both corpora are then normalised among similar voices.
+Without `--train`, only the labels by co-training are computed, in closed form; `--train` trains
+networks by any method of config.methods, for one seed. Emotions that only one corpus of the pair
+has are left out. All other target labels are used for scoring only.
 """
 
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from command_line import make_parser
 from labelling import load_part, make_label_function
 from labelling_parts import Part, Task
 from markdown_table import header, row
-from speakers import hide_speakers, make_task
+from speakers import hide_speakers, is_known, make_task
 
 from jdann.api import train
 from jdann.configuration import load_config
@@ -37,8 +35,8 @@ from jdann.files import default_data_dir, write_csv
 
 COUNTS = (0, 1, 5, 10, 20)  # labels per class; the first is no label, the last sets what is scored
 
-Score = Callable[[Task, np.ndarray, np.ndarray, int], dict[str, float]]
-# (pair, labelled rows, scored rows, draw) -> UAR of each method
+# (labelled rows, scored rows, draw) -> UAR of each method
+Score = Callable[[np.ndarray, np.ndarray, int], dict[str, float]]
 
 
 class Draw(NamedTuple):
@@ -74,39 +72,37 @@ def mean_recall(predicted: np.ndarray, emotion: np.ndarray) -> float:
     return float(np.mean([(predicted[emotion == k] == k).mean() for k in np.unique(emotion)]))
 
 
-def score_labels(
-    task: Task,
-    labelled: np.ndarray,
-    scored: np.ndarray,
-    draw: int,
-    *,
-    by: str,
-    relevance: float,
-) -> dict[str, float]:
-    """UAR of the labels by co-training, which are made in closed form."""
+@cache
+def label_function(emotions: tuple[str, ...]) -> Callable[..., jax.Array]:
+    """The labels by co-training, compiled once for each size of the domains."""
+    return make_label_function(emotions, {})
+
+
+def make_label_score(task: Task, relevance: float) -> Score:
+    """Scores the labels by co-training, which are made in closed form."""
     emotions = task.emotions
     emotion = emotion_of(task.target, emotions)
+    by = "speaker" if is_known(task.target) else "voice"
+    source, target = (part.z_scores(by, relevance) for part in (task.source, task.target))
     source_labels = jax.nn.one_hot(emotion_of(task.source, emotions), len(emotions))
-    target_labels = np.zeros((len(emotion), len(emotions)), np.float32)
-    target_labels[labelled, emotion[labelled]] = 1
-    domains = [
-        task.source.z_scores(by, relevance),
-        source_labels,
-        task.target.z_scores(by, relevance),
-    ]
-    if len(labelled):
-        domains.append(jnp.asarray(target_labels))
-    labels = make_label_function(emotions, {})(jax.random.key(draw)[None], *domains)
-    predicted = np.asarray(labels[0]).argmax(-1)
-    return {"co_training, labels": mean_recall(predicted[scored], emotion[scored])}
+
+    def score(labelled: np.ndarray, scored: np.ndarray, draw: int) -> dict[str, float]:
+        target_labels = np.zeros((len(emotion), len(emotions)), np.float32)
+        target_labels[labelled, emotion[labelled]] = 1
+        keys = jax.random.key(draw)[None]
+        labels = label_function(emotions)(keys, source, source_labels, target, target_labels)
+        predicted = np.asarray(labels[0]).argmax(-1)
+        return {"co_training, labels": mean_recall(predicted[scored], emotion[scored])}
+
+    return score
 
 
 def score_networks(
-    task: Task,
     labelled: np.ndarray,
     scored: np.ndarray,
     draw: int,
     *,
+    task: Task,
     methods: Sequence[str],
     config: str,
     settings: dict[str, Any],
@@ -153,30 +149,31 @@ def write_manifest(path: Path, part: Part) -> Path:
     return path
 
 
-def measure(task: Task, score: Score, counts: Sequence[int], draws: int) -> dict[str, np.ndarray]:
-    """UAR [draws, counts] of each method."""
-    emotion = emotion_of(task.target, task.emotions)
+def measure(
+    emotion: np.ndarray, score: Score, counts: Sequence[int], draws: int
+) -> dict[str, np.ndarray]:
+    """UAR [draws, counts] of each method, for a target with these labels [n]."""
     scores = []
     for draw in range(draws):
         drawn = draw_utterances(emotion, draw)
-        scores.append([score(task, drawn.labelled(n), drawn.scored, draw) for n in counts])
+        scores.append([score(drawn.labelled(n), drawn.scored, draw) for n in counts])
     return {
         name: np.array([[cell[name] for cell in cells] for cells in scores])
         for name in scores[0][0]
     }
 
 
-def make_score(arguments: argparse.Namespace, data_dir: Path) -> Score:
+def make_score(task: Task, arguments: argparse.Namespace, data_dir: Path) -> Score:
     """How a pair is scored."""
     config: Any = load_config("best")
-    by = "voice" if arguments.without_ids else "speaker"
     if not arguments.train:
-        return partial(score_labels, by=by, relevance=config.features.relevance)
+        return make_label_score(task, config.features.relevance)
     settings: dict[str, Any] = {"speakers": "none"}
     if arguments.tiny:
         settings["epochs"] = 2
     return partial(
         score_networks,
+        task=task,
         methods=arguments.train.split(","),
         config=arguments.config,
         settings=settings,
@@ -184,19 +181,21 @@ def make_score(arguments: argparse.Namespace, data_dir: Path) -> Score:
     )
 
 
-def make_pairs(arguments: argparse.Namespace, data_dir: Path) -> Iterator[tuple[str, str, Task]]:
-    """The name of the source, that of the target, and the pair."""
-    parts = {path.stem: load_part(path, data_dir) for path in arguments.manifests}
+def make_pairs(
+    manifests: Sequence[Path], data_dir: Path
+) -> Iterator[tuple[tuple[str, str, str], Task]]:
+    """The names of source and target, what is known of the speakers, and the pair."""
+    parts = {path.stem: load_part(path, data_dir) for path in manifests}
     for source, target in permutations(parts, 2):
-        part = hide_speakers(parts[target]) if arguments.without_ids else parts[target]
-        yield source, target, make_task(parts[source], part)
+        task = make_task(parts[source], parts[target])
+        yield (source, target, "known"), task
+        yield (source, target, "withheld"), task._replace(target=hide_speakers(task.target))
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("manifests", type=Path, nargs="+")
     parser.add_argument("--data-dir", type=Path, default=None, help="where features are cached")
-    parser.add_argument("--without-ids", action="store_true", help="withhold speaker ids")
     parser.add_argument("--train", default="", help="methods, with commas between them")
     parser.add_argument("--config", default="best", help="of the trained networks")
     parser.add_argument("--counts", default=",".join(map(str, COUNTS)))
@@ -210,23 +209,23 @@ def main() -> None:
     counts, draws = [int(count) for count in arguments.counts.split(",")], arguments.draws
     if arguments.tiny:
         counts, draws = [0, 5], 2
-    score = make_score(arguments, data_dir)
-    columns = ("source", "target", "method", *(str(count) for count in counts))
-    print(header(columns, ["---"] * 3 + ["---:"] * len(counts)), flush=True)
+    columns = ("source", "target", "speaker ids", "method", *(str(count) for count in counts))
+    print(header(columns, ["---"] * 4 + ["---:"] * len(counts)), flush=True)
     table = []
-    for source, target, task in make_pairs(arguments, data_dir):
-        for method, scores in measure(task, score, counts, draws).items():
+    for names, task in make_pairs(arguments.manifests, data_dir):
+        emotion = emotion_of(task.target, task.emotions)
+        score = make_score(task, arguments, data_dir)
+        for method, scores in measure(emotion, score, counts, draws).items():
             table.append(scores.mean(0))
-            cells = zip(scores.mean(0), scores.std(0, ddof=1), strict=True)
-            print(
-                row(source, target, method, *(f"{m:.3f} ± {s:.3f}" for m, s in cells)), flush=True
-            )
+            spread = scores.std(0, ddof=1) if draws > 1 else np.full(len(counts), np.nan)
+            cells = (f"{m:.3f} ± {s:.3f}" for m, s in zip(scores.mean(0), spread, strict=True))
+            print(row(*names, method, *cells), flush=True)
         if arguments.tiny:
             break
     means = np.array(table)
-    print(row("mean", "", "", *(f"{value:.3f}" for value in means.mean(0))))
+    print(row("mean", "", "", "", *(f"{value:.3f}" for value in means.mean(0))))
     gains = (means - means[:, :1]).min(0)
-    print(row("smallest gain over the first column", "", "", *(f"{v:+.3f}" for v in gains)))
+    print(row("smallest gain over the first column", "", "", "", *(f"{v:+.3f}" for v in gains)))
 
 
 if __name__ == "__main__":
