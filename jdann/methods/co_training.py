@@ -143,8 +143,11 @@ def co_training(
             every_fold = jax.lax.map(without, jnp.arange(folds))  # [folds, m, classes]
             return normalised(jnp.take_along_axis(every_fold, fold[None, :, None], 0)[0])
 
-        nothing = jnp.zeros((len(target), source_labels.shape[-1]))
-        labels = normalised(log_posteriors(fit(prosodic, source_labels, nothing), prosodic[n:]))
+        if target_labels is None:
+            first = discriminant.fit(prosodic[:n], source_labels, shrinkage)
+        else:
+            first = fit(prosodic, source_labels, jnp.zeros_like(target_labels))
+        labels = normalised(log_posteriors(first, prosodic[n:]))
         labels = jax.lax.fori_loop(0, rounds_first, maximise_expectation, labels)
         return jax.lax.fori_loop(0, rounds, relabel, labels)
 
