@@ -18,6 +18,9 @@ def get_config() -> ConfigDict:
     # sources are joined by commas; each batch holds the same number of utterances of each source.
     config.source = "auto:en"
     config.target = "auto:zh"
+    # A table with the columns `file` and `emotion`, or a folder, of some clips of the target: they
+    # are trained on with these labels, and not scored. "": none
+    config.target_labels = ""
     # Utterances without a speaker id: "names" reads it from the names of files, checked by the
     # voices; "voice" groups similar voices by a speaker encoder, which pip fetches once (16 MB);
     # "auto" tries one, then the other; "none" normalises each among similar voices

@@ -34,6 +34,7 @@ from jdann.experiments.memory import (
     classes_of,
     corpus_of_waveforms,
     domain_of_vectors,
+    target_labels_of,
 )
 from jdann.experiments.settings import features_folder, make_feature_settings
 from jdann.figures.sweep import render as render_sweep
@@ -50,6 +51,7 @@ _DEFAULT_RECIPES = {"conv1d": "frames", "resnet50": "frames", "mlp": "statistics
 _ARGUMENTS = {
     "source": "source",
     "target": "target",
+    "target_labels": "target_labels",
     "methods": "method",
     "seeds": "seeds",
     "encoder.name": "encoder",
@@ -141,6 +143,7 @@ def train(
     source: Source,
     target: Source,
     *,
+    target_labels: str | Path | Sequence[object] | None = None,
     method: str | Sequence[str] | None = None,
     encoder: str | None = None,
     recipe: str | None = None,
@@ -154,11 +157,14 @@ def train(
 ) -> Result:
     """Trains recognisers from a labelled source for an unlabelled target.
 
-    Target labels that exist are read after training, for scoring only.
+    Labels in `target` that exist are read after training, for scoring only.
 
     Args:
       source: the labelled domain.
       target: the domain to adapt to.
+      target_labels: labels of some utterances of the target, to train on. These utterances are not
+        scored. A table with the columns `file` and `emotion`, or, for a target in memory, one label
+        per utterance, None where there is none.
       method: a name of `jdann.METHODS`, or several joined by "+"; it is trained beside
         "source_only", which does not adapt. A sequence names all methods to train. None:
         "co_training", or "mcc" for vectors.
@@ -184,9 +190,13 @@ def train(
     methods = _methods(method, source)
     values = {"methods": ",".join(methods), "seeds": seeds}
     values |= _encoder_settings(encoder, recipe, source)
+    if isinstance(target_labels, str | Path):
+        values["target_labels"] = str(target_labels)
     values = _merge_settings(settings, values)
     full_config = _configure(config, values, source, target)
     domains = _load_domains(source, target, full_config, _data_folder(data_dir))
+    if target_labels is not None and not isinstance(target_labels, str | Path):
+        domains = _with_target_labels(domains, target, target_labels, full_config.emotions)
     folder, temporary = _workdir_or_temporary(workdir)
     results = training.run(
         full_config,
@@ -421,6 +431,27 @@ def _load_domains(
             corpus = _as_corpus(domain, settings.emotions, data_folder)
             domains.append(load_domain(corpus, settings, cache))
     return domains
+
+
+def _with_target_labels(
+    domains: list[Domain] | None,
+    target: Source,
+    labels: Sequence[object],
+    emotions: Sequence[str],
+) -> list[Domain]:
+    """The domains, of which the target has the labels that the caller gives.
+
+    Raises:
+      InputError: the target is not in memory, so that a table has to name its utterances.
+    """
+    if domains is None or not isinstance(target, Waveforms | Vectors):
+        raise InputError(
+            f"target_labels: {len(labels)} labels for {_spec(target)}, which is not in memory; "
+            "give a table with the columns `file` and `emotion`"
+        )
+    source_domain, domain = domains
+    rows = target_labels_of(target, labels, domain, emotions)
+    return [source_domain, domain._replace(target_labels=rows)]
 
 
 def _as_corpus(

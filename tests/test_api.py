@@ -196,3 +196,32 @@ def test_vectors_refuse_what_is_for_audio(arguments, message, data_dir):
             data_dir=data_dir,
             **arguments,
         )
+
+
+@pytest.mark.slow
+def test_labels_of_a_target_in_memory_are_trained_on_and_not_scored(data_dir):
+    source, source_labels, source_groups = shifted_clusters(0, 0.0)
+    target, target_labels, target_groups = shifted_clusters(1, 6.0)
+    labels = [name if i % 10 == 0 else None for i, name in enumerate(target_labels)]
+    result = jdann.train(
+        jdann.Vectors(source, source_labels, source_groups, name="source"),
+        jdann.Vectors(target, target_labels, target_groups, name="target"),
+        target_labels=labels,
+        seeds=1,
+        settings={"epochs": 2, "tsne": False},
+        data_dir=data_dir,
+    )
+    assert {row["n"] for row in result.rows} == {108}
+    assert result.results["directions"][0]["target"]["target_labels"] == 12
+
+
+def test_target_labels_that_cannot_be_used_are_named(tones, data_dir):
+    labels = ["sad", None]
+    with pytest.raises(InputError, match=r"which is not in memory; give a table"):
+        jdann.train(*tones, target_labels=labels, data_dir=data_dir)
+    vectors = jdann.Vectors(np.eye(4), ["a", "b", "a", "b"], name="s")
+    target = jdann.Vectors(np.eye(4), name="t")
+    with pytest.raises(InputError, match="4 utterances but 2 target_labels"):
+        jdann.train(vectors, target, target_labels=labels, data_dir=data_dir)
+    with pytest.raises(InputError, match="'c' is not known; expected one of a, b"):
+        jdann.train(vectors, target, target_labels=["a", "c", None, None], data_dir=data_dir)

@@ -1,9 +1,18 @@
 """The types of a corpus: its utterances, how to read them, and which files were skipped."""
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
+
+class Place(NamedTuple):
+    """Where audio is: a file, and the part of it in seconds."""
+
+    file: str
+    start_s: float
+    end_s: float | None  # None: the file's end
 
 
 class Utterance(NamedTuple):
@@ -23,6 +32,12 @@ class Utterance(NamedTuple):
     start_s: float = 0.0  # where the utterance begins in the file
     end_s: float | None = None  # where it ends; None: at the file's end
     duration_s: float | None = None  # only prepared ESD knows it without opening a file
+
+
+def place(utterance: Utterance) -> Place:
+    """Where the audio of an utterance is: equal for the same audio in two lists."""
+    audio = os.path.realpath(utterance.path) if utterance.path else utterance.file
+    return Place(audio, utterance.start_s, utterance.end_s)
 
 
 class Skipped(NamedTuple):

@@ -63,49 +63,28 @@ def load_manifest(path: Path) -> Corpus:
       InputError: the manifest cannot be used; the message names the line.
     """
     table = read_table(path)
-    emotions = read_emotions(path, table)
-    # Strings, not a Path for each row: a Path is slow for manifests of many thousand rows.
-    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
     utterances: list[Utterance] = []
     skipped: list[Skipped] = []
     emotion_of_span: dict[tuple[str, float, float | None], str | None] = {}
     repeated = contradicting = 0
-    for line, cells in zip(table.lines, table.rows, strict=True):
-        row = dict.fromkeys(COLUMNS, "") | cells
-        start_s, end_s = read_span(path, line, row)
-        audio = os.path.join(folder, os.path.expanduser(row["file"]))  # noqa: PTH111, PTH118
-        audio = os.path.normpath(audio)
-        emotion = emotions[row["emotion"]]
-        span = (audio, start_s, end_s)
+    for line, utterance in read_utterances(path, table):
+        span = (utterance.path, utterance.start_s, utterance.end_s)
         if span in emotion_of_span:
             repeated += 1
-            contradicting += emotion_of_span[span] != emotion
+            contradicting += emotion_of_span[span] != utterance.emotion
             continue
-        emotion_of_span[span] = emotion
-        if not os.path.isfile(audio):  # noqa: PTH113
-            is_folder = os.path.isdir(audio)  # noqa: PTH112
+        emotion_of_span[span] = utterance.emotion
+        if not os.path.isfile(utterance.path):  # noqa: PTH113
+            is_folder = os.path.isdir(utterance.path)  # noqa: PTH112
             reason = "is a folder, not an audio file" if is_folder else "no such file"
-            skipped.append(Skipped(row["file"], f"{reason} (line {line} of {path.name})"))
+            skipped.append(Skipped(utterance.file, f"{reason} (line {line} of {path.name})"))
             continue
-        utterances.append(
-            Utterance(
-                file=row["file"],
-                path=audio,
-                emotion=emotion,
-                speaker=row["speaker"] or None,
-                language=canonical_language(row["language"]) if row["language"] else None,
-                gender=canonical_gender(row["gender"]) if row["gender"] else None,
-                sentence=row["sentence"] or None,
-                corpus=row["corpus"] or None,
-                split=row["split"] or None,
-                start_s=start_s,
-                end_s=end_s,
-            )
-        )
+        utterances.append(utterance)
     if not utterances:
         raise InputError(
             f"{path}: none of its {len(skipped):,} audio files exists, e.g. {skipped[0].file}; "
-            f"paths are relative to {folder}: move the manifest or correct the column file"
+            f"paths are relative to {path.absolute().parent}: move the manifest or correct the "
+            "column file"
         )
     return Corpus(
         name=path.name,
@@ -115,6 +94,41 @@ def load_manifest(path: Path) -> Corpus:
         skipped=tuple(skipped),
         notes=tuple(_notes(table, repeated, contradicting)),
     )
+
+
+def read_utterances(path: Path, table: Table) -> Iterator[tuple[int, Utterance]]:
+    """Yields the line and the utterance of each row, also where the audio file is missing.
+
+    Args:
+      path: the file of the table. Paths in the column `file` are relative to its folder.
+      table: what `read_table` returned.
+
+    Raises:
+      InputError: a label or a span cannot be read; the message names the line.
+    """
+    emotions = read_emotions(path, table)
+    # Strings, not a Path for each row: a Path is slow for manifests of many thousand rows.
+    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
+    for line, cells in zip(table.lines, table.rows, strict=True):
+        row = dict.fromkeys(COLUMNS, "") | cells
+        start_s, end_s = read_span(path, line, row)
+        audio = os.path.join(folder, os.path.expanduser(row["file"]))  # noqa: PTH111, PTH118
+        yield (
+            line,
+            Utterance(
+                file=row["file"],
+                path=os.path.normpath(audio),
+                emotion=emotions[row["emotion"]],
+                speaker=row["speaker"] or None,
+                language=canonical_language(row["language"]) if row["language"] else None,
+                gender=canonical_gender(row["gender"]) if row["gender"] else None,
+                sentence=row["sentence"] or None,
+                corpus=row["corpus"] or None,
+                split=row["split"] or None,
+                start_s=start_s,
+                end_s=end_s,
+            ),
+        )
 
 
 def _notes(table: Table, repeated: int, contradicting: int) -> Iterator[str]:

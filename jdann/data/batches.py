@@ -66,7 +66,10 @@ class StoredFrames(NamedTuple):
 
 
 class TrainingData(NamedTuple):
-    """What a training learns from. There is no field for the target's labels."""
+    """What a training learns from. There is no field for the target's labels.
+
+    The utterances of `Split.labelled`, whose labels the user gives, are the last ones of `source`.
+    """
 
     source: Frames | StoredFrames
     emotion: jax.Array | np.ndarray  # [source utterances] int32
@@ -115,6 +118,47 @@ def take_vectors(frames: Frames, index: jax.Array | np.ndarray) -> jax.Array:
     """Gathers utterances [n] that are one vector each, as float32 [n, values]."""
     rows = jnp.asarray(frames.start)[index]
     return jnp.asarray(frames.values)[rows].astype(jnp.float32)
+
+
+def append(
+    frames: Frames | StoredFrames, more: Frames | StoredFrames, rows: np.ndarray
+) -> Frames | StoredFrames:
+    """Adds some utterances of another domain after all utterances of a domain.
+
+    Args:
+      frames: the domain.
+      more: the other domain, in the same place: both on the device, or both on disk.
+      rows: [k] int, the utterances of `more` to add; with none, `frames` is returned.
+    """
+    if not len(rows):
+        return frames
+    length = np.concatenate([frames.length, np.asarray(more.length)[rows]])
+    if isinstance(frames, StoredFrames):
+        assert isinstance(more, StoredFrames)
+        return frames._replace(length=length, read=_read_both(frames, more, rows))
+    assert isinstance(more, Frames)
+    starts, lengths = np.asarray(more.start)[rows], np.asarray(more.length)[rows]
+    taken = np.concatenate([np.arange(s, s + n) for s, n in zip(starts, lengths, strict=True)])
+    window = len(frames.values) - int(frames.start[-1] + frames.length[-1])
+    padding = jnp.zeros((window, frames.values.shape[1]), jnp.float16)
+    values = jnp.concatenate([frames.values, more.values[taken], padding])
+    start = len(frames.values) + np.cumsum(lengths) - lengths
+    return Frames(values, np.concatenate([frames.start, start]).astype(np.int32), length)
+
+
+def _read_both(
+    frames: StoredFrames, more: StoredFrames, rows: np.ndarray
+) -> Callable[[Iterable[int]], Iterator[np.ndarray]]:
+    """Reads utterances of a domain and, behind them, those of another one."""
+    count = len(frames.length)
+
+    def read(wanted: Iterable[int]) -> Iterator[np.ndarray]:
+        wanted = list(wanted)
+        first = frames.read([row for row in wanted if row < count])
+        second = more.read([int(rows[row - count]) for row in wanted if row >= count])
+        return (next(first if row < count else second) for row in wanted)
+
+    return read
 
 
 def epoch_order(

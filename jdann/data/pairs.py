@@ -5,7 +5,6 @@ are read as they are needed.
 """
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.audio import AudioSettings
-from jdann.corpora.index import Corpus
+from jdann.corpora.index import Corpus, place
 from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
 from jdann.errors import InputError
@@ -28,6 +27,7 @@ from jdann.speakers.missing_ids import Way, name_speakers
 log = logging.getLogger("jdann")
 _WINDOW_MULTIPLE = 16  # frames
 _BYTES_PER_VALUE = 2  # float16
+NO_LABELS = np.zeros(0, np.int32)  # of a domain whose user gives no labels to train on
 _DEFAULT_DEVICE_BYTES = 2**31  # where a device does not tell its memory; a half of it is used
 
 
@@ -58,6 +58,9 @@ class Domain(NamedTuple):
     voices: normalise.VoicePositions | None  # None: groups do not use similar voices
     notes: tuple[str, ...]
     grouping_note: str | None  # how unknown speakers are normalised; None: all are known
+    # As a target: the few labels that are trained on, from `jdann.data.target_labels`. [n] int32,
+    # -1 where there is none; or NO_LABELS.
+    target_labels: np.ndarray = NO_LABELS
 
     @property
     def all_notes(self) -> tuple[str, ...]:
@@ -282,21 +285,17 @@ def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None
             f"{', '.join(emotions)}; found {present[0] if present else 'none'}: check its emotion "
             "column or folders"
         )
-    shared = len(utterance_places(source) & utterance_places(target))
+    source_places, target_places = (
+        {place(u) for u in domain.features.utterances} for domain in (source, target)
+    )
+    shared = len(source_places & target_places)
     if shared:
         raise InputError(
             f"{source.corpus.name} and {target.corpus.name}: {shared} utterances are the same in "
             "source and target, so that the target's labels would be trained on; take them out of "
-            "one, or see --config.methods=supervised for one corpus"
+            "the source (--config.target_labels names clips of the target to train on), or see "
+            "--config.methods=supervised for one corpus"
         )
-
-
-def utterance_places(domain: Domain) -> set[tuple[str, float, float | None]]:
-    """Where the audio of each utterance is, so that two corpora can be compared."""
-    return {
-        (os.path.realpath(u.path) if u.path else u.file, u.start_s, u.end_s)
-        for u in domain.features.utterances
-    }
 
 
 def _fit(domain: Domain) -> normalise.Statistics:

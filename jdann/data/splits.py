@@ -26,6 +26,8 @@ class Split(NamedTuple):
     validation: np.ndarray  # [v] int, labelled rows of the source to select by; may be empty
     target: np.ndarray  # [m] int, rows to adapt to, without labels
     test: np.ndarray  # [t] int, rows of the target to predict
+    # [k] int, rows among `target` whose labels are trained on (config.target_labels)
+    labelled: np.ndarray = np.zeros(0, int)
 
 
 def transductive(
@@ -124,6 +126,37 @@ def supervised(
         source, validation = hold_out(emotion, speaker, validation_fraction, seed, rows)
         splits.append(Split(f"fold{k}", source, validation, rows, np.flatnonzero(fold == k)))
     return splits
+
+
+def with_target_labels(split: Split, labelled: np.ndarray) -> Split:
+    """Trains on the labels of some of the adapted utterances, and predicts none of them.
+
+    In an inductive split the labels of test speakers are not used.
+
+    Args:
+      split: of any method but the supervised ceiling.
+      labelled: [k] int, rows of the target whose labels the user gives.
+
+    Raises:
+      InputError: no utterance is left to predict.
+    """
+    test = without_labelled(split.test, labelled)
+    return split._replace(test=test, labelled=np.intersect1d(labelled, split.target))
+
+
+def without_labelled(test: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """The rows to predict without those whose labels the user gives.
+
+    Raises:
+      InputError: no row is left.
+    """
+    rest = np.setdiff1d(test, labelled)
+    if not len(rest):
+        raise InputError(
+            "config.target_labels names every utterance of the target speakers of a fold; leave "
+            "some to be scored, or lower config.folds"
+        )
+    return rest
 
 
 def hold_out(

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from jdann.corpora.resolve import NAMES
 
-_DOMAINS = ("source", "target")  # the keys of a config that name corpora
+_PATHS = ("source", "target", "target_labels")  # the keys of a config that name corpora
 
 
 def make_absolute(spec: str) -> str:
@@ -54,16 +54,16 @@ def _absolute(path: Path) -> Path:
 
 
 def absolute_values(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a config with absolute paths of both domains."""
+    """The values of a config with absolute paths of both domains and of the labels."""
     changed = {
-        key: make_absolute(values[key]) for key in _DOMAINS if isinstance(values.get(key), str)
+        key: make_absolute(values[key]) for key in _PATHS if isinstance(values.get(key), str)
     }
     return values | changed
 
 
 def with_absolute_paths(config: Any) -> FrozenConfigDict:
-    """A config whose source and target are found from any current directory."""
+    """A config whose corpora are found from any current directory."""
     changed = ConfigDict(config.to_dict())
-    for key, spec in absolute_values({key: changed[key] for key in _DOMAINS}).items():
+    for key, spec in absolute_values({key: changed[key] for key in _PATHS}).items():
         changed[key] = spec
     return FrozenConfigDict(changed)

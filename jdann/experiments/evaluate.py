@@ -10,13 +10,15 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 
 from jdann import configuration, files, selection
+from jdann.corpora.index import Place, place
 from jdann.corpora.resolve import NAMES
 from jdann.data.pairs import Direction, Domain
 from jdann.data.splits import Split
+from jdann.data.target_labels import read_target_labels
 from jdann.errors import InputError
 from jdann.experiments import jobs, results, workdir
 from jdann.experiments.corpus_paths import make_absolute
-from jdann.experiments.finished_run import audio_place, load_target
+from jdann.experiments.finished_run import load_target
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.score_rows import ORACLE
 from jdann.experiments.settings import encoder_names, make_members
@@ -85,22 +87,26 @@ def _evaluate_elsewhere(
 ) -> dict[str, Any]:
     """Scores a run's methods on another corpus."""
     target = make_absolute(target)
-    values = configuration.to_dict(trained) | {"target": target, "both_directions": False}
+    changed = {"target": target, "target_labels": "", "both_directions": False}
+    values = configuration.to_dict(trained) | changed
     config: Any = FrozenConfigDict(configuration.tuples(values))
-    directions = open_directions(config, data_dir)
+    (direction,) = open_directions(config, data_dir)
+    adapted = _adapted_labels(direction.target, trained, data_dir)
+    direction = direction._replace(target=_with_labels_of_run(direction.target, adapted))
     outcomes = [
-        _predict(encoder, method, directions[0], config, path / workdir.CHECKPOINTS)
+        _predict(encoder, method, direction, config, path / workdir.CHECKPOINTS)
         for encoder in encoder_names(config)
         for method in config.methods
         if method != "supervised"
     ]
-    summary = results.summarise(config, directions, outcomes)
-    scored = directions[0].target
-    adapted = _count_adapted(scored, trained, data_dir)
-    protocol = TRANSDUCTIVE if adapted == len(scored.emotion) else ELSEWHERE
-    summary["protocol"] = protocol
+    summary = results.summarise(config, [direction], outcomes)
+    protocol = ELSEWHERE
     if adapted is not None:
-        summary["adapted_utterances"] = adapted
+        scored = [place(u) for u in direction.target.features.utterances]
+        count = sum(where in adapted for where in scored)
+        protocol = TRANSDUCTIVE if count == len(scored) else ELSEWHERE
+        summary["adapted_utterances"] = count
+    summary["protocol"] = protocol
     # Only two records are left of each training, so that there is no oracle and no gap to it.
     summary["rows"] = [
         {name: value for name, value in row.items() if name != "oracle_gap"}
@@ -111,7 +117,7 @@ def _evaluate_elsewhere(
     summary["seconds"] = seconds
     folder = result_folder(path, target)
     folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(folder, config, directions, outcomes)
+    write_predictions(folder, config, [direction], outcomes)
     files.write_json(folder / workdir.RESULTS, summary)
     return summary
 
@@ -134,18 +140,50 @@ def folder_name(target: str) -> str:
     return f"{readable}-{digest.hexdigest()}"
 
 
-def _count_adapted(scored: Domain, trained: Any, data_dir: Path) -> int | None:
-    """How many utterances of a domain a run adapted to; None if the run's target is gone.
+def _adapted_labels(scored: Domain, trained: Any, data_dir: Path) -> dict[Place, int] | None:
+    """The utterances that a run adapted to, and the label by which it was trained on each.
 
     Utterances are compared, not names: a second list of the same files is the same corpus.
+
+    Args:
+      scored: what is scored now, for the message.
+      trained: the run's config.
+      data_dir: where prepared corpora are kept.
+
+    Returns:
+      By where the audio is: an index into the emotions, -1 without a label. None if the run's
+      target is gone.
+
+    Raises:
+      InputError: the labels that the run was trained on cannot be read any more.
     """
-    adapted_to = load_target(trained.target, trained.emotions, data_dir)
-    if adapted_to is None:
+    emotions = tuple(trained.emotions)
+    utterances = load_target(trained.target, emotions, data_dir)
+    if utterances is None:
         name = scored.corpus.name
         log.warning("%s: so it is not known whether the run adapted to it", name)
         return None
-    places = set(map(audio_place, adapted_to))
-    return sum(audio_place(utterance) in places for utterance in scored.features.utterances)
+    labels = np.full(len(utterances), -1)
+    if trained.target_labels:
+        labels = read_target_labels(trained.target_labels, utterances, emotions, data_dir)
+    return dict(zip(map(place, utterances), labels.tolist(), strict=True))
+
+
+def _with_labels_of_run(scored: Domain, adapted: dict[Place, int] | None) -> Domain:
+    """The domain with the labels that the run was trained on, which must not be scored.
+
+    Raises:
+      InputError: nothing would be left to score.
+    """
+    if adapted is None:
+        return scored
+    labels = [adapted.get(place(u), -1) for u in scored.features.utterances]
+    if min(labels) >= 0:
+        raise InputError(
+            f"{scored.corpus.name}: the run was trained on the labels of all its utterances; give "
+            "a corpus with others"
+        )
+    return scored._replace(target_labels=np.array(labels, np.int32))
 
 
 def _predict(
@@ -153,6 +191,8 @@ def _predict(
 ) -> Outcome:
     """A trained method's outputs on another corpus; folds are averaged."""
     rows = np.arange(len(direction.target.emotion))
+    tested = np.ones(len(rows), bool)
+    tested[np.flatnonzero(direction.target.target_labels >= 0)] = False
     split = Split("all", rows[:0], rows[:0], rows, rows)
     job = Job(0, encoder, method, (split,))
     training, _ = jobs.make_job_training(job, direction, config)
@@ -193,7 +233,7 @@ def _predict(
     return Outcome(
         job=job,
         logits=np.mean(logits, axis=0),  # [chosen and last, seeds, n, classes]
-        tested=np.ones(len(rows), bool),
+        tested=tested,
         record_at=(0, config.epochs),
         criteria=((rows, criteria),),
         history=(("all", {}),),

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jdann import files
+from jdann.corpora.index import place
 from jdann.errors import InputError
 from jdann.evaluation import intervals, metrics
 from jdann.experiments import workdir
 from jdann.experiments.evaluate import ELSEWHERE, TRANSDUCTIVE, result_folder
 from jdann.experiments.finished_run import (
     Choice,
-    audio_place,
     load_run_target,
     read_chosen,
     read_results,
@@ -184,7 +184,7 @@ def _count_adapted_by_model(
     target = load_run_target(run, before, data_dir, direction)
     if target is None:
         return None
-    places = {audio_place(utterance) for utterance in target}
+    places = set(map(place, target))
     return sum(label.place._replace(file=label.path) in places for label in labels)
 
 

@@ -1,7 +1,6 @@
 """What the commands after a training read of a finished run: predictions and its target."""
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from jdann import corpora
 from jdann.corpora import Utterance
 from jdann.errors import InputError
 from jdann.experiments import workdir
-from jdann.experiments.predictions_file import MethodPredictions, Place, read_predictions
+from jdann.experiments.predictions_file import MethodPredictions, read_predictions
 
 log = logging.getLogger("jdann")
 
@@ -102,9 +101,3 @@ def load_target(spec: str, emotions: Sequence[str], data_dir: Path) -> tuple[Utt
     except (InputError, OSError) as error:
         log.warning("the target of the run cannot be read (%s)", error)
         return None
-
-
-def audio_place(utterance: Utterance) -> Place:
-    """Where the audio is: equal for the same audio in two lists."""
-    path = os.path.realpath(utterance.path) if utterance.path else utterance.file
-    return Place(path, utterance.start_s, utterance.end_s)

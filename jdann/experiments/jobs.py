@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from jdann import selection
 from jdann.configuration import method_settings
-from jdann.data import splits
+from jdann.data import batches, splits
 from jdann.data.batches import TrainingData
 from jdann.data.pairs import Direction, Domain
 from jdann.data.splits import Split
@@ -112,27 +112,28 @@ def _make_splits(
     """Yields the name and the splits of each job of a method."""
     source, target = direction.source, direction.target
     fraction, seed = config.validation_fraction, config.seed
+    labelled = np.flatnonzero(target.target_labels >= 0)
     if method == "supervised":
         for name, by_speaker in SUPERVISED.items():
+            folds = splits.supervised(
+                target.emotion, target.speaker, config.folds, by_speaker, fraction, seed
+            )
             yield (
                 name,
-                splits.supervised(
-                    target.emotion, target.speaker, config.folds, by_speaker, fraction, seed
-                ),
+                [
+                    fold._replace(test=splits.without_labelled(fold.test, labelled))
+                    for fold in folds
+                ],
             )
-    elif config.protocol == "inductive":
-        yield (
-            method,
-            splits.inductive(
-                source.emotion, source.speaker, target.speaker, config.folds, fraction, seed
-            ),
+        return
+    if config.protocol == "inductive":
+        parts = splits.inductive(
+            source.emotion, source.speaker, target.speaker, config.folds, fraction, seed
         )
     else:
         targets = len(target.emotion)
-        yield (
-            method,
-            splits.transductive(source.emotion, source.speaker, targets, fraction, seed),
-        )
+        parts = splits.transductive(source.emotion, source.speaker, targets, fraction, seed)
+    yield method, [splits.with_target_labels(part, labelled) for part in parts]
 
 
 def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -> None:
@@ -178,9 +179,10 @@ def _make_job_method(job: Job, settings: Settings) -> Method:
     return make_method("source_only" if job.is_supervised else job.method, settings)
 
 
-def _settings_for(config: Any, source: Domain) -> Settings:
-    """The methods' settings, with each prior restricted to the emotions that the source has."""
-    present = [bool((source.emotion == i).any()) for i in range(len(config.emotions))]
+def _settings_for(config: Any, direction: Direction) -> Settings:
+    """The methods' settings, with each prior restricted to the emotions that have labels."""
+    labels = np.concatenate([direction.source.emotion, direction.target.target_labels])
+    present = [bool((labels == i).any()) for i in range(len(config.emotions))]
     return settings_for_classes(method_settings(config), present)
 
 
@@ -203,7 +205,7 @@ def make_job_training(
     budget = make_job_budget(job, config)
     program = Program(
         encoder=_make_encoder(config, job.encoder),
-        method=_make_job_method(job, _settings_for(config, direction.source)),
+        method=_make_job_method(job, _settings_for(config, direction)),
         settings=make_training_settings(config),
         classes=len(config.emotions),
         speakers=_count_speakers(direction.source),
@@ -219,20 +221,29 @@ def make_task(job: Job, split: Split, direction: Direction) -> Task:
     name = f"{direction.name}, {job.method}, {job.encoder}"
     if len(job.splits) > 1:
         name += f", {split.name}"
-    source, frames = direction.source, direction.source_frames
+    source, frames, labelled = direction.source, direction.source_frames, split.labelled
     if job.is_supervised:
         source, frames = direction.target, direction.target_frames
-    emotion, speaker = jnp.asarray(source.emotion), jnp.asarray(_numbers(source.speaker))
+    labels = direction.target.target_labels[labelled]
+    group = _numbers([u.corpus for u in source.features.utterances])
+    # The utterances with labels by the user are one more corpus. Their speakers are not those of
+    # the source.
+    data = TrainingData(
+        source=batches.append(frames, direction.target_frames, labelled),
+        emotion=jnp.asarray(np.concatenate([source.emotion, labels])),
+        speaker=jnp.asarray(np.concatenate([_numbers(source.speaker), np.full_like(labels, -1)])),
+        target=direction.target_frames,
+    )
     rows = zip(*((s.validation, s.source, s.target) for s in job.splits), strict=True)
     sizes = [min(_EVIDENCE_UTTERANCES, *map(len, per_split)) for per_split in rows]
     return Task(
         name=name,
         split=split,
-        data=TrainingData(frames, emotion, speaker, direction.target_frames),
-        group=_numbers([u.corpus for u in source.features.utterances]),
+        data=data,
+        group=np.concatenate([group, np.full_like(labels, group.max() + 1)]),
         test_size=max(len(s.test) for s in job.splits),
         evidence_sizes=(sizes[0], sizes[1], sizes[2]),
-        identity=_identity((source, direction.target), split),
+        identity=_identity((source, direction.target), split, labels),
     )
 
 
@@ -243,15 +254,17 @@ def _numbers(names: Sequence[str | None]) -> np.ndarray:
     return np.array([-1 if name is None else number[name] for name in names], np.int32)
 
 
-def _identity(domains: tuple[Domain, Domain], split: Split) -> bytes:
-    """A digest of what the rows of a split mean: the utterances, their source labels, the split."""
+def _identity(domains: tuple[Domain, Domain], split: Split, labels: np.ndarray) -> bytes:
+    """A digest of what the rows of a split mean: the utterances, the split, labels trained on."""
     digest = hashlib.blake2b(digest_size=16)
     for domain in domains:
         for u in domain.features.utterances:
             line = f"{u.file}|{u.start_s}|{u.end_s}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
     labelled = np.concatenate([split.source, split.validation])
-    for values in (*split[1:], domains[0].emotion[labelled]):
+    rows = (split.source, split.validation, split.target, split.test)
+    target_labels = (split.labelled, labels) if len(labels) else ()
+    for values in (*rows, domains[0].emotion[labelled], *target_labels):
         digest.update(np.asarray(values, np.int64).tobytes() + b"|")
     return digest.digest()
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jdann.corpora import Utterance
+from jdann.corpora.index import Place, place
 from jdann.corpora.manifest import read_emotions, read_span, read_table
 from jdann.errors import InputError
-from jdann.experiments.finished_run import audio_place
-from jdann.experiments.predictions_file import Place
 
 WEIGHT = "weight"  # column of a csv that `jdann evaluate --suggest` wrote
 
@@ -134,16 +133,16 @@ def find_rows(
     Raises:
       InputError: a clip is not in the target.
     """
-    by_name = {place: row for row, place in enumerate(places)}
+    by_name = {written: row for row, written in enumerate(places)}
     by_audio: Mapping[Place, int] = {}
     if target is not None:
-        names = {Place(u.file, u.start_s, u.end_s): audio_place(u) for u in target}
-        by_audio = {names[place]: row for place, row in by_name.items() if place in names}
+        audio = {Place(u.file, u.start_s, u.end_s): place(u) for u in target}
+        by_audio = {audio[written]: row for written, row in by_name.items() if written in audio}
     rows: list[int | None] = []
     for label in labels:
         is_there = target is not None and Path(label.path).exists()
-        audio = label.place._replace(file=label.path)
-        rows.append(by_audio.get(audio) if is_there else by_name.get(label.place))
+        where = label.place._replace(file=label.path)
+        rows.append(by_audio.get(where) if is_there else by_name.get(label.place))
     missing = [label for label, row in zip(labels, rows, strict=True) if row is None]
     if missing:
         raise InputError(

@@ -12,6 +12,7 @@ from jdann import files
 from jdann.corpora import EMOTIONS, canonical
 from jdann.corpora.index import Corpus, Utterance
 from jdann.data.pairs import Domain, FeatureSettings, make_domain
+from jdann.data.target_labels import match_labels
 from jdann.errors import InputError
 from jdann.features.recipe import RECIPES
 from jdann.features.store import FeatureSet
@@ -132,6 +133,37 @@ def domain_of_vectors(vectors: Vectors, settings: FeatureSettings, cache: Path) 
     )
     corpus = Corpus(vectors.name, f"{count} vectors", False, utterances)
     return make_domain(corpus, features, RECIPES["vectors"](vector_size=size).bins, True, settings)
+
+
+def target_labels_of(
+    target: Waveforms | Vectors, labels: Sequence[object], domain: Domain, emotions: Sequence[str]
+) -> np.ndarray:
+    """The labels to train on that a user gives for a target in memory.
+
+    Args:
+      target: the target, n waveforms or vectors.
+      labels: n names of emotions or classes, None or NaN for an utterance without a label.
+      domain: made of the target.
+      emotions: the emotions or classes of the run.
+
+    Returns:
+      As `jdann.data.target_labels.match_labels`.
+
+    Raises:
+      InputError: there are not n labels, or a label is not known.
+    """
+    count = len(domain.emotion) if isinstance(target, Vectors) else len(target.samples)
+    texts = _texts(labels, count, f"{target.name}: {count} utterances", "target_labels")
+    known = emotions if isinstance(target, Vectors) else EMOTIONS
+    clips = []
+    for i, text in enumerate(texts):
+        emotion = text if isinstance(target, Vectors) or text is None else canonical(text)
+        if text is not None and emotion not in known:
+            raise InputError(
+                f"target_labels: {text!r} is not known; expected one of {', '.join(known)}"
+            )
+        clips.append((f"target_labels[{i}]", Utterance(f"{target.name}/{i}", emotion=emotion)))
+    return match_labels(clips, "target_labels", domain.features.utterances, emotions)
 
 
 def classes_of(vectors: Vectors) -> tuple[str, ...]:

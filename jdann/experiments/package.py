@@ -99,16 +99,17 @@ def make_model(
         "temperature": calibrated["temperature"],
         "calibration": calibrated,
         "values": normaliser.mean.shape[1],
-        "config": configuration.to_dict(config) | _corpus_names(direction),
+        "config": configuration.to_dict(config) | _corpus_names(direction, config.target_labels),
         "versions": versions(),
         "date": datetime.now(UTC).date().isoformat(),
     }
     return model.Model(_chosen_variables(job, fitted), normaliser, card)
 
 
-def _corpus_names(direction: Direction) -> dict[str, str]:
+def _corpus_names(direction: Direction, target_labels: str) -> dict[str, str]:
     """The corpora by name: a model that is handed on does not tell where they were stored."""
-    return {"source": direction.source.corpus.name, "target": direction.target.corpus.name}
+    names = {"source": direction.source.corpus.name, "target": direction.target.corpus.name}
+    return names | {"target_labels": Path(target_labels).name}
 
 
 def _evaluation_domain(job: Job) -> str:
@@ -265,4 +266,5 @@ def _describe(domain: Domain) -> dict[str, Any]:
         "synthetic": domain.corpus.synthetic,
         "languages": sorted({u.language for u in utterances if u.language}),
         "utterances": len(domain.emotion),
+        "target_labels": int((domain.target_labels >= 0).sum()),
     }

@@ -7,16 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jdann.corpora.index import Place
 from jdann.errors import InputError
 from jdann.evaluation.metrics import UNLABELLED
-
-
-class Place(NamedTuple):
-    """Where the audio of an utterance is, as the target's list writes it."""
-
-    file: str
-    start_s: float
-    end_s: float | None
 
 
 class MethodPredictions(NamedTuple):
@@ -28,7 +21,7 @@ class MethodPredictions(NamedTuple):
     encoder: str
     emotion: np.ndarray  # [n] int, UNLABELLED where there is no label
     probability: np.ndarray  # [n, classes] float, the mean over seeds
-    places: tuple[Place, ...]  # n
+    places: tuple[Place, ...]  # n, with files as the target's list writes them
     speaker: tuple[str, ...]  # n, "" where unknown
 
 

@@ -58,8 +58,9 @@ def summarise(
             continue
         names = {"method": BASELINE, "encoder": "-"} | domain_names(direction)
         shares.append(names | _share(config, predicted))
-        everything = np.ones(len(predicted), bool)
-        clips = make_clips(direction.target, everything, len(config.emotions))
+        tested = np.ones(len(predicted), bool)
+        tested[np.flatnonzero(direction.target.target_labels >= 0)] = False
+        clips = make_clips(direction.target, tested, len(config.emotions))
         scored += score_predictions(
             names, LAST, "transductive", clips, [predicted], config.emotions
         )
@@ -179,7 +180,13 @@ def baseline_predictions(direction: Direction, config: Any) -> np.ndarray | None
     if config.features.normalise not in ("source", "none", "utterance"):
         source = baseline.normalise(source, direction.source.group, direction.source.voices)
         target = baseline.normalise(target, direction.target.group, direction.target.voices)
-    return baseline.svm_predict(source, direction.source.emotion, target)
+    labels = direction.target.target_labels
+    labelled = np.flatnonzero(labels >= 0)
+    return baseline.svm_predict(
+        np.concatenate([source, target[labelled]]),
+        np.concatenate([direction.source.emotion, labels[labelled]]),
+        target,
+    )
 
 
 def heading(config: Any, directions: Sequence[Direction]) -> dict[str, Any]:
@@ -225,7 +232,8 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
     notes = []
     for direction in directions:
         source, target = direction.source, direction.target
-        absent = [name for i, name in enumerate(config.emotions) if not (source.emotion == i).any()]
+        labels = np.concatenate([source.emotion, target.target_labels])
+        absent = [name for i, name in enumerate(config.emotions) if not (labels == i).any()]
         if absent:
             notes.append(
                 f"{source.corpus.name}: has no utterance labelled {' or '.join(absent)}, so "
@@ -267,6 +275,7 @@ def _counts(domain: Domain, config: Any) -> dict[str, Any]:
         "description": domain.corpus.description,
         "utterances": len(domain.emotion),
         "minutes": round(float(domain.features.duration_s.sum()) / 60, 2),
+        "target_labels": int((domain.target_labels >= 0).sum()),
         "per_emotion": count(emotions),
         "per_speaker": count(domain.speaker),
         "outside": dict(domain.corpus.excluded_emotions),

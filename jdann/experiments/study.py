@@ -22,7 +22,7 @@ _LOCK_TIMEOUT_S = 60  # how long a worker waits while another one writes to SQLi
 _PASSWORD = re.compile(r"(?<=://)([^:/@]*):([^@/]*)@")
 
 
-class Place(NamedTuple):
+class StudyPlace(NamedTuple):
     """Where a study is kept."""
 
     storage: str  # an Optuna storage URL
@@ -49,7 +49,7 @@ def import_optuna() -> Any:
     return optuna
 
 
-def open_study(config: Any, place: Place, worker: int = 0) -> Any:
+def open_study(config: Any, place: StudyPlace, worker: int = 0) -> Any:
     """Opens a study, or makes it if it does not exist.
 
     Args:
@@ -96,7 +96,7 @@ def open_study(config: Any, place: Place, worker: int = 0) -> Any:
     return study
 
 
-def _check_same_config(study: Any, config: Any, place: Place) -> None:
+def _check_same_config(study: Any, config: Any, place: StudyPlace) -> None:
     """Stores the config in a new study; refuses a study of another config.
 
     The number of trials may differ, because more of them may be asked for later.

@@ -238,7 +238,7 @@ def write_best(path: Path, swept: Swept, config: Any) -> None:
         "both_directions": False,
     }
     if job.direction:
-        values |= {"source": config.target, "target": config.source}
+        values |= {"source": config.target, "target": config.source, "target_labels": ""}
     for field, key in HYPER.items():
         values[f"sweep.{field}"] = ()
         if getattr(swept.points[index], field) is not None:

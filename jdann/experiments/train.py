@@ -14,7 +14,15 @@ from tensorboardX import SummaryWriter
 
 from jdann import corpora, files
 from jdann.corpora.index import Corpus
-from jdann.data.pairs import Direction, Domain, check_failures, load_domain, make_direction
+from jdann.data.pairs import (
+    NO_LABELS,
+    Direction,
+    Domain,
+    check_failures,
+    load_domain,
+    make_direction,
+)
+from jdann.data.target_labels import read_target_labels
 from jdann.experiments import draw, jobs, results, workdir
 from jdann.experiments.channels import match_channel
 from jdann.experiments.corpus_paths import with_absolute_paths
@@ -113,16 +121,30 @@ def open_directions(
             domain, beside, settings, features_folder(data_dir), config.features.channel
         )
 
+    labels = target.target_labels  # of a target in memory
+    if config.target_labels:
+        labels = read_target_labels(
+            config.target_labels, target.features.utterances, config.emotions, data_dir
+        )
+    target = target._replace(target_labels=NO_LABELS)  # in the other direction it is the source
     there = group_unknown_voices(as_source(source, target), target, config, data_dir)
     for domain in there:
         _describe(domain)
-    directions = [make_direction(*there, settings)]
+    directions = [make_direction(there[0], _with_labels(there[1], labels), settings)]
     if config.both_directions:
         back = group_unknown_voices(as_source(target, source), source, config, data_dir)
         for domain, described in zip(back, reversed(there), strict=True):
             _log_notes(domain, [n for n in domain.all_notes if n not in described.all_notes])
         directions.append(make_direction(*back, settings, opposite=directions[0]))
     return directions
+
+
+def _with_labels(target: Domain, labels: np.ndarray) -> Domain:
+    """The target with labels to train on, [n] or NO_LABELS."""
+    count = int((labels >= 0).sum())
+    if count:
+        log.info("%s: %d utterances are trained on with labels", target.corpus.name, count)
+    return target._replace(target_labels=labels)
 
 
 def _load_corpora(config: Any, data_dir: Path) -> tuple[Corpus, Corpus]:

@@ -23,7 +23,7 @@ from jdann.experiments.search_space import apply, parse, read_space
 from jdann.experiments.settings import encoder_names
 from jdann.experiments.study import (
     REASON,
-    Place,
+    StudyPlace,
     count_finished,
     import_optuna,
     importance,
@@ -72,7 +72,7 @@ def tune(
     read_space(config)
     _check(config)
     _check_directory(path, config)
-    place = Place(storage or f"sqlite:///{(path / workdir.STUDY).absolute()}", study_name)
+    place = StudyPlace(storage or f"sqlite:///{(path / workdir.STUDY).absolute()}", study_name)
     with workdir.log_to(path):
         directions = open_directions(config, data_dir, path)
         _check_splits(config, jobs.plan_jobs(config, directions))
@@ -141,7 +141,13 @@ def _check_directory(path: Path, config: Any) -> None:
 
 
 def _tune_in_processes(
-    config: Any, path: Path, data_dir: Path, place: Place, trials: int, workers: int, study: Any
+    config: Any,
+    path: Path,
+    data_dir: Path,
+    place: StudyPlace,
+    trials: int,
+    workers: int,
+    study: Any,
 ) -> None:
     """Distributes trials over worker processes, and shows how many are finished."""
     shares = [trials // workers + (w < trials % workers) for w in range(workers)]
@@ -179,7 +185,7 @@ def _wait_for_trials(study: Any, futures: list[Future[None]]) -> Iterator[None]:
 
 
 def _run_worker(
-    values: dict[str, Any], path: Path, data_dir: Path, place: Place, worker: int, trials: int
+    values: dict[str, Any], path: Path, data_dir: Path, place: StudyPlace, worker: int, trials: int
 ) -> None:
     """A worker process: runs its share of the trials of a config, given as plain values."""
     log.setLevel(logging.INFO)

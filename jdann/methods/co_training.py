@@ -3,7 +3,6 @@
 The first view uses what works across languages. The second view uses what holds within the target.
 """
 
-from functools import partial
 from typing import Annotated
 
 import jax
@@ -15,7 +14,15 @@ from jdann.methods.contract import Context, LossValue, Method, Params, Source, T
 from jdann.methods.discriminant import Discriminant
 from jdann.methods.losses import cross_entropy
 from jdann.methods.pseudo_labels import balanced, check_prior, class_shares, most_confident
-from jdann.parameters import Count, CountOrZero, Fraction, NonNegative, Range, checked
+from jdann.parameters import (
+    Count,
+    CountOrZero,
+    Fraction,
+    NonNegative,
+    Positive,
+    Range,
+    checked,
+)
 
 _LARGEST_SCORE = 5.0  # z-scores are clipped to this, so that no outlier decides
 _IMPOSSIBLE = -1e4  # logit of a class that the source does not have
@@ -32,6 +39,7 @@ def co_training(
     folds: Annotated[int, Range(2)] = 5,
     kept_fraction: Fraction = 0.7,
     source_weight: NonNegative = 0.1,
+    label_relevance: Positive = 20.0,
     iterations: Count = 50,
     weight: NonNegative = 10.0,
 ) -> Method:
@@ -47,6 +55,10 @@ def co_training(
        folds. For each fold, a discriminant is fitted to the q of the other folds, of each class the
        most confident `kept_fraction`, and to the source with `source_weight` of the target's total
        weight. Its posteriors for the fold are the new q. This happens `rounds` times.
+
+    Labels of some target utterances, which the user gives, replace their q in each round. In both
+    views, k of them weigh k / (k + `label_relevance`) of their class, and all else the rest. So
+    one label changes little, and the more there are, the more they count.
 
     With a prior, Sinkhorn iterations balance all posteriors to it. Without one, the discriminants
     decide how often each class occurs; to them all classes are equally likely.
@@ -65,6 +77,7 @@ def co_training(
       folds: parts of the target; each is labelled by what was learnt from the others.
       kept_fraction: the most confident part of each class, from which the next round learns.
       source_weight: total weight of the source relative to the target, on all statistics.
+      label_relevance: MAP relevance factor of the labels that the user gives, as utterances.
       iterations: of Sinkhorn's algorithm.
       weight: factor of the loss, beside lambda.
 
@@ -74,10 +87,13 @@ def co_training(
     Diagnostics: `pseudo_loss`, before the weight.
     """
     check_prior(prior, "co_training: prior")
-    fit = partial(discriminant.fit, shrinkage=shrinkage)
 
     def initial_labels(
-        key: jax.Array, source: jax.Array, source_labels: jax.Array, target: jax.Array
+        key: jax.Array,
+        source: jax.Array,
+        source_labels: jax.Array,
+        target: jax.Array,
+        target_labels: jax.Array | None = None,
     ) -> jax.Array:
         shares = class_shares(prior, source_labels.shape[-1], "co_training: prior")
         both = jnp.concatenate([source, target])  # [n + m, values]
@@ -86,16 +102,30 @@ def co_training(
         n = len(source)
         ratio = source_labels.sum() / len(target)  # labelled source utterances per target utterance
         present = source_labels.sum(0) > 0  # [classes]
+        if target_labels is not None:
+            present |= target_labels.sum(0) > 0
+
+        def fit(features: jax.Array, source_q: jax.Array, target_q: jax.Array) -> Discriminant:
+            """A discriminant of both domains, in which labels of the user have their weight."""
+            if target_labels is not None:
+                target_q = jnp.where(target_labels.sum(1, keepdims=True) > 0, 0.0, target_q)
+                others = source_q.sum(0) + target_q.sum(0)  # [classes]
+                weight_of_label = jnp.where(others > 0, others, 1.0) / label_relevance
+                target_q += target_labels * weight_of_label[None]
+            return discriminant.fit(features, jnp.concatenate([source_q, target_q]), shrinkage)
 
         def log_posteriors(model: Discriminant, features: jax.Array) -> jax.Array:
             logits = discriminant.logits(model, features) / _TEMPERATURE
             return jax.nn.log_softmax(jnp.where(present, logits, _IMPOSSIBLE))
 
         def normalised(log_posteriors: jax.Array) -> jax.Array:
-            return jnp.exp(balanced(log_posteriors, shares, iterations))
+            labels = jnp.exp(balanced(log_posteriors, shares, iterations))
+            if target_labels is None:
+                return labels
+            return jnp.where(target_labels.sum(1, keepdims=True) > 0, target_labels, labels)
 
         def maximise_expectation(_: jax.Array, labels: jax.Array) -> jax.Array:
-            model = fit(prosodic, jnp.concatenate([source_labels, labels * ratio]))
+            model = fit(prosodic, source_labels, labels * ratio)
             return normalised(log_posteriors(model, prosodic[n:]))
 
         def relabel(round_: jax.Array, labels: jax.Array) -> jax.Array:
@@ -107,13 +137,17 @@ def co_training(
             def without(held_out: jax.Array) -> jax.Array:
                 """Log posteriors [m, classes] of a model that never saw the fold `held_out`."""
                 used = jnp.where(((fold != held_out) & kept)[:, None], labels, 0.0)
-                model = fit(both, jnp.concatenate([weighted_source, used]))
+                model = fit(both, weighted_source, used)
                 return log_posteriors(model, both[n:])
 
             every_fold = jax.lax.map(without, jnp.arange(folds))  # [folds, m, classes]
             return normalised(jnp.take_along_axis(every_fold, fold[None, :, None], 0)[0])
 
-        labels = normalised(log_posteriors(fit(prosodic[:n], source_labels), prosodic[n:]))
+        if target_labels is None:
+            first = discriminant.fit(prosodic[:n], source_labels, shrinkage)
+        else:
+            first = fit(prosodic, source_labels, jnp.zeros_like(target_labels))
+        labels = normalised(log_posteriors(first, prosodic[n:]))
         labels = jax.lax.fori_loop(0, rounds_first, maximise_expectation, labels)
         return jax.lax.fori_loop(0, rounds, relabel, labels)
 

@@ -85,8 +85,9 @@ Init: TypeAlias = Callable[[jax.Array, Dims], Params]  # (key, sizes) -> the met
 # (representation [n, d], logits [n, classes], progress) -> labels [n, classes]; see `Phase`
 PseudoLabels: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 # (key, source vectors [n, values], source labels [n, classes], target vectors [m, values]) ->
-# labels [m, classes]. A source label is one-hot, or zero for an unlabelled utterance.
-InitialLabels: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+# labels [m, classes]. A label is one-hot, or zero for an unlabelled utterance. Where the user gives
+# labels of the target, there is a fifth argument: these labels [m, classes].
+InitialLabels: TypeAlias = Callable[..., jax.Array]
 
 
 class Update(NamedTuple):

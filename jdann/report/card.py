@@ -61,7 +61,14 @@ _ALWAYS_ANSWERS = (
     "emotion or a mixture, and for sound without speech. It was not measured on other languages, "
     "ages, microphones, noise or spontaneous speech. Its accuracy differs between speakers."
 )
-_SIDES = (("source", "with its labels"), ("target", "without labels"))
+
+
+def _label_use(side: str, domain: Mapping[str, Any]) -> str:
+    """With which labels a run was trained on a domain; `side` is "source" or "target"."""
+    if side == "source":
+        return "with its labels"
+    count = domain.get("target_labels", 0)
+    return f"with the labels of {count:,} utterances" if count else "without labels"
 
 
 def run_card(results: Mapping[str, Any], corpora: Sequence[str] = ()) -> list[Section]:
@@ -96,8 +103,9 @@ def recogniser_card(
         used = used._replace(lines=(*used.lines, *_score_of_recogniser(model, results)))
         return [used, *run_card(results)[1:]]
     lines = []
-    for side, labels in _SIDES:
+    for side in ("source", "target"):
         domain = model[side]
+        labels = _label_use(side, domain)
         size = f"{domain['utterances']:,} utterances"
         lines.append(f"{side.capitalize()}, {labels}: {domain['description']}, {size}.")
         lines += licences([domain["name"], domain["description"]])
@@ -211,8 +219,9 @@ def _model(results: Mapping[str, Any]) -> Section:
 def _data(results: Mapping[str, Any], corpora: Sequence[str]) -> Section:
     lines = []
     for direction in results["directions"][:1]:
-        for side, labels in _SIDES:
+        for side in ("source", "target"):
             domain = direction[side]
+            labels = _label_use(side, domain)
             size = f"{domain['utterances']:,} utterances, {domain['minutes']:.1f} minutes"
             lines.append(f"{side.capitalize()}, {labels}: {domain['description']}, {size}.")
             lines += licences([domain["name"], domain["description"]], corpora)

@@ -169,6 +169,13 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     lines += label_lines(results)
     if any(row["method"].startswith("supervised") for row in rows):
         lines.append(_CEILING)
+    for direction in results["directions"]:
+        target = direction["target"]
+        if count := target.get("target_labels", 0):
+            lines.append(
+                f"{target['name']}: {count} utterances were trained on with the labels of "
+                "config.target_labels; they are not scored."
+            )
     unscored = list(dict.fromkeys(share["target"] for share in _unscored(results)))
     if unscored:
         lines.append(_UNSCORED.format(", ".join(unscored)))

@@ -20,7 +20,16 @@ from jdann.training.checkpoint import Checkpoints, open_checkpoints
 from jdann.training.members import CompiledTraining, Members
 from jdann.training.records import outputs, record_outputs
 from jdann.training.state import State
-from jdann.training.task import LAST, Budget, Fitted, Progress, Run, Task
+from jdann.training.task import (
+    LAST,
+    Budget,
+    Fitted,
+    Progress,
+    Run,
+    Task,
+    labelled_rows,
+    target_labels,
+)
 
 _LAST_OF_EPOCH = ("learning_rate", "strength")  # metrics whose last value stands for the epoch
 _CHECKPOINT_SHARE = 10  # checkpoints take at most one part in so many of the time
@@ -181,9 +190,9 @@ def _restored(checkpoints: Checkpoints, task: Task, progress: Progress) -> tuple
         return 0, progress
     if identity[1]["identity"]["digest"].tobytes() != task.identity:
         raise InputError(
-            f"{task.name}: the utterances, source labels or folds are not those of this work "
-            "directory's training; train in another --workdir, or score other utterances by "
-            "jdann evaluate WORKDIR --target CORPUS"
+            f"{task.name}: the utterances, source labels, config.target_labels or folds are not "
+            "those of this work directory's training; train in another --workdir, or score other "
+            "utterances by jdann evaluate WORKDIR --target CORPUS"
         )
     restored = checkpoints.restore(items)
     if restored is None:
@@ -222,7 +231,8 @@ def _train_epoch(
         state = training.enter_phase(state)
     phase_progress = (epoch - first) / budget.phases[phase]
     pseudo_labels = _pseudo_labels(run, state, phase, phase_progress, initial_labels)
-    source, target = task.split.source, task.split.target
+    source = np.concatenate([task.split.source, labelled_rows(task)])
+    target = task.split.target
     indices = BatchIndices(
         _order(run, source, task.group[source], 0, epoch),
         _order(run, target, np.zeros(len(target), int), 1, epoch),
@@ -273,7 +283,7 @@ def _initial_labels(run: Run) -> jax.Array | None:
     make = run.training.program.method.initial_labels
     if make is None:
         return None
-    data, split = run.task.data, run.task.split
+    data, split, classes = run.task.data, run.task.split, run.training.program.classes
     # Vectors are few, so they always fit on the device.
     assert isinstance(data.source, Frames) and isinstance(data.target, Frames)
     source, target = (
@@ -281,8 +291,12 @@ def _initial_labels(run: Run) -> jax.Array | None:
         take_vectors(data.target, split.target),
     )
     emotion = jnp.asarray(data.emotion)[split.source]
-    source_labels = jax.nn.one_hot(emotion, run.training.program.classes)
-    return _compiled_initial_labels(make)(run.keys, source, source_labels, target)
+    domains = source, jax.nn.one_hot(emotion, classes), target
+    if len(split.labelled):
+        known = jnp.zeros((len(data.target.length), classes))
+        known = known.at[split.labelled].set(target_labels(run.task, classes))
+        domains = *domains, known[split.target]
+    return _compiled_initial_labels(make)(run.keys, *domains)
 
 
 @lru_cache(maxsize=8)
@@ -294,20 +308,25 @@ def _compiled_initial_labels(make: Callable[..., jax.Array]) -> Callable[..., ja
 def _pseudo_labels(
     run: Run, state: State, phase: int, phase_progress: float, initial_labels: jax.Array | None
 ) -> jax.Array:
-    """[members, target utterances, classes], zero where there are none."""
+    """[members, target utterances, classes], zero where there are none.
+
+    Where a method makes labels, those that the user gives replace them.
+    """
     task, training = run.task, run.training
     members, classes = len(run.members.seeds), training.program.classes
     labels = jnp.zeros((members, len(task.data.target.length), classes))
-    if initial_labels is not None:
-        return labels.at[:, task.split.target].set(initial_labels)
     make = training.program.method.phases[phase].pseudo_labels
-    if make is None:
+    if initial_labels is not None:
+        made = initial_labels
+    elif make is not None:
+        logits, representation = outputs(
+            training, state, task.data.target, task.split.target, "target"
+        )
+        made = _compiled_pseudo_labels(make)(representation, logits, jnp.float32(phase_progress))
+    else:
         return labels
-    logits, representation = outputs(training, state, task.data.target, task.split.target, "target")
-    target_labels = _compiled_pseudo_labels(make)(
-        representation, logits, jnp.float32(phase_progress)
-    )
-    return labels.at[:, task.split.target].set(target_labels)
+    labels = labels.at[:, task.split.target].set(made)
+    return labels.at[:, task.split.labelled].set(target_labels(task, classes)[None])
 
 
 @lru_cache(maxsize=8)

@@ -41,10 +41,11 @@ def record_outputs(run: Run, progress: Progress, epoch: int) -> Progress:
     if training.program.method.recompute_statistics:
         state = _with_target_statistics(training, state, data.target, split.target)
     rows = np.resize(split.test, task.test_size)  # every fold gets the shapes of the largest
-    test = outputs(training, state, data.target, rows, "target")
-    target = test
-    if not np.array_equal(split.target, rows):
-        target = outputs(training, state, data.target, split.target, "target")
+    target = outputs(training, state, data.target, split.target, "target")
+    if np.isin(rows, split.target).all():
+        test_logits = np.asarray(target.logits)[:, np.searchsorted(split.target, rows)]
+    else:
+        test_logits = outputs(training, state, data.target, rows, "target").logits
     validation = outputs(training, state, data.source, split.validation, "source")
     history = dict(progress.history)
     if len(split.validation):
@@ -56,8 +57,8 @@ def record_outputs(run: Run, progress: Progress, epoch: int) -> Progress:
     criteria = {name: values.copy() for name, values in progress.criteria.items()}
     for name, value in _criteria(run, state, validation, target).items():
         criteria[name][record] = value
-    test_logits = progress.test_logits.copy()
-    test_logits[record] = test.logits
+    recorded_logits = progress.test_logits.copy()
+    recorded_logits[record] = test_logits
     better = np.ones(len(state.step), bool)
     if run.selection != LAST:
         best = selection.choose(criteria[run.selection][: record + 1], run.selection)
@@ -68,7 +69,11 @@ def record_outputs(run: Run, progress: Progress, epoch: int) -> Progress:
 
     chosen = jax.tree.map(prefer, state.average, progress.chosen)
     return progress._replace(
-        state=state, chosen=chosen, history=history, criteria=criteria, test_logits=test_logits
+        state=state,
+        chosen=chosen,
+        history=history,
+        criteria=criteria,
+        test_logits=recorded_logits,
     )
 
 

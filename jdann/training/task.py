@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jdann.data.batches import TrainingData
@@ -22,11 +23,22 @@ class Task(NamedTuple):
     name: str  # for the log
     split: Split
     data: TrainingData
-    group: np.ndarray  # [source utterances] int, the corpus of each: batches are balanced over them
+    group: np.ndarray  # [rows of data.source] int, their corpus: batches are balanced over them
     test_size: int  # rows of the largest test split, so that every fold has the same shapes
     evidence_sizes: tuple[int, int, int]
     # How many rows the selection criteria see: of held-out source, trained-on source, and target.
     identity: bytes  # digest of what the rows mean; a checkpoint with another digest is refused
+
+
+def labelled_rows(task: Task) -> np.ndarray:
+    """The rows of `data.source` [k] that are the utterances of `split.labelled`: the last ones."""
+    count = len(task.data.emotion)
+    return np.arange(count - len(task.split.labelled), count)
+
+
+def target_labels(task: Task, classes: int) -> jax.Array:
+    """The labels that the user gives, one-hot [k, classes], for the rows of `split.labelled`."""
+    return jax.nn.one_hot(jnp.asarray(task.data.emotion)[labelled_rows(task)], classes)
 
 
 class Budget(NamedTuple):
@@ -88,7 +100,8 @@ def make_budget(
     Raises:
       InputError: there are fewer epochs than the method has phases.
     """
-    steps = max(-(-len(split.source) // batch_size) for split in splits)
+    sizes = [len(split.source) + len(split.labelled) for split in splits]
+    steps = -(-max(sizes) // batch_size)
     record_at = tuple(range(epochs, 0, -evaluate_every))[::-1]
     phases = _epochs_per_phase(epochs, method)
     return Budget(epochs, phases, steps, batch_size, record_at, checkpoint_every_s)

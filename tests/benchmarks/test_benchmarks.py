@@ -48,6 +48,7 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
         "adapt": [model, target],
         "channels": [source, target, "--data-dir", str(folder / "data")],
         "digests": ["--data-dir", str(folder / "data")],
+        "few_labels": [source, target, "--data-dir", str(folder / "data")],
         "inference": [model],
         "labelling": [source, target, "--data-dir", str(folder / "data")],
         "published": published_arguments(folder),

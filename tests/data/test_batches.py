@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann.data.batches import Frames, Target, epoch_order, take
+from jdann.data.batches import Frames, StoredFrames, Target, append, epoch_order, take
 
 
 def test_take_pads_with_zeros_and_never_shows_a_neighbour():
@@ -28,6 +28,41 @@ def test_take_cuts_a_part_of_what_is_longer_than_the_window():
     np.testing.assert_array_equal(
         features[..., 0], [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [8, 9, 0, 0]]
     )
+
+
+def random_utterances(seed, lengths):
+    random = np.random.default_rng(seed)
+    return [random.normal(size=(length, 2)).astype(np.float16) for length in lengths]
+
+
+def put_on_device(utterances, window):
+    length = np.array([len(x) for x in utterances], np.int32)
+    values = np.concatenate([*utterances, np.zeros((window, 2), np.float16)])
+    return Frames(jnp.asarray(values), (np.cumsum(length) - length).astype(np.int32), length)
+
+
+def test_appended_utterances_are_taken_as_from_their_own_domain():
+    window, rows = 6, np.array([3, 1])
+    first, second = random_utterances(0, (4, 2, 6)), random_utterances(1, (5, 3, 1, 6))
+    both = append(put_on_device(first, window), put_on_device(second, window), rows)
+    taken, length = take(both, jnp.arange(5), window)
+    expected, _ = take(put_on_device([*first, second[3], second[1]], window), jnp.arange(5), window)
+    np.testing.assert_array_equal(taken, expected)
+    np.testing.assert_array_equal(length, [4, 2, 6, 6, 3])
+    assert append(both, both, rows[:0]) is both
+
+
+def test_appended_utterances_are_read_from_disk_in_the_order_wanted():
+    def store(utterances):
+        length = np.array([len(x) for x in utterances], np.int32)
+        return StoredFrames(length, 6, 2, lambda rows: iter([utterances[row] for row in rows]))
+
+    first, second = random_utterances(0, (4, 2, 6)), random_utterances(1, (5, 3, 1, 6))
+    both = append(store(first), store(second), np.array([3, 1]))
+    expected = [second[1], first[0], second[3], first[2], second[1]]
+    for features, wanted in zip(both.read([4, 0, 3, 2, 4]), expected, strict=True):
+        np.testing.assert_array_equal(features, wanted)
+    np.testing.assert_array_equal(both.length, [4, 2, 6, 6, 3])
 
 
 def test_a_target_batch_has_no_label_field():

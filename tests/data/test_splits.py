@@ -76,3 +76,17 @@ def test_what_folds_need_is_named():
         splits.inductive(EMOTION, TEN, ["x"] * 120, 5, 0.1, 0)
     with pytest.raises(InputError, match="labelled utterances"):
         splits.supervised(np.full(120, -1), FOUR, 5, False, 0.1, 0)
+
+
+def test_labels_of_test_speakers_are_not_used_and_no_labelled_utterance_is_scored():
+    labelled = np.array([2, 31, 32, 119])
+    folds = splits.inductive(EMOTION, TEN, FOUR, folds=5, validation_fraction=0.1, seed=0)
+    changed = [splits.with_target_labels(split, labelled) for split in folds]
+    for before, after in zip(folds, changed, strict=True):
+        np.testing.assert_array_equal(after.target, before.target)  # adapted to as before
+        assert {FOUR[i] for i in after.labelled}.isdisjoint(FOUR[i] for i in after.test)
+        assert set(after.labelled) == set(labelled) & set(before.target)
+    scored = np.concatenate([s.test for s in changed])
+    np.testing.assert_array_equal(np.sort(scored), np.setdiff1d(np.arange(120), labelled))
+    with pytest.raises(InputError, match="names every utterance of the target speakers of a fold"):
+        splits.with_target_labels(folds[0], folds[0].test)

@@ -2,12 +2,15 @@
 
 from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jdann.data.batches import Frames
+from jdann.data.pairs import NO_LABELS
 from jdann.data.splits import Split
 from jdann.experiments.jobs import Job, make_task
+from jdann.training.task import labelled_rows, target_labels
 
 
 def utterance(corpus, language):
@@ -25,6 +28,7 @@ def test_batches_are_balanced_over_sources_and_not_over_languages_within_one(cor
         features=SimpleNamespace(utterances=utterances),
         emotion=np.array([0, 1, 0, 1]),
         speaker=("s",) * 4,
+        target_labels=NO_LABELS,
     )
     frames = Frames(np.zeros((8, 2), np.float16), np.arange(4), np.ones(4, np.int32))
     direction = SimpleNamespace(
@@ -34,3 +38,41 @@ def test_batches_are_balanced_over_sources_and_not_over_languages_within_one(cor
     split = Split("all", rows, rows[:0], rows, rows)
     task = make_task(Job(0, "conv1d", "dann", (split,)), split, direction)
     np.testing.assert_array_equal(task.group, groups)
+
+
+def make_labelled_task(labels, labelled):
+    """The task of a target of four utterances with these labels, of which a split uses some."""
+    domain = SimpleNamespace(
+        features=SimpleNamespace(utterances=[utterance("a.csv", "en")] * 4),
+        emotion=np.array([0, 1, 0, 1], np.int32),
+        speaker=("s",) * 4,
+        target_labels=np.array(labels, np.int32),
+    )
+    source, target = (
+        Frames(jnp.full((4, 2), value, jnp.float16), np.arange(4), np.ones(4, np.int32))
+        for value in (0, 1)
+    )
+    direction = SimpleNamespace(
+        name="a -> b", source=domain, target=domain, source_frames=source, target_frames=target
+    )
+    rows = np.arange(4)
+    split = Split("all", rows, rows[:0], rows, rows, np.array(labelled, int))
+    return make_task(Job(0, "conv1d", "dann", (split,)), split, direction)
+
+
+def test_labelled_utterances_of_the_target_are_one_more_corpus_of_the_source():
+    task = make_labelled_task([-1, 1, 1, -1], [1, 2])
+    np.testing.assert_array_equal(task.data.emotion, [0, 1, 0, 1, 1, 1])
+    np.testing.assert_array_equal(task.group, [0, 0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(task.data.source.length, np.ones(6))
+    features = np.asarray(task.data.source.values)[np.asarray(task.data.source.start), 0]
+    np.testing.assert_array_equal(features, [0, 0, 0, 0, 1, 1])  # normalised as the target
+    np.testing.assert_array_equal(labelled_rows(task), [4, 5])
+    np.testing.assert_array_equal(target_labels(task, 3), [[0, 1, 0]] * 2)
+
+
+def test_only_the_labels_that_a_split_uses_belong_to_what_a_checkpoint_is_of():
+    used = make_labelled_task([-1, 1, 1, -1], [1])
+    assert make_labelled_task([-1, 0, 1, -1], [1]).identity != used.identity
+    assert make_labelled_task([-1, 1, 0, 0], [1]).identity == used.identity  # of a test speaker
+    assert make_labelled_task([-1, 1, 1, -1], []).data.source.length.shape == (4,)

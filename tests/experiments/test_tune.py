@@ -16,7 +16,7 @@ from jdann.errors import InputError
 from jdann.experiments import jobs
 from jdann.experiments import workdir as work_directory
 from jdann.experiments.search_space import apply, parse, propose, read_space
-from jdann.experiments.study import Place, open_study
+from jdann.experiments.study import StudyPlace, open_study
 from jdann.experiments.train import open_directions
 from jdann.experiments.trial import pruning_step
 from tests.support.corpora import EMOTIONS
@@ -240,7 +240,7 @@ def test_a_study_is_the_same_by_relative_and_by_absolute_paths(tmp_path, monkeyp
         return load_config("base", [*paths, ("tune.space", SPACE)])
 
     monkeypatch.chdir(tmp_path)
-    place = Place("sqlite:///tune.db", "ours")
+    place = StudyPlace("sqlite:///tune.db", "ours")
     open_study(config("a.csv", "b.csv"), place)
     open_study(config(tmp_path / "a.csv", tmp_path / "b.csv"), place)
     with pytest.raises(InputError, match="another config"):
@@ -248,7 +248,7 @@ def test_a_study_is_the_same_by_relative_and_by_absolute_paths(tmp_path, monkeyp
     # On another machine the same relative paths stand for other folders.
     (tmp_path / "machine").mkdir()
     monkeypatch.chdir(tmp_path / "machine")
-    open_study(config("a.csv", "b.csv"), Place(f"sqlite:///{tmp_path / 'tune.db'}", "ours"))
+    open_study(config("a.csv", "b.csv"), StudyPlace(f"sqlite:///{tmp_path / 'tune.db'}", "ours"))
 
 
 @pytest.mark.slow
@@ -275,7 +275,7 @@ def test_every_epoch_has_a_pruning_step_of_its_own(epochs):
 
 def test_the_password_of_a_storage_is_not_shown():
     assert (
-        str(Place("postgresql://me:secret@host/name", "s"))
+        str(StudyPlace("postgresql://me:secret@host/name", "s"))
         == "study 's' in postgresql://***@host/name"
     )
 

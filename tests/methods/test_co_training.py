@@ -122,6 +122,25 @@ def test_a_prior_of_its_own_is_met():
         )
 
 
+def test_a_label_by_the_user_weighs_as_its_relevance_says():
+    """With 30 source utterances of a class, one label at relevance 10 counts thrice."""
+    (source, emotion), (target, hidden) = domains()
+    rows = np.concatenate([np.flatnonzero(emotion == c)[:30] for c in range(CLASSES)])
+    source, emotion = source[rows], emotion[rows]
+    labelled = np.arange(0, 60, 7)
+    known = jnp.zeros((len(target), CLASSES)).at[labelled].set(one_hot(hidden[labelled]))
+    method = co_training(rounds=0, rounds_first=0, label_relevance=10.0)
+    labels = method.initial_labels(jax.random.key(0), source, one_hot(emotion), target, known)
+    np.testing.assert_array_equal(labels[labelled], known[labelled])
+    features = jnp.concatenate([source, *[target[labelled]] * 3])[:, : len(PROSODIC)]
+    model = discriminant.fit(
+        features, one_hot(np.concatenate([emotion, *[hidden[labelled]] * 3])), 0.7
+    )
+    logits = discriminant.logits(model, target[:, : len(PROSODIC)]) / 2
+    others = np.setdiff1d(np.arange(len(target)), labelled)
+    np.testing.assert_allclose(labels[others], jax.nn.softmax(logits)[others], atol=1e-3)
+
+
 @pytest.mark.parametrize("prior", ["uniform", "none"])
 def test_a_class_that_the_source_lacks_is_given_to_nobody(prior):
     (source, emotion), (target, hidden) = domains()
@@ -149,7 +168,7 @@ def test_folds_of_one_size_are_labelled_by_one_program():
     training = SimpleNamespace(program=SimpleNamespace(method=method, classes=n))
     keys = jax.random.split(jax.random.key(0), 2)
     for fold in (np.arange(6), np.arange(3, 9)):
-        split = Split("fold", fold, fold[:0], fold, fold)
+        split = Split("fold", fold, fold[:0], fold, fold)  # nothing is labelled by the user
         run = SimpleNamespace(
             training=training, task=SimpleNamespace(data=data, split=split), keys=keys
         )
