@@ -81,8 +81,8 @@ def match_labels(
     for where, clip in clips:
         if clip.emotion not in number:
             continue
-        span = (clip.start_s, clip.end_s)
-        rows = by_place.get(place(clip)) or by_file.get((clip.file, *span), [])
+        written = Place(clip.file, clip.start_s, clip.end_s)
+        rows = by_place.get(place(clip)) or by_file.get(written, [])
         if len(rows) != 1:
             matches = f"is the name of {len(rows)} clips" if rows else "is no usable clip"
             raise InputError(
@@ -119,5 +119,5 @@ def _index_utterances(
     by_file: dict[Place, list[int]] = defaultdict(list)
     for row, utterance in enumerate(target):
         by_place[place(utterance)].append(row)
-        by_file[utterance.file, utterance.start_s, utterance.end_s].append(row)
+        by_file[Place(utterance.file, utterance.start_s, utterance.end_s)].append(row)
     return by_place, by_file
