@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from jdann import corpora
 from jdann.cli import main
 from jdann.inference.recogniser import Recogniser
+from tests.support.corpora import EMOTIONS
 from tests.support.models import LABELS, make_model
 from tests.support.recordings import RATE_HZ, conversation, write_voices
 from tests.support.runs import SMALL, fail, read
@@ -62,6 +64,10 @@ def test_an_existing_model_answers_a_folder_and_lists_what_it_cannot_use(
     for row in rows:
         assert row["emotion"] in LABELS
         assert float(row["confidence"]) == max(float(row[f"p_{name}"]) for name in LABELS)
+    corpus = corpora.load(str(output / "utterances.csv"), EMOTIONS)
+    assert [u.speaker for u in corpus.utterances] == [
+        f"{r['recording']} {r['speaker']}" for r in rows
+    ]
     manifest = read(output / "utterances.csv")
     assert [row["speaker"] for row in manifest][:2] == ["a.wav left", "a.wav right"]
     assert (output / manifest[0]["file"]).samefile(calls / "a.wav")
