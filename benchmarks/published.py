@@ -72,7 +72,7 @@ class Training(NamedTuple):
 
 
 CO_TRAINING = Training("**co-training**", "best", "co_training")
-DANN = Training("DANN, 1-D CNN on frames", "en2zh", "dann")
+DANN = Training("DANN, 1-D CNN on frames", "base", "dann")
 
 
 class Options(NamedTuple):

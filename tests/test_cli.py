@@ -52,7 +52,6 @@ def test_the_version(flag, capsys):
         (["trian"], "did you mean train?"),
         (["predict"], "the following arguments are required: model, files"),
         (["corpora", "--dataa", "x"], "unknown argument --dataa"),
-        (["predict", "runs/a", "clip.wav", "--data-dir", "x"], "unknown argument --data-dir"),
         (["export", "runs/a", "x.jdann", "--data-dir", "x"], "unknown argument --data-dir"),
         (["serve", "runs/a", "--data-dir", "x"], "unknown argument --data-dir"),
         (["train", "--confg", "best"], "--confg: unknown option"),

@@ -31,7 +31,7 @@ def telephone_target(tones, tmp_path_factory) -> Path:
 
 
 def opened(source: Path, target: Path, data_dir: Path, **changes):
-    config = ConfigDict(load_config("en2zh").to_dict())
+    config = ConfigDict(load_config("base").to_dict())
     config.source, config.target = str(source), str(target)
     config.features.channel = changes.pop("channel", "auto")
     config.update(changes)
