@@ -1,4 +1,4 @@
-"""Recognises from the spectra of a corpus that its speech has a narrow band or noise in it.
+"""Recognises a narrow band or noise from the spectra of a corpus.
 
 No label is needed. Each limit lies within a wide gap between clean and degraded speech, measured on
 four acted corpora (`benchmarks/channels.py`).
@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-LOWEST_HZ = 100.0  # hum below this is no noise that matters to speech
+LOWEST_HZ = 100.0  # mains hum lies below this, and it does not matter to speech
 TELEPHONE_HZ = (300.0, 3400.0)
 _FRAME_S, _HOP_S = 0.032, 0.016
 _QUIET_FRACTION = 0.1  # frames of a clip that count as its pauses
-_EDGE_DB = 40.0  # above the edge of a band, all is this far below the octave under the edge
+_EDGE_DB = 40.0  # the level above an edge is this far below the octave under the edge
 _LOWEST_EDGE_HZ = 2000.0
-_WIDE_HZ = 7000.0  # an edge above this changes little
+_WIDE_HZ = 7000.0  # an edge above this changes speech little
 _TELEPHONE_EDGE_HZ = 4200.0  # a rate of 8 kHz ends below this
 # Level of the lowest harmonics, 90 to 220 Hz, relative to 300 to 900 Hz: clean speech has -2 to
 # 5 dB, that of a telephone -23 to -15 dB.
@@ -40,7 +40,7 @@ class Spectra(NamedTuple):
 
 
 class ChannelEstimate(NamedTuple):
-    """What is to be done to clean speech, so that it is like that of a corpus."""
+    """A band and noise that make clean speech sound like that of a corpus."""
 
     low_hz: float  # lower edge of the band; 0: none
     high_hz: float  # upper edge of the band; infinity: none
@@ -49,7 +49,7 @@ class ChannelEstimate(NamedTuple):
 
     @property
     def is_clean(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether there is neither a band nor noise."""
         return not self.low_hz and np.isinf(self.high_hz) and np.isinf(self.snr_db)
 
     @property
@@ -90,7 +90,7 @@ def measure_spectra(clips: Iterable[np.ndarray], sample_rate_hz: int) -> Spectra
         total = power.mean(0).sum() + _TINY
         speech.append(power.mean(0) / total)
         noise.append(power[quiet].mean(0) / total)
-        # One is subtracted because the noise is in the clip as well.
+        # The loudness of a clip includes its noise, so the ratio is 1 too large.
         ratio = loudness.mean() / (loudness[quiet].mean() + _TINY) - 1.0
         snr_db.append(10 * np.log10(max(ratio, 1e-3)))
         low, high = np.percentile(10 * np.log10(loudness + _TINY), (5, 15))
@@ -108,7 +108,7 @@ def estimate_channel(spectra: Spectra) -> ChannelEstimate:
     """Estimates the band and the noise of a corpus.
 
     Args:
-      spectra: of the corpus, from `measure_spectra`.
+      spectra: spectra of the corpus, from `measure_spectra`.
     """
     low_hz = TELEPHONE_HZ[0] if _lacks_bass(spectra) else 0.0
     high_hz = _upper_edge_hz(spectra)
@@ -125,18 +125,19 @@ def estimate_channel(spectra: Spectra) -> ChannelEstimate:
 
 
 def difference(target: ChannelEstimate, source: ChannelEstimate) -> ChannelEstimate:
-    """What the target's channel does that the source's does not."""
-    noise, source_noise = (10 ** (-e.snr_db / 10) for e in (target, source))
+    """The part of the target's channel that the source lacks."""
+    noise, source_noise = (10 ** (-channel.snr_db / 10) for channel in (target, source))
     added = noise - source_noise
     return target._replace(
         low_hz=0.0 if source.low_hz else target.low_hz,
         high_hz=float("inf") if source.high_hz <= target.high_hz else target.high_hz,
-        # Less than half of the noise would change little.
+        # Noise below half of the target's would change little.
         snr_db=float("inf") if added <= noise / 2 else float(round(-10 * np.log10(added))),
     )
 
 
 def _lacks_bass(spectra: Spectra) -> bool:
+    """Whether the lowest harmonics are as weak as on a telephone."""
     frequency_hz = spectra.frequency_hz
     low, middle = (
         spectra.speech[(frequency_hz >= start_hz) & (frequency_hz < end_hz)].mean()
@@ -146,17 +147,19 @@ def _lacks_bass(spectra: Spectra) -> bool:
 
 
 def _upper_edge_hz(spectra: Spectra) -> float:
-    """The frequency above which there is nothing; infinity if there is none."""
+    """The frequency at which the band ends; infinity if it does not end."""
     frequency_hz, level_db = spectra.frequency_hz, 10 * np.log10(spectra.speech + 1e-15)
-    for k in np.flatnonzero((frequency_hz >= _LOWEST_EDGE_HZ) & (frequency_hz < _WIDE_HZ)):
-        if level_db[k:].max() < np.median(level_db[k // 2 : k]) - _EDGE_DB:
-            return float(frequency_hz[k])
+    for edge in np.flatnonzero((frequency_hz >= _LOWEST_EDGE_HZ) & (frequency_hz < _WIDE_HZ)):
+        octave_db = np.median(level_db[edge // 2 : edge])
+        if level_db[edge:].max() < octave_db - _EDGE_DB:
+            return float(frequency_hz[edge])
     return float("inf")
 
 
 def _noise_db(spectra: Spectra) -> tuple[float, ...]:
+    """The spectrum of the noise at equal steps from 0 Hz, whole dB below its peak."""
     frequency_hz = spectra.frequency_hz
-    # Below 100 Hz the noise is as at 100 Hz: hum is not copied.
+    # Hum is not copied: below 100 Hz the noise has the level that it has at 100 Hz.
     first = int((frequency_hz < LOWEST_HZ).sum())
     noise = spectra.noise[np.maximum(np.arange(len(frequency_hz)), first)]
     level_db = 10 * np.log10(noise / noise.max() + 1e-6)

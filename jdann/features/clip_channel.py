@@ -15,10 +15,10 @@ from jdann.parameters import pick
 
 
 class ClipChannel(NamedTuple):
-    """What each clip of a corpus is sent through."""
+    """A channel for the clips of a corpus, one clip at a time."""
 
     identity: str  # equal for channels that do the same; part of the name of cached features
-    # From the name of the clip, and samples [samples] float32, to as many samples
+    # From the name of a clip and its samples, float32 [samples], to as many samples
     apply: Callable[[str, np.ndarray], np.ndarray]
 
 
@@ -27,19 +27,19 @@ def clip_channel(
     apply: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
     sample_rate_hz: int,
 ) -> ClipChannel:
-    """Makes a ClipChannel of one or several channels.
+    """Makes a ClipChannel from one or several channels.
 
     Args:
-      identity: tells it from others, with all values that it depends on.
-      apply: from a key, samples [1, samples] and their length [1] to samples, as the channels of
-        `jdann.features.channels`.
-      sample_rate_hz: of the clips, Hz.
+      identity: text that differs between channels; it holds all values that the result depends on.
+      apply: from a key, samples [1, samples] and their length [1] to samples, with the contract
+        of `jdann.features.channels`.
+      sample_rate_hz: sampling rate of the clips, Hz.
     """
 
     def apply_to_clip(name: str, samples: np.ndarray) -> np.ndarray:
-        # The random numbers depend on the clip alone, whichever clips are computed first.
+        # The random numbers depend on the clip alone, not on the order of the clips.
         key = jax.random.key(zlib.crc32(name.encode("utf-8", "surrogateescape")))
-        # A power of two of seconds: few shapes are compiled, whatever the clips' lengths.
+        # The size is a power of two in seconds, so that few shapes are compiled.
         seconds = int(np.ceil(len(samples) / sample_rate_hz))
         size = sample_rate_hz << (seconds - 1).bit_length()
         padded = jnp.asarray(np.pad(samples, (0, size - len(samples))), jnp.float32)[None]
@@ -50,11 +50,11 @@ def clip_channel(
 
 
 def like_estimate(estimate: ChannelEstimate, sample_rate_hz: int) -> ClipChannel:
-    """The channel that makes clean speech like that of a corpus whose channel was estimated.
+    """Makes the channel that an estimate describes.
 
     Args:
-      estimate: of the corpus.
-      sample_rate_hz: of the clips, Hz.
+      estimate: the band and the noise of a corpus.
+      sample_rate_hz: sampling rate of the clips, Hz.
     """
     rate = {"sample_rate_hz": sample_rate_hz}
     edges = {"low_hz": estimate.low_hz, "high_hz": estimate.high_hz}
@@ -66,22 +66,23 @@ def like_estimate(estimate: ChannelEstimate, sample_rate_hz: int) -> ClipChannel
             samples = channels.band_limit(key, samples, length, **edges, **rate)
         if not np.isfinite(estimate.snr_db):
             return samples
-        # The ratio counts what lies above 100 Hz.
-        above = channels.band_limit(
+        # The estimated ratio counts only frequencies above LOWEST_HZ.
+        above_hum = channels.band_limit(
             key, samples, length, low_hz=LOWEST_HZ, high_hz=sample_rate_hz / 2, **rate
         )
-        shape = {"gain_db": estimate.noise_db, "snr_db": estimate.snr_db}
-        return samples + channels.shaped_noise(key, above, length, **shape, **rate) - above
+        noise = {"gain_db": estimate.noise_db, "snr_db": estimate.snr_db}
+        noisy = channels.shaped_noise(key, above_hum, length, **noise, **rate)
+        return samples + noisy - above_hum
 
     return clip_channel(f"like {estimate}", apply, sample_rate_hz)
 
 
 def named_channel(name: str, sample_rate_hz: int) -> ClipChannel:
-    """A channel of CHANNELS with its defaults.
+    """Makes a channel of CHANNELS with its defaults.
 
     Args:
       name: one of `jdann.features.channels.CHANNELS`.
-      sample_rate_hz: of the clips, Hz.
+      sample_rate_hz: sampling rate of the clips, Hz.
 
     Raises:
       InputError: there is no such channel.
