@@ -18,14 +18,16 @@ def get_config() -> ConfigDict:
     # sources are joined by commas; each batch holds the same number of utterances of each source.
     config.source = "auto:en"
     config.target = "auto:zh"
-    # A table with the columns `file` and `emotion`, or a folder, of some clips of the target: they
-    # are trained on with these labels, and not scored. "": none
+    # Labels of some clips of the target: a table with the columns `file` and `emotion`, or a
+    # folder. The clips are trained on with these labels, and they are not scored. "": none
     config.target_labels = ""
-    # Utterances without a speaker id: "names" reads it from the names of files, checked by the
-    # voices; "voice" groups similar voices by a speaker encoder, which pip fetches once (16 MB);
-    # "auto" tries one, then the other; "none" normalises each among similar voices
+    # How speakers are found if utterances have no speaker id. "names": read from the file names,
+    # if the voices confirm it; "voice": similar voices are grouped by a speaker encoder, which pip
+    # fetches once (16 MB); "auto": names, else voices; "none": speakers stay unknown, and each
+    # utterance is normalised among similar voices
     config.speakers = "auto"
-    config.speaker_pattern = ""  # or a regular expression for the path, such as r"(sp\d+)_"
+    # Finds the speaker in the path: a regular expression such as r"(sp\d+)_"; "": none
+    config.speaker_pattern = ""
     config.both_directions = False  # also target -> source, in the same run and table
     config.emotions = ("neutral", "happy", "angry", "sad", "surprise")
     config.methods = ("source_only", "dann")  # of METHODS in jdann.methods, or "supervised"
@@ -35,7 +37,8 @@ def get_config() -> ConfigDict:
     config.baseline = True  # also the scikit-learn SVM on statistics of utterances
 
     # --- Protocol ---
-    config.protocol = "transductive"  # "inductive": scored on target speakers not heard
+    # "inductive": scored on target speakers whose audio was not used for adaptation
+    config.protocol = "transductive"
     config.folds = 5  # at most, for "inductive" and "supervised"
     config.validation_fraction = 0.1  # of the source; by speaker from eight speakers on
     config.max_failed_fraction = 0.05  # a run stops if more of a corpus's files cannot be used
@@ -54,13 +57,14 @@ def get_config() -> ConfigDict:
     features.n_mels = 64
     features.n_mfcc = 40
     features.vector_size = 1  # "vectors": values of each example
-    # What the source is sent through: the channel of the target, recognised from its spectra
-    # ("auto": a telephone band, noise), one of jdann.features.channels.CHANNELS, or "none"
+    # The channel that the source is sent through before its features are computed. "auto": that
+    # of the target, if its spectra show a telephone band or noise; one of
+    # jdann.features.channels.CHANNELS; or "none"
     features.channel = "auto"
     features.voice = False  # "frames": also loudness, jitter, shimmer, HNR, formants and more
-    # "speaker" (by voice where unknown), "voice", "corpus", "utterance", "source" or "none"
+    # "speaker" (among similar voices if unknown), "voice", "corpus", "utterance", "source", "none"
     features.normalise = "speaker"
-    # Own statistics of n utterances weigh n / (n + relevance), similar voices the rest
+    # The statistics of a speaker of n utterances weigh n / (n + relevance), similar voices the rest
     features.relevance = 2.0
 
     augment = config.augment = ConfigDict()  # in each step: part of an utterance, and SpecAugment

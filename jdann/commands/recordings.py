@@ -11,13 +11,13 @@ from jdann.errors import InputError
 from jdann.experiments import train
 from jdann.experiments.recordings import TIMELINE, write_timeline, write_utterances
 from jdann.inference.recogniser import Recogniser
-from jdann.inference.recordings import listen
+from jdann.inference.recordings import find_utterances
 
 _RUN = "run"  # the work directory of the training, in the output folder
 
 
 def execute(arguments: Namespace) -> int:
-    """Answers long recordings, by a recogniser that is trained for them or by an existing one.
+    """Recognises long recordings by an existing recogniser, or by one that is trained for them.
 
     Returns:
       The exit status: 0, or 1 if some recordings were left out.
@@ -44,10 +44,10 @@ def execute(arguments: Namespace) -> int:
             raise InputError("jdann recordings: --config.KEY=VALUE is for a training by --source")
         recogniser = Recogniser.load(model)
         longest_s = recogniser.audio_settings.max_duration_s
-    heard = listen(
+    recording_set = find_utterances(
         arguments.recordings, longest_s, arguments.speakers_per_recording, data_dir(arguments)
     )
-    write_utterances(heard, output)
+    write_utterances(recording_set, output)
     if recogniser is None:
         train.run(
             config,
@@ -57,9 +57,9 @@ def execute(arguments: Namespace) -> int:
             overwrite=arguments.overwrite,
         )
         recogniser = Recogniser.load(output / _RUN)
-    rows = write_timeline(heard, recogniser, output)
+    rows = write_timeline(recording_set, recogniser, output)
     _report(rows, output)
-    return 1 if heard.skipped else 0
+    return 1 if recording_set.skipped else 0
 
 
 def _report(rows: list[dict[str, str]], output: Path) -> None:

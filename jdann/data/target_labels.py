@@ -1,7 +1,6 @@
-"""The few labels of the target that a user gives: who is named, and which emotion.
+"""Reads the few labels of the target that a user gives for training.
 
-These labels are trained on. They are kept apart from the labels that a target's manifest may have,
-which serve for scoring only.
+They are kept apart from the labels that a target's manifest may have, which are for scoring only.
 """
 
 from collections import defaultdict
@@ -24,10 +23,10 @@ def read_target_labels(
     """Reads the labels of some utterances of the target.
 
     Args:
-      spec: a table with the columns `file` and `emotion`, and with `start` and `end` where the
-        target has them; rows without an emotion are ignored. Files are named by paths relative to
-        the table, or as in the column `file` of the target. Or a folder whose clips are among
-        those of the target, with emotions in its layout.
+      spec: a table, or a folder of clips of the target in a known layout. A table has the columns
+        `file` and `emotion`, and also `start` and `end` if the target has them. A file is named by
+        a path relative to the table, or as in the column `file` of the target. Rows without an
+        emotion are ignored.
       target: all n utterances of the target.
       emotions: the emotions of the run. Labels of other emotions are ignored.
       data_dir: as for `jdann.corpora.load`.
@@ -42,7 +41,7 @@ def read_target_labels(
 
 
 def _read_clips(spec: str, data_dir: Path | None) -> Iterator[tuple[str, Utterance]]:
-    """Yields where each utterance is named, for messages, and the utterance."""
+    """Yields each utterance, and before it the line or file that names it, for messages."""
     path = Path(spec).expanduser()
     if path.suffix.lower() in manifest.SUFFIXES and path.is_file():
         table = manifest.read_table(path)
@@ -59,11 +58,11 @@ def match_labels(
     target: Sequence[Utterance],
     emotions: Sequence[str],
 ) -> np.ndarray:
-    """Finds the utterances of the target that labelled clips name.
+    """Finds each labelled clip among the utterances of the target.
 
     Args:
-      clips: where each clip is named, for messages, and the clip.
-      name: of all labels, for messages.
+      clips: the clips, and before each the line or file that names it, for messages.
+      name: name of the table or folder, for messages.
       target: all n utterances of the target.
       emotions: the emotions of the run. Labels of other emotions are ignored.
 
@@ -74,36 +73,36 @@ def match_labels(
       InputError: a clip is not in the target or has two labels, no utterance has a label, or none
         is left without one.
     """
-    number = {emotion: i for i, emotion in enumerate(emotions)}
+    emotion_index = {emotion: i for i, emotion in enumerate(emotions)}
     by_place, by_file = _index_utterances(target)
     labels = np.full(len(target), -1, np.int32)
-    first: dict[int, str] = {}  # where an utterance got its label
-    for where, clip in clips:
-        if clip.emotion not in number:
+    label_line: dict[int, str] = {}  # of each labelled row: the line that labels it first
+    for line, clip in clips:
+        if clip.emotion not in emotion_index:
             continue
-        written = Place(clip.file, clip.start_s, clip.end_s)
-        rows = by_place.get(place(clip)) or by_file.get(written, [])
+        name_in_list = Place(clip.file, clip.start_s, clip.end_s)
+        rows = by_place.get(place(clip)) or by_file.get(name_in_list, [])
         if len(rows) != 1:
             matches = f"is the name of {len(rows)} clips" if rows else "is no usable clip"
             raise InputError(
-                f"{where}: {clip.file} {matches} of config.target; name each clip by its path, or "
+                f"{line}: {clip.file} {matches} of config.target; name each clip by its path, or "
                 "as the target's list does, with start and end where the list has them"
             )
         (row,) = rows
-        label = number[clip.emotion]
+        label = emotion_index[clip.emotion]
         if labels[row] not in (-1, label):
             raise InputError(
-                f"{where}: labels {clip.file} {clip.emotion}, and {first[row]} labels it "
+                f"{line}: labels {clip.file} {clip.emotion}, and {label_line[row]} labels it "
                 f"{emotions[labels[row]]}; keep one of the two"
             )
         labels[row] = label
-        first.setdefault(row, where)
-    if not first:
+        label_line.setdefault(row, line)
+    if not label_line:
         raise InputError(
             f"{name}: has no label among {', '.join(emotions)}; fill in the column `emotion` of "
             "some clips of the target"
         )
-    if len(first) == len(labels):
+    if len(label_line) == len(labels):
         raise InputError(
             f"{name}: labels all {len(labels)} utterances of config.target; leave some without a "
             "label, or give all as config.source"
@@ -114,7 +113,7 @@ def match_labels(
 def _index_utterances(
     target: Sequence[Utterance],
 ) -> tuple[dict[Place, list[int]], dict[Place, list[int]]]:
-    """The rows of the target by where the audio is, and by the file name as written."""
+    """The rows of the target by the place of their audio, and by their name in its list."""
     by_place: dict[Place, list[int]] = defaultdict(list)
     by_file: dict[Place, list[int]] = defaultdict(list)
     for row, utterance in enumerate(target):

@@ -4,11 +4,14 @@ Clips of one speaker resemble each other, so speakers are resampled, not clips (
 "Bootstrapping clustered data", JRSS B 2007; Ferrer et al., "Confidence intervals for evaluation in
 machine learning", 2024). A resample gives each speaker a random weight above 0 (Rubin, "The
 Bayesian bootstrap", 1981; Xu et al., "Applications of the fractional-random-weight bootstrap",
-2020): if speakers were drawn with replacement, an emotion that few speakers have would be missing
-in many resamples. Percentiles of the scores of few speakers are too narrow. The interval is
-therefore the score plus and minus their standard deviation times a quantile of Student's t, whose
-degrees of freedom follow from how evenly the clips are spread over the speakers (Bell & McCaffrey,
-"Bias reduction in standard errors for linear regression with multi-stage samples", 2002).
+2020). If speakers were drawn with replacement instead, an emotion that few speakers have would be
+missing in many resamples.
+
+If there are few speakers, percentiles of the resampled scores are too narrow. Therefore half the
+width of the interval is the standard deviation of the resampled scores times a quantile of
+Student's t. Its degrees of freedom depend on how evenly the clips are spread over the speakers
+(Bell & McCaffrey, "Bias reduction in standard errors for linear regression with multi-stage
+samples", 2002).
 `benchmarks/interval_coverage.py` shows how often such an interval contains the truth.
 """
 
@@ -24,14 +27,14 @@ LEVEL = 0.95  # probability that an interval contains the truth
 SPEAKERS, CLIPS = "speakers", "clips"  # what is resampled
 _RESAMPLES = 1000
 _LEAST_RESAMPLES = 200
-_MOST_WEIGHTS = 20_000_000  # of all resamples together, so that they fit into memory
+_MOST_WEIGHTS = 20_000_000  # in all resamples together, so that they fit into memory
 
 
 class Resamples(NamedTuple):
     """The weight of each unit in each resample. All scores of one target share them."""
 
     unit: str  # SPEAKERS or CLIPS
-    unit_of_clip: np.ndarray  # [n] int, -1 for a clip that is not scored
+    unit_of_clip: np.ndarray  # [n] int, index of the unit; -1 for a clip that is not scored
     weight: np.ndarray  # [resamples, units] float32, with the mean 1 in each resample
     stretch: float  # half the width of an interval, in standard deviations of the resamples
 
@@ -42,7 +45,7 @@ class Resamples(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Scores of each resample, the mean over seeds: [resamples] float64 each."""
+    """The scores of each resample as means over seeds, [resamples] float64 each."""
 
     accuracy: np.ndarray
     macro_f1: np.ndarray
@@ -85,13 +88,13 @@ def draw_resamples(
     if units < 2:
         return None
     count = int(np.clip(_MOST_WEIGHTS // units, _LEAST_RESAMPLES, _RESAMPLES))
-    drawn = np.random.default_rng(seed).standard_exponential((count, units), np.float32)
-    drawn /= drawn.mean(1, keepdims=True)
+    unit_weight = np.random.default_rng(seed).standard_exponential((count, units), np.float32)
+    unit_weight /= unit_weight.mean(1, keepdims=True)
     share = unit_shares(emotion, unit_of_clip, units, classes, weight)
     return Resamples(
         SPEAKERS if by_speaker else CLIPS,
         unit_of_clip,
-        drawn,
+        unit_weight,
         stretch_of_deviation(share),
     )
 
@@ -103,7 +106,7 @@ def unit_shares(
     classes: int,
     weight: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The part of each unit in the UAR: the mean over the classes of its share of their clips.
+    """How much each unit counts in the UAR: the mean over classes of its share of their clips.
 
     Args:
       emotion: [n] int, labels.
@@ -166,14 +169,14 @@ def resample_scores(
     """The scores of predictions in each resample.
 
     Args:
-      resamples: of the same clips.
+      resamples: those of the same clips.
       emotion: [n] int, labels.
-      predicted: one [n] int for each seed.
+      predicted: one [n] int for each seed, predicted classes.
       classes: number of classes.
       weight: [n] float, how many clips each clip stands for; None: 1.
 
     Returns:
-      The means over the seeds.
+      The scores, which are means over the seeds.
     """
     scored = resamples.unit_of_clip >= 0
     unit, label = resamples.unit_of_clip[scored], np.asarray(emotion)[scored]
@@ -207,12 +210,13 @@ def scores_of_confusions(confusion: np.ndarray) -> Samples:
 
 
 def least_half_width(recall: np.ndarray, clips: np.ndarray, level: float = LEVEL) -> float:
-    """Half the width of an interval of UAR if speakers did not differ at all.
+    """Half the width that an interval of UAR would have if speakers did not differ at all.
 
-    A few clips may by chance be recognised alike, all of them even, and then their resamples vary
-    too little or not at all. No interval should be narrower than chance makes it. The variance of
-    a recall p of n clips is p (1 - p) / n, in which p is estimated from z^2 / 2 more hits and
-    misses (Agresti & Coull, "Approximate is better than exact", 1998).
+    An interval should not be narrower than that. If there are few clips, all of them may happen to
+    be recognised, and then the resamples vary too little or not at all. The variance of a recall p
+    of n clips is p (1 - p) / n. To estimate p, z^2 / 2 hits and as many misses are added, where z
+    is the quantile of the normal distribution (Agresti & Coull, "Approximate is better than exact",
+    1998).
 
     Args:
       recall: [classes] float, NaN for a class without clips.
@@ -222,15 +226,15 @@ def least_half_width(recall: np.ndarray, clips: np.ndarray, level: float = LEVEL
     present = clips > 0
     recall, clips = recall[present], clips[present]
     quantile = stats.norm.ppf((1 + level) / 2)
-    likely = (recall * clips + quantile**2 / 2) / (clips + quantile**2)
-    variance = likely * (1 - likely) / clips
+    adjusted_recall = (recall * clips + quantile**2 / 2) / (clips + quantile**2)
+    variance = adjusted_recall * (1 - adjusted_recall) / clips
     return float(quantile * np.sqrt(variance.sum()) / present.sum())
 
 
 def clips_of_classes(
     emotion: np.ndarray, classes: int, weight: np.ndarray | None = None
 ) -> np.ndarray:
-    """How many clips each class has; weighted ones count as Kish's effective number.
+    """How many clips each class has; if clips are weighted, Kish's effective number of them.
 
     Args:
       emotion: [n] int, labels; UNLABELLED entries are left out.
@@ -243,8 +247,9 @@ def clips_of_classes(
     labelled = emotion != UNLABELLED
     weights = np.ones(labelled.sum()) if weight is None else np.asarray(weight, float)[labelled]
     total = np.bincount(emotion[labelled], weights, classes)
-    square = np.bincount(emotion[labelled], weights**2, classes)
-    return np.divide(total**2, square, out=np.zeros(classes), where=square > 0)
+    total_of_squares = np.bincount(emotion[labelled], weights**2, classes)
+    zeros = np.zeros(classes)
+    return np.divide(total**2, total_of_squares, out=zeros, where=total_of_squares > 0)
 
 
 def half_width(samples: np.ndarray, resamples: Resamples) -> float:
@@ -252,7 +257,7 @@ def half_width(samples: np.ndarray, resamples: Resamples) -> float:
 
     Args:
       samples: [resamples] float, the score of each resample, or the difference of two scores.
-      resamples: that the samples are of.
+      resamples: the resamples in which the scores were computed.
     """
     return resamples.stretch * float(np.std(samples))
 
@@ -272,13 +277,14 @@ def interval(estimate: float, half: float, lowest: float = 0.0) -> list[float]:
 
 
 def units_for(half: float, units: int, wanted: float, level: float = LEVEL) -> int:
-    """How many speakers or clips would narrow an interval, if they differ as those at hand do.
+    """How many speakers or clips are needed for an interval of a given width.
 
-    Half the width is t(m - 1) s / sqrt(m) for m units, where s is their standard deviation.
+    Half the width is t(m - 1) s / sqrt(m) for m units, where s is their standard deviation. It is
+    assumed that further units have the same standard deviation.
 
     Args:
-      half: half the width with the units at hand.
-      units: how many there are, at least 2.
+      half: half the width with the present units.
+      units: number of present units, at least 2.
       wanted: half the width that is wanted, above 0.
       level: probability that the interval contains the truth, between 0 and 1.
 
@@ -290,7 +296,7 @@ def units_for(half: float, units: int, wanted: float, level: float = LEVEL) -> i
         return stats.t.ppf((1 + level) / 2, count - 1)
 
     deviation = half / quantile(np.array(units)) * np.sqrt(units)
-    # The normal quantile is the smallest, so fewer units than this never suffice.
+    # The normal quantile is smaller than those of Student's t, so fewer units never suffice.
     least = int((stats.norm.ppf((1 + level) / 2) * deviation / wanted) ** 2)
     counts = np.arange(max(least, units), max(least, units) + 20)
     return int(counts[np.argmax(quantile(counts) * deviation / np.sqrt(counts) <= wanted)])

@@ -12,14 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LEAST_SIZE = 0.25  # of a clip that is certain; an utterly uncertain one has 1 more
+# Clips are drawn with a probability in proportion to their size. The size is this value, that of a
+# certain prediction, plus the normalised entropy.
+_LEAST_SIZE = 0.25
 
 
 class Suggestion(NamedTuple):
     """The clips to label."""
 
     rows: np.ndarray  # [m] int, ascending positions among the candidates
-    weight: np.ndarray  # [m] float, how many candidates each clip stands for, 1 or more
+    weight: np.ndarray  # [m] float, how many candidates each clip represents, 1 or more
 
 
 def suggest_clips(
@@ -27,11 +29,12 @@ def suggest_clips(
 ) -> Suggestion:
     """Draws clips with a preference for uncertain ones.
 
-    Each predicted class gets about the same number of clips, and within it each speaker, as far as
-    there are enough. The draw is systematic: the probabilities that clips are drawn are laid end to
-    end, ordered by class and speaker, and every clip is taken that covers one of `count` equally
-    spaced points. Within a speaker and class the order is random: an order by uncertainty would
-    make one draw take the most certain clip of each, and another the least certain.
+    Each predicted class gets about the same number of clips, and so does each speaker within a
+    class, if there are enough clips. The draw is systematic (Madow 1949): each clip is an interval
+    whose length is its probability, and the intervals are laid end to end, ordered by class and
+    speaker. A clip is drawn if one of `count` equally spaced points lies in its interval. Clips of
+    one speaker and class are in random order. If they were ordered by uncertainty, one draw would
+    take the most certain clips of all speakers, and another draw the least certain ones.
 
     Args:
       probability: [n, classes] float, predictions for the candidates.
@@ -50,18 +53,18 @@ def suggest_clips(
     predicted = probability.argmax(1)
     uncertainty = normalised_entropy(probability)
     names = np.array(["" if name is None else f"speaker {name}" for name in speaker])
-    speakers, of_speaker = np.unique(names, return_inverse=True)
-    drawn = _inclusion(_sizes(predicted, of_speaker, uncertainty), count)
+    speakers, speaker_index = np.unique(names, return_inverse=True)
+    draw_probability = _draw_probabilities(_sizes(predicted, speaker_index, uncertainty), count)
 
     random = np.random.default_rng(seed)
     # Each class begins with another speaker, so that different classes take different speakers.
-    place = (of_speaker + predicted) % len(speakers)
-    order = np.lexsort((random.random(len(place)), place, predicted))
-    ends = np.cumsum(drawn[order])
-    ends *= count / ends[-1]  # so that rounding loses no clip
+    speaker_order = (speaker_index + predicted) % len(speakers)
+    order = np.lexsort((random.random(len(speaker_order)), speaker_order, predicted))
+    ends = np.cumsum(draw_probability[order])
+    ends *= count / ends[-1]  # the sum is `count` exactly, so that no clip is lost by rounding
     points = random.random() + np.arange(count)
     rows = np.sort(order[np.searchsorted(ends, points, side="right")])
-    return Suggestion(rows, 1 / drawn[rows])
+    return Suggestion(rows, 1 / draw_probability[rows])
 
 
 def normalised_entropy(probability: np.ndarray) -> np.ndarray:
@@ -72,9 +75,9 @@ def normalised_entropy(probability: np.ndarray) -> np.ndarray:
 
 
 def _sizes(predicted: np.ndarray, speaker: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
-    """[n], proportional to the probability that a clip is drawn.
+    """The size of each clip, [n], proportional to the probability that it is drawn.
 
-    The sizes of each class have one sum, and within a class those of each speaker.
+    All classes have the same total size. Within a class, all of its speakers have the same total.
     """
     size = _LEAST_SIZE + uncertainty
     cell = predicted * (speaker.max() + 1) + speaker
@@ -82,13 +85,14 @@ def _sizes(predicted: np.ndarray, speaker: np.ndarray, uncertainty: np.ndarray) 
     return size / np.bincount(predicted, size)[predicted]
 
 
-def _inclusion(size: np.ndarray, count: int) -> np.ndarray:
+def _draw_probabilities(size: np.ndarray, count: int) -> np.ndarray:
     """Probabilities [n] in proportion to the sizes, at most 1 each, with the sum `count`."""
-    certain = np.zeros(len(size), bool)
+    always_drawn = np.zeros(len(size), bool)
     while True:
-        left = count - certain.sum()
-        probability = np.where(certain, 1.0, left * size / max(size[~certain].sum(), 1e-300))
-        above = ~certain & (probability >= 1)
+        remaining = count - always_drawn.sum()
+        total = max(size[~always_drawn].sum(), 1e-300)
+        probability = np.where(always_drawn, 1.0, remaining * size / total)
+        above = ~always_drawn & (probability >= 1)
         if not above.any():
             return probability
-        certain |= above
+        always_drawn |= above

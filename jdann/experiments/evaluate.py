@@ -40,13 +40,14 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
       path: the work directory.
       data_dir: where prepared corpora and cached features are kept.
       target: None: the run's own target with the labels that it has now; results.json and
-        predictions.csv are written again. A corpus: its utterances are predicted and scored, and
-        the results are written to a folder of `evaluation/`.
+        predictions.csv are written again. Otherwise a corpus: its utterances are predicted and
+        scored, and the results are written to a folder of `evaluation/`.
 
     Returns:
-      What results.json holds. The protocol of scores on another corpus is "elsewhere", or
-      "transductive" if the run adapted to all of its utterances. The number of these utterances
-      is under "adapted_utterances", unless the run's own target cannot be read any more.
+      What results.json holds. The protocol of scores on another corpus is "transductive" if the
+      run adapted to all of its utterances, else "elsewhere". The key "adapted_utterances" says to
+      how many of them the run adapted. It is missing if the run's own target cannot be read any
+      more.
 
     Raises:
       InputError: there is no finished run, or the corpus cannot be used.
@@ -76,7 +77,7 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
 
 
 def result_folder(path: Path, target: str | None) -> Path:
-    """Where `evaluate` writes its results for a target; None: the run's own."""
+    """The folder to which `evaluate` writes results for a target; None: the run's own target."""
     if target is None:
         return path
     return path / workdir.EVALUATION / folder_name(make_absolute(target))
@@ -103,11 +104,11 @@ def _evaluate_elsewhere(
     protocol = ELSEWHERE
     if adapted is not None:
         scored = [place(u) for u in direction.target.features.utterances]
-        count = sum(where in adapted for where in scored)
+        count = sum(utterance_place in adapted for utterance_place in scored)
         protocol = TRANSDUCTIVE if count == len(scored) else ELSEWHERE
         summary["adapted_utterances"] = count
     summary["protocol"] = protocol
-    # Only two records are left of each training, so that there is no oracle and no gap to it.
+    # Each training has kept only two of its records, so there is no oracle and no gap to it.
     summary["rows"] = [
         {name: value for name, value in row.items() if name != "oracle_gap"}
         | {"protocol": protocol}
@@ -123,14 +124,14 @@ def _evaluate_elsewhere(
 
 
 def folder_name(target: str) -> str:
-    """The folder of `evaluation/` for a corpus: readable, and different for different corpora.
+    """The name of the folder in `evaluation/` for a corpus, which is readable and unique.
 
     Args:
       target: a corpus specification with absolute paths.
 
     Returns:
-      "demo-en" for the name "demo:en"; for paths the last parts and a digest of all of them, such
-      as "list.csv-1f0c29ab".
+      For a name such as "demo:en", "demo-en". For paths, their last parts and a digest of the
+      whole paths, such as "list.csv-1f0c29ab".
     """
     if target in NAMES:
         return target.replace(":", "-")
@@ -141,18 +142,19 @@ def folder_name(target: str) -> str:
 
 
 def _adapted_labels(scored: Domain, trained: Any, data_dir: Path) -> dict[Place, int] | None:
-    """The utterances that a run adapted to, and the label by which it was trained on each.
+    """The utterances to which a run adapted, and the labels on which it was trained.
 
-    Utterances are compared, not names: a second list of the same files is the same corpus.
+    The utterances are named by their audio, so that a second list of the same files counts as the
+    same corpus.
 
     Args:
-      scored: what is scored now, for the message.
+      scored: the domain that is scored now, for the message.
       trained: the run's config.
       data_dir: where prepared corpora are kept.
 
     Returns:
-      By where the audio is: an index into the emotions, -1 without a label. None if the run's
-      target is gone.
+      For the place of each utterance, an index into the emotions; -1 if the run was not trained on
+      its label. None if the run's target cannot be read any more.
 
     Raises:
       InputError: the labels that the run was trained on cannot be read any more.
@@ -223,8 +225,8 @@ def _predict(
         raise InputError(
             f"{checkpoints}: no checkpoint of {method} with {encoder} can be read; train first"
         )
-    # The config's criterion chose the first of the two states. What the other criteria would have
-    # chosen was not kept.
+    # The first of the two states was chosen by the config's criterion. The states that the other
+    # criteria would have chosen were not kept.
     values = np.stack([np.zeros(config.seeds), np.full(config.seeds, np.nan)])
     unknown = np.full_like(values, np.nan)
     criteria = {

@@ -1,7 +1,7 @@
 """How good a run or a model is on a few labelled clips.
 
-Nothing is trained. The predictions of a run are those in its predictions.csv. There each speaker
-was normalised with all of that speaker's audio, not with the few labelled clips alone.
+Nothing is trained. The predictions of a run are read from its predictions.csv. The labelled clips
+are not recognised again, because the run normalised each speaker with all of that speaker's audio.
 """
 
 from collections.abc import Sequence
@@ -33,14 +33,14 @@ from jdann.training.task import LAST
 WANTED_HALF_WIDTH = 0.05  # of an interval of UAR
 
 
-class Heard(NamedTuple):
-    """Labelled clips and what is predicted for them."""
+class LabelledPredictions(NamedTuple):
+    """Labelled clips and the predictions for them."""
 
     labels: tuple[Label, ...]
     speaker: tuple[str | None, ...]
-    predictions: tuple[MethodPredictions, ...]  # of these clips alone
+    predictions: tuple[MethodPredictions, ...]  # for these clips only
     about: dict[str, Any]  # what results.json says about the run or the model
-    adapted: int | None  # to how many of the clips it adapted; None: not known
+    adapted: int | None  # to how many of the clips the run or model adapted; None: not known
     other_labels: int  # clips with a label that is not among the emotions
 
 
@@ -62,22 +62,23 @@ def evaluate_labels(path: Path, csv: Path, data_dir: Path, choice: Choice) -> di
     """
     is_run = (path / workdir.CONFIG).exists()
     labels = read_labels(csv)
-    heard = (_of_run if is_run else _of_model)(path, csv, labels, data_dir, choice)
-    emotions = heard.about["emotions"]
-    total = len(heard.labels)
-    protocol = heard.about.get("protocol", ELSEWHERE)
+    predict = _predictions_of_run if is_run else _predictions_of_model
+    labelled = predict(path, csv, labels, data_dir, choice)
+    emotions = labelled.about["emotions"]
+    total = len(labelled.labels)
+    protocol = labelled.about.get("protocol", ELSEWHERE)
     if not is_run:
-        protocol = TRANSDUCTIVE if heard.adapted == total else ELSEWHERE
-    clips = _clips(heard, emotions)
+        protocol = TRANSDUCTIVE if labelled.adapted == total else ELSEWHERE
+    clips = _make_clips(labelled, emotions)
     scored: list[Scored] = []
-    for predictions in heard.predictions:
+    for predictions in labelled.predictions:
         names = {name: getattr(predictions, name) for name in ("method", "encoder")}
         names |= {"source": predictions.source, "target": predictions.target}
         predicted = predictions.probability.argmax(1)
-        row = score_predictions(names, LAST, protocol, clips, [predicted], emotions)
-        row[0].row["labels"] = _plan(row[0], clips, predicted, len(emotions))
-        scored += row
-    results = heard.about | {
+        (item,) = score_predictions(names, LAST, protocol, clips, [predicted], emotions)
+        item.row["labels"] = _labels_needed(item, clips, predicted, len(emotions))
+        scored.append(item)
+    results = labelled.about | {
         "protocol": protocol,
         "scored": True,
         "rows": compare(scored, LAST),
@@ -87,12 +88,12 @@ def evaluate_labels(path: Path, csv: Path, data_dir: Path, choice: Choice) -> di
         "labels": {
             "file": str(csv),
             "weighted": clips.weight is not None,
-            "other_labels": heard.other_labels,
+            "other_labels": labelled.other_labels,
         },
     }
-    if heard.adapted is not None:
-        results["adapted_utterances"] = heard.adapted
-    results["directions"] = [_direction(heard, csv)]
+    if labelled.adapted is not None:
+        results["adapted_utterances"] = labelled.adapted
+    results["directions"] = [_direction(labelled, csv)]
     if is_run:
         folder = result_folder(path, str(csv)).with_name(
             f"labels-{result_folder(path, str(csv)).name}"
@@ -102,21 +103,21 @@ def evaluate_labels(path: Path, csv: Path, data_dir: Path, choice: Choice) -> di
     return results
 
 
-def _of_run(
+def _predictions_of_run(
     path: Path, csv: Path, labels: Sequence[Label], data_dir: Path, choice: Choice
-) -> Heard:
-    """The predictions of a run for labelled clips of its target."""
-    before = read_results(path)
-    kept, others = keep_labelled(csv, labels, before["emotions"])
-    predictions = read_chosen(path, before, choice)
-    target = load_run_target(path, before, data_dir, choice.direction)
+) -> LabelledPredictions:
+    """Finds the predictions of a run for labelled clips of its target."""
+    results = read_results(path)
+    kept, other_labels = keep_labelled(csv, labels, results["emotions"])
+    predictions = read_chosen(path, results, choice)
+    target = load_run_target(path, results, data_dir, choice.direction)
     rows = find_rows(csv, kept, predictions[0].places, target, path)
     speaker = tuple(
         predictions[0].speaker[row] or label.speaker for row, label in zip(rows, kept, strict=True)
     )
-    adapted = len(rows) if before["protocol"] == TRANSDUCTIVE else 0
+    adapted = len(rows) if results["protocol"] == TRANSDUCTIVE else 0
     restricted = tuple(_restrict(method, rows) for method in predictions)
-    return Heard(tuple(kept), speaker, restricted, before, adapted, others)
+    return LabelledPredictions(tuple(kept), speaker, restricted, results, adapted, other_labels)
 
 
 def _restrict(predictions: MethodPredictions, rows: Sequence[int]) -> MethodPredictions:
@@ -128,12 +129,12 @@ def _restrict(predictions: MethodPredictions, rows: Sequence[int]) -> MethodPred
     )
 
 
-def _of_model(
+def _predictions_of_model(
     path: Path, csv: Path, labels: Sequence[Label], data_dir: Path, choice: Choice
-) -> Heard:
-    """A model's predictions for labelled clips, each recognised by itself."""
+) -> LabelledPredictions:
+    """Recognises labelled clips by a model, each by itself."""
     recogniser = Recogniser.load(path, choice.method, choice.encoder, choice.direction)
-    kept, others = keep_labelled(csv, labels, recogniser.labels)
+    kept, other_labels = keep_labelled(csv, labels, recogniser.labels)
     missing = [label for label in kept if not Path(label.path).exists()]
     if missing:
         raise InputError(
@@ -168,51 +169,57 @@ def _of_model(
     }
     speaker = tuple(label.speaker for label in kept)
     adapted = _count_adapted_by_model(path, kept, data_dir, card["direction"])
-    return Heard(tuple(kept), speaker, (predictions,), about, adapted, others)
+    return LabelledPredictions(tuple(kept), speaker, (predictions,), about, adapted, other_labels)
 
 
 def _count_adapted_by_model(
     path: Path, labels: Sequence[Label], data_dir: Path, direction: int
 ) -> int | None:
-    """To how many clips a model adapted; None if it no longer lies in the folder of its run."""
+    """To how many clips a model adapted; None if that is not known.
+
+    It is known only if the model still lies in the folder of its run.
+    """
     run = path.resolve().parent.parent
     if path.resolve().parent.name != model.FOLDER or not (run / workdir.RESULTS).exists():
         return None
-    before = read_results(run)
-    if before["protocol"] != TRANSDUCTIVE:
-        return None  # each member adapted to the audio of other speakers
-    target = load_run_target(run, before, data_dir, direction)
+    results = read_results(run)
+    if results["protocol"] != TRANSDUCTIVE:
+        return None  # each of the averaged networks adapted to the audio of other speakers
+    target = load_run_target(run, results, data_dir, direction)
     if target is None:
         return None
     places = set(map(place, target))
     return sum(label.place._replace(file=label.path) in places for label in labels)
 
 
-def _clips(heard: Heard, emotions: Sequence[str]) -> Clips:
-    """The labelled clips as they are scored.
+def _make_clips(labelled: LabelledPredictions, emotions: Sequence[str]) -> Clips:
+    """The labelled clips, ready to be scored.
 
-    Weights are used if all clips have one. Their mean becomes 1, so that sums of weights remain
-    numbers of clips.
+    Weights are used if all clips have one. They are divided by their mean, so that a sum of weights
+    is comparable to a number of clips.
     """
-    emotion = np.array([emotions.index(label.emotion or "") for label in heard.labels])
+    emotion = np.array([emotions.index(label.emotion or "") for label in labelled.labels])
     weight = None
-    if all(label.weight is not None for label in heard.labels):
-        weight = np.array([label.weight for label in heard.labels], float)
+    if all(label.weight is not None for label in labelled.labels):
+        weight = np.array([label.weight for label in labelled.labels], float)
         weight /= weight.mean()
-    resamples = intervals.draw_resamples(emotion, heard.speaker, len(emotions), weight)
-    return Clips(emotion, heard.speaker, (None,) * len(emotion), resamples, weight)
+    resamples = intervals.draw_resamples(emotion, labelled.speaker, len(emotions), weight)
+    return Clips(emotion, labelled.speaker, (None,) * len(emotion), resamples, weight)
 
 
-def _plan(scored: Scored, clips: Clips, predicted: np.ndarray, classes: int) -> dict[str, Any]:
-    """How sure a score is for the speakers of the clips alone, and what would make it surer."""
+def _labels_needed(
+    scored: Scored, clips: Clips, predicted: np.ndarray, classes: int
+) -> dict[str, Any]:
+    """The interval for these speakers only, and what would narrow the intervals."""
     resamples = scored.resamples
     assert resamples is not None and scored.samples is not None  # there are two clips or more
     count = len(clips.emotion)
-    alone = intervals.draw_resamples(clips.emotion, [None] * count, classes, clips.weight)
-    assert alone is not None
-    samples = intervals.resample_scores(alone, clips.emotion, [predicted], classes, clips.weight)
-    half = max(scored.least_half_width, intervals.half_width(samples.uar, alone))
-    plan: dict[str, Any] = {
+    # If clips are resampled whoever speaks them, the interval is for these speakers only.
+    by_clip = intervals.draw_resamples(clips.emotion, [None] * count, classes, clips.weight)
+    assert by_clip is not None
+    samples = intervals.resample_scores(by_clip, clips.emotion, [predicted], classes, clips.weight)
+    half = max(scored.least_half_width, intervals.half_width(samples.uar, by_clip))
+    needed: dict[str, Any] = {
         "interval_of_these_speakers": intervals.interval(scored.row["uar"]["mean"], half),
         "wanted_half_width": WANTED_HALF_WIDTH,
         "more_labels": intervals.units_for(half, count, WANTED_HALF_WIDTH) - count,
@@ -220,21 +227,21 @@ def _plan(scored: Scored, clips: Clips, predicted: np.ndarray, classes: int) -> 
     }
     if resamples.unit == intervals.SPEAKERS:
         half = intervals.half_width(scored.samples.uar, resamples)
-        needed = intervals.units_for(half, resamples.units, WANTED_HALF_WIDTH)
-        plan["more_speakers"] = needed - resamples.units
-    return plan
+        speakers = intervals.units_for(half, resamples.units, WANTED_HALF_WIDTH)
+        needed["more_speakers"] = speakers - resamples.units
+    return needed
 
 
-def _direction(heard: Heard, csv: Path) -> dict[str, Any]:
+def _direction(labelled: LabelledPredictions, csv: Path) -> dict[str, Any]:
     """The direction in results.json, with the labelled clips as its target."""
-    names = {"source": heard.predictions[0].source, "target": heard.predictions[0].target}
+    names = {"source": labelled.predictions[0].source, "target": labelled.predictions[0].target}
     direction = next(
         domains
-        for domains in heard.about["directions"]
+        for domains in labelled.about["directions"]
         if all(domains[side]["name"] == name for side, name in names.items())
     )
-    labels = [label.emotion or "" for label in heard.labels]
-    speakers = [speaker or "unknown" for speaker in heard.speaker]
+    labels = [label.emotion or "" for label in labelled.labels]
+    speakers = [speaker or "unknown" for speaker in labelled.speaker]
     target = direction["target"] | {
         "description": f"{len(labels)} labelled clips of {direction['target']['description']}"
         f" ({csv.name})",

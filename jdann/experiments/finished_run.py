@@ -1,4 +1,4 @@
-"""What the commands after a training read of a finished run: predictions and its target."""
+"""Reads a finished run: its results, its predictions and its target."""
 
 import logging
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ log = logging.getLogger("jdann")
 
 
 class Choice(NamedTuple):
-    """Which of a run's trainings is meant; None: all methods, all encoders."""
+    """Some of a run's trainings."""
 
-    method: str | None = None
-    encoder: str | None = None
-    direction: int = 0
+    method: str | None = None  # None: all methods
+    encoder: str | None = None  # None: all encoders
+    direction: int = 0  # 0: from source to target; 1: the opposite
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def read_results(path: Path) -> dict[str, Any]:
       path: the work directory.
 
     Raises:
-      InputError: the run is not finished, or it is that of a sweep or a study.
+      InputError: the run is not finished, or the folder is that of a sweep or a study.
     """
     results = workdir.read_json(path / workdir.RESULTS)
     workdir.check_kind(path, results)
@@ -45,7 +45,8 @@ def load_run_target(
       path: the work directory.
       results: the content of its results.json.
       data_dir: where prepared corpora are kept.
-      direction: 1: the target of the way back, which is the source of the config.
+      direction: 0: the target of the config; 1: the source of the config, which is the target of
+        the opposite direction.
     """
     config: Any = workdir.read_config(path)
     spec = config.source if direction == 1 else config.target
@@ -61,7 +62,7 @@ def read_chosen(path: Path, results: dict[str, Any], choice: Choice) -> list[Met
       choice: which trainings.
 
     Raises:
-      InputError: there are none; the message lists those that there are.
+      InputError: the run has no such trainings; the message lists those that it has.
     """
     file = path / workdir.PREDICTIONS
     predictions = read_predictions(file, results["emotions"])
@@ -93,7 +94,7 @@ def load_target(spec: str, emotions: Sequence[str], data_dir: Path) -> tuple[Utt
 
     Args:
       spec: the target in the config of the run.
-      emotions: of the run.
+      emotions: those of the run.
       data_dir: where prepared corpora are kept.
     """
     try:

@@ -18,21 +18,21 @@ class Label(NamedTuple):
 
     line: int
     place: Place
-    path: str  # of the audio, if the file is relative to the csv
+    path: str  # of the audio, if `place.file` is relative to the csv
     emotion: str | None  # None: not labelled
     speaker: str | None
-    weight: float | None  # how many clips of the target it stands for; None: not told
+    weight: float | None  # how many clips of the target it represents; None: not known
 
 
 def read_labels(path: Path) -> list[Label]:
-    """Reads a csv of clips, of which some or all are labelled.
+    """Reads a csv of clips; some of them or all are labelled.
 
     Args:
       path: a table with the column `file` and any of `emotion`, `speaker`, `start`, `end` and
         `weight`, as `jdann evaluate --suggest` writes it.
 
     Returns:
-      The clips in the order of the rows. A clip that is listed again is left out.
+      The clips in the order of the rows. If a clip is listed twice, it is returned once.
 
     Raises:
       InputError: the table cannot be read, a label is unknown, or a clip has two labels.
@@ -50,11 +50,11 @@ def read_labels(path: Path) -> list[Label]:
             row.get("speaker") or None,
             _read_weight(path, line, row.get(WEIGHT, "")),
         )
-        before = labels.setdefault(place, label)
-        if before.emotion != label.emotion:
+        first = labels.setdefault(place, label)
+        if first.emotion != label.emotion:
             raise InputError(
                 f"{path}: line {line} labels {place.file} as {label.emotion or 'nothing'} and line "
-                f"{before.line} as {before.emotion or 'nothing'}; keep one of the two"
+                f"{first.line} as {first.emotion or 'nothing'}; keep one of the two"
             )
     return list(labels.values())
 
@@ -85,10 +85,10 @@ def keep_labelled(
       emotions: the classes of the run.
 
     Returns:
-      The clips labelled with one of the classes, and how many have another label.
+      The clips that are labelled with one of the classes, and how many clips have another label.
 
     Raises:
-      InputError: nothing is labelled, or everything is labelled alike.
+      InputError: nothing is labelled, or all labels are the same.
     """
     labelled = [label for label in labels if label.emotion is not None]
     if not labelled:
@@ -120,29 +120,32 @@ def find_rows(
 ) -> list[int]:
     """The position of each labelled clip among the clips of a run's target.
 
-    A clip is found by its audio. If the audio is not where the csv says, or if the target cannot
-    be read any more, it is found by the name that predictions.csv gives it.
+    Clips are compared by the path of their audio. If there is no file at this path, or if the
+    target cannot be read any more, they are compared by their names in predictions.csv.
 
     Args:
       path: the csv, for the message.
-      labels: clips.
-      places: of the target's clips, as in predictions.csv.
+      labels: the labelled clips.
+      places: those of the target's clips, as in predictions.csv.
       target: its utterances; None: they cannot be read.
       run: the work directory, for the message.
+
+    Returns:
+      One index into `places` for each label.
 
     Raises:
       InputError: a clip is not in the target.
     """
-    by_name = {written: row for row, written in enumerate(places)}
-    by_audio: Mapping[Place, int] = {}
+    row_of_name = {name: row for row, name in enumerate(places)}
+    row_of_audio: Mapping[Place, int] = {}
     if target is not None:
         audio = {Place(u.file, u.start_s, u.end_s): place(u) for u in target}
-        by_audio = {audio[written]: row for written, row in by_name.items() if written in audio}
+        row_of_audio = {audio[name]: row for name, row in row_of_name.items() if name in audio}
     rows: list[int | None] = []
     for label in labels:
-        is_there = target is not None and Path(label.path).exists()
-        where = label.place._replace(file=label.path)
-        rows.append(by_audio.get(where) if is_there else by_name.get(label.place))
+        has_audio = target is not None and Path(label.path).exists()
+        audio_place = label.place._replace(file=label.path)
+        rows.append(row_of_audio.get(audio_place) if has_audio else row_of_name.get(label.place))
     missing = [label for label, row in zip(labels, rows, strict=True) if row is None]
     if missing:
         raise InputError(

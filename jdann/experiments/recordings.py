@@ -1,4 +1,4 @@
-"""Long recordings as a target: their utterances as a manifest, and the answers as a timeline."""
+"""Writes the utterances of long recordings as a manifest, and their emotions as a timeline."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from jdann import files
 from jdann.figures import plots, timeline
 from jdann.inference.recogniser import Recogniser
-from jdann.inference.recordings import Heard, Spoken, recognise
+from jdann.inference.recordings import RecordingSet, UtterancePrediction, recognise
 from jdann.progress import track
 from jdann.speakers.recordings import Recording
 
@@ -18,35 +18,38 @@ UTTERANCES, TIMELINE, SKIPPED = "utterances.csv", "timeline.csv", "skipped.csv"
 FIGURES = "figures"
 
 
-def write_utterances(heard: Heard, output: Path) -> Path:
+def write_utterances(recording_set: RecordingSet, output: Path) -> Path:
     """Writes the utterances as a manifest, and the list of recordings that cannot be used.
 
-    A speaker is named by the recording and the person in it.
+    The name of a speaker consists of the recording and of the person's name in it, such as
+    "call.wav left".
 
     Args:
-      heard: from `jdann.inference.recordings.listen`.
-      output: the folder to write to; it is made if it does not exist.
+      recording_set: from `jdann.inference.recordings.find_utterances`.
+      output: the folder to write to; it is created if it does not exist.
 
     Returns:
       The manifest, with the columns file, start, end and speaker.
     """
     output.mkdir(parents=True, exist_ok=True)
     rows = []
-    for recording, name in zip(heard.recordings, heard.names, strict=True):
+    for recording, name in zip(recording_set.recordings, recording_set.names, strict=True):
         file = os.path.relpath(recording.path, output)
         for (start_s, end_s), speaker in zip(recording.utterances, recording.speaker, strict=True):
             rows.append((file, f"{start_s:.2f}", f"{end_s:.2f}", f"{name} {speaker}"))
     files.write_csv(output / UTTERANCES, ("file", "start", "end", "speaker"), rows)
-    files.write_csv(output / SKIPPED, ("recording", "reason"), heard.skipped)
+    files.write_csv(output / SKIPPED, ("recording", "reason"), recording_set.skipped)
     return output / UTTERANCES
 
 
-def write_timeline(heard: Heard, recogniser: Recogniser, output: Path) -> list[dict[str, Any]]:
-    """Recognises all utterances, adapted to each person, and writes them as a table and figures.
+def write_timeline(
+    recording_set: RecordingSet, recogniser: Recogniser, output: Path
+) -> list[dict[str, Any]]:
+    """Recognises all utterances, adapted to each person, and writes a table and figures.
 
     Args:
-      heard: from `jdann.inference.recordings.listen`.
-      recogniser: a trained one.
+      recording_set: from `jdann.inference.recordings.find_utterances`.
+      recogniser: a trained recogniser.
       output: the folder to write to.
 
     Returns:
@@ -54,19 +57,21 @@ def write_timeline(heard: Heard, recogniser: Recogniser, output: Path) -> list[d
       probability of each label. An utterance that cannot be used has an empty emotion.
     """
     rows: list[dict[str, Any]] = []
-    pairs = zip(heard.recordings, heard.names, strict=True)
-    for recording, name in track(pairs, "Recognising", len(heard.names), "recordings"):
-        spoken = recognise(recogniser, recording, adapt=True)
-        rows += _rows(name, spoken, recogniser.labels)
-        _draw(recording, name, spoken, recogniser.labels, output / FIGURES)
+    pairs = zip(recording_set.recordings, recording_set.names, strict=True)
+    for recording, name in track(pairs, "Recognising", len(recording_set.names), "recordings"):
+        predictions = recognise(recogniser, recording, adapt=True)
+        rows += _rows(name, predictions, recogniser.labels)
+        _draw(recording, name, predictions, recogniser.labels, output / FIGURES)
     files.write_csv(output / TIMELINE, list(rows[0]), (list(row.values()) for row in rows))
     return rows
 
 
-def _rows(name: str, spoken: list[Spoken], labels: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    for speaker, start_s, end_s, probabilities in spoken:
+def _rows(
+    name: str, predictions: list[UtterancePrediction], labels: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    for speaker, start_s, end_s, probabilities in predictions:
         is_usable = bool(np.isfinite(probabilities).all())
-        best = int(probabilities.argmax()) if is_usable else 0
+        best = int(probabilities.argmax()) if is_usable else 0  # all cells are empty then
         cells = [f"{p:.6f}" if is_usable else "" for p in probabilities]
         yield {
             "recording": name,
@@ -80,13 +85,17 @@ def _rows(name: str, spoken: list[Spoken], labels: tuple[str, ...]) -> Iterator[
 
 
 def _draw(
-    recording: Recording, name: str, spoken: list[Spoken], labels: tuple[str, ...], folder: Path
+    recording: Recording,
+    name: str,
+    predictions: list[UtterancePrediction],
+    labels: tuple[str, ...],
+    folder: Path,
 ) -> None:
-    """Draws the timeline of a recording as a PNG that has its name."""
-    usable = [answer for answer in spoken if np.isfinite(answer.probabilities).all()]
+    """Draws the timeline of a recording, and saves it as a PNG with the name of the recording."""
     stretches = [
-        timeline.Stretch(a.speaker, a.start_s, a.end_s, labels[int(a.probabilities.argmax())])
-        for a in usable
+        timeline.Stretch(speaker, start_s, end_s, labels[int(probabilities.argmax())])
+        for speaker, start_s, end_s, probabilities in predictions
+        if np.isfinite(probabilities).all()
     ]
     figure = timeline.emotions_over_time(stretches, recording.duration_s, name)
     plots.save(figure, folder / f"{name.replace(os.sep, '-')}.png")

@@ -15,7 +15,7 @@ _SCORES = ("accuracy", "macro_f1", "uar")
 
 
 class Scored(NamedTuple):
-    """A row of results.json, with what comparing it with other rows needs."""
+    """A row of results.json, and what is needed to compare it with other rows."""
 
     row: dict[str, Any]
     resamples: Resamples | None
@@ -26,7 +26,7 @@ class Scored(NamedTuple):
 class Clips(NamedTuple):
     """The clips of a target, of which those with a label are scored."""
 
-    emotion: np.ndarray  # [n] int, -1 for a clip that is not scored
+    emotion: np.ndarray  # [n] int, UNLABELLED for a clip that is not scored
     speaker: tuple[str | None, ...]
     gender: tuple[str | None, ...]
     resamples: Resamples | None  # None: fewer than two clips are scored
@@ -34,7 +34,7 @@ class Clips(NamedTuple):
 
 
 def make_clips(target: Domain, tested: np.ndarray, classes: int) -> Clips:
-    """The clips of a target. Those that were not tested, [n] bool, are not scored."""
+    """The clips of a target; only those with `tested`, [n] bool, are scored."""
     emotion = np.where(tested, target.emotion, metrics.UNLABELLED)
     gender = tuple(utterance.gender for utterance in target.features.utterances)
     resamples = intervals.draw_resamples(emotion, target.speaker, classes)
@@ -49,13 +49,13 @@ def score_predictions(
     predicted: Sequence[np.ndarray],
     emotions: Sequence[str],
 ) -> list[Scored]:
-    """One row of results.json, or none where nothing is labelled.
+    """One row of results.json in a list; an empty list if nothing is labelled.
 
     Args:
       names: method, encoder, source and target.
       selection: how the checkpoint was chosen.
-      protocol: "transductive", "inductive" or another.
-      clips: the target.
+      protocol: "transductive", "inductive" or "elsewhere".
+      clips: those of the target.
       predicted: one [n] int for each seed.
       emotions: names of the classes.
     """
@@ -154,10 +154,12 @@ def compare(scored: Sequence[Scored], kept: str) -> list[dict[str, Any]]:
 
 def _gain_interval(item: Scored, reference: Scored) -> list[float] | None:
     """The interval of a gain in UAR; None if the two did not score the same clips."""
-    resamples, other = item.resamples, reference.resamples
-    if resamples is None or other is None or item.samples is None or reference.samples is None:
+    resamples, reference_resamples = item.resamples, reference.resamples
+    if resamples is None or reference_resamples is None:
         return None
-    if not np.array_equal(resamples.unit_of_clip, other.unit_of_clip):
+    if item.samples is None or reference.samples is None:
+        return None
+    if not np.array_equal(resamples.unit_of_clip, reference_resamples.unit_of_clip):
         return None
     gain = item.row["uar"]["mean"] - reference.row["uar"]["mean"]
     half = intervals.half_width(item.samples.uar - reference.samples.uar, resamples)
@@ -165,12 +167,12 @@ def _gain_interval(item: Scored, reference: Scored) -> list[float] | None:
 
 
 def _group(row: dict[str, Any]) -> tuple[str, ...]:
-    """What two rows have in common if they differ in nothing but their method."""
+    """The key that is the same for rows that differ only in their method."""
     return *_direction(row), row["encoder"], row["selection"], row["protocol"]
 
 
 def _training(row: dict[str, Any]) -> tuple[str, ...]:
-    """What two rows have in common if they differ in nothing but their checkpoint."""
+    """The key that is the same for rows that differ only in their checkpoint."""
     return *_direction(row), row["encoder"], row["method"], row["protocol"]
 
 

@@ -23,18 +23,18 @@ def suggest_labels(
 
     Args:
       path: the work directory of a finished run.
-      csv: clips that are labelled already, which are left out; None: only those that are labelled
-        in the target itself are left out.
+      csv: clips that are labelled already and therefore not suggested; None: there are none. Clips
+        with a label in the target itself are never suggested.
       data_dir: where prepared corpora are kept.
-      choice: whose uncertainty counts; by default that of the last method that adapts.
+      choice: the training whose uncertainty is used; by default the last method that adapts.
       count: clips to suggest.
       output: the csv to write; its column `emotion` is empty.
 
     Returns:
-      How many clips were suggested: `count`, or fewer if there are fewer.
+      How many clips were suggested: `count`, or fewer if there are not enough clips.
 
     Raises:
-      InputError: nothing is left to label, the file exists, or there is no such run.
+      InputError: all clips are labelled, the output exists, or there is no such run.
     """
     if count < 1:
         raise InputError(f"--suggest {count}: expected a number of clips, 1 or more")
@@ -47,19 +47,19 @@ def suggest_labels(
             f"{path}: is not the work directory of a run; --suggest chooses among the clips in "
             "its predictions.csv"
         )
-    before = read_results(path)
-    predictions = read_chosen(path, before, choice)
+    results = read_results(path)
+    predictions = read_chosen(path, results, choice)
     adapting = [p for p in predictions if not p.method.startswith(model.NOT_ADAPTED)]
     chosen = (adapting or predictions)[-1]
-    target = load_run_target(path, before, data_dir, choice.direction)
-    free = chosen.emotion == metrics.UNLABELLED
+    target = load_run_target(path, results, data_dir, choice.direction)
+    unlabelled = chosen.emotion == metrics.UNLABELLED
     if csv is not None:
         labels = [label for label in read_labels(csv) if label.emotion is not None]
-        free[find_rows(csv, labels, chosen.places, target, path)] = False
-    candidates = np.flatnonzero(free)
+        unlabelled[find_rows(csv, labels, chosen.places, target, path)] = False
+    candidates = np.flatnonzero(unlabelled)
     if not len(candidates):
         raise InputError(
-            f"{path}: all {len(free):,} clips of the target are labelled; nothing is left to "
+            f"{path}: all {len(unlabelled):,} clips of the target are labelled; nothing is left to "
             "suggest"
         )
     count = min(count, len(candidates))
@@ -79,7 +79,7 @@ def suggest_labels(
 
 
 def _relative(file: str, folder: Path) -> str:
-    """A file relative to a folder if it lies below it; otherwise as it is."""
+    """The path of a file relative to a folder; unchanged if the file is not in the folder."""
     path = Path(file)
     if path.is_absolute() and path.is_relative_to(folder.resolve()):
         return os.fspath(path.relative_to(folder.resolve()))

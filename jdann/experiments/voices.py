@@ -1,4 +1,4 @@
-"""Groups of similar voices for corpora whose speakers are unknown, before they are normalised."""
+"""Groups similar voices in corpora whose speakers are unknown, so that groups are normalised."""
 
 import logging
 from collections.abc import Callable
@@ -28,8 +28,9 @@ def group_unknown_voices(
 ) -> tuple[Domain, Domain]:
     """Groups the voices of each domain in which most speakers are unknown.
 
-    In the source, what varies with its labels is no voice; in the target, what varies with the
-    emotions that co-training predicts. Target labels are not used.
+    What varies with the emotion is removed from the voice vectors before they are grouped. In the
+    source the emotions are its labels; in the target they are predicted by co-training. Target
+    labels are not used.
 
     Args:
       source: the labelled domain.
@@ -38,16 +39,17 @@ def group_unknown_voices(
       data_dir: where the speaker encoder and its vectors are kept.
 
     Returns:
-      Source and target. A domain is returned as it was if most of its speakers are known, if the
-      config does not ask for groups, or if the speaker encoder is not there.
+      Source and target. A domain is returned unchanged if most of its speakers are known, if the
+      config excludes groups, or if the speaker encoder is not available.
     """
-    is_asked = (
+    groups_allowed = (
         config.speakers in ("auto", "voice")
         and config.features.normalise == "speaker"
         and config.features.recipe == "statistics"  # from which emotions are predicted
-        and config.protocol == "transductive"  # else new voices would depend on each other
+        # In the inductive protocol, what a new voice gets must not depend on other new voices.
+        and config.protocol == "transductive"
     )
-    if not is_asked:
+    if not groups_allowed:
         return source, target
     labels = _one_hot(source, len(config.emotions))
     source = _grouped(source, config, data_dir, lambda group: labels)
@@ -68,9 +70,9 @@ def _grouped(domain: Domain, config: Any, data_dir: Path, predict: Predict) -> D
         note = f"the speaker encoder does not tell the persons apart: {domain.grouping_note}"
         return domain._replace(grouping_note=note)
     note = f"normalised in {groups.count} groups of similar voices, by a speaker encoder"
-    if groups.mixed:
+    if groups.mixed_count:
         note += (
-            f"; {groups.mixed} of them hold many persons, and each utterance of these is "
+            f"; {groups.mixed_count} of them hold many persons, and each utterance of these is "
             "normalised among similar voices of its group"
         )
     return with_voice_groups(domain, groups.number, groups.is_mixed, note)
@@ -80,7 +82,7 @@ def voice_vectors(domain: Domain, config: Any, data_dir: Path) -> np.ndarray:
     """The voice vectors [n, 256] of a domain's utterances, by the speaker encoder.
 
     Raises:
-      InputError: the encoder is not there and cannot be fetched, or it cannot use the audio.
+      InputError: the encoder cannot be fetched, or it cannot use the audio.
     """
     settings = make_feature_settings(config)
     wheel = encoder_file.find_or_fetch(data_dir)
@@ -98,33 +100,36 @@ def voice_vectors(domain: Domain, config: Any, data_dir: Path) -> np.ndarray:
 
 
 def _predictor(source: Domain, target: Domain, labels: np.ndarray) -> Predict:
-    """Predicts the target's emotions by co-training's labels, which are made in closed form."""
+    """Makes a function that predicts the target's emotions by co-training, in closed form."""
     statistics = normalise.fit_speakers(source.features.read, source.group, source.voices)
-    of_source = _applied(source, statistics, source.group)[labels.sum(1) > 0]
-    known = jnp.asarray(labels[labels.sum(1) > 0], jnp.float32)
+    is_labelled = labels.sum(1) > 0
+    source_features = _normalised(source, statistics, source.group)[is_labelled]
+    source_labels = jnp.asarray(labels[is_labelled], jnp.float32)
 
     def predict(group: np.ndarray) -> np.ndarray:
         names = [str(number) for number in group]
-        of_target = _applied(target, normalise.fit(target.features.read(), names), names)
-        return np.asarray(_co_training()(jax.random.key(0), of_source, known, of_target))
+        statistics = normalise.fit(target.features.read(), names)
+        target_features = _normalised(target, statistics, names)
+        key = jax.random.key(0)
+        return np.asarray(_co_training()(key, source_features, source_labels, target_features))
 
     return predict
 
 
 @cache
 def _co_training() -> Callable[..., jax.Array]:
-    """Co-training's labels with its defaults, compiled once for each size of the domains."""
+    """The labels by co-training with its defaults; compiled once for each size of the domains."""
     initial_labels = METHODS["co_training"]().initial_labels
     assert initial_labels is not None
     return jax.jit(initial_labels)
 
 
-def _applied(domain: Domain, statistics: normalise.Statistics, group: Any) -> jax.Array:
-    """[n, values] float32, normalised."""
+def _normalised(domain: Domain, statistics: normalise.Statistics, group: Any) -> jax.Array:
+    """The normalised features of a domain, [n, values] float32."""
     rows = normalise.apply(statistics, domain.features.read(), group)
     return jnp.asarray(np.concatenate(list(rows)), jnp.float32)
 
 
 def _one_hot(domain: Domain, classes: int) -> np.ndarray:
-    """[n, classes]; zeros where an utterance is unlabelled."""
+    """The labels of a domain as [n, classes]; zeros if an utterance is unlabelled."""
     return (domain.emotion[:, None] == np.arange(classes)).astype(float)

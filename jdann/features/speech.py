@@ -1,9 +1,9 @@
-"""Where a recording holds speech, from its level, its pitch and the movement of its partials.
+"""Finds speech in a recording, by its level, its pitch and the movement of its partials.
 
-Nothing here is trained. A frame may be speech if it is louder than the background, which is
-measured in each band and follows the recording, or if it is voiced. A stretch of such frames is
-speech if a part of it is voiced and its partials move: those of a tone, a hum or a chord stand
-still, and noise has none.
+Nothing here is trained. A frame may be speech if it is voiced, or if it is louder than the
+background, which is measured in each band and along the recording. A stretch of such frames is
+speech if a part of it is voiced and its partials move. The partials of a tone, a hum or a chord do
+not move, and noise has no partials.
 
     evidence = join_evidence([measure(samples)])  # of a longer recording, one part after the other
     utterances = cut(find_speech(evidence), evidence.level_db, longest_s=5.0)
@@ -23,32 +23,35 @@ from jdann.features.spectral import melspectrogram, spectrogram
 
 SAMPLE_RATE_HZ = 16000
 FRAME_S = 0.01
-LONGEST_S = 60.0  # what `measure` takes at once
-CONTEXT_S = 10.0  # from which a frame's background is measured, on each side
-SHORTEST_UTTERANCE_S = 0.3  # no cut leaves less
+LONGEST_S = 60.0  # the longest part of a recording that `measure` accepts
+CONTEXT_S = 10.0  # the background of a frame is measured from this much audio on each side
+SHORTEST_UTTERANCE_S = 0.3  # a cut never leaves a shorter piece
 
 _HOP = round(FRAME_S * SAMPLE_RATE_HZ)
 _N_FFT = 1024
-_SIZES_S = (5.0, 20.0, LONGEST_S)  # a part is padded to one of these: few shapes are compiled
+# Audio is padded to one of these lengths, so that the program is compiled for a few shapes only.
+_SIZES_S = (5.0, 20.0, LONGEST_S)
 
 # The thresholds were chosen on recordings made of CASIA and EmoDB (benchmarks/recordings.py).
 _BANDS, _LOW_HZ, _HIGH_HZ = 20, 150.0, 6000.0
-_SILENCE_DB = -75.0  # a band's level relative to full scale; what is weaker is silence
-_RANGE_DB = 50.0  # what is weaker than the loudest parts by this much is no speech
+_SILENCE_DB = -75.0  # a band whose level, relative to full scale, is lower counts as silent
+_RANGE_DB = 50.0  # frames that are weaker than the loudest ones by more than this are not speech
 _STRETCH_RANGE_DB = 38.0  # the same within a stretch
-_CELL_S = 0.5  # the background of a band is a low percentile of each cell,
-_CELL_PERCENTILE = 20
-_FLOOR_PERCENTILE = 10  # and of these a low percentile over the context
-_MARGIN_DB, _MOST_DB = 3.0, 20.0  # a band's part in the contrast begins and ends here
+# The background of a band: the first percentile is taken over each cell of this length, and the
+# second percentile over the cells of the context.
+_CELL_S, _CELL_PERCENTILE, _FLOOR_PERCENTILE = 0.5, 20, 10
+_MARGIN_DB, _MOST_DB = 3.0, 20.0  # subtracted from a band's contrast; the most that a band counts
 _CONTRAST_ON_DB, _CONTRAST_OFF_DB = 1.2, 0.8  # hysteresis
-_VOICED = 0.3  # noise reaches .26 in one frame of a thousand
-_STEADY = 0.7  # speech has .65 and less in 95 of 100 voiced frames, a chord .97 and more
-_STEADY_LAG = 10  # frames
+_VOICED = 0.3  # least voicing of a voiced frame; in noise, one frame of a thousand exceeds .26
+# Least correlation of steady partials. In speech, 95 of 100 voiced frames have .65 or less; chords
+# have .97 or more.
+_STEADY = 0.7
+_STEADY_LAG = 10  # frames between the compared spectra
 _PARTIALS = slice(13, 192)  # bins, 200 to 3000 Hz
 _SMOOTHED_BINS = 17
-_LEAST_VOICED_S, _LEAST_VOICED_SHARE = 0.12, 0.07  # of a stretch that is speech
-_VOICED_RUN_S = 0.04  # so much voice begins a stretch whatever its level
-_PADDING_S = 0.2  # weak sounds before and after
+_LEAST_VOICED_S, _LEAST_VOICED_SHARE = 0.12, 0.07  # how much of a stretch of speech is voiced
+_VOICED_RUN_S = 0.04  # a voiced run of this length may be speech at any level
+_PADDING_S = 0.2  # added before and after a stretch, for weak sounds
 _SHORTEST_PAUSE_S = 0.3
 
 
@@ -56,9 +59,9 @@ class Evidence(NamedTuple):
     """What tells speech from its background, for each frame of FRAME_S."""
 
     level_db: np.ndarray  # [frames] float32, relative to full scale
-    contrast_db: np.ndarray  # [frames] float32, 0 or more: above the background
-    voiced: np.ndarray  # [frames] bool: a voice, whose partials move
-    steady: np.ndarray  # [frames] bool: partials that stand still
+    contrast_db: np.ndarray  # [frames] float32, 0 or more, above the background
+    voiced: np.ndarray  # [frames] bool, whether it has a pitch and its partials move
+    steady: np.ndarray  # [frames] bool, whether it has a pitch and its partials do not move
 
 
 class Stretch(NamedTuple):
@@ -72,23 +75,28 @@ def measure(samples: np.ndarray) -> Evidence:
     """The evidence of each frame of a recording, or of a part of it.
 
     Args:
-      samples: [samples] float32 at SAMPLE_RATE_HZ, up to LONGEST_S. Of a part of a recording,
-        CONTEXT_S at each end serve only for the background of what lies between.
+      samples: [samples] float32 at SAMPLE_RATE_HZ, up to LONGEST_S. If they are a part of a
+        recording, the frames in CONTEXT_S at each end lack a part of their background; take these
+        frames from the neighbouring part.
 
     Returns:
-      The Evidence of len(samples) // 160 frames; frame t is centred at sample 160 t.
+      The evidence of len(samples) // 160 frames; frame t is centred at sample 160 t.
     """
     frames = len(samples) // _HOP
     if not frames or not samples.any():
-        nothing = np.zeros(frames, bool)
+        no_frame = np.zeros(frames, bool)
         return Evidence(
-            np.full(frames, -120, np.float32), nothing * np.float32(0), nothing, nothing
+            level_db=np.full(frames, -120, np.float32),
+            contrast_db=np.zeros(frames, np.float32),
+            voiced=no_frame,
+            steady=no_frame,
         )
     size = next(round(s * SAMPLE_RATE_HZ) for s in _SIZES_S if len(samples) <= s * SAMPLE_RATE_HZ)
-    # A part that is too short is repeated, so that the padding has the same background.
+    # Shorter audio is repeated up to this size, so that the padding has the same background.
     padded = np.resize(samples.astype(np.float32), size)
-    measured = (np.asarray(track)[:frames] for track in _measure(padded))
-    bands_db, level_db, voicing, steadiness = measured
+    bands_db, level_db, voicing, steadiness = (
+        np.asarray(track)[:frames] for track in _measure(padded)
+    )
     audible = level_db > max(_SILENCE_DB, np.percentile(level_db, 98) - _RANGE_DB)
     has_pitch = (ndimage.uniform_filter1d(voicing, 3) > _VOICED) & audible
     return Evidence(
@@ -114,8 +122,8 @@ def _measure(samples: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.A
         fmax=_HIGH_HZ,
         norm=None,
     )
-    # Each bin relative to its background, so that a rumble does not hide the voice. A few
-    # frames are enough to tell the background.
+    # Each bin is divided by its background, so that a rumble does not hide the voice. To measure
+    # the background, a few frames are enough.
     background = jnp.percentile(magnitude[:, ::32], 20.0, axis=1, keepdims=True)
     magnitude = magnitude / jnp.maximum(background, 10 ** (_SILENCE_DB / 20))
     # Each frame is scaled to 1, because `pitch` lets the voicing of weaker frames fade.
@@ -131,7 +139,8 @@ def _decibels(power: jax.Array) -> jax.Array:
 def _steadiness(magnitude: jax.Array) -> jax.Array:
     """The correlation of each frame's spectral peaks with those 0.1 s later or earlier.
 
-    The larger one counts, so that a chord is steady from its first frame to its last.
+    The larger of the two correlations is taken, so that a chord is steady from its first frame to
+    its last.
 
     Args:
       magnitude: [frames, bins].
@@ -150,10 +159,11 @@ def _steadiness(magnitude: jax.Array) -> jax.Array:
 
 
 def _contrast_db(bands_db: np.ndarray) -> np.ndarray:
-    """How far each frame lies above the background, the mean of the bands, [frames].
+    """How much louder each frame is than the background, as the mean over bands, [frames].
 
-    The background is the minimum statistics of Martin 2001, "Noise power spectral density
-    estimation based on optimal smoothing and minimum statistics", with percentiles as minima.
+    The background is found by minimum statistics (Martin 2001, "Noise power spectral density
+    estimation based on optimal smoothing and minimum statistics"), with low percentiles instead of
+    minima.
     """
     bands_db = ndimage.uniform_filter1d(bands_db, 5, axis=0, mode="nearest")
     edges = np.linspace(0, len(bands_db), 1 + max(1, int(len(bands_db) * FRAME_S / _CELL_S)))
@@ -175,18 +185,19 @@ def _contrast_db(bands_db: np.ndarray) -> np.ndarray:
 
 
 def join_evidence(parts: Iterable[Evidence]) -> Evidence:
-    """The evidence of consecutive parts as one."""
+    """Joins the evidence of consecutive parts of a recording."""
     columns = zip(*parts, strict=True)
     return Evidence(*(np.concatenate(column) for column in columns))
 
 
 def find_speech(evidence: Evidence) -> list[Stretch]:
-    """The stretches of a recording that hold speech.
+    """Finds the stretches of a recording that hold speech.
 
-    Weak sounds within 0.2 s belong to a stretch, and pauses of less than 0.3 s do.
+    A stretch includes 0.2 s before and after the speech, for weak sounds, and pauses of less than
+    0.3 s.
 
     Args:
-      evidence: of the whole recording.
+      evidence: that of the whole recording.
 
     Returns:
       Stretches in order, which do not touch; none if there is no speech.
@@ -212,41 +223,45 @@ def holds_speech(samples: np.ndarray) -> bool:
     """Whether a clip holds speech.
 
     Args:
-      samples: [samples] float32 at SAMPLE_RATE_HZ; of a longer clip, the first LONGEST_S are heard.
+      samples: [samples] float32 at SAMPLE_RATE_HZ. Only the first LONGEST_S are used.
     """
     return bool(find_speech(measure(samples[: round(LONGEST_S * SAMPLE_RATE_HZ)])))
 
 
 def cut(stretches: Iterable[Stretch], level_db: np.ndarray, longest_s: float) -> list[Stretch]:
-    """Cuts stretches into utterances: the longer ones in two at their quietest point, and again.
+    """Cuts stretches into utterances.
+
+    A stretch that is too long is cut in two at its quietest point, and so are the parts that are
+    still too long.
 
     Args:
       stretches: from `find_speech`.
-      level_db: [frames] of the recording.
+      level_db: [frames], the level of the recording.
       longest_s: length of the longest utterance, more than twice SHORTEST_UTTERANCE_S.
 
     Returns:
       Utterances in order.
     """
     quiet = ndimage.uniform_filter1d(level_db, 5, mode="nearest")
-    utterances, waiting = [], [*stretches][::-1]
-    while waiting:
-        stretch = waiting.pop()
+    utterances, remaining = [], [*stretches][::-1]
+    while remaining:
+        stretch = remaining.pop()
         length_s = stretch.end_s - stretch.start_s
         if length_s <= longest_s + FRAME_S / 2:
             utterances.append(stretch)
             continue
-        # The quietest point is sought in the second half of the longest first piece.
+        # The cut leaves a first piece of at most `longest_s`, and of at least half of that if the
+        # stretch is long.
         low_s = max(SHORTEST_UTTERANCE_S, min(longest_s, length_s / 2) / 2)
         high_s = min(longest_s, length_s - SHORTEST_UTTERANCE_S)
         first, end = (round((stretch.start_s + s) / FRAME_S) for s in (low_s, high_s))
         middle_s = (first + int(np.argmin(quiet[first : end + 1]))) * FRAME_S
-        waiting += [Stretch(middle_s, stretch.end_s), Stretch(stretch.start_s, middle_s)]
+        remaining += [Stretch(middle_s, stretch.end_s), Stretch(stretch.start_s, middle_s)]
     return utterances
 
 
 def _hysteresis(values: np.ndarray, on: float, off: float) -> np.ndarray:
-    """[frames] bool: the runs above `off` that rise above `on` somewhere."""
+    """The frames of runs above `off` in which a frame exceeds `on`, [frames] bool."""
     mask = np.zeros(len(values), bool)
     for first, end in _runs(values > off):
         mask[first:end] = values[first:end].max() > on
@@ -259,7 +274,7 @@ def _runs(mask: np.ndarray) -> np.ndarray:
 
 
 def _padded_runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """The runs of true frames with the padding; those with short pauses between them are one."""
+    """The runs of true frames with padding; runs are joined if the pause between them is short."""
     shortest = round(_SHORTEST_PAUSE_S / FRAME_S)
     joined: list[tuple[int, int]] = []
     for first, end in _runs(ndimage.binary_dilation(mask, iterations=round(_PADDING_S / FRAME_S))):

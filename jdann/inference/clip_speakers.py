@@ -1,4 +1,4 @@
-"""Who speaks each of several clips, for the statistics by which they are normalised."""
+"""Finds who speaks each of several clips, so that they can be normalised per speaker."""
 
 import logging
 from collections.abc import Sequence
@@ -19,19 +19,20 @@ _FEWEST = 8  # clips; the voices of fewer cannot confirm names
 def read_speakers(
     recogniser: Recogniser, files: Sequence[str], parts: Sequence[Part], pattern: str = ""
 ) -> list[str | None]:
-    """The speakers that the names of files tell, as far as the voices confirm them.
+    """Reads the speakers from the names of files, if the voices confirm them.
 
     Args:
-      recogniser: computes the features from which voices are compared.
+      recogniser: computes the features by which voices are compared.
       files: [n] names of the clips, with their folders.
       parts: [n] the clips.
-      pattern: a regular expression that finds the speaker in a name; it needs no confirmation.
+      pattern: a regular expression that finds the speaker in a name. With a pattern, the voices do
+        not have to confirm the speakers. "": none.
 
     Returns:
-      [n] speakers, None where unknown.
+      [n] speakers, None if a speaker is unknown.
 
     Raises:
-      InputError: the pattern is of no use.
+      InputError: the pattern is invalid or finds no speakers.
     """
     files = [file.replace("\\", "/") for file in files]
     if pattern:

@@ -1,4 +1,4 @@
-"""`jdann predict`: takes audio files and gives a row of probabilities for each."""
+"""`jdann predict`: computes a row of probabilities for each audio file."""
 
 import glob
 import json
@@ -27,7 +27,7 @@ log = logging.getLogger("jdann")
 
 
 class Item(NamedTuple):
-    """A clip to recognise, and the columns with which its row begins."""
+    """A clip to recognise, and the first columns of its row."""
 
     columns: dict[str, str]
     part: Part
@@ -59,11 +59,11 @@ class Options(NamedTuple):
     timeline: bool = False
     window_s: float = 3.0
     hop_s: float = 1.0
-    abstain: float = 0.0  # if no emotion is as probable as this, none is named
-    adapt: bool = False  # normalise for each speaker
+    abstain: float = 0.0  # if no emotion has at least this probability, none is named
+    adapt: bool = False  # normalise per speaker
     one_speaker: bool = False  # with `adapt`: all clips are of one person
     speaker_pattern: str = ""  # with `adapt`: finds the speaker in the name of a file
-    # With a timeline: people in each recording at most, who are told apart; None: they are not
+    # With a timeline: number of people in each recording at most; None: do not tell people apart
     speakers_per_recording: int | None = None
     data_dir: Path = Path()  # where the speaker encoder is kept
 
@@ -75,14 +75,14 @@ def run(
     path: Path | None = None,
     as_json: bool = False,
 ) -> int:
-    """The whole command.
+    """Runs the whole command.
 
     Args:
-      load: gives the recogniser; it is called after the names have been checked.
-      names: see `find_items`.
-      options: of the command line.
-      path: of the csv to write; None: none.
-      as_json: print JSON.
+      load: returns the recogniser; it is called after the names have been checked.
+      names: those of the command line, for `find_items`.
+      options: those of the command line.
+      path: the csv to write; None: none.
+      as_json: whether to print JSON.
 
     Returns:
       The exit status: 0, or 1 if some clips were left out.
@@ -110,7 +110,7 @@ def run(
 
 
 def find_items(names: Sequence[str]) -> list[Item]:
-    """The clips that files, folders, patterns and csv files name, in order.
+    """Finds the clips that are named by files, folders, patterns and csv files, in order.
 
     A csv needs the column `file`, a path relative to the csv's folder. It may have the columns
     `start` and `end`, in s. All of its columns are kept.
@@ -163,7 +163,7 @@ def _answers(
 ) -> Iterator[Answer]:
     """The answers for all items that can be used; the others are added to `bad`."""
     if options.speakers_per_recording is not None:
-        yield from _conversations(recogniser, items, options, bad)
+        yield from _recordings(recogniser, items, options, bad)
         return
     speakers = _speakers(recogniser, items, options) if options.adapt else {}
     adapted_items = {i for indices in speakers.values() for i in indices}
@@ -185,7 +185,7 @@ def _answers(
         clips = dict(zip(indices, prepared, strict=True))
         usable = {i: clip for i, clip in clips.items() if isinstance(clip, Prepared)}
         adapted = recogniser.adapt(list(usable.values())) if usable else recogniser
-        if options.timeline:  # it reads whole files, of which a clip holds the beginning only
+        if options.timeline:  # a prepared clip holds only the beginning of its file
             yield from _timelines(adapted, items, indices, options, bad)
             continue
         for i, clip in clips.items():
@@ -199,7 +199,7 @@ def _speakers(
 ) -> dict[str, list[int]]:
     """The positions of each speaker's items; items without a speaker are left out.
 
-    The column `speaker` names them. If it names none, the names of the files are read.
+    Speakers are read from the column `speaker` or, if it is empty in all rows, from the file names.
     """
     if options.one_speaker:
         return {"": list(range(len(items)))}
@@ -246,28 +246,28 @@ def _timelines(
             bad.append(Bad(file, str(error).removeprefix(f"{path}: ")))
 
 
-def _conversations(
+def _recordings(
     recogniser: Recogniser, items: Sequence[Item], options: Options, bad: list[Bad]
 ) -> Iterator[Answer]:
     """The answers for each utterance of long recordings, with the person who speaks."""
-    # They import scikit-learn, and the speaker encoder needs Flax.
+    # These import scikit-learn and, for the speaker encoder, Flax, which takes long.
     from jdann.inference.recordings import find_voice_reader, recognise
     from jdann.speakers.recordings import read_recording
 
-    assert options.speakers_per_recording is not None
-    most, longest_s = options.speakers_per_recording, recogniser.audio_settings.max_duration_s
-    voices = find_voice_reader(most, options.data_dir)
+    speakers, longest_s = options.speakers_per_recording, recogniser.audio_settings.max_duration_s
+    assert speakers is not None
+    voices = find_voice_reader(speakers, options.data_dir)
     for i, item in enumerate(items):
         _check_whole(item)
         try:
-            recording = read_recording(Path(item.part.path), longest_s, most, voices)
-            for spoken in recognise(recogniser, recording, options.adapt):
+            recording = read_recording(Path(item.part.path), longest_s, speakers, voices)
+            for prediction in recognise(recogniser, recording, options.adapt):
                 columns = {
-                    "speaker": spoken.speaker,
-                    "start": f"{spoken.start_s:.2f}",
-                    "end": f"{spoken.end_s:.2f}",
+                    "speaker": prediction.speaker,
+                    "start": f"{prediction.start_s:.2f}",
+                    "end": f"{prediction.end_s:.2f}",
                 }
-                yield Answer(i, columns, spoken.probabilities)
+                yield Answer(i, columns, prediction.probabilities)
         except AudioError as error:
             bad.append(Bad(item.columns["file"], str(error)))
 
@@ -294,7 +294,7 @@ def _row(labels: tuple[str, ...], probabilities: np.ndarray, abstain: float) -> 
 
 
 def write(rows: Sequence[dict[str, Any]], path: Path | None, as_json: bool) -> None:
-    """Writes rows: as a csv to `path`, and as JSON or, without a path, as a table to the output."""
+    """Writes rows as a csv to `path`, and prints them as JSON or, without a path, as a table."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
     if path is not None:
@@ -313,7 +313,7 @@ def write(rows: Sequence[dict[str, Any]], path: Path | None, as_json: bool) -> N
 
 
 def report(rows: Sequence[dict[str, Any]], bad: Sequence[Bad], items: Sequence[Item]) -> int:
-    """Says on standard error which of the items could not be used.
+    """Prints to standard error which items could not be used.
 
     Returns:
       The exit status: 0, or 1 if some were left out.
@@ -330,7 +330,7 @@ def report(rows: Sequence[dict[str, Any]], bad: Sequence[Bad], items: Sequence[I
 
 
 def _count(items: Sequence[Item]) -> str:
-    """How many clips there are; they are called files if each of them is a whole file."""
+    """The number of clips as text; they are called files if all of them are whole files."""
     return f"{len(items)} {'files' if all(item.is_whole_file for item in items) else 'clips'}"
 
 

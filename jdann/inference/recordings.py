@@ -31,16 +31,16 @@ _RELEVANCE = 5.0  # clips, as in `Recogniser.adapt`
 _ADAPTABLE = ("speaker", "voice", "corpus")  # normalisations that can be adapted
 
 
-class Heard(NamedTuple):
-    """What was found in recordings."""
+class RecordingSet(NamedTuple):
+    """Recordings with their utterances."""
 
     recordings: tuple[Recording, ...]
-    names: tuple[str, ...]  # of each recording: its path below the folder of all
+    names: tuple[str, ...]  # the path of each recording, relative to their common folder
     skipped: tuple[Skipped, ...]  # recordings that cannot be used, and why
 
 
-class Spoken(NamedTuple):
-    """The answer for an utterance."""
+class UtterancePrediction(NamedTuple):
+    """The predicted emotion of an utterance."""
 
     speaker: str
     start_s: float
@@ -48,7 +48,9 @@ class Spoken(NamedTuple):
     probabilities: np.ndarray  # [classes] float32; NaN where the utterance cannot be used
 
 
-def listen(paths: Sequence[str | Path], longest_s: float, speakers: int, data_dir: Path) -> Heard:
+def find_utterances(
+    paths: Sequence[str | Path], longest_s: float, speakers: int, data_dir: Path
+) -> RecordingSet:
     """Finds the utterances of recordings, and who speaks each.
 
     Args:
@@ -77,16 +79,19 @@ def listen(paths: Sequence[str | Path], longest_s: float, speakers: int, data_di
         log.warning("left out: %s: %s", file, reason)
     folder = os.path.commonpath([recording.path.parent for recording in recordings])
     names = tuple(os.path.relpath(recording.path, folder) for recording in recordings)
-    return Heard(tuple(recordings), names, tuple(skipped))
+    return RecordingSet(tuple(recordings), names, tuple(skipped))
 
 
 def find_voice_reader(speakers: int, data_dir: Path) -> VoiceReader | None:
-    """What tells the voices of a recording apart; None if there is only one.
+    """Makes the reader that tells the voices of a recording apart.
 
     Args:
       speakers: number of people in each recording at most.
-      data_dir: where the speaker encoder is kept; pip fetches it the first time. Where that fails,
-        a warning says so, and the pitch is compared.
+      data_dir: where the speaker encoder is kept; pip fetches it the first time. If that fails,
+        there is a warning, and voices are compared by their pitch.
+
+    Returns:
+      The reader; None if there is only one speaker in each recording.
 
     Raises:
       InputError: the number is less than 1.
@@ -102,20 +107,22 @@ def find_voice_reader(speakers: int, data_dir: Path) -> VoiceReader | None:
         return make_voice_reader(None)
 
 
-def recognise(recogniser: Recogniser, recording: Recording, adapt: bool) -> list[Spoken]:
+def recognise(
+    recogniser: Recogniser, recording: Recording, adapt: bool
+) -> list[UtterancePrediction]:
     """Recognises each utterance of a recording; an utterance is in memory only while it is used.
 
     Args:
-      recogniser: a trained one.
-      recording: what `listen` has found.
-      adapt: normalise by the person who speaks, as `Recogniser.adapt` does. A recogniser whose
-        normalisation cannot be adapted stays as it is.
+      recogniser: a trained recogniser.
+      recording: one of those that `find_utterances` returns.
+      adapt: whether to normalise each utterance for the person who speaks it, as
+        `Recogniser.adapt` does. It has no effect if the normalisation cannot be adapted.
 
     Returns:
-      The answers in the order of the utterances.
+      The predictions in the order of the utterances.
     """
-    no_answer = np.full(len(recogniser.labels), np.nan, np.float32)
-    rows = [no_answer] * len(recording.utterances)
+    unusable = np.full(len(recogniser.labels), np.nan, np.float32)
+    rows = [unusable] * len(recording.utterances)
     adapted = _adapted(recogniser, recording) if adapt else {}
     for speaker in dict.fromkeys(recording.speaker):
         indices = [i for i, name in enumerate(recording.speaker) if name == speaker]
@@ -123,12 +130,14 @@ def recognise(recogniser: Recogniser, recording: Recording, adapt: bool) -> list
         for position, row in adapted.get(speaker, recogniser).each(clips):
             if not isinstance(row, Rejected):
                 rows[indices[position]] = row
-    spoken = zip(recording.speaker, recording.utterances, rows, strict=True)
-    return [Spoken(speaker, *utterance, row) for speaker, utterance, row in spoken]
+    predictions = zip(recording.speaker, recording.utterances, rows, strict=True)
+    return [
+        UtterancePrediction(speaker, *utterance, row) for speaker, utterance, row in predictions
+    ]
 
 
 def _adapted(recogniser: Recogniser, recording: Recording) -> dict[str, Recogniser]:
-    """A recogniser for each person of a recording, except for those without usable utterances."""
+    """A recogniser for each person of a recording who has usable utterances."""
     if recogniser.config.features.normalise not in _ADAPTABLE:
         return {}
     features: dict[str, list[np.ndarray]] = {}

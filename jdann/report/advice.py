@@ -19,21 +19,22 @@ def advise(results: Mapping[str, Any]) -> str | None:
     Returns:
       A sentence about the first direction; None if the run has only one method.
     """
-    first = results["directions"][0]
+    direction = results["directions"][0]
     scores = {
         row["method"]: row["uar"]
         for row in results["rows"]
-        if (row["source"], row["target"]) == (first["source"]["name"], first["target"]["name"])
+        if (row["source"], row["target"])
+        == (direction["source"]["name"], direction["target"]["name"])
         and row["selection"] == LAST
         and not row["method"].startswith("supervised")
     }
     trained = [share["method"] for share in results["predicted_share"]]
     if not scores:
         return _without_labels(trained)
-    peers = {method: uar["mean"] for method, uar in scores.items()}
-    if len(peers) < 2:
+    means = {method: uar["mean"] for method, uar in scores.items()}
+    if len(means) < 2:
         return None
-    best = max(peers, key=lambda method: peers[method])
+    best = max(means, key=lambda method: means[method])
     others = ", ".join(f"{method} {number(scores[method])}" for method in scores if method != best)
     sentence = f"Use {best}: its UAR is {number(scores[best])} here ({others})."
     if best == BASELINE:
@@ -42,7 +43,7 @@ def advise(results: Mapping[str, Any]) -> str | None:
 
 
 def _without_labels(trained: list[str]) -> str | None:
-    """The recommended method, if the run has it and others."""
+    """The recommendation if the run has this method and others; else None."""
     if RECOMMENDED not in trained or len(set(trained)) < 2:
         return None
     return (

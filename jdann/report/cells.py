@@ -1,4 +1,4 @@
-"""The cells of tables of scores as text."""
+"""Formats the cells of tables of scores."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -36,8 +36,8 @@ def interval_text(holder: Mapping[str, Any] | None, key: str, sign: bool = False
     """An interval as text, such as ".781 to .919"; a dash if there is none.
 
     Args:
-      holder: a dict of results.json that may have an interval; None: it has none.
-      key: where the interval stands in it.
+      holder: a dict of results.json that may contain an interval; None: there is none.
+      key: the key of the interval in it.
       sign: whether positive ends get a plus sign.
     """
     ends = holder.get(key) if holder is not None else None

@@ -1,4 +1,4 @@
-"""The table of what limits the scores: intervals of gains, weakest groups, the oracle gap."""
+"""The table below the scores: intervals of gains, weakest groups, and the oracle gap."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,11 @@ Row = Mapping[str, Any]  # of results.json
 
 
 def detail_table(results: Mapping[str, Any]) -> ScoreTable | None:
-    """What limits the scores, a row for each method of the score table; None for older results."""
+    """The details of the scores, with a row for each method; None if the results have no details.
+
+    Args:
+      results: the content of results.json. Those of older versions of jdann have no details.
+    """
     columns = {
         "gain over source only, 95%": _gain_text,
         "gain over svm, 95%": _over_baseline_text,
@@ -45,11 +49,11 @@ def _gain_text(row: Row) -> str:
 
 
 def _over_baseline_text(row: Row) -> str:
-    over = row.get("uar_over_baseline")
-    if over is None:
+    gain = row.get("uar_over_baseline")
+    if gain is None:
         return "–"
-    mean = number({"mean": over["mean"], "std": None}, sign=True)
-    ends = interval_text(over, "interval", sign=True)
+    mean = number({"mean": gain["mean"], "std": None}, sign=True)
+    ends = interval_text(gain, "interval", sign=True)
     return mean if ends == "–" else f"{mean} ({ends})"
 
 
@@ -60,7 +64,7 @@ def _worst_text(worst: Row | None) -> str:
 
 
 def _gender_text(row: Row) -> str:
-    """The highest minus the lowest UAR, and whose is the lowest."""
+    """The highest minus the lowest UAR, and the gender with the lowest."""
     means = {name: value["mean"] for name, value in row.get("per_gender", {}).items()}
     if len(means) < 2:
         return "–"

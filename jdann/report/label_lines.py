@@ -1,4 +1,4 @@
-"""What a few labelled clips say: to which audio a run adapted, and how many labels are needed."""
+"""Sentences about scores on a few labelled clips: how far to trust them, and what would help."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from jdann.report.cells import interval_text
 
 
 def label_lines(results: Mapping[str, Any]) -> list[str]:
-    """Sentences below the table of `jdann evaluate RUN LABELS.csv`; none for other results.
+    """Sentences below the table of `jdann evaluate RUN LABELS.csv`; [] for other results.
 
     Args:
       results: the content of results.json.
@@ -16,8 +16,8 @@ def label_lines(results: Mapping[str, Any]) -> list[str]:
     if about is None:
         return []
     rows = results["rows"]
-    lines = [_adapted(results, rows[0]["n"])]
-    lines += [_plan(row) for row in rows]
+    lines = [_adapted_line(results, rows[0]["n"])]
+    lines += [_needed_line(row) for row in rows]
     if about["weighted"]:
         lines.append(
             "Weighted: each clip counts for the clips of the target that it was drawn for, so the "
@@ -31,8 +31,8 @@ def label_lines(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _adapted(results: Mapping[str, Any], count: int) -> str:
-    """Whether these clips were adapted to."""
+def _adapted_line(results: Mapping[str, Any], count: int) -> str:
+    """Says to how many of these clips the training adapted."""
     adapted = results.get("adapted_utterances")
     if adapted is None:
         return "It is not known whether the training adapted to these clips."
@@ -46,18 +46,18 @@ def _adapted(results: Mapping[str, Any], count: int) -> str:
     return f"The training adapted to {adapted} of the {count} clips, without their labels."
 
 
-def _plan(row: Mapping[str, Any]) -> str:
-    """How sure the score of a method is, and what would narrow its interval."""
-    plan = row["labels"]
-    half = f"±{plan['wanted_half_width']:.2f}".replace("0.", ".")
+def _needed_line(row: Mapping[str, Any]) -> str:
+    """Says what would narrow the interval of a method's score."""
+    needed = row["labels"]
+    half_width = f"±{needed['wanted_half_width']:.2f}".replace("0.", ".")
     text = f"{row['method']}: "
-    if plan["more_speakers"] is not None:
-        ends = interval_text(plan, "interval_of_these_speakers")
+    if needed["more_speakers"] is not None:
+        ends = interval_text(needed, "interval_of_these_speakers")
         text += f"for these {row['interval']['count']} speakers alone {ends}; "
-    if plan["more_labels"]:
-        text += f"about {plan['more_labels']:,} more labels would narrow it to {half}"
+    if needed["more_labels"]:
+        text += f"about {needed['more_labels']:,} more labels would narrow it to {half_width}"
     else:
-        text += f"there are enough labels for {half}"
-    if plan["more_speakers"]:
-        text += f"; for other speakers, that takes {plan['more_speakers']:,} more speakers"
+        text += f"there are enough labels for {half_width}"
+    if needed["more_speakers"]:
+        text += f"; for other speakers, that takes {needed['more_speakers']:,} more speakers"
     return f"{text}, if they vary as these do."

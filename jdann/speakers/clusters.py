@@ -1,10 +1,11 @@
 """Groups of voices where no speaker ids are known, from the vectors of a speaker encoder.
 
-The vectors tell the voice, but also the emotion, so that plain clusters are often emotions of one
-person. So what varies with the predicted emotion is removed from the vectors, and a group is
-divided only where its vectors are two clusters and not one cloud. A group of several persons costs
-less than a group of one emotion, because normalisation would then remove the emotion. A group that
-holds many persons is marked, so that it can be normalised among similar voices of the group.
+The vectors depend on the voice, but also on the emotion. If they were simply clustered, a cluster
+would often be one emotion of one person. So what varies with the predicted emotion is removed from
+the vectors, and a group is divided only if its vectors are two clusters and not one cloud. When in
+doubt, a group is not divided: a group of several persons costs less accuracy than a group of one
+emotion, because normalisation would remove the emotion. A group that holds many persons is marked,
+so that its utterances can be normalised among similar voices of the group.
 """
 
 from collections.abc import Callable
@@ -15,21 +16,23 @@ from sklearn.cluster import KMeans
 
 ROUNDS = 3  # of predicting emotions and grouping again
 SMALLEST_GROUP = 20  # utterances
-# A group is divided if its cluster index lies so many standard deviations below that of one cloud:
-# all utterances; each half of them; smaller groups. Chosen with CASIA and EmoDB as targets.
+# A group is divided if its cluster index, minus that of one cloud, is at most this many standard
+# deviations. The values are for all utterances, for each half of them, and for smaller groups. They
+# were chosen with CASIA and EmoDB as targets.
 _LIMITS = (-3.5, -1.0, -2.5)
-_DEEPEST = 5  # divisions of a group
+_MOST_DIVISIONS = 5  # of a group
 _CLOUDS = 15  # drawn for each test
-_DIMENSIONS = 50  # principal components that take part
-_TESTED = 2000  # utterances at most that take part in a test
-# A group holds many persons if so many clusters leave less than this share of the variance that
-# they leave in one cloud. CASIA's groups, each of one person, leave .96 to 1.01; EmoDB's, each of
-# five or six persons, leave .87 to .89.
-_MANY, _MANY_LIMIT = 8, 0.95
-# Two groups of many persons are women and men. More of them are a division by something else, and
-# cost more than no groups do: with RAVDESS as the target, .06 UAR.
+_DIMENSIONS = 50  # principal components that are used
+_TESTED = 2000  # utterances at most that are used in a test
+# A group and a single cloud are divided into this many clusters. The group holds many persons if
+# the variance that remains within its clusters is less than this share of that of the cloud. In
+# CASIA, whose groups hold one person each, the share is .96 to 1.01. In EmoDB, whose groups hold
+# five or six persons each, it is .87 to .89.
+_MANY_CLUSTERS, _MANY_LIMIT = 8, 0.95
+# Two groups of many persons are women and men. If there are more, the division follows something
+# other than persons, and it is better to have no groups: with RAVDESS as the target, .06 of UAR.
 _MOST_MIXED = 2
-_SMALLEST_MIXED = 12 * _MANY  # utterances; a smaller group counts as one person
+_SMALLEST_MIXED = 12 * _MANY_CLUSTERS  # utterances; a smaller group counts as one person
 
 Predict = Callable[[np.ndarray], np.ndarray]  # [n] group numbers -> [n, classes] probabilities
 
@@ -37,8 +40,8 @@ Predict = Callable[[np.ndarray], np.ndarray]  # [n] group numbers -> [n, classes
 class VoiceGroups(NamedTuple):
     """Groups of n utterances."""
 
-    number: np.ndarray  # [n] from 0, without a gap
-    is_mixed: np.ndarray  # [n] bool, whether the group holds many persons
+    number: np.ndarray  # [n] int, the group of each utterance, from 0 and without gaps
+    is_mixed: np.ndarray  # [n] bool, whether this group holds many persons
 
     @property
     def count(self) -> int:
@@ -46,31 +49,36 @@ class VoiceGroups(NamedTuple):
         return int(self.number.max()) + 1
 
     @property
-    def mixed(self) -> int:
+    def mixed_count(self) -> int:
         """How many groups hold many persons."""
         return len(np.unique(self.number[self.is_mixed]))
 
     @property
     def follow_persons(self) -> bool:
-        """Whether the groups are of use: women and men at least, and apart from them persons."""
-        return self.mixed <= _MOST_MIXED
+        """Whether the groups are persons, or women and men. Other groups should not be used."""
+        return self.mixed_count <= _MOST_MIXED
 
 
 def group_voices(vectors: np.ndarray, predict: Predict, seed: int = 0) -> VoiceGroups:
     """Groups utterances of similar voices: mostly one person, or some persons who sound alike.
 
-    1. All utterances are divided in two, which are mostly women and men.
+    1. All utterances are divided in two parts, which are mostly women and men.
     2. The emotions are predicted, with features that are normalised in each group.
-    3. What varies with the predicted emotion is removed from the vectors. They are grouped again.
-    Steps two and three happen ROUNDS times.
+    3. What varies with the predicted emotion is removed from the vectors, and they are grouped
+       again.
+
+    Steps 2 and 3 are repeated ROUNDS times.
 
     Args:
       vectors: [n, d] from `jdann.features.voice_encoder`.
-      predict: gives the probability of each emotion when each group is normalised by itself.
+      predict: gives the probability of each emotion if each group is normalised by itself.
       seed: of the tests.
+
+    Returns:
+      The groups.
     """
     directions = _directions(vectors)
-    group = divide(directions, seed, deepest=1)
+    group = divide(directions, seed, most_divisions=1)
     for _ in range(ROUNDS):
         directions = _directions(without_emotion(vectors, predict(group), group))
         group = divide(directions, seed)
@@ -85,7 +93,7 @@ def holds_many(vectors: np.ndarray, seed: int = 0) -> bool:
     """Whether the vectors [n, d] of a group are many clusters, and not one or two."""
     if len(vectors) < _SMALLEST_MIXED:
         return False
-    comparison = _compare_with_clouds(vectors, _MANY, np.random.default_rng(seed))
+    comparison = _compare_with_clouds(vectors, _MANY_CLUSTERS, np.random.default_rng(seed))
     return comparison.index < _MANY_LIMIT * float(np.mean(comparison.expected))
 
 
@@ -94,8 +102,9 @@ def without_emotion(
 ) -> np.ndarray:
     """Removes from the vectors what varies with the emotion within the groups.
 
-    It is the residual of a linear regression on the probabilities, whose coefficients are fitted
-    to differences within groups, so that differences between speakers remain.
+    The result is the residual of a linear regression of the vectors on the probabilities. Its
+    coefficients are fitted to differences within groups, so that differences between speakers
+    remain.
 
     Args:
       vectors: [n, d].
@@ -103,53 +112,54 @@ def without_emotion(
       group: [n] group numbers.
 
     Returns:
-      [n, d].
+      The residual, [n, d].
     """
     within_vectors, within_probabilities = vectors.astype(float), probabilities.astype(float)
     for number in np.unique(group):
         rows = group == number
         within_vectors[rows] -= within_vectors[rows].mean(0)
         within_probabilities[rows] -= within_probabilities[rows].mean(0)
-    # The ridge, of one utterance, makes the solution unique: the probabilities add up to 1.
+    # Without a ridge the solution would not be unique, because the probabilities add up to 1. The
+    # ridge has the weight of one utterance.
     squares = within_probabilities.T @ within_probabilities + np.eye(probabilities.shape[1])
     shifts = np.linalg.solve(squares, within_probabilities.T @ within_vectors)  # [classes, d]
     return vectors - probabilities @ shifts
 
 
-def divide(vectors: np.ndarray, seed: int = 0, deepest: int = _DEEPEST) -> np.ndarray:
+def divide(vectors: np.ndarray, seed: int = 0, most_divisions: int = _MOST_DIVISIONS) -> np.ndarray:
     """Divides vectors in two, and each part again, as long as the parts are distinct clusters.
 
     Args:
       vectors: [n, d].
       seed: of the clusterings and of the tests.
-      deepest: how often a group is divided at most.
+      most_divisions: how often a group is divided at most.
 
     Returns:
-      [n] group numbers from 0, without a gap.
+      [n] group numbers from 0, without gaps.
     """
     rng = np.random.default_rng(seed)
     group = np.zeros(len(vectors), int)
 
-    def visit(rows: np.ndarray, depth: int) -> None:
-        if depth == deepest or len(rows) < 2 * SMALLEST_GROUP:
+    def divide_rows(rows: np.ndarray, depth: int) -> None:
+        if depth == most_divisions or len(rows) < 2 * SMALLEST_GROUP:
             return
         half = _two_clusters(vectors[rows], _LIMITS[min(depth, len(_LIMITS) - 1)], rng)
         if half is None:
             return
         group[rows[half]] = group.max() + 1
-        visit(rows[~half], depth + 1)
-        visit(rows[half], depth + 1)
+        divide_rows(rows[~half], depth + 1)
+        divide_rows(rows[half], depth + 1)
 
-    visit(np.arange(len(vectors)), 0)
+    divide_rows(np.arange(len(vectors)), 0)
     return group
 
 
 def _two_clusters(vectors: np.ndarray, limit: float, rng: np.random.Generator) -> np.ndarray | None:
     """Which of n vectors belong to the second of two clusters; None if they are one cloud.
 
-    The cluster index is the share of the variance that remains within the two. It is compared with
-    that of normally distributed clouds of the same covariance: Liu et al. 2008, "Statistical
-    significance of clustering for high-dimension, low-sample size data", JASA 103.
+    The cluster index is the share of the variance that remains within the two clusters. It is
+    compared with that of normally distributed clouds of the same covariance (Liu et al. 2008,
+    "Statistical significance of clustering for high-dimension, low-sample size data", JASA 103).
     """
     comparison = _compare_with_clouds(vectors, 2, rng)
     half = comparison.cluster == 1
@@ -162,14 +172,14 @@ def _two_clusters(vectors: np.ndarray, limit: float, rng: np.random.Generator) -
 
 class _Comparison(NamedTuple):
     index: float  # share of the variance that remains within the clusters
-    expected: list[float]  # the same of each cloud
-    cluster: np.ndarray  # [n] of each vector
+    expected: list[float]  # the same share in each cloud
+    cluster: np.ndarray  # [n] int, the cluster of each vector
 
 
 def _compare_with_clouds(
     vectors: np.ndarray, clusters: int, rng: np.random.Generator
 ) -> _Comparison:
-    """Divides vectors [n, d] and normally distributed clouds of their covariance."""
+    """Divides vectors [n, d] into clusters, and also normally distributed clouds like them."""
     tested = rng.permutation(len(vectors))[:_TESTED]
     centre = vectors[tested].mean(0)
     _, scale, axes = np.linalg.svd(vectors[tested] - centre, full_matrices=False)
@@ -190,6 +200,6 @@ def _cluster_index(points: np.ndarray, clusters: int) -> tuple[float, Any]:
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:
-    """The vectors from their mean, scaled to length 1."""
+    """The directions of the vectors as seen from their mean: [n, d], each of length 1."""
     centred = vectors - vectors.mean(0)
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)

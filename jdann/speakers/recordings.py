@@ -1,7 +1,7 @@
-"""Long recordings: their utterances, and who of a few people speaks each.
+"""Finds the utterances of long recordings, and which of a few people speaks each of them.
 
-The people of one recording are told apart by its channels where each person has one, as in many
-recorded calls; otherwise by their voices. Only parts of a recording are in memory at a time.
+In many recorded calls, each person has a channel. Then the louder channel tells who speaks.
+Otherwise people are told apart by their voices. Only a part of a recording is in memory at a time.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,33 +28,34 @@ from jdann.speakers.similar_voices import voice_positions
 SHORTEST_RECORDING_S = 1.0
 _HOP_S = LONGEST_S - 2 * CONTEXT_S
 
-# A channel is one person's if it is louder than the other by this much,
+# When each of two channels counts as one person's. In a frame of speech, the difference is clear if
+# one channel is louder by this much.
 _LOUDER_DB = 10.0
-_CLEAR_SHARE = 0.6  # in so much of the speech,
-_LEAST_SHARE = 0.1  # of which each channel has this much.
+_CLEAR_SHARE = 0.6  # share of the frames of speech that need a clear difference
+_LEAST_SHARE = 0.1  # share of the clear frames in which each channel has to be the louder one
 _TURN_S = 0.5  # shorter turns of a channel are ignored
 
 _BATCH = 16  # utterances in one call of the recipe
-_VOICE_S = 1.59  # of each utterance: one window of the speaker encoder
-_CLEAR_VOICE_S = 1.0  # shorter utterances do not tell how many people there are
-_SMALLEST_PART = 0.1  # of the utterances, that a person speaks
-_TESTED = 1000  # utterances at most that take part in a silhouette
+_VOICE_S = 1.59  # part of each utterance that is used: one window of the speaker encoder
+_CLEAR_VOICE_S = 1.0  # shorter utterances are not used to find how many people there are
+_SMALLEST_PART = 0.1  # share of the utterances that each person has at least
+_TESTED = 1000  # utterances at most from which a silhouette is computed
 
 
 class Distinct(NamedTuple):
     """When groups of voices count as different people."""
 
-    # Rousseeuw 1987, "Silhouettes: a graphical aid to the interpretation and validation of cluster
-    # analysis", -1 to 1
+    # Least silhouette, -1 to 1 (Rousseeuw 1987, "Silhouettes: a graphical aid to the interpretation
+    # and validation of cluster analysis")
     silhouette: float
-    metric: str  # the distance by which the silhouette is measured, a name of scikit-learn
-    distance: float  # between the centres of two groups, at least
+    metric: str  # distance measure of the silhouette, as scikit-learn calls it
+    distance: float  # least distance between the centres of two groups
 
 
-# Chosen on CASIA and EmoDB (benchmarks/recordings.py). One person has a silhouette of .13 to .28, a
-# woman and a man have .36 to .6.
+# Chosen on CASIA and EmoDB (benchmarks/recordings.py). If one person is divided in two, the
+# silhouette is .13 to .28. A woman and a man have .36 to .6.
 DISTINCT_VECTORS = Distinct(0.3, "cosine", 0.0)
-# A base of the pitch that differs by 7 semitones, mostly a woman and a man.
+# The distance is that of a pitch base that differs by 7 semitones: mostly a woman and a man.
 DISTINCT_PITCH = Distinct(0.65, "euclidean", 1.2)
 
 
@@ -68,10 +69,11 @@ class Recording(NamedTuple):
 
 
 class VoiceReader(NamedTuple):
-    """What turns utterances into numbers that tell whose voice it is."""
+    """Computes numbers by which voices are compared."""
 
-    values: Callable[[np.ndarray, np.ndarray], jax.Array]  # of a batch: samples and their lengths
-    bins: tuple[str, ...]  # name of each value, or none where the speaker encoder gives them
+    # From a batch of samples [n, samples] and their lengths [n] to values [n, d]
+    values: Callable[[np.ndarray, np.ndarray], jax.Array]
+    bins: tuple[str, ...]  # name of each value; empty if they come from the speaker encoder
 
 
 def make_voice_reader(encoder: Path | None) -> VoiceReader:
@@ -88,12 +90,13 @@ def make_voice_reader(encoder: Path | None) -> VoiceReader:
     from jdann.features import voice_encoder  # it imports Flax, which takes long
 
     variables = voice_encoder.read_variables(encoder)
-    # At once, unlike the recipe of voice vectors: a window of each utterance is little work.
+    # The whole batch at once, unlike the recipe of voice vectors, because there is only one window
+    # per utterance.
     return VoiceReader(jax.jit(jax.vmap(partial(voice_encoder.voice_vector, variables))), ())
 
 
 def list_recordings(names: Iterable[str | Path]) -> list[Path]:
-    """The audio files that are named, and those in the folders that are named.
+    """Lists the given audio files, and the audio files in the given folders.
 
     Raises:
       InputError: a folder holds no audio, or there is no such file.
@@ -125,7 +128,7 @@ def read_recording(
       audio.AudioError: it cannot be read, is too short, or holds no speech.
     """
     longest_s = min(longest_s, 2 * CONTEXT_S)  # `read_utterances` reads no longer ones
-    evidence, channels_db, duration_s = _listen(path)
+    evidence, channels_db, duration_s = _measure(path)
     if duration_s < SHORTEST_RECORDING_S:
         raise audio.AudioError(
             f"lasts {duration_s:.2f} s; expected a recording of at least {SHORTEST_RECORDING_S:g} s"
@@ -163,13 +166,13 @@ def read_utterances(path: Path, utterances: Sequence[Stretch]) -> Iterator[tuple
     Yields:
       The sampling rate in Hz and the samples [samples] or [samples, channels] of each utterance.
     """
-    waiting = list(utterances)[::-1]
+    remaining = list(utterances)[::-1]
     for window in _windows(path):
-        while waiting and (window.is_last or waiting[-1].start_s < window.start_s + _HOP_S):
-            utterance = waiting.pop()
+        while remaining and (window.is_last or remaining[-1].start_s < window.start_s + _HOP_S):
+            utterance = remaining.pop()
             first, end = (round((s - window.start_s) * window.rate_hz) for s in utterance)
             yield window.rate_hz, window.samples[first:end]
-        if not waiting:
+        if not remaining:
             return
 
 
@@ -183,7 +186,7 @@ class _Window(NamedTuple):
 
 
 def _windows(path: Path) -> Iterator[_Window]:
-    """The parts of a recording, with CONTEXT_S that two neighbours share at each end."""
+    """Yields the parts of a recording. Neighbours overlap by 2 CONTEXT_S."""
     windows = audio.windows(path, LONGEST_S, _HOP_S)
     window = next(windows, None)
     while window is not None:
@@ -192,8 +195,13 @@ def _windows(path: Path) -> Iterator[_Window]:
         window = following
 
 
-def _listen(path: Path) -> tuple[Evidence, np.ndarray | None, float]:
-    """Evidence; the levels [frames, 2] of two channels in dB, else None; the duration in s."""
+def _measure(path: Path) -> tuple[Evidence, np.ndarray | None, float]:
+    """Measures a recording, window by window.
+
+    Returns:
+      The evidence of speech; the level of each channel, [frames, 2] in dB, or None if there are not
+      two channels; the duration in s.
+    """
     parts, levels, duration_s = [], [], 0.0
     context = round(CONTEXT_S / FRAME_S)
     for window in _windows(path):
@@ -210,7 +218,7 @@ def _listen(path: Path) -> tuple[Evidence, np.ndarray | None, float]:
 
 
 def _mono(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """[samples] at the detector's rate; silence stays silence, which `audio.mono` refuses."""
+    """Samples at the detector's rate, [samples]. Unlike `audio.mono`, it accepts silence."""
     if np.ptp(samples) < 2 * audio.SILENCE:
         return np.zeros(round(len(samples) / rate_hz * speech.SAMPLE_RATE_HZ), np.float32)
     return audio.mono(samples, rate_hz, speech.SAMPLE_RATE_HZ)
@@ -225,7 +233,7 @@ def _channel_levels(samples: np.ndarray, frames: int) -> np.ndarray:
 
 
 def louder_channel(channels_db: np.ndarray, stretches: Iterable[Stretch]) -> np.ndarray | None:
-    """Which of two channels is louder, where each channel is another person's.
+    """Which of two channels is louder, if each person has a channel.
 
     Args:
       channels_db: [frames, 2], the level of each channel.
@@ -237,18 +245,20 @@ def louder_channel(channels_db: np.ndarray, stretches: Iterable[Stretch]) -> np.
     width = round(_TURN_S / FRAME_S)
     power = ndimage.uniform_filter1d(10 ** (channels_db / 10), width // 2, axis=0)
     difference_db = 10 * np.log10(np.maximum(power[:, 1], 1e-12) / np.maximum(power[:, 0], 1e-12))
-    spoken = np.zeros(len(channels_db), bool)
+    is_speech = np.zeros(len(channels_db), bool)
     for first, end in map(_frames, stretches):
-        spoken[first:end] = True
-    clear = difference_db[spoken & (np.abs(difference_db) > _LOUDER_DB)]
-    right = (clear > 0).mean() if len(clear) else 0.0
-    if len(clear) < _CLEAR_SHARE * spoken.sum() or not _LEAST_SHARE <= right <= 1 - _LEAST_SHARE:
+        is_speech[first:end] = True
+    clear_db = difference_db[is_speech & (np.abs(difference_db) > _LOUDER_DB)]
+    if len(clear_db) < max(1, _CLEAR_SHARE * is_speech.sum()):
+        return None
+    right_share = (clear_db > 0).mean()
+    if not _LEAST_SHARE <= right_share <= 1 - _LEAST_SHARE:
         return None
     return ndimage.median_filter((difference_db > 0).astype(int), size=width)
 
 
 def _turns(stretch: Stretch, louder: np.ndarray) -> Iterator[tuple[Stretch, int]]:
-    """The parts of a stretch in which one channel is louder, and which one that is."""
+    """Yields the parts of a stretch in which one channel is louder, and which channel that is."""
     first, end = _frames(stretch)
     channel = louder[first:end]
     changes = [0, *(1 + np.flatnonzero(np.diff(channel))), len(channel)]
@@ -262,9 +272,15 @@ def _frames(stretch: Stretch) -> tuple[int, int]:
 
 
 def group_by_voice(
-    path: Path, utterances: Sequence[Stretch], most: int, voices: VoiceReader
+    path: Path, utterances: Sequence[Stretch], speakers: int, voices: VoiceReader
 ) -> np.ndarray:
-    """The person who speaks each utterance, from the voices.
+    """Finds the person who speaks each utterance by the voices.
+
+    Args:
+      path: an audio file.
+      utterances: in order.
+      speakers: number of people at most.
+      voices: from `make_voice_reader`.
 
     Returns:
       [utterances] int from 0, in the order in which people begin to speak.
@@ -272,9 +288,9 @@ def group_by_voice(
     values = _read_voices(path, utterances, voices)
     length_s = np.array([end_s - start_s for start_s, end_s in utterances])
     if not voices.bins:
-        return group_voices(values, length_s, most, DISTINCT_VECTORS)
+        return group_voices(values, length_s, speakers, DISTINCT_VECTORS)
     base = voice_positions(values[:, None], voices.bins)[:, :1]
-    return group_voices(base, length_s, most, DISTINCT_PITCH)
+    return group_voices(base, length_s, speakers, DISTINCT_PITCH)
 
 
 def _read_voices(path: Path, utterances: Sequence[Stretch], voices: VoiceReader) -> np.ndarray:
@@ -294,22 +310,25 @@ def _read_voices(path: Path, utterances: Sequence[Stretch], voices: VoiceReader)
 
 
 def group_voices(
-    values: np.ndarray, length_s: np.ndarray, most: int, distinct: Distinct
+    values: np.ndarray, length_s: np.ndarray, groups: int, distinct: Distinct
 ) -> np.ndarray:
-    """Groups utterances by voice, in as many groups as are distinct.
+    """Groups utterances by voice.
+
+    Among the numbers of groups that give distinct groups, the one with the highest silhouette is
+    taken.
 
     Args:
-      values: [n, d]; voices that are near each other are alike.
-      length_s: [n].
-      most: groups at most.
-      distinct: what groups need; the number of groups with the highest silhouette is taken.
+      values: [n, d], from a `VoiceReader`; similar voices have similar values.
+      length_s: [n], of the utterances.
+      groups: number of groups at most.
+      distinct: when groups count as distinct; if they are not, there is one group.
 
     Returns:
       [n] int from 0, in the order of each group's first utterance.
     """
     clear = np.flatnonzero(length_s >= _CLEAR_VOICE_S)
     best, group = distinct.silhouette, np.zeros(len(values), int)
-    for count in range(2, most + 1):
+    for count in range(2, groups + 1):
         if len(clear) < 2 * count:
             break
         settings: dict[str, Any] = {"n_init": 5, "random_state": 0}
