@@ -54,8 +54,6 @@ def summarise(
         diagnostics.append(names | {"a_distance": distance})
     for direction in directions if config.baseline else ():
         predicted = baseline_predictions(direction, config)
-        if predicted is None:
-            continue
         names = {"method": BASELINE, "encoder": "-"} | domain_names(direction)
         shares.append(names | _share(config, predicted))
         tested = np.ones(len(predicted), bool)
@@ -166,14 +164,17 @@ def selection_rows(outcome: Outcome, direction: Direction) -> list[dict[str, Any
     return rows
 
 
-def baseline_predictions(direction: Direction, config: Any) -> np.ndarray | None:
-    """The SVM's predictions [n] of the target; None where the recipe has no frames."""
-    if direction.window is None:
-        return None
+def baseline_predictions(direction: Direction, config: Any) -> np.ndarray:
+    """The SVM's predictions [n] of the target.
+
+    It is trained on the vectors of a vector recipe, else on statistics of the frames.
+    """
     log.info("%s: support vector machine on utterance statistics, a baseline", direction.name)
     columns = [i for i, name in enumerate(direction.source.bins) if name != "voicing"]
 
     def statistics(domain: Domain) -> np.ndarray:
+        if domain.is_vector:
+            return np.concatenate(list(domain.features.read()))
         return baseline.statistics(domain.features.read(), len(domain.emotion), columns)
 
     source, target = statistics(direction.source), statistics(direction.target)
