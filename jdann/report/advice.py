@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jdann.experiments.score_rows import BASELINE
-from jdann.report.cells import number
+from jdann.report.cells import interval_text, number
 from jdann.training.task import LAST
 
 RECOMMENDED = "co_training"  # the most accurate one on most of the pairs that were measured
@@ -20,26 +20,35 @@ def advise(results: Mapping[str, Any]) -> str | None:
       A sentence about the first direction; None if the run has only one method.
     """
     direction = results["directions"][0]
-    scores = {
-        row["method"]: row["uar"]
+    domains = direction["source"]["name"], direction["target"]["name"]
+    rows = {
+        row["method"]: row
         for row in results["rows"]
-        if (row["source"], row["target"])
-        == (direction["source"]["name"], direction["target"]["name"])
+        if (row["source"], row["target"]) == domains
         and row["selection"] == LAST
         and not row["method"].startswith("supervised")
     }
-    trained = [share["method"] for share in results["predicted_share"]]
-    if not scores:
-        return _without_labels(trained)
-    means = {method: uar["mean"] for method, uar in scores.items()}
-    if len(means) < 2:
+    if not rows:
+        return _without_labels([share["method"] for share in results["predicted_share"]])
+    trained = [method for method in rows if method != BASELINE]
+    if len(rows) < 2 or not trained:
         return None
-    best = max(means, key=lambda method: means[method])
-    others = ", ".join(f"{method} {number(scores[method])}" for method in scores if method != best)
-    sentence = f"Use {best}: its UAR is {number(scores[best])} here ({others})."
-    if best == BASELINE:
-        return sentence + " No adaptation helps on this pair; the target may be too different."
-    return sentence
+    best = max(trained, key=lambda method: rows[method]["uar"]["mean"])
+    others = ", ".join(
+        f"{method} {number(row['uar'])}" for method, row in rows.items() if method != best
+    )
+    sentence = f"Use {best}: its UAR is {number(rows[best]['uar'])} here ({others})."
+    return sentence + _beside_baseline(rows[best].get("uar_over_baseline"))
+
+
+def _beside_baseline(gain: Mapping[str, Any] | None) -> str:
+    """A warning if the best method is not clearly better than the baseline."""
+    if gain is None or gain["interval"] is None or gain["interval"][0] > 0:
+        return ""
+    ends = interval_text(gain, "interval", sign=True)
+    if gain["interval"][1] < 0:
+        return f" But the {BASELINE} is better ({ends}): adaptation does not help on this pair."
+    return f" It is not clearly better than the {BASELINE}: 95 % interval of the gain {ends}."
 
 
 def _without_labels(trained: list[str]) -> str | None:

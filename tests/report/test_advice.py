@@ -33,9 +33,26 @@ def test_the_best_method_that_needs_no_target_labels_is_named():
     assert advise(make_results(scores)) == expected
 
 
-def test_a_baseline_that_wins_is_said():
-    sentence = advise(make_results({"svm": {"last": 0.6}, "co_training": {"last": 0.5}}))
-    assert sentence.startswith("Use svm: its UAR is .600") and "No adaptation helps" in sentence
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        ([0.02, 0.2], ""),
+        (
+            [-0.1, 0.2],
+            " It is not clearly better than the svm: 95 % interval of the gain -.100 to +.200.",
+        ),
+        (
+            [-0.2, -0.1],
+            " But the svm is better (-.200 to -.100): adaptation does not help on this pair.",
+        ),
+        (None, ""),
+    ],
+)
+def test_the_best_method_is_compared_with_the_baseline(interval, expected):
+    results = make_results({"co_training": {"last": 0.5}, "svm": {"last": 0.5}})
+    results["rows"][0]["uar_over_baseline"] = {"mean": 0.0, "interval": interval}
+    begin = "Use co_training: its UAR is .500 ±.010 here (svm .500 ±.010)."
+    assert advise(results) == begin + expected
 
 
 @pytest.mark.parametrize(
