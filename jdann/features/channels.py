@@ -5,8 +5,8 @@ All channels have the same contract: `channel(key, samples, length, *, sample_ra
 - `key` is a random key. A channel without randomness ignores it.
 - `samples` is float32 [batch, samples], padded at the end. `length` is int32 [batch], in samples.
 - The result has the shape of `samples`. It is zero after `length`, and it is not shifted in time.
-- Padding never changes the result: a channel does not read what lies after `length`, and the random
-  numbers of an utterance depend only on the key and on the row of the utterance.
+- Padding never changes the result, except for rounding errors. A channel does not read what lies
+  after `length`, and the random numbers of an utterance depend only on the key and on its row.
 
 All channels are pure and jitted, and they keep the sampling rate. `gsm` and `mp3` approximate
 codecs that do not run on the device: they have the band of the codec and an error of the same size,
@@ -82,7 +82,8 @@ def telephone(
     """Sends speech through a telephone line: a band, and mu-law with 8 bits (ITU-T G.711).
 
     The codec keeps every n-th sample, with the largest n for which its rate is at least 7.2 kHz.
-    Its rate is 8 kHz for 16 and 48 kHz, and 7350 Hz for 22050 Hz.
+    Its rate is 8 kHz for 16 and 48 kHz, and 7350 Hz for 22050 Hz. A value on the border of two
+    codes may take either, because rounding errors differ with the padded size.
 
     Args:
       key: not used.

@@ -12,25 +12,37 @@ from ml_collections import ConfigDict
 from jdann.configuration import load_config
 from jdann.errors import InputError
 from jdann.experiments.train import open_directions
+from tests.support.corpora import write_tones
 
 RATE_HZ, TELEPHONE_HZ = 16000, 8000
 
 
 @pytest.fixture(scope="module")
-def telephone_target(tones, tmp_path_factory) -> Path:
-    """The target of `tones`, at 8 kHz with mu-law."""
+def clean(tmp_path_factory) -> tuple[Path, Path]:
+    """Manifests of a source and a target of ten tones each."""
+    folder = tmp_path_factory.mktemp("clean")
+    sizes = {"speakers": 2, "takes": 1}
+    return (
+        write_tones(folder / "source", 0, 150.0, **sizes),
+        write_tones(folder / "target", 1, 230.0, **sizes),
+    )
+
+
+@pytest.fixture(scope="module")
+def telephone_target(clean, tmp_path_factory) -> Path:
+    """The target of `clean`, at 8 kHz with mu-law."""
     folder = tmp_path_factory.mktemp("telephone")
-    with tones[1].open(newline="") as file:
+    with clean[1].open(newline="") as file:
         names = [row["file"] for row in csv.DictReader(file)]
     for name in names:
-        samples, _ = soundfile.read(tones[1].parent / name)
+        samples, _ = soundfile.read(clean[1].parent / name)
         narrow = soxr.resample(samples, RATE_HZ, TELEPHONE_HZ)
         soundfile.write(folder / name, narrow, TELEPHONE_HZ, subtype="ULAW")
-    (folder / "list.csv").write_bytes(tones[1].read_bytes())
+    (folder / "list.csv").write_bytes(clean[1].read_bytes())
     return folder / "list.csv"
 
 
-def opened(source: Path, target: Path, data_dir: Path, **changes):
+def open_pair(source: Path, target: Path, data_dir: Path, **changes):
     config = ConfigDict(load_config("base").to_dict())
     config.source, config.target = str(source), str(target)
     config.features.channel = changes.pop("channel", "auto")
@@ -46,46 +58,46 @@ def notes(domain) -> str:
     return "; ".join(domain.notes)
 
 
-def test_a_clean_target_changes_nothing(tones, data_dir):
-    (auto,) = opened(*tones, data_dir)
-    (none,) = opened(*tones, data_dir, channel="none")
+def test_a_clean_target_changes_nothing(clean, data_dir):
+    (auto,) = open_pair(*clean, data_dir)
+    (none,) = open_pair(*clean, data_dir, channel="none")
     assert auto.source.features.path == none.source.features.path
     assert "sent through" not in notes(auto.source)
 
 
-def test_the_source_gets_the_telephone_of_the_target(tones, telephone_target, data_dir):
-    (none,) = opened(tones[0], telephone_target, data_dir, channel="none")
-    (auto,) = opened(tones[0], telephone_target, data_dir)
+def test_the_source_gets_the_telephone_of_the_target(clean, telephone_target, data_dir):
+    (none,) = open_pair(clean[0], telephone_target, data_dir, channel="none")
+    (auto,) = open_pair(clean[0], telephone_target, data_dir)
     assert "Hz): the source is sent through the same channel" in notes(auto.source)
     assert "a telephone band" in notes(auto.source)
-    top = [i for i, name in enumerate(auto.source.bins) if name in ("mel_60", "mel_61", "mel_62")]
-    clean, sent, heard = (
-        values(domain)[:, top].mean() for domain in (none.source, auto.source, auto.target)
+    bins = [auto.source.bins.index(name) for name in ("mel_60", "mel_61", "mel_62")]  # near 7 kHz
+    clean_db, changed_db, target_db = (
+        values(domain)[:, bins].mean() for domain in (none.source, auto.source, auto.target)
     )
-    assert clean > sent + 10 and abs(sent - heard) < 10  # dB, near 7 kHz
+    assert clean_db > changed_db + 10 and abs(changed_db - target_db) < 10
     assert auto.source.speaker == none.source.speaker
     np.testing.assert_array_equal(auto.source.emotion, none.source.emotion)
     # The same features are found again, as where a run is resumed.
-    (again,) = opened(tones[0], telephone_target, data_dir)
+    (again,) = open_pair(clean[0], telephone_target, data_dir)
     assert again.source.features.path == auto.source.features.path
 
 
-def test_in_both_directions_only_a_source_is_changed(tones, telephone_target, data_dir):
-    there, back = opened(tones[0], telephone_target, data_dir, both_directions=True)
+def test_in_both_directions_only_a_source_is_changed(clean, telephone_target, data_dir):
+    there, back = open_pair(clean[0], telephone_target, data_dir, both_directions=True)
     assert "sent through" in notes(there.source) and "sent through" not in notes(there.target)
     # The way back has a clean target, and its source keeps its telephone.
     assert "sent through" not in notes(back.source) + notes(back.target)
     assert back.target.features.path != there.source.features.path
     assert back.source_frames.start.shape == there.target_frames.start.shape
-    first = np.asarray(back.target_frames.values), np.asarray(there.source_frames.values)
-    assert first[0].shape != first[1].shape or not np.array_equal(*first)
+    frames = np.asarray(back.target_frames.values), np.asarray(there.source_frames.values)
+    assert frames[0].shape != frames[1].shape or not np.array_equal(*frames)
 
 
-def test_a_channel_can_be_named(tones, data_dir):
-    (named,) = opened(*tones, data_dir, channel="telephone")
+def test_a_channel_can_be_named(clean, data_dir):
+    (named,) = open_pair(*clean, data_dir, channel="telephone")
     assert "sent through the channel 'telephone'" in notes(named.source)
 
 
-def test_an_unknown_channel_is_refused(tones, data_dir):
+def test_an_unknown_channel_is_refused(clean, data_dir):
     with pytest.raises(InputError, match="radio"):
-        opened(*tones, data_dir, channel="radio")
+        open_pair(*clean, data_dir, channel="radio")
