@@ -4,10 +4,11 @@
     python benchmarks/few_labels.py ravdess.csv casia.csv --train source_only,dann,self_training
     python benchmarks/few_labels.py ravdess.csv casia.csv --tiny    # one pair; meaningless
 
-For each ordered pair of corpora, utterances of the target are drawn at random and get their labels.
-Of one draw, the same utterances are scored in each column: those that are not among the 20 of their
-class. So the columns differ only by what is trained on. Each pair is measured with known speaker
-ids and with the target's ids withheld; both corpora are then normalised among similar voices.
+For each ordered pair of corpora, 20 utterances of each class of the target are drawn at random. In
+each column, some of them get their labels. The utterances that were not drawn are scored. So the
+columns of a draw differ only in how many labels there are. Each pair is measured twice: with known
+speaker ids, and with the target's ids withheld. In the second case, both corpora are normalised
+among similar voices.
 Without `--train`, only the labels by co-training are computed, in closed form; `--train` trains
 networks by any method of config.methods, for one seed. Emotions that only one corpus of the pair
 has are left out. All other target labels are used for scoring only.
@@ -33,7 +34,7 @@ from jdann.api import train
 from jdann.configuration import load_config
 from jdann.files import default_data_dir, write_csv
 
-COUNTS = (0, 1, 5, 10, 20)  # labels per class; the first is no label, the last sets what is scored
+COUNTS = (0, 1, 5, 10, 20)  # labels per class; the last one is how many utterances are drawn
 
 # (labelled rows, scored rows, draw) -> UAR of each method
 Score = Callable[[np.ndarray, np.ndarray, int], dict[str, float]]
@@ -50,21 +51,21 @@ class Draw(NamedTuple):
         return np.concatenate([rows[:count] for rows in self.per_class])
 
 
-def emotion_of(part: Part, emotions: Sequence[str]) -> np.ndarray:
-    """[n] int32, index into the emotions."""
+def emotion_indices(part: Part, emotions: Sequence[str]) -> np.ndarray:
+    """The labels of a part as indices into the emotions, [n] int32."""
     return np.array([emotions.index(u.emotion or "") for u in part.utterances], np.int32)
 
 
 def draw_utterances(emotion: np.ndarray, draw: int) -> Draw:
     """Draws COUNTS[-1] utterances of each emotion, at most a half; the others are scored."""
     random = np.random.default_rng(draw)
-    drawn, scored = [], []
+    per_class, scored = [], []
     for k in np.unique(emotion):
         rows = random.permutation(np.flatnonzero(emotion == k))
         count = min(COUNTS[-1], len(rows) // 2)
-        drawn.append(rows[:count])
+        per_class.append(rows[:count])
         scored.append(rows[count:])
-    return Draw(tuple(drawn), np.sort(np.concatenate(scored)))
+    return Draw(tuple(per_class), np.sort(np.concatenate(scored)))
 
 
 def mean_recall(predicted: np.ndarray, emotion: np.ndarray) -> float:
@@ -81,10 +82,10 @@ def label_function(emotions: tuple[str, ...]) -> Callable[..., jax.Array]:
 def make_label_score(task: Task, relevance: float) -> Score:
     """Scores the labels by co-training, which are made in closed form."""
     emotions = task.emotions
-    emotion = emotion_of(task.target, emotions)
+    emotion = emotion_indices(task.target, emotions)
     by = "speaker" if is_known(task.target) else "voice"
     source, target = (part.z_scores(by, relevance) for part in (task.source, task.target))
-    source_labels = jax.nn.one_hot(emotion_of(task.source, emotions), len(emotions))
+    source_labels = jax.nn.one_hot(emotion_indices(task.source, emotions), len(emotions))
 
     def score(labelled: np.ndarray, scored: np.ndarray, draw: int) -> dict[str, float]:
         target_labels = np.zeros((len(emotion), len(emotions)), np.float32)
@@ -110,7 +111,7 @@ def score_networks(
 ) -> dict[str, float]:
     """UAR of trained networks, one per method; the last checkpoint, one seed."""
     emotions = task.emotions
-    emotion = emotion_of(task.target, emotions)
+    emotion = emotion_indices(task.target, emotions)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         paths = [
@@ -155,8 +156,8 @@ def measure(
     """UAR [draws, counts] of each method, for a target with these labels [n]."""
     scores = []
     for draw in range(draws):
-        drawn = draw_utterances(emotion, draw)
-        scores.append([score(drawn.labelled(n), drawn.scored, draw) for n in counts])
+        utterances = draw_utterances(emotion, draw)
+        scores.append([score(utterances.labelled(n), utterances.scored, draw) for n in counts])
     return {
         name: np.array([[cell[name] for cell in cells] for cells in scores])
         for name in scores[0][0]
@@ -164,7 +165,7 @@ def measure(
 
 
 def make_score(task: Task, arguments: argparse.Namespace, data_dir: Path) -> Score:
-    """How a pair is scored."""
+    """Makes the function that scores a pair."""
     config: Any = load_config("best")
     if not arguments.train:
         return make_label_score(task, config.features.relevance)
@@ -184,7 +185,7 @@ def make_score(task: Task, arguments: argparse.Namespace, data_dir: Path) -> Sco
 def make_pairs(
     manifests: Sequence[Path], data_dir: Path
 ) -> Iterator[tuple[tuple[str, str, str], Task]]:
-    """The names of source and target, what is known of the speakers, and the pair."""
+    """Yields each pair, and before it its names: source, target, and whether speakers are known."""
     parts = {path.stem: load_part(path, data_dir) for path in manifests}
     for source, target in permutations(parts, 2):
         task = make_task(parts[source], parts[target])
@@ -213,7 +214,7 @@ def main() -> None:
     print(header(columns, ["---"] * 4 + ["---:"] * len(counts)), flush=True)
     table = []
     for names, task in make_pairs(arguments.manifests, data_dir):
-        emotion = emotion_of(task.target, task.emotions)
+        emotion = emotion_indices(task.target, task.emotions)
         score = make_score(task, arguments, data_dir)
         for method, scores in measure(emotion, score, counts, draws).items():
             table.append(scores.mean(0))

@@ -3,11 +3,12 @@
     python benchmarks/interval_coverage.py
     python benchmarks/interval_coverage.py --tiny    # few simulations; meaningless
 
-Speakers are drawn from a population in which some are easier to recognise than others: the
-log-odds that a clip is recognised have a part common to the speaker and a part of the speaker and
-the emotion. The true UAR is that of the whole population. Each simulated test set is given to
-several intervals, of which `jdann.evaluation.intervals` is one. A good interval contains the truth
-in 95 % of the simulations and is not wider than it has to be.
+Speakers are drawn from a population in which some are easier to recognise than others. The log-odds
+that a clip is recognised have two random parts: one is the same for all clips of a speaker, and one
+for all clips of a speaker and emotion. The true UAR is that of the whole population. For each
+simulated test set, several kinds of intervals are computed, among them that of
+`jdann.evaluation.intervals`. A good interval contains the truth in 95 % of the simulations and is
+not wider than necessary.
 """
 
 import argparse
@@ -32,8 +33,8 @@ class Scenario(NamedTuple):
     """One population of speakers, and how a test set is taken from it."""
 
     speakers: int
-    clips: int  # of each speaker and emotion; if they are drawn, of all together
-    uar: float  # about the mean recall
+    clips: int  # per speaker and emotion; if `spread` is "drawn", in all
+    uar: float  # the mean recall, approximately
     effect: float  # standard deviation of the log-odds between speakers
     spread: str = "each"  # or "uneven": many from some speakers, with gaps; or "drawn": by chance
 
@@ -76,7 +77,7 @@ def true_uar(scenario: Scenario, uar: float) -> float:
 
 
 def simulate(scenario: Scenario, uar: tuple[float, float], random: np.random.Generator) -> Test:
-    """Draws speakers, their clips, and which of these two methods recognise."""
+    """Draws speakers, their clips, and the clips that each of two methods recognises."""
     shape = (scenario.speakers, CLASSES)
     clips = np.full(shape, scenario.clips)
     if scenario.spread == "drawn":
@@ -94,7 +95,7 @@ def simulate(scenario: Scenario, uar: tuple[float, float], random: np.random.Gen
     return Test(clips, random.binomial(clips, special.expit(levels + common + specific)))
 
 
-def uar_of(correct: np.ndarray, clips: np.ndarray) -> np.ndarray:
+def mean_recall(correct: np.ndarray, clips: np.ndarray) -> np.ndarray:
     """UAR [...] of counts [..., classes]; emotions without clips are left out."""
     present = clips > 0
     recall = np.divide(correct, clips, out=np.zeros(np.shape(correct)), where=present)
@@ -105,7 +106,7 @@ def resample_speakers(test: Test, random: np.random.Generator) -> np.ndarray:
     """UAR [RESAMPLES] of the first method with speakers drawn anew."""
     count = len(test.clips)
     times = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    return uar_of(times @ test.correct[0], times @ test.clips)
+    return mean_recall(times @ test.correct[0], times @ test.clips)
 
 
 def resample_both(test: Test, random: np.random.Generator) -> np.ndarray:
@@ -114,22 +115,22 @@ def resample_both(test: Test, random: np.random.Generator) -> np.ndarray:
     times = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)
     clips = times[:, :, None] * test.clips  # [resamples, speakers, classes]
     recall = test.correct[0] / np.maximum(test.clips, 1)
-    return uar_of(random.binomial(clips, recall).sum(1), clips.sum(1))
+    return mean_recall(random.binomial(clips, recall).sum(1), clips.sum(1))
 
 
 def resample_clips(test: Test, random: np.random.Generator) -> np.ndarray:
-    """UAR [RESAMPLES] with clips drawn anew, whoever spoke them."""
+    """UAR [RESAMPLES] with clips drawn anew, regardless of their speakers."""
     clips, correct = test.clips.sum(0), test.correct[0].sum(0)
     total = clips.sum()
     cells = np.concatenate([correct, clips - correct]) / total
     drawn = random.multinomial(total, cells, RESAMPLES)  # [resamples, 2 classes]
-    return uar_of(drawn[:, :CLASSES], drawn[:, :CLASSES] + drawn[:, CLASSES:])
+    return mean_recall(drawn[:, :CLASSES], drawn[:, :CLASSES] + drawn[:, CLASSES:])
 
 
 def percentiles(
     resample: Callable[[Test, np.random.Generator], np.ndarray],
 ) -> Callable[[Test, np.random.Generator], tuple[float, float]]:
-    """The percentile interval of a way to resample."""
+    """Makes a function that computes the percentile interval for a way to resample."""
 
     def find(test: Test, random: np.random.Generator) -> tuple[float, float]:
         low, high = np.quantile(resample(test, random), QUANTILES)
@@ -139,24 +140,24 @@ def percentiles(
 
 
 def stretched_percentiles(test: Test, random: np.random.Generator) -> tuple[float, float]:
-    """Percentiles of resampled speakers, their distance from the UAR stretched as t demands."""
+    """Percentiles of resampled speakers; their distances from the UAR are stretched as for t."""
     low, high = percentiles(resample_speakers)(test, random)
     count = len(test.clips)
     stretch = stats.t.ppf(QUANTILES[1], count - 1) / stats.norm.ppf(QUANTILES[1])
     stretch *= np.sqrt(count / (count - 1))
-    uar = uar_of(test.correct[0].sum(0), test.clips.sum(0))
+    uar = mean_recall(test.correct[0].sum(0), test.clips.sum(0))
     return uar - stretch * (uar - low), uar + stretch * (high - uar)
 
 
 def bias_corrected(test: Test, random: np.random.Generator) -> tuple[float, float]:
     """The BCa interval of resampled speakers (Efron 1987)."""
     samples = resample_speakers(test, random)
-    uar = uar_of(test.correct[0].sum(0), test.clips.sum(0))
+    uar = mean_recall(test.correct[0].sum(0), test.clips.sum(0))
     below = ((samples < uar).mean() + (samples <= uar).mean()) / 2
     bias = stats.norm.ppf(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES))
     without = np.array(
         [
-            uar_of(
+            mean_recall(
                 np.delete(test.correct[0], speaker, 0).sum(0),
                 np.delete(test.clips, speaker, 0).sum(0),
             )
@@ -172,10 +173,10 @@ def bias_corrected(test: Test, random: np.random.Generator) -> tuple[float, floa
     return low, high
 
 
-def clips_of(test: Test) -> tuple[np.ndarray, list[str], list[np.ndarray]]:
-    """Emotions, speakers and the predictions of both methods, as a run has them."""
+def list_clips(test: Test) -> tuple[np.ndarray, list[str], list[np.ndarray]]:
+    """The emotion and speaker of each clip, and the predictions of both methods."""
     speaker, emotion = np.indices(test.clips.shape)
-    order = np.repeat(emotion.ravel(), test.clips.ravel())
+    emotions = np.repeat(emotion.ravel(), test.clips.ravel())
     speakers = np.repeat(speaker.ravel(), test.clips.ravel())
     predicted = []
     for correct in test.correct:
@@ -185,20 +186,20 @@ def clips_of(test: Test) -> tuple[np.ndarray, list[str], list[np.ndarray]]:
                 for total, hits in zip(test.clips.ravel(), correct.ravel(), strict=True)
             ]
         )
-        predicted.append(np.where(right, order, (order + 1) % CLASSES))
-    return order, [str(name) for name in speakers], predicted
+        predicted.append(np.where(right, emotions, (emotions + 1) % CLASSES))
+    return emotions, [str(name) for name in speakers], predicted
 
 
-def ours(test: Test) -> tuple[list[float], list[float]]:
-    """The intervals of a run: of the first method's UAR, and of the difference to the second."""
-    emotion, speaker, predicted = clips_of(test)
+def our_intervals(test: Test) -> tuple[list[float], list[float]]:
+    """The intervals of jdann: of the first method's UAR, and of its gain over the second method."""
+    emotion, speaker, predicted = list_clips(test)
     resamples = intervals.draw_resamples(emotion, speaker, CLASSES)
     assert resamples is not None
     samples = [
         intervals.resample_scores(resamples, emotion, [labels], CLASSES).uar for labels in predicted
     ]
     clips, correct = test.clips.sum(0), test.correct.sum(1)
-    uar = uar_of(correct, clips)
+    uar = mean_recall(correct, clips)
     least = intervals.least_half_width(correct[0] / np.maximum(clips, 1), clips)
     half = max(least, intervals.half_width(samples[0], resamples))
     gain = intervals.half_width(samples[0] - samples[1], resamples)
@@ -235,9 +236,9 @@ def coverage(scenario: Scenario, simulations: int) -> Iterator[tuple[str, float,
         test = simulate(scenario, levels, random)
         for name, find in OTHERS.items():
             note(name, find(test, random), truth)
-        own, difference = ours(test)
-        note(OURS[0], own, truth)
-        note(OURS[1], difference, gain)
+        uar_ends, gain_ends = our_intervals(test)
+        note(OURS[0], uar_ends, truth)
+        note(OURS[1], gain_ends, gain)
     for name in hits:
         yield name, float(np.mean(hits[name])), float(np.mean(widths[name]))
 
@@ -254,7 +255,7 @@ def main() -> None:
     scenarios = SCENARIOS[:2] if arguments.tiny else SCENARIOS
     simulations = 5 if arguments.tiny else arguments.simulations
     names = (*OTHERS, *OURS)
-    about = ("speakers", "clips by speaker and emotion", "UAR", "speaker effect")
+    about = ("speakers", "clips per speaker and emotion", "UAR", "speaker effect")
     print(header((*about, *names), ["---:"] * (len(about) + len(names))), flush=True)
     for scenario in scenarios:
         clips = {

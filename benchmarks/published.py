@@ -1,4 +1,4 @@
-"""Tasks with published figures: co-training and a DANN beside what others would try first.
+"""Tasks with published figures: co-training, a DANN, and simpler methods to compare them with.
 
     python benchmarks/published.py emobox --data LISTS ravdess.csv savee.csv
     python benchmarks/published.py berlin-casia --data emodb.csv casia.csv
@@ -11,13 +11,13 @@
 - `poleval`: task 4 of PolEval 2025, from other languages to nEMO, six emotions. nEMO/ is the
   repository, with data.tsv and samples/.
 
-A corpus is a manifest or a folder, and a folder of manifests stands for all of them. All figures
-are transductive: the target's audio is adapted to without labels and then scored. The last
-checkpoint is scored. The source's speakers are known. The target's speakers are `known`, or they
+A corpus is a manifest or a folder; a folder of manifests means all of them. All figures are
+transductive: a method adapts to the target's audio without labels, and this audio is then scored,
+at the last checkpoint. The source's speakers are known. The target's speakers are `known`, or they
 are withheld: then its voices are `grouped` by a speaker encoder, or each clip is normalised among
-`similar` voices. The DANN gets frames; all other methods of a table get the same normalised
-statistics of utterances. A method whose result does not depend on a seed has no spread. Finished
-trainings in the work directory are not repeated.
+`similar` voices. The input of the DANN is frames. The input of all other methods is the same
+normalised statistics of utterances. A method that does not depend on a seed has no standard
+deviation. Finished trainings in the work directory are not repeated.
 """
 
 import argparse
@@ -86,11 +86,11 @@ class Options(NamedTuple):
 
 
 def check_speakers(tasks: Sequence[Task], names: Sequence[str], data_dir: Path) -> None:
-    """Refuses what would be measured in another way than the table says.
+    """Checks that the tasks can be measured with these speakers.
 
     Raises:
-      InputError: speakers are to be known, and a target has no ids; or voices are to be grouped,
-        and there is no speaker encoder.
+      InputError: a target has no speaker ids although they should be known, or there is no speaker
+        encoder although voices should be grouped.
     """
     if GROUPED.name in names:
         encoder_file.find_or_fetch(data_dir)
@@ -102,10 +102,10 @@ def check_speakers(tasks: Sequence[Task], names: Sequence[str], data_dir: Path) 
             )
 
 
-def settings_of(task: Task, speakers: Speakers, options: Options) -> dict[str, Any]:
+def task_settings(task: Task, speakers: Speakers, options: Options) -> dict[str, Any]:
     """The keys of the config that a task changes."""
-    task_settings = {"emotions": task.emotions, "speakers": speakers.way}
-    return task_settings | {"tsne": False, "baseline": False} | options.settings
+    settings = {"emotions": task.emotions, "speakers": speakers.way}
+    return settings | {"tsne": False, "baseline": False} | options.settings
 
 
 def peer_scores(
@@ -138,7 +138,7 @@ def score(direction: Direction, task: Task, predicted: np.ndarray) -> metrics.Sc
 
 def open_direction(task: Task, speakers: Speakers, options: Options) -> Direction:
     """Source and target, normalised as for co-training."""
-    overrides = settings_of(task, speakers, options)
+    overrides = task_settings(task, speakers, options)
     texts = [(key, as_text(value)) for key, value in overrides.items()]
     config: Any = load_config(CO_TRAINING.config, texts)
     settings, cache = make_feature_settings(config), features_folder(options.data_dir)
@@ -162,7 +162,7 @@ def train(
         method=[training.method],
         seeds=seeds,
         config=training.config,
-        settings=settings_of(task, speakers, options),
+        settings=task_settings(task, speakers, options),
         workdir=options.workdir / "-".join(words).replace(" ", "_").replace(",", ""),
         data_dir=options.data_dir,
         resume=True,
@@ -178,7 +178,7 @@ def cells(values: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def rows_of(task: Task, speakers: Speakers, options: Options) -> Iterator[str]:
+def task_rows(task: Task, speakers: Speakers, options: Options) -> Iterator[str]:
     """The rows of a task with these speakers, each as soon as it is known."""
     first = (task.name, task.adapted_to, speakers.name)
     if speakers.is_hidden:
@@ -187,7 +187,7 @@ def rows_of(task: Task, speakers: Speakers, options: Options) -> Iterator[str]:
         columns = ([getattr(s, column) for s in scores] for column in SCORES)
         yield row(*first, name, *cells([metrics.summarise(column) for column in columns]))
     trainings = [(CO_TRAINING, options.seeds)]
-    # Voices are grouped for statistics alone, so the DANN knows these two ways to treat speakers.
+    # Voices are grouped only if the features are statistics, so there is no DANN with groups.
     if options.dann_seeds and speakers != GROUPED:
         trainings.append((DANN, options.dann_seeds))
     for training, seeds in trainings:
@@ -223,7 +223,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def make_options(arguments: argparse.Namespace) -> Options:
-    """The options that the command line asks for."""
+    """The options of the command line."""
     seeds, dann_seeds, settings = arguments.seeds, arguments.dann_seeds, {}
     if arguments.tiny:
         seeds, dann_seeds, settings = 2, 2, TINY_SETTINGS
@@ -232,7 +232,7 @@ def make_options(arguments: argparse.Namespace) -> Options:
 
 
 def print_table(tasks: Sequence[Task], names: Sequence[str], options: Options) -> None:
-    """Prints the table of tasks row by row; `names` are of SPEAKERS."""
+    """Prints the table of tasks row by row; `names` are keys of SPEAKERS."""
     print(f"{processor_name()}; {python_and_packages(PACKAGES)}")
     print(f"Transductive; {options.seeds} seeds, of the DANN {options.dann_seeds}: ", end="")
     print("mean ± standard deviation\n")
@@ -242,7 +242,7 @@ def print_table(tasks: Sequence[Task], names: Sequence[str], options: Options) -
             for published in task.published:
                 print(published_row(task, published))
         for name in names:
-            for line in rows_of(task, SPEAKERS[name], options):
+            for line in task_rows(task, SPEAKERS[name], options):
                 print(line, flush=True)
 
 

@@ -27,7 +27,7 @@ SINKHORN_ITERATIONS = 50
 class Statistics(NamedTuple):
     """The normalised statistics of a source and a target; the target has no labels."""
 
-    source: np.ndarray  # [n, values] float32; the first columns are the prosodic ones
+    source: np.ndarray  # [n, values] float32; prosodic statistics are in the first columns
     emotion: np.ndarray  # [n] int, labels of the source, 0 or more
     target: np.ndarray  # [m, values] float32
 
@@ -51,10 +51,10 @@ def svm(statistics: Statistics, seed: int) -> np.ndarray:
 
 
 def self_trained_svm(statistics: Statistics, seed: int) -> np.ndarray:
-    """The same machine, which then learns from its own labels of the target in four rounds.
+    """A support vector machine that then trains on its own labels of the target, in four rounds.
 
-    Its posteriors are balanced so that emotions are equally frequent, and a growing part of each
-    emotion is kept: the most confident labels.
+    The posteriors are balanced so that all emotions are equally frequent. In each round, the most
+    confident labels of each emotion are kept, and more of them than in the round before.
 
     Source: Zou et al. 2018, "Unsupervised Domain Adaptation for Semantic Segmentation via
     Class-Balanced Self-Training", section 4.
@@ -87,9 +87,9 @@ def _fit_calibrated_svm(features: np.ndarray, emotion: np.ndarray, seed: int) ->
 
 
 def prosodic_discriminant(statistics: Statistics, seed: int) -> np.ndarray:
-    """Linear discriminant analysis of prosody, trained on the source.
+    """Linear discriminant analysis on prosody, trained on the source.
 
-    The covariance is shrunk as Ledoit and Wolf 2004 do; emotions are equally likely.
+    The covariance is shrunk by the method of Ledoit and Wolf 2004. All emotions are equally likely.
     """
     del seed
     source, emotion, target = statistics.prosody()
@@ -110,8 +110,10 @@ def coral(statistics: Statistics) -> Statistics:
     """
     source, _, target = statistics
     covariances = [np.cov(part.astype(np.float64), rowvar=False) for part in (source, target)]
-    of_source, of_target = (covariance + np.eye(len(covariance)) for covariance in covariances)
-    alignment = _power(of_source, -0.5) @ _power(of_target, 0.5)
+    source_covariance, target_covariance = (
+        covariance + np.eye(len(covariance)) for covariance in covariances
+    )
+    alignment = _power(source_covariance, -0.5) @ _power(target_covariance, 0.5)
     return statistics._replace(source=(source @ alignment).astype(np.float32))
 
 

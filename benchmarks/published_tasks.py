@@ -30,7 +30,7 @@ class Task(NamedTuple):
 
     name: str
     source: Corpus  # all its utterances are labelled
-    target: Corpus  # all that is adapted to; only what is scored has a label
+    target: Corpus  # all utterances that are adapted to; those that are scored have a label
     emotions: tuple[str, ...]
     adapted_to: str  # for the table
     published: tuple[PublishedScore, ...] = ()
@@ -55,11 +55,12 @@ _POLEVAL = (
 
 
 def emobox_tasks(data: Sequence[Path]) -> Iterator[Task]:
-    """Track 2 of EmoBox, RAVDESS <-> SAVEE, once for each part of the target that is adapted to.
+    """Yields the tasks of EmoBox's track 2, RAVDESS <-> SAVEE.
 
-    The source is the whole corpus, as far as its emotions are the four of the lists. The target is
-    scored on its list alone. It is adapted to the list alone, or to all the corpus whatever its
-    emotions; neither uses a label of the target.
+    The source is all clips of a corpus that have one of the four emotions of the lists. Only the
+    clips of the target's list are scored. There are two tasks for each direction: one adapts to the
+    clips of the list, and one to all clips of the corpus, whatever their emotions. No label of the
+    target is used.
 
     Args:
       data: the folder of EmoBox's lists; both corpora, as manifests or folders.
@@ -83,7 +84,7 @@ def emobox_tasks(data: Sequence[Path]) -> Iterator[Task]:
 
 
 def berlin_casia_tasks(data: Sequence[Path]) -> Iterator[Task]:
-    """Berlin (EmoDB) <-> CASIA with five emotions.
+    """Yields the tasks Berlin (EmoDB) <-> CASIA with five emotions.
 
     Args:
       data: both corpora, as manifests or folders.
@@ -103,7 +104,7 @@ def berlin_casia_tasks(data: Sequence[Path]) -> Iterator[Task]:
 
 
 def poleval_tasks(data: Sequence[Path]) -> Iterator[Task]:
-    """Task 4 of PolEval 2025: from other languages to nEMO, which is Polish, with six emotions.
+    """Yields task 4 of PolEval 2025: from other languages to nEMO, in Polish, with six emotions.
 
     Args:
       data: the folder of nEMO; one or more labelled corpora, which together are the source.
@@ -141,7 +142,7 @@ def read_list(path: Path) -> dict[str, str]:
       path: a file of JSON lines with the keys `wav_filename` and `label`.
 
     Raises:
-      InputError: a line is something else, or has a label that is none of the four emotions.
+      InputError: a line is not such an object, or its label is not one of the four emotions.
     """
     emotions = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -199,7 +200,7 @@ def _key(file: str) -> str:
 
 
 def read_nemo(folder: Path) -> Corpus:
-    """nEMO as its repository lays it out: `data.tsv` beside `samples/`.
+    """Reads nEMO in the layout of its repository: `data.tsv` beside `samples/`.
 
     Args:
       folder: the repository.
@@ -209,7 +210,7 @@ def read_nemo(folder: Path) -> Corpus:
     """
     table = folder / NEMO_TABLE
     with table.open(newline="", encoding="utf-8") as file:
-        # Texts contain quotation marks that enclose nothing.
+        # The texts contain single quotation marks, which csv would take for quoted fields.
         reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         rows = list(reader)
     absent = [name for name in NEMO_COLUMNS if name not in (reader.fieldnames or ())]
@@ -261,7 +262,7 @@ def _find_list(data: Sequence[Path], corpus: str) -> Path:
 
 
 def _candidates(data: Sequence[Path]) -> list[Path]:
-    """The corpora among paths: a folder that holds manifests stands for these manifests."""
+    """The corpora among paths; a folder that contains manifests is replaced by its manifests."""
     paths = []
     for path in data:
         if not path.exists():
@@ -272,7 +273,7 @@ def _candidates(data: Sequence[Path]) -> list[Path]:
 
 
 def _load_corpus(data: Sequence[Path], names: Sequence[str], emotions: Sequence[str]) -> Corpus:
-    """The corpus whose manifest or folder is called by one of the names."""
+    """Loads the corpus whose manifest or folder has one of the names."""
     spellings = [name.lower() for name in names]
     for path in _candidates(data):
         has_name = any(spelling in path.name.lower() for spelling in spellings)

@@ -1,13 +1,13 @@
-"""Recordings of conversations, made of the clips of a corpus, and how well they are taken apart.
+"""Makes recordings of conversations from the clips of a corpus.
 
-Two speakers take turns. Between two clips there is a pause. Room noise lies under everything. What
-is true is known for each frame of 10 ms:
+Two speakers take turns. Between two clips there is a pause. Room noise is added to the whole
+recording. For each frame of 10 ms, the truth is known. It is one of these:
 
-- speech: a frame of a clip that is at most SPEECH_DB weaker than the clip's loudest frame and
-  ABOVE_NOISE_DB stronger than the clip's own background, or that lies in a gap of at most GAP_S
-  between two such frames; what is below LOWEST_HZ, a rumble, does not count;
-- pause: a frame of an inserted pause that is at least COLLAR_S away from speech;
-- neither: the other frames, which no figure counts.
+- speech: a frame of a clip that is at most SPEECH_DB weaker than the clip's loudest frame and at
+  least ABOVE_NOISE_DB stronger than the clip's background. Gaps of at most GAP_S between such
+  frames are speech, too. Frequencies below LOWEST_HZ are ignored, because they are rumble.
+- pause: a frame of an inserted pause that is at least COLLAR_S away from speech.
+- neither: all other frames. They are not counted in any figure.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ GAP_S = 0.3
 COLLAR_S = 0.25
 PAUSES_S = (0.4, 3.0)  # shortest and longest between two clips
 MOST_CLIPS_IN_TURN = 3
-_SPEECH_RMS = 0.05  # of a levelled clip
-_NEITHER, _PAUSE = -1, -2  # in place of a speaker
+_SPEECH_RMS = 0.05  # of a clip that is scaled to the common level
+_NEITHER, _PAUSE = -1, -2  # used instead of the number of a speaker
 
 
 class Turn(NamedTuple):
@@ -46,7 +46,7 @@ class Call(NamedTuple):
     samples: np.ndarray  # [samples] float32 at RATE_HZ
     speech: np.ndarray  # [frames] bool
     pause: np.ndarray  # [frames] bool
-    speaker: np.ndarray  # [frames] int, 0 or 1; less where nobody speaks
+    speaker: np.ndarray  # [frames] int, 0 or 1; negative if nobody speaks
     turns: tuple[Turn, ...]
 
 
@@ -61,11 +61,12 @@ def make_call(
     """Makes a recording of two speakers of a corpus.
 
     Args:
-      utterances: of the corpus.
-      speakers: the two; they may be the same one, and then only one person speaks.
+      utterances: those of the corpus.
+      speakers: two speakers; if they are the same, only one person speaks.
       minutes: length of the recording.
       noise_db: how far the room noise lies below the speech; None: digital silence in the pauses.
-      seed: of the order of clips, the pauses and the noise.
+      seed: for the order of clips, the pauses and the noise.
+      levelled: whether all clips are scaled to the same level.
     """
     rng = np.random.default_rng(seed)
     clips = [_shuffled([u for u in utterances if u.speaker == name], rng) for name in speakers]
@@ -99,25 +100,25 @@ def make_call(
             position += len(clip)
             add_pause()
         person = 1 - person if speakers[0] != speakers[1] else 0
-    samples, who = np.concatenate(parts), np.concatenate(masks)
-    power = np.square(samples[who >= 0], dtype=np.float64).mean()
+    samples, person_of_sample = np.concatenate(parts), np.concatenate(masks)
+    power = np.square(samples[person_of_sample >= 0], dtype=np.float64).mean()
     if noise_db is not None:
         samples = samples + room_noise(len(samples), rng) * np.float32(
             np.sqrt(power) * 10 ** (-noise_db / 20)
         )
     hop = round(FRAME_S * RATE_HZ)
-    who = who[hop // 2 :: hop]
+    person_of_frame = person_of_sample[hop // 2 :: hop]
     return Call(
         samples=samples.astype(np.float32),
-        speech=who >= 0,
-        pause=(who == _PAUSE) & ~_widened(who >= 0, COLLAR_S),
-        speaker=who,
+        speech=person_of_frame >= 0,
+        pause=(person_of_frame == _PAUSE) & ~_dilated(person_of_frame >= 0, COLLAR_S),
+        speaker=person_of_frame,
         turns=tuple(turns),
     )
 
 
 def speech_of_clip(clip: np.ndarray) -> np.ndarray:
-    """Where a clean clip holds speech, [samples] bool; see the docstring of this module."""
+    """The samples of a clean clip that are speech, as this module defines it, [samples] bool."""
     frame = round(3 * FRAME_S * RATE_HZ)
     clip = signal.sosfilt(signal.butter(4, LOWEST_HZ, "high", fs=RATE_HZ, output="sos"), clip)
     power = ndimage.uniform_filter1d(np.square(clip, dtype=np.float64), frame)
@@ -174,6 +175,6 @@ def _shuffled(utterances: Sequence[Utterance], rng: np.random.Generator) -> list
     return [utterances[i] for i in rng.permutation(len(utterances))]
 
 
-def _widened(mask: np.ndarray, by_s: float) -> np.ndarray:
-    """[frames] bool, with `by_s` more on each side of what is true."""
+def _dilated(mask: np.ndarray, by_s: float) -> np.ndarray:
+    """The mask with `by_s` more on each side of its true frames, [frames] bool."""
     return ndimage.binary_dilation(mask, iterations=round(by_s / FRAME_S))

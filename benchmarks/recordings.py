@@ -1,12 +1,12 @@
-"""Long recordings: errors of the speech detector, agreement about who speaks, seconds and memory.
+"""Long recordings: errors in finding speech and speakers, and the time and memory it takes.
 
     python benchmarks/recordings.py casia.csv emodb.csv ravdess.csv savee.csv
-    python benchmarks/recordings.py casia.csv --model runs/best    # also an hour, answered
+    python benchmarks/recordings.py casia.csv --model runs/best    # also recognises an hour
     python benchmarks/recordings.py casia.csv --tiny    # seconds; the figures mean nothing
 
-Recordings of two people are made of the corpora's clips, with pauses and with room noise
-(`benchmarks/recorded_calls.py` says what counts as speech and as a pause). The columns speaker and
-emotion of the manifests serve only to make the recordings and to score.
+Recordings of two people are made of the corpora's clips, with pauses and with room noise.
+`benchmarks/recorded_calls.py` defines what counts as speech and as a pause. The columns speaker and
+emotion of the manifests are used only to make the recordings and to score.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from jdann.speakers.recordings import (
 )
 
 LONGEST_S = 5.0
-NOISE_DB = (None, 20.0, 10.0, 0.0)  # below the speech; None: digital silence
+NOISE_DB = (None, 20.0, 10.0, 0.0)  # how far below the speech; None: no noise, digital silence
 COMMAND = (sys.executable, "-c", "from jdann.cli import main; main()", "recordings")
 
 
@@ -63,9 +63,16 @@ def load(manifest: str) -> Sequence[Utterance]:
 def draw_speakers(
     utterances: Sequence[Utterance], kind: str, rng: np.random.Generator
 ) -> tuple[str, str] | None:
-    """Two speakers: "one person", of the "same gender" or the "other gender"; None: there are none.
+    """Draws the two speakers of a recording.
 
-    Without genders, any two people are of the other gender.
+    Args:
+      utterances: those of the corpus.
+      kind: "one person" (twice the same speaker), "same gender" or "other gender". If the genders
+        are unknown, any two people count as "same gender".
+      rng: for the draw.
+
+    Returns:
+      The two speakers; None if the corpus has no such two.
     """
     gender = {str(u.speaker): u.gender for u in utterances}
     first = str(rng.choice(sorted(gender)))
@@ -79,8 +86,8 @@ def draw_speakers(
     return (first, str(rng.choice(others))) if others else None
 
 
-def hear(call: Call, speakers: int, voices: VoiceReader | None) -> Recording:
-    """What the package finds in the recording."""
+def read_call(call: Call, speakers: int, voices: VoiceReader | None) -> Recording:
+    """Finds the utterances and speakers of a recording by jdann."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "call.wav"
         soundfile.write(path, call.samples, RATE_HZ)
@@ -91,7 +98,7 @@ def hear(call: Call, speakers: int, voices: VoiceReader | None) -> Recording:
 
 
 def detection(utterances: Sequence[Utterance], noise_db: float | None, sizes: Sizes) -> list[float]:
-    """Percent of the speech that is lost, and of the pauses that are kept."""
+    """The percentage of the speech that is lost, and that of the pauses that are kept."""
     lost, kept = [], []
     for seed in range(sizes.calls):
         rng = np.random.default_rng(seed)
@@ -100,21 +107,21 @@ def detection(utterances: Sequence[Utterance], noise_db: float | None, sizes: Si
         )
         assert pair is not None, "a corpus of one speaker"
         call = make_call(utterances, pair, sizes.minutes, noise_db, 1000 + seed)
-        found = np.zeros(len(call.speech), bool)
-        for start_s, end_s in hear(call, 1, None).utterances:
-            found[round(start_s / FRAME_S) : round(end_s / FRAME_S)] = True
-        lost.append(~found[call.speech])
-        kept.append(found[call.pause])
+        is_detected = np.zeros(len(call.speech), bool)
+        for start_s, end_s in read_call(call, 1, None).utterances:
+            is_detected[round(start_s / FRAME_S) : round(end_s / FRAME_S)] = True
+        lost.append(~is_detected[call.speech])
+        kept.append(is_detected[call.pause])
     return [100 * float(np.concatenate(part).mean()) for part in (lost, kept)]
 
 
 def agreement(
     utterances: Sequence[Utterance], kind: str, voices: VoiceReader, sizes: Sizes
 ) -> tuple[float, float, float] | None:
-    """Means over recordings: the adjusted Rand index, the error, and how many people were found.
+    """Means over recordings: adjusted Rand index, error, and how many people were found.
 
-    The error is the percentage of the speech that is found but given to the wrong person, under the
-    best assignment of names.
+    The error is the percentage of the detected speech that is assigned to the wrong person, if the
+    speakers are named in the best possible way.
     """
     indices, errors, people = [], [], []
     for seed in range(sizes.calls):
@@ -122,17 +129,17 @@ def agreement(
         if pair is None:
             return None
         call = make_call(utterances, pair, sizes.minutes, 20.0, seed)
-        recording, truth = hear(call, 2, voices), call.speaker
-        spoken, given = [], []
-        overlap = np.zeros((2, 2))  # seconds, by person and by answer
+        recording, truth = read_call(call, 2, voices), call.speaker
+        true_person, assigned_speaker = [], []
+        overlap = np.zeros((2, 2))  # frames, by person and by assigned speaker
         for (start_s, end_s), speaker in zip(recording.utterances, recording.speaker, strict=True):
-            who = truth[round(start_s / FRAME_S) : round(end_s / FRAME_S)]
-            counts = np.bincount(who[who >= 0], minlength=2)
+            person = truth[round(start_s / FRAME_S) : round(end_s / FRAME_S)]
+            counts = np.bincount(person[person >= 0], minlength=2)
             if counts.any():
-                spoken.append(int(counts.argmax()))
-                given.append(speaker)
+                true_person.append(int(counts.argmax()))
+                assigned_speaker.append(speaker)
                 overlap[:, int(speaker) - 1] += counts
-        indices.append(adjusted_rand_score(spoken, given))
+        indices.append(adjusted_rand_score(true_person, assigned_speaker))
         right = max(np.trace(overlap), np.trace(overlap[::-1]))
         errors.append(100 * (1 - right / max(overlap.sum(), 1)))
         people.append(len(set(recording.speaker)))
@@ -140,7 +147,7 @@ def agreement(
 
 
 def no_speech(sizes: Sizes) -> Iterator[tuple[str, int]]:
-    """Of each kind of sound, how many clips of five seconds are taken for speech."""
+    """Yields each kind of sound, and how many of its clips of five seconds are taken for speech."""
     seconds = 5
     t = np.arange(seconds * RATE_HZ) / RATE_HZ
 
@@ -170,7 +177,7 @@ def no_speech(sizes: Sizes) -> Iterator[tuple[str, int]]:
 def measure_hour(
     utterances: Sequence[Utterance], model: Path, data_dir: Path, minutes: float
 ) -> Iterator[tuple[str, float, float, float]]:
-    """Wall and CPU seconds and MiB of `jdann recordings`, in a process of its own, twice."""
+    """Runs `jdann recordings` twice, each time in a new process; yields wall s, CPU s and MiB."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pair = draw_speakers(utterances, "other gender", np.random.default_rng(0))
@@ -193,13 +200,14 @@ def print_tables(arguments: argparse.Namespace, sizes: Sizes) -> None:
     data_dir = arguments.data_dir or default_data_dir()
     print(
         header(
-            ["corpus", "room noise, dB", "speech lost, %", "pauses kept, %"], ["---", *["---:"] * 3]
+            ["corpus", "speech over room noise, dB", "speech lost, %", "pauses kept, %"],
+            ["---", *["---:"] * 3],
         )
     )
     for manifest in arguments.manifests:
         for noise_db in NOISE_DB:
             lost, kept = detection(load(manifest), noise_db, sizes)
-            noise = "none" if noise_db is None else f"{noise_db:g}"
+            noise = "no noise" if noise_db is None else f"{noise_db:g}"
             print(row(Path(manifest).stem, noise, f"{lost:.2f}", f"{kept:.2f}"), flush=True)
     print("\n" + header([f"{sizes.sounds} clips of", "taken for speech"], ["---", "---:"]))
     for kind, count in no_speech(sizes):
@@ -245,7 +253,7 @@ def print_tables(arguments: argparse.Namespace, sizes: Sizes) -> None:
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("manifests", nargs="+", help="corpora with speakers and emotions")
-    parser.add_argument("--model", type=Path, help="a finished run, with which an hour is answered")
+    parser.add_argument("--model", type=Path, help="a finished run that recognises an hour")
     parser.add_argument("--data-dir", type=Path, help="where the speaker encoder is kept")
     arguments = parser.parse_args()
     print_tables(arguments, TINY if arguments.tiny else FULL)

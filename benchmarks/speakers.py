@@ -4,11 +4,11 @@
     python benchmarks/speakers.py ravdess.csv casia.csv --tiny    # one pair; meaningless
 
 Each manifest needs the columns speaker and emotion. For each ordered pair of corpora, the target is
-normalised by its true ids, by the speakers that `jdann.speakers` reads from the names of the files,
-by groups of similar voices, which need a speaker encoder, and among similar voices. In the last
-case, source and target are both normalised among similar voices. Only the labels are computed, in
+normalised in four ways: by its true ids, by the speakers that `jdann.speakers` reads from the file
+names, by groups of similar voices (which need a speaker encoder), and among similar voices. In the
+last case, the source is normalised among similar voices, too. Only the labels are computed, in
 closed form; no network is trained. Emotions that only one corpus of the pair has are left out.
-Target labels and true ids are used for scoring only.
+Target labels are used for scoring only, and true ids only in the first way.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def hide_speakers(part: Part) -> Part:
 
 
 def read_names(part: Part) -> tuple[Part, str]:
-    """The utterances with the speakers that their names tell, and the evidence."""
+    """The utterances with the speakers that are read from their names, and the evidence."""
     vectors, bins = list(part.values[:, None]), statistics_names()  # an utterance is one frame
     named = name_speakers(
         part.utterances,
@@ -63,7 +63,7 @@ def is_known(part: Part) -> bool:
 
 
 def load_vectors(manifest: Path, data_dir: Path) -> Part | None:
-    """The voice vectors of the utterances of `load_part`; None without a speaker encoder."""
+    """The voice vectors of the utterances of `load_part`; None if there is no speaker encoder."""
     config: Any = load_config("best")
     try:
         wheel = encoder_file.find_or_fetch(data_dir)
@@ -108,7 +108,7 @@ def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
 
 
 def score(task: Task, relevance: float) -> float:
-    """Unweighted average recall of the labels, normalised as a run would."""
+    """Unweighted average recall of the labels; features are normalised as in a run."""
     by = "speaker" if is_known(task.target) or task.target.groups is not None else "voice"
     return uar_of_labels(task, changes={}, by=(by, by), relevance=relevance)
 
@@ -120,7 +120,7 @@ def score_all(
     vectors: Part | None,
     relevance: float,
 ) -> Mapping[str, float]:
-    """The scores of one pair by how the target's speakers are known."""
+    """The scores of one pair for each way in which the target is normalised."""
     tasks = {
         "ids known": make_task(source, target),
         "read from names": make_task(source, named),
@@ -138,7 +138,7 @@ def score_all(
 
 
 def name_manifest(path: Path, manifests: Sequence[Path]) -> str:
-    """The name of a manifest's file or, if others are called the same, of its folder."""
+    """The name of a manifest's file or, if others have the same name, of its folder."""
     same = sum(other.stem == path.stem for other in manifests)
     return path.parent.name if same > 1 else path.stem
 

@@ -127,7 +127,7 @@ EDGES = (  # the functions in which the work of each command begins
     "jdann.commands.sweep.sweep",
     "jdann.commands.tune.tune",
     "jdann.commands.evaluate.evaluate",
-    "jdann.commands.recordings.listen",
+    "jdann.commands.recordings.find_utterances",
     "jdann.commands.evaluate.evaluate_labels",
     "jdann.commands.evaluate.suggest_labels",
     "jdann.inference.predict.run",
