@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from command_line import make_parser
-from labelling import load_part, make_label_function
+from labelling import load_part, make_label_function, name_manifests
 from labelling_parts import Part, Task
 from markdown_table import header, row
 from speakers import hide_speakers, is_known, make_task
@@ -186,7 +186,7 @@ def make_pairs(
     manifests: Sequence[Path], data_dir: Path
 ) -> Iterator[tuple[tuple[str, str, str], Task]]:
     """Yields each pair, and before it its names: source, target, and whether speakers are known."""
-    parts = {path.stem: load_part(path, data_dir) for path in manifests}
+    parts = {name: load_part(path, data_dir) for name, path in name_manifests(manifests).items()}
     for source, target in permutations(parts, 2):
         task = make_task(parts[source], parts[target])
         yield (source, target, "known"), task

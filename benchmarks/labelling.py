@@ -16,7 +16,7 @@ used only for scoring and for making the parts.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -110,6 +110,14 @@ def make_columns(arguments: argparse.Namespace) -> dict[str, Column]:
     else:
         columns = {name: partial(default, changes=changes) for name, changes in VARIANTS.items()}
     return dict(list(columns.items())[-2:]) if arguments.tiny else columns
+
+
+def name_manifests(manifests: Sequence[Path]) -> dict[str, Path]:
+    """The manifests by their file names, or by their folders where two are called the same."""
+    names = [path.stem for path in manifests]
+    return {
+        path.parent.name if names.count(path.stem) > 1 else path.stem: path for path in manifests
+    }
 
 
 def load_part(manifest: Path, data_dir: Path) -> Part:

@@ -12,7 +12,7 @@ Target labels are used for scoring only, and true ids only in the first way.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 from command_line import make_parser
-from labelling import load_part, make_label_function, uar_of_labels
+from labelling import load_part, make_label_function, name_manifests, uar_of_labels
 from labelling_parts import FIVE_EMOTIONS, SIX_EMOTIONS, Part, Task, statistics_names
 from markdown_table import header, row
 from sklearn.metrics import adjusted_rand_score
@@ -137,12 +137,6 @@ def score_all(
     }
 
 
-def name_manifest(path: Path, manifests: Sequence[Path]) -> str:
-    """The name of a manifest's file or, if others have the same name, of its folder."""
-    same = sum(other.stem == path.stem for other in manifests)
-    return path.parent.name if same > 1 else path.stem
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("manifests", type=Path, nargs="+")
@@ -154,7 +148,7 @@ def main() -> None:
     arguments = parse_arguments()
     data_dir = arguments.data_dir or default_data_dir()
     config: Any = load_config("best")
-    manifests = {name_manifest(path, arguments.manifests): path for path in arguments.manifests}
+    manifests = name_manifests(arguments.manifests)
     parts = {name: load_part(path, data_dir) for name, path in manifests.items()}
     read = {name: read_names(hide_speakers(part)) for name, part in parts.items()}
 
