@@ -7,6 +7,8 @@ import numpy as np
 from jdann.data import normalise
 from jdann.inference.model import Normaliser
 
+RELEVANCE = 5.0  # clips
+
 
 def adapt_normaliser(
     normaliser: Normaliser, features: Iterable[np.ndarray], clips: int, relevance: float

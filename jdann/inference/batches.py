@@ -26,16 +26,23 @@ def padded_length(samples: int, sample_rate_hz: int) -> int:
     return -(-samples // bucket) * bucket
 
 
-def clip_features(programs: Programs, samples: np.ndarray) -> np.ndarray:
-    """Features of a prepared clip, not normalised.
+class ClipFeatures(NamedTuple):
+    """The features of a clip, not normalised."""
 
-    Returns:
-      [frames, bins], or [1, values] from a vector recipe.
-    """
+    padded: np.ndarray  # [1, frames, bins], or [1, values] from a vector recipe
+    frames: np.ndarray  # [1] int32, valid frames
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Without padding: [frames, bins], or [1, values] from a vector recipe."""
+        return self.padded if self.padded.ndim == 2 else self.padded[0, : self.frames[0]]
+
+
+def clip_features(programs: Programs, samples: np.ndarray) -> ClipFeatures:
+    """The features of a prepared clip, [samples]."""
     padding = padded_length(len(samples), programs.settings.sample_rate_hz) - len(samples)
     padded = np.pad(samples, (0, padding))
-    features, frames = programs.features(padded[None], np.array([len(samples)], np.int32))
-    return features if features.ndim == 2 else features[0, : frames[0]]
+    return ClipFeatures(*programs.features(padded[None], np.array([len(samples)], np.int32)))
 
 
 def all_outputs(

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from jdann.corpora.index import Utterance
 from jdann.features.recipe import make_recipe_unchecked
-from jdann.inference.batches import clip_features
 from jdann.inference.clips import Part, Prepared
 from jdann.inference.recogniser import Recogniser
 from jdann.speakers import similar_voices
@@ -44,25 +43,23 @@ def read_speakers(
     speakers: list[str | None] = [None] * len(files)
     if len(files) < _FEWEST or not similar_voices.has_pitch(recipe.bins):
         return speakers
-    clips = list(recogniser.prepare(parts))
-    usable = [i for i, clip in enumerate(clips) if isinstance(clip, Prepared)]
-    features = [
-        clip_features(recogniser.programs, clip.samples)
-        for clip in clips
+    features = {
+        i: recogniser.features(clip).valid
+        for i, clip in enumerate(recogniser.prepare(parts))
         if isinstance(clip, Prepared)
-    ]
-    if not usable:
+    }
+    if not features:
         return speakers
     named = name_speakers(
-        [Utterance(files[i]) for i in usable],
-        similar_voices.voice_positions(features, recipe.bins),
-        lambda: features,
+        [Utterance(files[i]) for i in features],
+        similar_voices.voice_positions(features.values(), recipe.bins),
+        features.values,
         recipe.bins,
         way="auto",
         pattern="",
     )
     for note in named.notes:
         log.info("%s", note)
-    for i, utterance in zip(usable, named.utterances, strict=True):
+    for i, utterance in zip(features, named.utterances, strict=True):
         speakers[i] = utterance.speaker
     return speakers

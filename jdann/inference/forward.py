@@ -25,10 +25,11 @@ class Inference(NamedTuple):
     """The functions of one model, pure and not jitted."""
 
     # (samples [batch, samples], length [batch])
-    # -> (features [batch, frames, bins], frames [batch])
+    # -> (features [batch, frames, bins], or [batch, values]; frames [batch])
     features: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-    # (variables, `jdann.inference.model.Normaliser` as a tuple,
-    #  samples [batch, samples], length [batch]) -> Outputs
+    # (variables, `jdann.inference.model.Normaliser` as a tuple, features, frames) -> Outputs
+    classify: Callable[..., Outputs]
+    # Both in one: (variables, normaliser, samples, length) -> Outputs
     outputs: Callable[..., Outputs]
 
 
@@ -42,17 +43,16 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
 
     Returns:
       The functions. With `features.normalise="utterance"`, each clip is normalised by its own
-      statistics and the normaliser that `outputs` takes is not used.
+      statistics and the normaliser is not used.
     """
     # Training has checked the sizes, which takes a trace.
     recipe = make_recipe_unchecked(features.recipe, features, sample_rate_hz)
     module = make_encoder(encoder.name, encoder)
     normalise_by = features.normalise
 
-    def outputs(
-        variables: Any, normaliser: tuple[jax.Array, ...], samples: jax.Array, length: jax.Array
+    def classify(
+        variables: Any, normaliser: tuple[jax.Array, ...], values: jax.Array, frames: jax.Array
     ) -> Outputs:
-        values, frames = recipe.extract(samples, length)
         mean, std, voice = normaliser
         weight = grid_weights(values, frames, voice, recipe.bins)  # [batch, places]
         mean, std = weight @ mean, weight @ std
@@ -71,4 +71,9 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
             return jax.lax.map(one_member, variables)
         return jax.vmap(one_member)(variables)
 
-    return Inference(recipe.extract, outputs)
+    def outputs(
+        variables: Any, normaliser: tuple[jax.Array, ...], samples: jax.Array, length: jax.Array
+    ) -> Outputs:
+        return classify(variables, normaliser, *recipe.extract(samples, length))
+
+    return Inference(recipe.extract, classify, outputs)

@@ -18,8 +18,9 @@ from jdann import files
 from jdann.audio import AudioError, Rejected
 from jdann.corpora.manifest import read_span, read_table
 from jdann.errors import InputError
+from jdann.inference.batches import ClipFeatures
 from jdann.inference.clip_speakers import read_speakers
-from jdann.inference.clips import Clip, Part, Prepared, audio_files
+from jdann.inference.clips import Clip, Part, audio_files
 from jdann.inference.recogniser import Recogniser
 from jdann.progress import track
 
@@ -180,18 +181,23 @@ def _answers(
     else:
         yield from _recognise(recogniser, items, {i: items[i].part for i in others}, bad)
     for indices in speakers.values():
-        # Each clip is decoded once, for the speaker's statistics and for its answer.
-        prepared = recogniser.prepare(items[i].part for i in indices)
-        clips = dict(zip(indices, prepared, strict=True))
-        usable = {i: clip for i, clip in clips.items() if isinstance(clip, Prepared)}
-        adapted = recogniser.adapt(list(usable.values())) if usable else recogniser
-        if options.timeline:  # a prepared clip holds only the beginning of its file
+        # The features of a clip serve for the speaker's statistics and for its answer.
+        features: dict[int, ClipFeatures] = {}
+        rejected: list[Bad] = []
+        for i, clip in zip(
+            indices, recogniser.prepare(items[i].part for i in indices), strict=True
+        ):
+            if isinstance(clip, Rejected):
+                rejected.append(Bad(items[i].columns["file"], clip.reason))
+            else:
+                features[i] = recogniser.features(clip)
+        adapted = recogniser.adapt_to_features(list(features.values())) if features else recogniser
+        if options.timeline:  # features are those of the beginning of a file only
             yield from _timelines(adapted, items, indices, options, bad)
             continue
-        for i, clip in clips.items():
-            if isinstance(clip, Rejected):
-                bad.append(Bad(items[i].columns["file"], clip.reason))
-        yield from _recognise(adapted, items, usable, bad)
+        bad += rejected
+        for i, clip_features in features.items():
+            yield Answer(i, {}, adapted.classify(clip_features))
 
 
 def _speakers(

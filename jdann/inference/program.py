@@ -123,8 +123,17 @@ class Programs:
         )
         return np.asarray(logits), np.asarray(representation)
 
+    def classify(
+        self, normaliser: tuple[np.ndarray, ...], values: np.ndarray, frames: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `outputs`, of what `features` has returned."""
+        logits, representation = self._call(
+            "classify", values.shape, self.variables, normaliser, values, frames
+        )
+        return np.asarray(logits), np.asarray(representation)
+
     def features(self, samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features [batch, frames, bins], not normalised, and frames [batch]."""
+        """Features [batch, frames, bins] or [batch, values], not normalised; frames [batch]."""
         values, frames = self._call("features", samples.shape, samples, length)
         return np.asarray(values), np.asarray(frames)
 

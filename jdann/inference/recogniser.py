@@ -24,8 +24,8 @@ from jdann import audio, configuration
 from jdann.errors import InputError
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.inference import timeline
-from jdann.inference.adaptation import adapt_normaliser
-from jdann.inference.batches import all_outputs, clip_features
+from jdann.inference.adaptation import RELEVANCE, adapt_normaliser
+from jdann.inference.batches import ClipFeatures, all_outputs, clip_features
 from jdann.inference.clips import (
     Clip,
     Clips,
@@ -380,7 +380,11 @@ class Recogniser:
         return dataclasses.replace(self, temperature=float(temperature))
 
     def adapt(
-        self, clips: Clips, rate: Rate = None, relevance: float = 5.0, **names: Unpack[RateNames]
+        self,
+        clips: Clips,
+        rate: Rate = None,
+        relevance: float = RELEVANCE,
+        **names: Unpack[RateNames],
     ) -> "Recogniser":
         """A recogniser that normalises features for one speaker, or for one recording condition.
 
@@ -396,21 +400,43 @@ class Recogniser:
         Raises:
           InputError: a clip cannot be used, or the run did not normalise by speaker.
         """
-        by = self.config.features.normalise
-        if by not in ("speaker", "voice", "corpus"):
-            raise InputError(
-                f"this recogniser normalises by {by}, so it cannot adapt to a speaker; "
-                "train with features.normalise=speaker"
-            )
         clips = list_clips(clips)
-        if not clips:
-            raise InputError("no clips to adapt to; give one or more of one speaker")
         prepared = enumerate(self.prepare(clips, rate, **names))
-        features = (
-            clip_features(self.programs, _usable(clip, clips, i).samples) for i, clip in prepared
-        )
-        normaliser = adapt_normaliser(self.normaliser, features, len(clips), relevance)
+        features = [self.features(_usable(clip, clips, i)) for i, clip in prepared]
+        return self.adapt_to_features(features, relevance)
+
+    @property
+    def can_adapt(self) -> bool:
+        """Whether the run normalised in a way that can be adapted to a speaker."""
+        return self.config.features.normalise in ("speaker", "voice", "corpus")
+
+    def features(self, clip: Prepared) -> ClipFeatures:
+        """The features of a clip, for `adapt_to_features` and `classify`."""
+        return clip_features(self.programs, clip.samples)
+
+    def adapt_to_features(
+        self, features: Sequence[ClipFeatures], relevance: float = RELEVANCE
+    ) -> "Recogniser":
+        """As `adapt`, for clips whose `features` have been computed.
+
+        Raises:
+          InputError: there are no clips, or the run did not normalise by speaker.
+        """
+        if not self.can_adapt:
+            raise InputError(
+                f"this recogniser normalises by {self.config.features.normalise}, so it cannot "
+                "adapt to a speaker; train with features.normalise=speaker"
+            )
+        if not features:
+            raise InputError("no clips to adapt to; give one or more of one speaker")
+        values = (clip.valid for clip in features)
+        normaliser = adapt_normaliser(self.normaliser, values, len(features), relevance)
         return dataclasses.replace(self, normaliser=normaliser)
+
+    def classify(self, features: ClipFeatures) -> np.ndarray:
+        """Probabilities float32 [classes] of a clip whose `features` have been computed."""
+        logits, _ = self.programs.classify(tuple(self.normaliser), *features)
+        return self._probabilities(logits[:, 0])
 
     def _probabilities(self, logits: np.ndarray) -> np.ndarray:
         """[classes] float32 from [members, all classes]."""

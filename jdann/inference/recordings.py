@@ -1,6 +1,5 @@
 """The emotions of long recordings: each utterance, normalised for the person who speaks it."""
 
-import dataclasses
 import logging
 import os
 from collections.abc import Sequence
@@ -9,11 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jdann.audio import AudioError, Rejected
+from jdann.audio import AudioError
 from jdann.corpora.index import Skipped
 from jdann.errors import InputError
-from jdann.inference.adaptation import adapt_normaliser
-from jdann.inference.batches import clip_features
 from jdann.inference.recogniser import Prepared, Recogniser
 from jdann.progress import track
 from jdann.speakers import encoder_file
@@ -27,8 +24,6 @@ from jdann.speakers.recordings import (
 )
 
 log = logging.getLogger("jdann")
-_RELEVANCE = 5.0  # clips, as in `Recogniser.adapt`
-_ADAPTABLE = ("speaker", "voice", "corpus")  # normalisations that can be adapted
 
 
 class RecordingSet(NamedTuple):
@@ -110,7 +105,7 @@ def find_voice_reader(speakers: int, data_dir: Path) -> VoiceReader | None:
 def recognise(
     recogniser: Recogniser, recording: Recording, adapt: bool
 ) -> list[UtterancePrediction]:
-    """Recognises each utterance of a recording; an utterance is in memory only while it is used.
+    """Recognises each utterance of a recording. Its audio is in memory only while it is used.
 
     Args:
       recogniser: a trained recogniser.
@@ -121,35 +116,24 @@ def recognise(
     Returns:
       The predictions in the order of the utterances.
     """
+    features = [
+        recogniser.features(clip) if isinstance(clip, Prepared) else None
+        for clip in recogniser.prepare(read_utterances(recording.path, recording.utterances))
+    ]
     unusable = np.full(len(recogniser.labels), np.nan, np.float32)
-    rows = [unusable] * len(recording.utterances)
-    adapted = _adapted(recogniser, recording) if adapt else {}
+    rows = [unusable] * len(features)
     for speaker in dict.fromkeys(recording.speaker):
-        indices = [i for i, name in enumerate(recording.speaker) if name == speaker]
-        clips = read_utterances(recording.path, [recording.utterances[i] for i in indices])
-        for position, row in adapted.get(speaker, recogniser).each(clips):
-            if not isinstance(row, Rejected):
-                rows[indices[position]] = row
+        usable = {
+            i: clip
+            for i, clip in enumerate(features)
+            if clip is not None and recording.speaker[i] == speaker
+        }
+        adapted = recogniser
+        if adapt and usable and recogniser.can_adapt:
+            adapted = recogniser.adapt_to_features(list(usable.values()))
+        for i, clip in usable.items():
+            rows[i] = adapted.classify(clip)
     predictions = zip(recording.speaker, recording.utterances, rows, strict=True)
     return [
         UtterancePrediction(speaker, *utterance, row) for speaker, utterance, row in predictions
     ]
-
-
-def _adapted(recogniser: Recogniser, recording: Recording) -> dict[str, Recogniser]:
-    """A recogniser for each person of a recording who has usable utterances."""
-    if recogniser.config.features.normalise not in _ADAPTABLE:
-        return {}
-    features: dict[str, list[np.ndarray]] = {}
-    prepared = recogniser.prepare(read_utterances(recording.path, recording.utterances))
-    for speaker, clip in zip(recording.speaker, prepared, strict=True):
-        if isinstance(clip, Prepared):
-            values = clip_features(recogniser.programs, clip.samples)
-            features.setdefault(speaker, []).append(values)
-    normaliser = recogniser.normaliser
-    return {
-        speaker: dataclasses.replace(
-            recogniser, normaliser=adapt_normaliser(normaliser, rows, len(rows), _RELEVANCE)
-        )
-        for speaker, rows in features.items()
-    }
