@@ -3,26 +3,26 @@
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import TypeVar
 
 from jdann.errors import InputError
 from jdann.files import default_data_dir
 
 CONFIG_PREFIX = "--config."
+# An option that was not given is None.
+_Path = TypeVar("_Path", Path, None)
 
 
-@overload
-def expanded(path: Path) -> Path: ...
-@overload
-def expanded(path: None) -> None: ...
-def expanded(path: Path | None) -> Path | None:
+def expanded(path: _Path) -> _Path:
     """A path with `~` replaced by the home folder.
 
     Raises:
       InputError: there is no such user.
     """
+    if path is None:
+        return path
     try:
-        return None if path is None else path.expanduser()
+        return path.expanduser()
     except RuntimeError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -63,6 +63,13 @@ class Domain(NamedTuple):
     target_labels: np.ndarray = NO_LABELS
 
     @property
+    def is_trained_on(self) -> np.ndarray:
+        """[n] bool, whether the user gives a label of the utterance to train on."""
+        if not len(self.target_labels):
+            return np.zeros(len(self.emotion), bool)
+        return self.target_labels >= 0
+
+    @property
     def all_notes(self) -> tuple[str, ...]:
         """What a user has to know about the domain."""
         return self.notes if self.grouping_note is None else (*self.notes, self.grouping_note)

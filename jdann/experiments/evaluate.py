@@ -63,8 +63,7 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
     if target is not None:
         return _evaluate_elsewhere(path, data_dir, config, target, before["seconds"])
     directions = open_directions(config, data_dir)
-    for i, direction in enumerate(directions):
-        workdir.check_groups(path / f"normalisation-{i}.npz", direction)
+    workdir.check_groups(path, directions)
     outcomes = [
         jobs.restore_job(job, directions[job.direction], config, path / workdir.CHECKPOINTS)
         for job in jobs.plan_jobs(config, directions)
@@ -193,8 +192,6 @@ def _predict(
 ) -> Outcome:
     """A trained method's outputs on another corpus; folds are averaged."""
     rows = np.arange(len(direction.target.emotion))
-    tested = np.ones(len(rows), bool)
-    tested[np.flatnonzero(direction.target.target_labels >= 0)] = False
     split = Split("all", rows[:0], rows[:0], rows, rows)
     job = Job(0, encoder, method, (split,))
     training, _ = jobs.make_job_training(job, direction, config)
@@ -235,7 +232,7 @@ def _predict(
     return Outcome(
         job=job,
         logits=np.mean(logits, axis=0),  # [chosen and last, seeds, n, classes]
-        tested=tested,
+        tested=~direction.target.is_trained_on,
         record_at=(0, config.epochs),
         criteria=((rows, criteria),),
         history=(("all", {}),),

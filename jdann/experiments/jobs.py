@@ -112,7 +112,7 @@ def _make_splits(
     """Yields the name and the splits of each job of a method."""
     source, target = direction.source, direction.target
     fraction, seed = config.validation_fraction, config.seed
-    labelled = np.flatnonzero(target.target_labels >= 0)
+    labelled = np.flatnonzero(target.is_trained_on)
     if method == "supervised":
         for name, by_speaker in SUPERVISED.items():
             folds = splits.supervised(

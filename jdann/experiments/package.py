@@ -266,5 +266,5 @@ def _describe(domain: Domain) -> dict[str, Any]:
         "synthetic": domain.corpus.synthetic,
         "languages": sorted({u.language for u in utterances if u.language}),
         "utterances": len(domain.emotion),
-        "target_labels": int((domain.target_labels >= 0).sum()),
+        "target_labels": int(domain.is_trained_on.sum()),
     }

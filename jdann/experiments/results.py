@@ -56,8 +56,7 @@ def summarise(
         predicted = baseline_predictions(direction, config)
         names = {"method": BASELINE, "encoder": "-"} | domain_names(direction)
         shares.append(names | _share(config, predicted))
-        tested = np.ones(len(predicted), bool)
-        tested[np.flatnonzero(direction.target.target_labels >= 0)] = False
+        tested = ~direction.target.is_trained_on
         clips = make_clips(direction.target, tested, len(config.emotions))
         scored += score_predictions(
             names, LAST, "transductive", clips, [predicted], config.emotions
@@ -181,11 +180,11 @@ def baseline_predictions(direction: Direction, config: Any) -> np.ndarray:
     if config.features.normalise not in ("source", "none", "utterance"):
         source = baseline.normalise(source, direction.source.group, direction.source.voices)
         target = baseline.normalise(target, direction.target.group, direction.target.voices)
-    labels = direction.target.target_labels
-    labelled = np.flatnonzero(labels >= 0)
+    labelled = np.flatnonzero(direction.target.is_trained_on)
+    labels = direction.target.target_labels[labelled]
     return baseline.svm_predict(
         np.concatenate([source, target[labelled]]),
-        np.concatenate([direction.source.emotion, labels[labelled]]),
+        np.concatenate([direction.source.emotion, labels]),
         target,
     )
 
@@ -276,7 +275,7 @@ def _counts(domain: Domain, config: Any) -> dict[str, Any]:
         "description": domain.corpus.description,
         "utterances": len(domain.emotion),
         "minutes": round(float(domain.features.duration_s.sum()) / 60, 2),
-        "target_labels": int((domain.target_labels >= 0).sum()),
+        "target_labels": int(domain.is_trained_on.sum()),
         "per_emotion": count(emotions),
         "per_speaker": count(domain.speaker),
         "outside": dict(domain.corpus.excluded_emotions),

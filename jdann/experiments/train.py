@@ -71,11 +71,9 @@ def run(
         directions = open_directions(config, data_dir, path, domains)
         planned = jobs.plan_jobs(config, directions)
         if resume:
-            for i, direction in enumerate(directions):
-                workdir.check_groups(path / f"normalisation-{i}.npz", direction)
+            workdir.check_groups(path, directions)
         workdir.begin(path, config, overwrite)
-        for i, direction in enumerate(directions):
-            workdir.save_statistics(path / f"normalisation-{i}.npz", direction)
+        workdir.save_statistics(path, directions)
         draw.corpora(path / "figures", directions, config.emotions)
         outcomes, history = _train(config, directions, planned, path)
         summary = results.summarise(config, directions, outcomes)

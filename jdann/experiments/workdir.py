@@ -196,37 +196,52 @@ def write_history(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_csv(path, columns, ([row.get(name) for name in columns] for row in rows))
 
 
-def save_statistics(path: Path, direction: Direction) -> None:
-    """Writes the normalisation of both domains: the groups, and each bin's mean and deviation."""
-    arrays: dict[str, np.ndarray] = {}
-    for domain, statistics in zip(("source", "target"), direction.statistics, strict=True):
-        arrays[f"{domain}_groups"] = np.array(statistics.groups)
-        arrays[f"{domain}_mean"], arrays[f"{domain}_std"] = statistics.mean, statistics.std
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
+def save_statistics(path: Path, directions: Sequence[Direction]) -> None:
+    """Writes how both domains of each direction are normalised, to a file per direction.
+
+    Args:
+      path: the work directory. A file holds the groups, and the mean and deviation of each bin.
+      directions: of the run.
+    """
+    for i, direction in enumerate(directions):
+        arrays: dict[str, np.ndarray] = {}
+        for domain, statistics in zip(("source", "target"), direction.statistics, strict=True):
+            arrays[f"{domain}_groups"] = np.array(statistics.groups)
+            arrays[f"{domain}_mean"], arrays[f"{domain}_std"] = statistics.mean, statistics.std
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        write_bytes(_statistics_file(path, i), buffer.getvalue())
 
 
-def check_groups(path: Path, direction: Direction) -> None:
+def check_groups(path: Path, directions: Sequence[Direction]) -> None:
     """Refuses to go on with a run whose corpora would now be normalised in other groups.
 
     Args:
-      path: what `save_statistics` wrote; nothing is checked where it is missing.
-      direction: of the same run, opened again.
+      path: the work directory; a direction whose file is missing is not checked.
+      directions: of the same run, opened again.
 
     Raises:
-      InputError: the groups differ, as where the speaker encoder was there and is not now.
+      InputError: the groups differ. For example, the speaker encoder was there and is not now.
     """
-    if not path.exists():
-        return
-    with np.load(path) as saved:
-        for name, statistics in zip(("source", "target"), direction.statistics, strict=True):
-            if tuple(saved[f"{name}_groups"]) != statistics.groups:
+    for i, direction in enumerate(directions):
+        file = _statistics_file(path, i)
+        if not file.exists():
+            continue
+        with np.load(file) as saved:
+            groups = [tuple(saved[f"{domain}_groups"]) for domain in ("source", "target")]
+        for domain, before, now in zip(
+            ("source", "target"), groups, direction.statistics, strict=True
+        ):
+            if before != now.groups:
                 raise InputError(
-                    f"{path.parent}: the {name} is normalised in other groups than when the run "
+                    f"{path}: the {domain} is normalised in other groups than when the run "
                     "began; is the speaker encoder in another place, or were speakers changed? "
                     "Train again by --overwrite"
                 )
+
+
+def _statistics_file(path: Path, direction: int) -> Path:
+    return path / f"normalisation-{direction}.npz"
 
 
 def _difference(before: Any, wanted: Any, key: str = "config") -> str:

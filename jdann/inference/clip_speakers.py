@@ -35,7 +35,7 @@ def read_speakers(
     """
     files = [file.replace("\\", "/") for file in files]
     if pattern:
-        return list(match_speakers(files, pattern).speaker)
+        return list(match_speakers(files, pattern, "--speaker-pattern").speaker)
     config = recogniser.config
     recipe = make_recipe_unchecked(
         config.features.recipe, config.features, config.audio.sample_rate_hz

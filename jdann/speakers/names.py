@@ -96,13 +96,16 @@ def read_speakers(files: Sequence[str], voices: Voices) -> NamedSpeakers | None:
     return NamedSpeakers(names, evidence)
 
 
-def match_speakers(files: Sequence[str], pattern: str) -> NamedSpeakers:
+def match_speakers(
+    files: Sequence[str], pattern: str, option: str = "config.speaker_pattern"
+) -> NamedSpeakers:
     """Reads the speakers with a regular expression.
 
     Args:
       files: [n] paths with `/` between folders, relative to their corpus.
       pattern: searched in each path. The speaker is the text of its groups, joined by "-", or
         the whole match if it has no group.
+      option: where the user gave the pattern, for messages.
 
     Raises:
       InputError: the pattern is damaged, matches nothing, finds one speaker in all, or a speaker
@@ -111,9 +114,7 @@ def match_speakers(files: Sequence[str], pattern: str) -> NamedSpeakers:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise InputError(
-            f"config.speaker_pattern: {pattern!r} is not a regular expression ({error})"
-        ) from None
+        raise InputError(f"{option}: {pattern!r} is not a regular expression ({error})") from None
     matches = [expression.search(file) for file in files]
     names = tuple(
         None if match is None else "-".join(g for g in match.groups() if g) or match[0]
@@ -122,17 +123,14 @@ def match_speakers(files: Sequence[str], pattern: str) -> NamedSpeakers:
     speakers = {name for name in names if name is not None}
     example = f"; a path is {files[0]}" if files else ""
     if not speakers:
-        raise InputError(f"config.speaker_pattern: {pattern!r} matches no file{example}")
+        raise InputError(f"{option}: {pattern!r} matches no file{example}")
     if len(speakers) == 1 and len(files) > 1:
         (only,) = speakers
         raise InputError(
-            f"config.speaker_pattern: {pattern!r} finds one speaker, {only!r}, in all files"
-            f"{example}"
+            f"{option}: {pattern!r} finds one speaker, {only!r}, in all files{example}"
         )
     if len(speakers) == len(files) > 1:
-        raise InputError(
-            f"config.speaker_pattern: {pattern!r} finds a different speaker in each file{example}"
-        )
+        raise InputError(f"{option}: {pattern!r} finds a different speaker in each file{example}")
     missing = names.count(None)
     rest = f"; it does not match {missing} files" if missing else ""
     return NamedSpeakers(

@@ -221,7 +221,11 @@ def test_a_pattern_finds_the_speakers_in_names(finished, folder, capsys):
     assert status == 0
     np.testing.assert_allclose(probabilities_of(out), np.concatenate(expected), atol=1e-5)
     status, _, err = run(capsys, "predict", finished, *files, "--speaker-pattern", "nobody")
-    assert status == 2 and "nobody" in err and "Traceback" not in err
+    assert (
+        status == 2
+        and "--speaker-pattern: 'nobody' matches no file" in err
+        and "Traceback" not in err
+    )
 
 
 def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):

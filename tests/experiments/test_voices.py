@@ -164,11 +164,10 @@ def test_a_run_does_not_go_on_in_other_groups(tmp_path, encoder):
     config = make_config()
     pair, settings = make_pair(tmp_path, config), make_feature_settings(config)
     grouped = make_direction(*voices.group_unknown_voices(*pair, config, tmp_path), settings)
-    path = tmp_path / "normalisation-0.npz"
-    workdir.save_statistics(path, grouped)
-    workdir.check_groups(path, grouped)
+    workdir.save_statistics(tmp_path, [grouped])
+    workdir.check_groups(tmp_path, [grouped])
     with pytest.raises(InputError, match="other groups than when the run began"):
-        workdir.check_groups(path, make_direction(*pair, settings))
+        workdir.check_groups(tmp_path, [make_direction(*pair, settings)])
 
 
 def test_a_wheel_that_is_there_is_not_fetched(tmp_path):
