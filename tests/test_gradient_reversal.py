@@ -24,8 +24,10 @@ def test_equals_the_construction_by_stop_gradient(strength):
         return lambda x: jnp.sum(jnp.tanh(reverse(x, strength)) ** 2)
 
     np.testing.assert_array_equal(gradient_reversal(x, strength), x)
-    ours, other = (jax.grad(loss(reverse))(x) for reverse in (gradient_reversal, by_stop_gradient))
-    np.testing.assert_allclose(ours, other, rtol=1e-5, atol=1e-6)
+    ours, expected = (
+        jax.grad(loss(reverse))(x) for reverse in (gradient_reversal, by_stop_gradient)
+    )
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
     plain = jax.grad(lambda x: jnp.sum(jnp.tanh(x) ** 2))(x)
     np.testing.assert_allclose(ours, -strength * plain, rtol=1e-6)
 

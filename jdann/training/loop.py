@@ -317,15 +317,17 @@ def _pseudo_labels(
     labels = jnp.zeros((members, len(task.data.target.length), classes))
     make = training.program.method.phases[phase].pseudo_labels
     if initial_labels is not None:
-        made = initial_labels
+        new_labels = initial_labels
     elif make is not None:
         logits, representation = outputs(
             training, state, task.data.target, task.split.target, "target"
         )
-        made = _compiled_pseudo_labels(make)(representation, logits, jnp.float32(phase_progress))
+        new_labels = _compiled_pseudo_labels(make)(
+            representation, logits, jnp.float32(phase_progress)
+        )
     else:
         return labels
-    labels = labels.at[:, task.split.target].set(made)
+    labels = labels.at[:, task.split.target].set(new_labels)
     return labels.at[:, task.split.labelled].set(target_labels(task, classes)[None])
 
 

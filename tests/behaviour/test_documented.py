@@ -145,22 +145,26 @@ class Session:
         )
 
 
-def follow(page: Path, session: Session, **namespace) -> None:
-    """Runs all commands and snippets of a page in order.
+def follow(page: Path, session: Session, **namespace) -> int:
+    """Runs all commands and snippets of a page in order, and returns how many there are.
 
     A command may fail only if the page shows its status.
     """
+    count = 0
     for block in blocks(page):
         if block.language == "python":
             execute(block, namespace)
+            count += 1
             continue
         typed = list(commands(block)) if block.language in ("bash", "console") else []
+        count += len(typed)
         for command, after in itertools.zip_longest(typed, typed[1:]):
             session.run(command)
             if after is None or not after.text.startswith("echo"):
                 assert session.status == 0, (
                     f"{command.name}: {command.text}: exit status {session.status}"
                 )
+    return count
 
 
 def execute(block: Block, namespace: dict) -> None:
@@ -251,7 +255,7 @@ def test_serve(session, server):
     write_clips(Path(), ("clip.wav",), 3.303)
     shutil.copy(ROOT / "README.md", "README.md")
     session.port = server.port
-    follow(ROOT / "docs/serve.md", session)
+    assert follow(ROOT / "docs/serve.md", session) > 0
 
 
 def readme_names() -> dict:
@@ -302,10 +306,11 @@ def test_predict(session, tones):
     session._jdann(["--config", "best", "--config.source=ravdess.csv", "--config.target=casia.csv"])
     write_what_predict_names()
     page = ROOT / "docs/predict.md"
-    for block in blocks(page):
-        if block.language in ("bash", "console"):
-            for command in commands(block):
-                session.run(command)
+    shown = [block for block in blocks(page) if block.language in ("bash", "console")]
+    typed = [command for block in shown for command in commands(block)]
+    assert typed
+    for command in typed:
+        session.run(command)
 
 
 @pytest.mark.slow
@@ -322,12 +327,12 @@ def test_recordings(session, tones, finished_run):
 @pytest.mark.slow
 def test_sweep(session, tones):
     write_corpora(("ravdess.csv", "casia.csv"), tones)
-    follow(ROOT / "docs/sweep.md", session, config=base_config())
+    assert follow(ROOT / "docs/sweep.md", session, config=base_config()) > 0
 
 
 @pytest.mark.slow
 def test_tutorial(session):
-    follow(ROOT / "docs/tutorial.md", session)
+    assert follow(ROOT / "docs/tutorial.md", session) > 0
 
 
 @pytest.mark.slow
@@ -347,6 +352,6 @@ def test_readme(session, tones):
             # The clips in calls/ are too short for recordings; `test_recordings` has longer ones.
             ("jdann corpora esd", "jdann predict runs/mine clip.wav --", "jdann recordings")
         ):
-            again = " --overwrite" if "run.py" in command.text else ""
-            session.run(command._replace(text=command.text + again))
+            overwrite = " --overwrite" if "run.py" in command.text else ""
+            session.run(command._replace(text=command.text + overwrite))
             assert session.status == 0, f"{command.text}: {session.messages}"

@@ -108,15 +108,15 @@ def test_evaluate_scores_no_labelled_utterance_of_another_list(copy, tones, data
     target = relabelled(tones[1], "again-few.csv", lambda emotion: emotion)
     main(["evaluate", str(copy), "--data-dir", str(data_dir), "--target", str(target)])
     (folder,) = (copy / "evaluation").iterdir()
-    again = results_of(folder)
-    assert again["adapted_utterances"] == 60 and again["protocol"] == "transductive"
-    assert again["directions"][0]["target"]["target_labels"] == 12
+    evaluated = results_of(folder)
+    assert evaluated["adapted_utterances"] == 60 and evaluated["protocol"] == "transductive"
+    assert evaluated["directions"][0]["target"]["target_labels"] == 12
     expected = {
         row["method"]: row["uar"]["values"]
         for row in results_of(copy)["rows"]
         if row["selection"] == "last" and row["method"] != "svm"
     }
-    for row in again["rows"]:
+    for row in evaluated["rows"]:
         assert row["n"] == 48
         if row["method"] in expected and row["selection"] == "last":
             np.testing.assert_allclose(row["uar"]["values"], expected[row["method"]], atol=1e-6)

@@ -114,8 +114,8 @@ def test_a_weight_counts_like_so_many_clips():
         intervals.resample_scores(weighted, emotion, [predicted], CLASSES, weight),
         intervals.resample_scores(plain, emotion[repeated], [predicted[repeated]], CLASSES),
     ]
-    for one, other in zip(*samples, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5)
+    for with_weights, with_copies in zip(*samples, strict=True):
+        np.testing.assert_allclose(with_weights, with_copies, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,8 @@ def test_the_source_gets_the_telephone_of_the_target(clean, telephone_target, da
     assert auto.source.speaker == none.source.speaker
     np.testing.assert_array_equal(auto.source.emotion, none.source.emotion)
     # The same features are found again, as where a run is resumed.
-    (again,) = open_pair(clean[0], telephone_target, data_dir)
-    assert again.source.features.path == auto.source.features.path
+    (reopened,) = open_pair(clean[0], telephone_target, data_dir)
+    assert reopened.source.features.path == auto.source.features.path
 
 
 def test_in_both_directions_only_a_source_is_changed(clean, telephone_target, data_dir):

@@ -30,7 +30,7 @@ def test_the_same_bytes_in_other_clips_have_another_fingerprint(clips):
 class NotAvailable:
     """Behaves as `pandas.NA` does."""
 
-    def __ne__(self, other):
+    def __ne__(self, value):
         return self
 
     def __bool__(self):

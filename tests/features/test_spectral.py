@@ -140,9 +140,9 @@ def test_equals_librosa_on_real_speech(corpora_dir):
         ),
     ],
 )
-def test_arguments_mean_what_they_mean_in_librosa(ours, theirs, options):
+def test_arguments_mean_what_they_mean_in_librosa(ours, reference, options):
     y = speech_like(16000)[:8000]
-    expected = theirs(y=y, sr=16000, **{"n_fft": 1024, **options})
+    expected = reference(y=y, sr=16000, **{"n_fft": 1024, **options})
     actual = ours(y=y, sr=16000, **{"n_fft": 1024, **options})
     np.testing.assert_allclose(
         actual, expected, rtol=2e-4, atol=2e-3 if ours is not features.melspectrogram else 1e-5
@@ -186,12 +186,12 @@ def test_one_stft_can_be_shared():
     np.testing.assert_allclose(
         features.mfcc(S=decibels), librosa.feature.mfcc(S=decibels), atol=1e-3
     )
-    for ours, theirs, options in (
+    for ours, reference, options in (
         (features.spectral_contrast, librosa.feature.spectral_contrast, {"sr": 16000}),
         (features.rms, librosa.feature.rms, {"frame_length": 1024}),
     ):
         np.testing.assert_allclose(
-            ours(S=magnitude, **options), theirs(S=magnitude, **options), rtol=1e-5, atol=1e-4
+            ours(S=magnitude, **options), reference(S=magnitude, **options), rtol=1e-5, atol=1e-4
         )
 
 

@@ -38,62 +38,64 @@ def folder(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def made():
+def loaded_model():
     return make_model()
 
 
-def probabilities(made):
+def probabilities(loaded_model):
     """Of the clip, and whether anything was traced for it."""
-    recogniser = Recogniser.of(made)
+    recogniser = Recogniser.of(loaded_model)
     return recogniser.probabilities([CLIP], 16000), "inference" in vars(recogniser.programs)
 
 
-def test_a_kept_program_is_not_traced_again_and_says_the_same(made, folder):
-    expected, traced = probabilities(made)
+def test_a_kept_program_is_not_traced_again_and_says_the_same(loaded_model, folder):
+    expected, traced = probabilities(loaded_model)
     assert traced and len(list(folder.iterdir())) == 1
-    rows, traced = probabilities(made)
+    rows, traced = probabilities(loaded_model)
     assert not traced
     np.testing.assert_array_equal(rows, expected)
     jax.config.update("jax_compilation_cache_dir", None)
-    rows, traced = probabilities(made)
+    rows, traced = probabilities(loaded_model)
     assert traced and len(list(folder.iterdir())) == 1
     np.testing.assert_allclose(rows, expected, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_a_damaged_program_is_made_anew(made, folder):
-    expected, _ = probabilities(made)
+def test_a_damaged_program_is_made_anew(loaded_model, folder):
+    expected, _ = probabilities(loaded_model)
     (path,) = folder.iterdir()
     whole = path.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1])):
         path.write_bytes(damaged)
-        rows, traced = probabilities(made)
+        rows, traced = probabilities(loaded_model)
         assert traced
         np.testing.assert_array_equal(rows, expected)
-        assert not probabilities(made)[1]
+        assert not probabilities(loaded_model)[1]
 
 
-def test_a_program_of_another_source_version_or_config_is_not_taken(made, folder, monkeypatch):
-    probabilities(made)
+def test_a_program_of_another_source_version_or_config_is_not_taken(
+    loaded_model, folder, monkeypatch
+):
+    probabilities(loaded_model)
     with monkeypatch.context() as patch:
         patch.setattr(program, "_source", lambda: "changed")
-        assert probabilities(made)[1]
+        assert probabilities(loaded_model)[1]
     with monkeypatch.context() as patch:
         patch.setattr(program, "version", lambda package: "99")
-        assert probabilities(made)[1]
-    config = made.card["config"]
+        assert probabilities(loaded_model)[1]
+    config = loaded_model.card["config"]
     changed = {**config, "features": {**config["features"], "normalise": "none"}}
-    assert probabilities(made._replace(card={**made.card, "config": changed}))[1]
+    assert probabilities(loaded_model._replace(card={**loaded_model.card, "config": changed}))[1]
     assert len(list(folder.iterdir())) == 4
 
 
-def test_where_nothing_can_be_written_it_works_all_the_same(made, folder):
+def test_where_nothing_can_be_written_it_works_all_the_same(loaded_model, folder):
     folder.parent.joinpath("traced").write_text("a file, no folder")
-    assert np.isfinite(probabilities(made)[0]).all()
+    assert np.isfinite(probabilities(loaded_model)[0]).all()
 
 
-def test_a_second_clip_of_the_same_bucket_traces_and_compiles_nothing(made, folder):
-    recogniser = Recogniser.of(made)
+def test_a_second_clip_of_the_same_bucket_traces_and_compiles_nothing(loaded_model, folder):
+    recogniser = Recogniser.of(loaded_model)
     recogniser(CLIP, 16000)
     compiled = dict(recogniser.programs._compiled)
     traces, counted = [], recogniser.programs.inference
@@ -107,14 +109,14 @@ def test_a_second_clip_of_the_same_bucket_traces_and_compiles_nothing(made, fold
     assert len(recogniser.programs._compiled) == 2 and traces
 
 
-def test_threads_agree_and_compile_once(made, folder):
-    recogniser = Recogniser.of(made)
+def test_threads_agree_and_compile_once(loaded_model, folder):
+    recogniser = Recogniser.of(loaded_model)
     traces, inner = [], recogniser.programs.inference
     recogniser.programs.inference = inner._replace(
         outputs=lambda *a: traces.append(1) or inner.outputs(*a)
     )
     clips = [speech(0.9, 100 + 10 * i, i) for i in range(8)]
-    expected = Recogniser.of(made).probabilities(clips[:4], 16000)
+    expected = Recogniser.of(loaded_model).probabilities(clips[:4], 16000)
     for path in folder.iterdir():  # else the kept program would be read
         path.unlink()
     rows: dict[int, np.ndarray] = {}
@@ -134,8 +136,10 @@ def test_threads_agree_and_compile_once(made, folder):
 
 
 @pytest.mark.slow
-def test_the_command_line_keeps_programs_and_then_imports_neither_flax_nor_librosa(made, tmp_path):
-    model.save_model(tmp_path / "model", made)
+def test_the_command_line_keeps_programs_and_then_imports_neither_flax_nor_librosa(
+    loaded_model, tmp_path
+):
+    model.save_model(tmp_path / "model", loaded_model)
     soundfile.write(tmp_path / "clip.wav", CLIP, 16000)
     code = f"""
 import sys
@@ -170,9 +174,9 @@ print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
 
 
 @pytest.mark.slow
-def test_plain_python_keeps_programs_too(made, tmp_path):
+def test_plain_python_keeps_programs_too(loaded_model, tmp_path):
     """Where the user chose no cache, loading a recogniser sets one; importing it does not."""
-    model.save_model(tmp_path / "model", made)
+    model.save_model(tmp_path / "model", loaded_model)
     soundfile.write(tmp_path / "clip.wav", CLIP, 16000)
     code = f"""
 import sys, jax

@@ -64,10 +64,12 @@ def dann_risk(params, source, target):
 def test_dann_is_the_discriminators_risk_whatever_the_strength():
     method, params = prepared("dann")
     for strength in (0.0, 0.3, 1.0):
-        value, seen = loss_of(method, BATCH, strength, params=params)
+        value, diagnostics = loss_of(method, BATCH, strength, params=params)
         np.testing.assert_allclose(value, dann_risk(params, BATCH.source, BATCH.target), rtol=1e-5)
     right = [(perceptron(params, x)[:, 0] > 0).mean() for x in (BATCH.source, BATCH.target)]
-    np.testing.assert_allclose(seen["domain_accuracy"], (1 - right[0] + right[1]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        diagnostics["domain_accuracy"], (1 - right[0] + right[1]) / 2, rtol=1e-6
+    )
 
 
 def test_dann_reverses_the_encoders_gradient_and_leaves_the_discriminators_whole():
@@ -165,12 +167,12 @@ def test_an_adversary_removes_with_strength_one_what_it_leaves_with_zero(name, s
     def loss(params):
         source, target = jnp.asarray(points, jnp.float32) * params["scale"][None, None]
         replaced = batch._replace(source=source, target=target)
-        value, seen = loss_of(method, replaced, strength, params=params["method"])
+        value, diagnostics = loss_of(method, replaced, strength, params=params["method"])
         risk = optax.softmax_cross_entropy_with_integer_labels(
             source @ params["head"], emotion[0]
         ).mean()
         return value + risk, next(
-            accuracy for key, accuracy in seen.items() if key.endswith("accuracy")
+            accuracy for key, accuracy in diagnostics.items() if key.endswith("accuracy")
         )
 
     def step(carry, _):
@@ -179,12 +181,12 @@ def test_an_adversary_removes_with_strength_one_what_it_leaves_with_zero(name, s
         updates, state = optimiser.update(gradient, state)
         return (optax.apply_updates(params, updates), state), (params["scale"], accuracy)
 
-    (params, _), (scale, found) = jax.jit(
+    (params, _), (scale, accuracies) = jax.jit(
         lambda p: jax.lax.scan(step, (p, optimiser.init(p)), length=1000)
     )(params)
     nuisance_left = float(jnp.abs(scale[-300:, 0]).mean())
     assert (nuisance_left > 0.5) == (strength == 0) and (nuisance_left < 0.25) == (strength == 1)
-    assert found[-1] > 0.9 or strength == 1  # the adversary always learns
+    assert accuracies[-1] > 0.9 or strength == 1  # the adversary always learns
     assert abs(float(params["scale"][1])) > 0.5  # the label's dimension stays
 
 

@@ -80,9 +80,11 @@ def test_the_nuclear_norms_gradient_is_u_vt_also_where_values_repeat_or_vanish()
     np.testing.assert_allclose(jax.grad(nuclear_norm)(jnp.asarray(matrix)), u @ vt, atol=1e-4)
     repeated = np.eye(7, 3, dtype=np.float32)  # three equal values
     np.testing.assert_allclose(jax.grad(nuclear_norm)(jnp.asarray(repeated)), repeated, atol=1e-5)
-    one = np.outer(np.arange(1, 8), [1, 2, 2]).astype(np.float32)  # two zero values
+    rank_one = np.outer(np.arange(1, 8), [1, 2, 2]).astype(np.float32)  # two zero values
     np.testing.assert_allclose(
-        jax.grad(nuclear_norm)(jnp.asarray(one)), one / np.linalg.norm(one), atol=1e-3
+        jax.grad(nuclear_norm)(jnp.asarray(rank_one)),
+        rank_one / np.linalg.norm(rank_one),
+        atol=1e-3,
     )
 
 
@@ -120,9 +122,9 @@ def test_entropies_are_scipys():
     np.testing.assert_allclose(
         loss_of(make_method("entropy", SETTINGS), batch)[0], 0.1 * mean_entropy, rtol=1e-5
     )
-    value, seen = loss_of(make_method("information_maximisation", SETTINGS), batch)
+    value, diagnostics = loss_of(make_method("information_maximisation", SETTINGS), batch)
     np.testing.assert_allclose(value, mean_entropy - entropy_of_mean, rtol=1e-4)
-    np.testing.assert_allclose(seen["target_diversity"], entropy_of_mean, rtol=1e-5)
+    np.testing.assert_allclose(diagnostics["target_diversity"], entropy_of_mean, rtol=1e-5)
     np.testing.assert_allclose(diversity(1e4 * jnp.eye(CLASSES)), np.log(CLASSES), rtol=1e-5)
 
 
@@ -138,12 +140,12 @@ def test_batch_norm_methods_add_no_loss():
 
 @pytest.mark.slow
 def test_entropy_makes_the_target_more_certain():
-    toy, found = make_toy(), {}
+    toy, mean_entropies = make_toy(), {}
     for name in ("source_only", "entropy"):
-        found[name] = scipy.stats.entropy(
+        mean_entropies[name] = scipy.stats.entropy(
             softmax(fit(make_program(name), toy).test_logits[-1]), axis=-1
         ).mean()
-    assert found["entropy"] < found["source_only"] - 0.05
+    assert mean_entropies["entropy"] < mean_entropies["source_only"] - 0.05
 
 
 @pytest.mark.slow

@@ -181,8 +181,8 @@ def test_strength_zero_is_source_only_and_compiles_nothing_anew(name):
         for phase in program.training.program.method.phases
     ]
     if max(of_risk) > 1:
-        other = toy._replace(data=toy.data._replace(target=make_toy(*SHIFTED).data.target))
-        expected, tolerance = fit(program, other, WITHOUT).state.params, 0.0
+        shifted_toy = toy._replace(data=toy.data._replace(target=make_toy(*SHIFTED).data.target))
+        expected, tolerance = fit(program, shifted_toy, WITHOUT).state.params, 0.0
     else:
         epochs = sum(n for n, count in zip(program.budget.phases, of_risk, strict=True) if count)
         expected, tolerance = unadapted_without_decay(epochs, **settings(name)), 2e-3
@@ -217,9 +217,9 @@ def test_degenerate_features_give_finite_gradients(name, case):
     chex.assert_tree_all_finite(state)
 
 
-def _like(frames, other):
-    """`frames` with as many rows as `other` has: another number would be another program."""
-    rows = len(other.values)
+def _like(frames, longer):
+    """`frames` with as many rows as `longer` has: another number would be another program."""
+    rows = len(longer.values)
     values = (
         jnp.zeros((rows, BINS), jnp.float16)
         .at[: min(rows, len(frames.values))]

@@ -43,8 +43,8 @@ def mixture_by_loops(points):
 def test_coral_is_the_distance_of_numpys_covariances():
     batch = make_batch(n=5, m=7, width=6)
     expected = np.sum((np.cov(batch.source.T) - np.cov(batch.target.T)) ** 2) / (4 * 6**2)
-    value, seen = loss_of(make_method("deep_coral"), batch, strength=0.5)
-    np.testing.assert_allclose(seen["coral_loss"], expected, rtol=1e-5)
+    value, diagnostics = loss_of(make_method("deep_coral"), batch, strength=0.5)
+    np.testing.assert_allclose(diagnostics["coral_loss"], expected, rtol=1e-5)
     np.testing.assert_allclose(value, 0.5 * 100 * expected, rtol=1e-5)
     assert coral(batch.source[:1], batch.source[:1]) == 0  # a single row has no covariance
 
@@ -124,9 +124,9 @@ def test_deep_jdot_moves_along_the_unbalanced_plan():
     batch = make_batch(n=4, m=6)
     cost = jdot_cost(batch)
     plan = plan_by_scaling(cost, JDOT["epsilon"], JDOT["tau"])
-    value, seen = loss_of(deep_jdot(**JDOT), batch)
+    value, diagnostics = loss_of(deep_jdot(**JDOT), batch)
     np.testing.assert_allclose(value, np.sum(plan * cost), rtol=1e-3)
-    np.testing.assert_allclose(seen["transported_mass"], plan.sum(), rtol=1e-3)
+    np.testing.assert_allclose(diagnostics["transported_mass"], plan.sum(), rtol=1e-3)
     # The plan is held fixed: the gradient is that of a weighted sum.
     _, gradient, _ = gradients_of(deep_jdot(**JDOT), batch)
     difference = np.asarray(batch.source)[:, None] - np.asarray(batch.target)[None]

@@ -143,9 +143,9 @@ def test_mistaken_settings_are_named(key, value, message):
 def test_the_pseudo_loss_is_normalised_by_the_batch():
     batch = make_batch(m=6)
     expected = -(np.asarray(batch.pseudo) * log_softmax(batch.target_logits)).sum() / 6
-    value, seen = loss_of(make_method("self_training", SETTINGS), batch, strength=0.5)
+    value, diagnostics = loss_of(make_method("self_training", SETTINGS), batch, strength=0.5)
     np.testing.assert_allclose(value, 0.5 * expected, rtol=1e-5)
-    assert seen["pseudo_fraction"] == 0.5
+    assert diagnostics["pseudo_fraction"] == 0.5
 
 
 def test_shot_labels_by_the_refined_centroids():
@@ -207,9 +207,9 @@ def test_fixmatch_learns_from_the_confident_alone():
     batch = make_batch(m=6)
     weak, strong = softmax(np.asarray(batch.clean_target_logits)), log_softmax(batch.target_logits)
     expected = sum(-strong[i, weak[i].argmax()] for i in range(6) if weak[i].max() >= 0.6) / 6
-    value, seen = loss_of(make_method("fixmatch", SETTINGS), batch)
+    value, diagnostics = loss_of(make_method("fixmatch", SETTINGS), batch)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
-    assert 0 < seen["confident_fraction"] < 1
+    assert 0 < diagnostics["confident_fraction"] < 1
 
 
 def test_adamatch_aligns_and_thresholds():
@@ -225,9 +225,9 @@ def test_adamatch_aligns_and_thresholds():
     expected = (
         sum(-(labels[i] * strong[i]).sum() for i in range(6) if labels[i].max() >= threshold) / 6
     )
-    value, seen = loss_of(make_method("adamatch", SETTINGS), batch)
+    value, diagnostics = loss_of(make_method("adamatch", SETTINGS), batch)
     np.testing.assert_allclose(value, expected, rtol=1e-4)
-    np.testing.assert_allclose(seen["confidence_threshold"], threshold, rtol=1e-5)
+    np.testing.assert_allclose(diagnostics["confidence_threshold"], threshold, rtol=1e-5)
     np.testing.assert_allclose(
         align_class_shares(batch.clean_source_logits, batch.clean_target_logits)[0],
         labels,

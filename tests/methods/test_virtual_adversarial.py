@@ -193,7 +193,7 @@ def test_vadas_loss_is_the_sum_of_its_terms_and_each_domain_is_turned_by_its_own
     method = vada(source_weight=0.7, target_weight=0.2, radius=0.2, probe=0.05)
     params = method.init(jax.random.key(0), Dims(WIDTH, CLASSES, 0))
     source, target = batch()
-    value, seen = (
+    value, diagnostics = (
         method.phases[0]
         .updates[0]
         .loss(params, source, target, make_context(0.5, source_scale=2.0))
@@ -215,7 +215,7 @@ def test_vadas_loss_is_the_sum_of_its_terms_and_each_domain_is_turned_by_its_own
         ("vat_target", vat_target),
         ("entropy", entropy),
     ):
-        np.testing.assert_allclose(seen[name], expected, rtol=1e-3)
+        np.testing.assert_allclose(diagnostics[name], expected, rtol=1e-3)
     np.testing.assert_allclose(
         value, domain + 0.5 * (0.7 * vat_source + 0.2 * (vat_target + entropy)), rtol=1e-4
     )
@@ -227,7 +227,7 @@ def test_dirt_ts_refinement_is_led_by_the_teacher():
     assert not second.updates[0].source_risk and first.fraction + second.fraction == 1
     _, target = batch()
     context = make_context(0.5)
-    value, seen = second.updates[0].loss({}, None, target, context)
+    value, diagnostics = second.updates[0].loss({}, None, target, context)
     vat = turned_most(
         FEATURES,
         0.2,
@@ -238,6 +238,8 @@ def test_dirt_ts_refinement_is_led_by_the_teacher():
     divergence_from_teacher = scipy.stats.entropy(
         softmax(pooled(FEATURES, LENGTH) @ TEACHER), p, axis=1
     ).mean()
-    np.testing.assert_allclose(seen["teacher_divergence"], divergence_from_teacher, rtol=1e-4)
+    np.testing.assert_allclose(
+        diagnostics["teacher_divergence"], divergence_from_teacher, rtol=1e-4
+    )
     expected = 0.5 * (vat + scipy.stats.entropy(p, axis=1).mean() + 0.6 * divergence_from_teacher)
     np.testing.assert_allclose(value, expected, rtol=1e-4)

@@ -77,9 +77,11 @@ def trained_like(name: str):
     return jax.tree.map(value, shapes(SMALL[name], 8, 6)[0])
 
 
-def assert_trees_close(ours, theirs, tolerance=1e-5):
+def assert_trees_close(ours, reference, tolerance=1e-5):
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), ours, theirs
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance),
+        ours,
+        reference,
     )
 
 

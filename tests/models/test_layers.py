@@ -68,8 +68,8 @@ def test_convolution_equals_xla_in_value_and_gradients(spatial, window, strides)
         primitive = convolution_as_primitive(x, kernel, strides, jnp.float32)
         return (value, *pull(weight), primitive), (expected, *expected_pull(weight), expected)
 
-    for ours, theirs in zip(*compare(x, kernel), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    for ours, plain in zip(*compare(x, kernel), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("size")
@@ -93,9 +93,9 @@ def test_mixed_convolution_is_that_of_rounded_operands(spatial, window, strides)
         expected, expected_pull = jax.vjp(exact, *rounded[:2])
         return (value, *pull(weight)), (expected, *expected_pull(rounded[2]))
 
-    for ours, theirs in zip(*compare(x, kernel), strict=True):
+    for ours, plain in zip(*compare(x, kernel), strict=True):
         assert ours.dtype == jnp.float32
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("size")
@@ -118,8 +118,8 @@ def test_convolution_has_second_derivatives(precision):
 
     tolerance = 1e-5 if precision == "float32" else 1e-2
     pairs = zip(penalty(convolution_for_cpu), penalty(convolution_as_primitive), strict=True)
-    for ours, theirs in pairs:
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+    for ours, plain in pairs:
+        np.testing.assert_allclose(ours, plain, rtol=0, atol=tolerance * np.abs(plain).max())
 
 
 @pytest.mark.parametrize("window, strides", [((5,), (1,)), ((3, 3), (2, 2)), ((1, 1), (1, 1))])
@@ -175,8 +175,8 @@ def test_minimal_filters_begin_and_end_anywhere(taps, stride, before):
     expected, expected_pull = jax.vjp(reference, x, kernel)
     weight = draw(2, windows, 4)
     pairs = zip((value, *pull(weight)), (expected, *expected_pull(weight)), strict=True)
-    for ours, theirs in pairs:
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    for ours, plain in pairs:
+        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("size")
@@ -237,9 +237,9 @@ def test_batch_norm_has_the_gradients_of_plain_flax_on_the_valid_frames(bins):
         y, _ = plain.apply(variables, x[valid], mutable=["batch_stats"])
         return jnp.sum(jnp.sin(y) * weight[valid])
 
-    ours, theirs = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (masked, packed))
+    ours, plain = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (masked, packed))
     assert not np.any(np.asarray(ours[0])[~valid])
-    for gradient, expected in zip(ours, theirs, strict=True):
+    for gradient, expected in zip(ours, unpacked, strict=True):
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -295,8 +295,8 @@ def _loss(method: Method, batch: Batch, strength: Any, params: Any, phase: int, 
     )
     target = Target(features[1], length[1], batch.pseudo, batch.target, batch.target_logits)
     domains = method.phases[phase].domains
-    seen = (source if "source" in domains else None, target if "target" in domains else None)
-    return method.phases[phase].updates[update].loss(params, *seen, context)
+    batches = (source if "source" in domains else None, target if "target" in domains else None)
+    return method.phases[phase].updates[update].loss(params, *batches, context)
 
 
 def gradients_with(

@@ -103,8 +103,13 @@ def test_the_same_seed_gives_the_same_bits():
 
 def test_source_only_never_sees_the_target_and_dann_does():
     for method, sees in (("source_only", False), ("dann", True)):
-        one, other = (leaves(run(method, target_seed=t)[1].params["encoder"]) for t in (2, 3))
-        assert any((a != b).any() for a, b in zip(one, other, strict=True)) == sees
+        parameters, with_another_target = (
+            leaves(run(method, target_seed=t)[1].params["encoder"]) for t in (2, 3)
+        )
+        assert (
+            any((a != b).any() for a, b in zip(parameters, with_another_target, strict=True))
+            == sees
+        )
 
 
 def test_diagnostics_follow_the_schedules():

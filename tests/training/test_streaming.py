@@ -52,10 +52,11 @@ def test_outputs_come_in_the_order_asked_for(toy_on_disk):
     program = make_program("adabn", batch_norm=True, epochs=2)
     state = fit(program, toy).state
     rows = np.random.default_rng(0).permutation(240)[:77]
-    found = [
-        outputs(program.training, state, of.data.target, rows, "target") for of in (toy, on_disk)
+    outputs_of_both = [
+        outputs(program.training, state, variant.data.target, rows, "target")
+        for variant in (toy, on_disk)
     ]
-    for a, b in zip(*found, strict=True):
+    for a, b in zip(*outputs_of_both, strict=True):
         assert a.shape[:2] == (len(SEEDS), 77)
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -71,21 +72,21 @@ def test_what_a_killed_run_had_learnt_is_continued(toy_on_disk, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fit(program, on_disk, folder=tmp_path, on_epoch=kill)
-    again = fit(program, on_disk, folder=tmp_path)
-    for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(again.state), strict=True):
+    continued = fit(program, on_disk, folder=tmp_path)
+    for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(continued.state), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_the_next_is_made_while_the_last_is_used_and_its_failure_reaches_the_caller():
-    made = []
+    computed = []
 
     def make(x):
-        made.append(x)
+        computed.append(x)
         return 10 // x
 
-    some = read_ahead(make, iter([5, 2, 0]))
-    assert next(some) == 2 and next(some) == 5
+    results = read_ahead(make, iter([5, 2, 0]))
+    assert next(results) == 2 and next(results) == 5
     with pytest.raises(ZeroDivisionError):
-        next(some)
-    assert made == [5, 2, 0]
+        next(results)
+    assert computed == [5, 2, 0]
     assert list(read_ahead(make, [])) == []

@@ -284,11 +284,13 @@ def test_every_clip_length_is_compiled_before_the_first_visitor(server, longest_
     programs = RecordingPrograms(2, len(recogniser.labels), recogniser.programs.settings)
     config = ConfigDict(recogniser.config)
     config.audio.update({"max_duration_s": longest_s, "offset_s": offset_s})
-    other = dataclasses.replace(recogniser, programs=programs, config=FrozenConfigDict(config))
-    web_server.warm_up(other)
+    recording_recogniser = dataclasses.replace(
+        recogniser, programs=programs, config=FrozenConfigDict(config)
+    )
+    web_server.warm_up(recording_recogniser)
     compiled = set(programs.sizes)
     for seconds in np.arange(0.2, longest_s + 3, 0.3):
-        list(other.each([speech(seconds + offset_s)], RATE))
+        list(recording_recogniser.each([speech(seconds + offset_s)], RATE))
     assert programs.sizes == compiled and max(compiled) >= longest_s * RATE
 
 
