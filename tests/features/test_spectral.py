@@ -100,7 +100,7 @@ def test_equals_librosa_on_real_speech(corpora_dir):
 
 
 @pytest.mark.parametrize(
-    "ours, theirs, options",
+    "ours, reference, options",
     [
         (
             features.melspectrogram,

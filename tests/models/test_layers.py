@@ -237,9 +237,9 @@ def test_batch_norm_has_the_gradients_of_plain_flax_on_the_valid_frames(bins):
         y, _ = plain.apply(variables, x[valid], mutable=["batch_stats"])
         return jnp.sum(jnp.sin(y) * weight[valid])
 
-    ours, plain = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (masked, packed))
+    ours, expected_all = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (masked, packed))
     assert not np.any(np.asarray(ours[0])[~valid])
-    for gradient, expected in zip(ours, unpacked, strict=True):
+    for gradient, expected in zip(ours, expected_all, strict=True):
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-4)
 
 
