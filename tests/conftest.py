@@ -12,6 +12,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 # Most tests compile much longer than they run. Without the costlier passes of XLA they take less
 # than half the time.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# The test processes share the cores: threads of one would only wait for those of another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # A vector that JAX silently spreads over the wrong axis, or an integer that silently becomes a
 # float, is an error in tests. The variables of the environment reach the programs that tests
 # start, too.

@@ -278,6 +278,7 @@ def test_python_of_the_readme(session):
     )
 
 
+@pytest.mark.slow
 def test_python_of_predict(session, finished_run):
     write_what_predict_names()
     shutil.copytree(finished_run, "runs/best")

@@ -81,6 +81,7 @@ def test_labels_outside_the_file_change_nothing(labelled_run, tones, run_options
     assert scores[0] != scores[1]
 
 
+@pytest.mark.slow
 def test_labels_in_the_file_change_every_method(
     labelled_run, tones, few, run_options, data_dir, tmp_path
 ):
@@ -122,6 +123,7 @@ def test_evaluate_scores_no_labelled_utterance_of_another_list(copy, tones, data
             np.testing.assert_allclose(row["uar"]["values"], expected[row["method"]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_changed_file_of_labels_is_refused(copy, tones, few, run_options, data_dir, capsys):
     original = few.read_text()
     lines = original.splitlines()

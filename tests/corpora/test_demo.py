@@ -86,6 +86,7 @@ def test_utterances_differ(data_dir):
     assert len(set(digests)) == len(digests) == 40
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(items, *_):
         next(iter(items))

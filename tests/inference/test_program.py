@@ -73,6 +73,7 @@ def test_a_damaged_program_is_made_anew(loaded_model, folder):
         assert not probabilities(loaded_model)[1]
 
 
+@pytest.mark.slow
 def test_a_program_of_another_source_version_or_config_is_not_taken(
     loaded_model, folder, monkeypatch
 ):

@@ -96,6 +96,7 @@ def test_the_timeline_is_the_recognisers(server):
     assert (answer["duration_s"], answer["heard_s"]) == (7.3, 5.0)
 
 
+@pytest.mark.slow
 def test_the_timeline_of_a_long_clip_is_limited(server):
     answer = server.ask(
         encoded(speech(290)), path="/api/predict?timeline=1&hop_s=0.05&picture=1"
