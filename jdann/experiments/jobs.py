@@ -25,6 +25,7 @@ from jdann.experiments.settings import (
     make_training_settings,
 )
 from jdann.methods import Method, Settings, make_method, settings_for_classes
+from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
 from jdann.models import make_encoder, network
 from jdann.training import loop
 from jdann.training.members import CompiledTraining
@@ -180,10 +181,19 @@ def _make_job_method(job: Job, settings: Settings) -> Method:
 
 
 def _settings_for(config: Any, direction: Direction) -> Settings:
-    """The methods' settings, with each prior restricted to the emotions that have labels."""
+    """The methods' settings, as far as they depend on the corpora.
+
+    Each prior is restricted to the emotions that have labels. Where the target's speakers are
+    unknown, co-training is trusted less.
+    """
     labels = np.concatenate([direction.source.emotion, direction.target.target_labels])
     present = [bool((labels == i).any()) for i in range(len(config.emotions))]
-    return settings_for_classes(method_settings(config), present)
+    settings = settings_for_classes(method_settings(config), present)
+    least_share = settings["co_training"]["least_share"]
+    unknown = [speaker is None for speaker in direction.target.speaker]
+    if least_share and np.mean(unknown) > 0.5:
+        settings["co_training"]["least_share"] = max(least_share, LEAST_SHARE_UNKNOWN)
+    return settings
 
 
 def make_job_budget(job: Job, config: Any) -> Budget:

@@ -119,7 +119,7 @@ def _predictor(source: Domain, target: Domain, labels: np.ndarray) -> Predict:
 @cache
 def _co_training() -> Callable[..., jax.Array]:
     """The labels by co-training with its defaults; compiled once for each size of the domains."""
-    initial_labels = METHODS["co_training"]().initial_labels
+    initial_labels = METHODS["co_training"](least_share=0.0).initial_labels
     assert initial_labels is not None
     return jax.jit(initial_labels)
 

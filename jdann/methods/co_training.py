@@ -3,6 +3,7 @@
 The first view uses what works across languages. The second view uses what holds within the target.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import jax
@@ -26,6 +27,7 @@ from jdann.parameters import (
 
 _LARGEST_SCORE = 5.0  # z-scores are clipped to this, so that no outlier decides
 _IMPOSSIBLE = -1e4  # logit of a class that the source does not have
+LEAST_SHARE_UNKNOWN = 0.75  # `least_share` where the target's speakers are unknown
 _TEMPERATURE = 2.0  # softens the discriminants' posteriors, which are too confident
 
 
@@ -40,6 +42,8 @@ def co_training(
     kept_fraction: Fraction = 0.7,
     source_weight: NonNegative = 0.1,
     label_relevance: Positive = 20.0,
+    least_share: Fraction = 0.5,
+    caution: Fraction = 0.7,
     iterations: Count = 50,
     weight: NonNegative = 10.0,
 ) -> Method:
@@ -55,6 +59,12 @@ def co_training(
        folds. For each fold, a discriminant is fitted to the q of the other folds, of each class the
        most confident `kept_fraction`, and to the source with `source_weight` of the target's total
        weight. Its posteriors for the fold are the new q. This happens `rounds` times.
+
+    3. Co-training can strengthen its own errors. Then it often gives one class to few utterances,
+       because two classes have become one. If the rarest class of q has less than `least_share` of
+       an even share, the final q is (1 - `caution`) q, plus `caution` times the mean of two labels
+       that make other errors: those of view one, and those of a discriminant on all statistics of
+       the source alone.
 
     Labels of some target utterances, which the user gives, replace their q in each round. In both
     views, k of them weigh k / (k + `label_relevance`) of their class, and all else the rest. So
@@ -78,6 +88,10 @@ def co_training(
       kept_fraction: the most confident part of each class, from which the next round learns.
       source_weight: total weight of the source relative to the target, on all statistics.
       label_relevance: MAP relevance factor of the labels that the user gives, as utterances.
+      least_share: the share of the rarest class, relative to `prior` or else to an even share,
+        below which the labels are mixed with others; 0: never. The experiments raise it to
+        LEAST_SHARE_UNKNOWN where the target's speakers are unknown.
+      caution: weight of the other labels in the mixture.
       iterations: of Sinkhorn's algorithm.
       weight: factor of the loss, beside lambda.
 
@@ -143,16 +157,37 @@ def co_training(
             every_fold = jax.lax.map(without, jnp.arange(folds))  # [folds, m, classes]
             return normalised(jnp.take_along_axis(every_fold, fold[None, :, None], 0)[0])
 
-        if target_labels is None:
-            first = discriminant.fit(prosodic[:n], source_labels, shrinkage)
-        else:
-            first = fit(prosodic, source_labels, jnp.zeros_like(target_labels))
-        labels = normalised(log_posteriors(first, prosodic[n:]))
-        labels = jax.lax.fori_loop(0, rounds_first, maximise_expectation, labels)
-        return jax.lax.fori_loop(0, rounds, relabel, labels)
+        def from_source(features: jax.Array) -> jax.Array:
+            """Labels by a discriminant of the source and of the user's labels."""
+            if target_labels is None:
+                model = discriminant.fit(features[:n], source_labels, shrinkage)
+            else:
+                model = fit(features, source_labels, jnp.zeros_like(target_labels))
+            return normalised(log_posteriors(model, features[n:]))
+
+        first = jax.lax.fori_loop(0, rounds_first, maximise_expectation, from_source(prosodic))
+        labels = jax.lax.fori_loop(0, rounds, relabel, first)
+        mixed = (1 - caution) * labels + caution * (first + from_source(both)) / 2
+        return jnp.where(_rarest_share(labels, present, shares) < least_share, mixed, labels)
 
     def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         value = cross_entropy(target.pseudo_labels, target.logits)
         return context.strength * weight * value, {"pseudo_loss": value}
 
     return term(loss, initial_labels=initial_labels, needs=frozenset({"statistics"}))
+
+
+def _rarest_share(
+    labels: jax.Array, present: jax.Array, shares: Sequence[float] | None
+) -> jax.Array:
+    """The smallest ratio of a class's predicted share to its expected share.
+
+    Args:
+      labels: [m, classes], distributions.
+      present: [classes] bool; only these classes are expected.
+      shares: expected, [classes]; None: the same for each class.
+    """
+    predicted = jax.nn.one_hot(labels.argmax(1), labels.shape[1]).mean(0)
+    even = present.astype(jnp.float32) / present.astype(jnp.float32).sum()
+    expected = even if shares is None else jnp.asarray(shares)
+    return jnp.where(expected > 0, predicted / jnp.maximum(expected, 1e-12), jnp.inf).min()

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from jdann.data.batches import Frames, TrainingData
@@ -107,6 +108,43 @@ def test_unlabelled_source_counts_for_nothing_and_seeds_draw_their_own_folds():
     np.testing.assert_allclose(actual, expected, atol=1e-3)
     second = label(jax.random.key(1), source, one_hot(emotion), target)
     assert jnp.abs(expected - second).max() > 0
+
+
+def test_a_class_that_nearly_vanishes_makes_the_labels_cautious():
+    """Scikit-learn's discriminants give the labels with which those of co-training are mixed."""
+    (source, emotion), (target, hidden) = domains()
+    target = target[(hidden < 2) | (np.arange(len(hidden)) < 30)]  # ten utterances of class 2
+
+    def labels(**settings):
+        label = jax.jit(co_training(**settings).initial_labels)
+        return np.asarray(label(jax.random.key(0), source, one_hot(emotion), target))
+
+    bold = labels(least_share=0.0)
+    share = np.bincount(bold.argmax(1), minlength=CLASSES).min() / len(bold) * CLASSES
+    assert 0.05 < share < 0.95
+    np.testing.assert_array_equal(labels(least_share=share - 0.02, caution=0.6), bold)
+    reference = LinearDiscriminantAnalysis("lsqr", shrinkage=0.7, priors=[1 / CLASSES] * CLASSES)
+    reference.fit(np.clip(source, -5, 5), emotion)
+    of_source = softmax(reference.decision_function(np.clip(target, -5, 5)) / 2, axis=1)
+    of_view_one = labels(rounds=0, least_share=0.0)
+    np.testing.assert_allclose(
+        labels(least_share=share + 0.02, caution=0.6),
+        0.4 * bold + 0.3 * of_view_one + 0.3 * of_source,
+        atol=1e-3,
+    )
+
+
+def test_shares_that_the_user_expects_make_nothing_cautious():
+    (source, emotion), (target, hidden) = domains()
+    target = target[(hidden < 2) | (np.arange(len(hidden)) < 30)]
+    prior = "0.47,0.47,0.06"
+    expected, actual = (
+        co_training(prior=prior, least_share=share).initial_labels(
+            jax.random.key(0), source, one_hot(emotion), target
+        )
+        for share in (0.0, 0.7)
+    )
+    np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.slow

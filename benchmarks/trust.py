@@ -1,0 +1,174 @@
+"""How good an unlabelled target's answers are: the estimate without labels, and the truth.
+
+    python benchmarks/trust.py ravdess.csv casia.csv savee.csv emodb.csv
+    python benchmarks/trust.py ravdess.csv casia.csv --tiny    # one pair; meaningless
+
+Each ordered pair of corpora gives eight tasks: the whole target, 150 of its utterances, half of its
+speakers, and uneven emotions (shares from a Dirichlet distribution); with speaker ids, and without
+them. Labels are made in closed form, and no network is trained: by a discriminant of the source
+alone, by the first view of co-training, by co-training without caution, and by co-training.
+
+The first table has the unweighted average recall of these labels. The second one has the errors of
+the estimated accuracy, and of two peers: the mean confidence, and the agreement with the labels of
+the source alone. The coefficients of an estimate, and of each peer that has some, are fitted to the
+tasks of the other target corpora. The last lines are the coefficients of all tasks, for
+`jdann/selection/accuracy.py`. Target labels are used for scoring and for these coefficients only.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from command_line import make_parser
+from labelling import load_part, make_label_function, name_manifests
+from markdown_table import header, row
+from scipy.stats import spearmanr
+from trust_tasks import TrustTask, make_tasks
+
+from jdann.configuration import load_config
+from jdann.files import default_data_dir
+from jdann.methods import discriminant
+from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
+from jdann.selection import accuracy
+
+SOURCE, BOLD, CHOSEN = "source alone", "co-training without caution", "co-training"
+CHANGES: dict[str, dict[str, object]] = {  # of config.co_training
+    "prosody, adapted": {"rounds": 0, "least_share": 0.0},
+    BOLD: {"least_share": 0.0},
+    CHOSEN: {},
+}
+METHODS = (SOURCE, *CHANGES)
+
+
+class Answer(NamedTuple):
+    """What was measured of one task."""
+
+    task: TrustTask
+    uar: dict[str, float]  # by method
+    truth: float  # the accuracy of the chosen labels
+    evidence: np.ndarray  # [features], from `accuracy.evidence`
+    confidence: float  # mean over the utterances
+    agreement: float  # of the chosen labels with those of the source alone
+
+
+@cache
+def label_function(emotions: tuple[str, ...], settings: tuple) -> Callable[..., jax.Array]:
+    """Co-training's labels, compiled once for each size of the domains."""
+    return make_label_function(emotions, dict(settings))
+
+
+def answer(task: TrustTask) -> Answer:
+    """Labels a task in each way, and scores the labels."""
+    config: Any = load_config("best")
+    relevance = config.features.relevance
+    emotions, source, target = task.task.emotions, task.task.source, task.task.target
+    emotion, target_emotion = (
+        np.array([emotions.index(u.emotion or "") for u in part.utterances], np.int32)
+        for part in (source, target)
+    )
+    by = "speaker" if task.ids == "known" or target.groups is not None else "voice"
+    domains = (
+        source.z_scores("speaker", relevance),
+        jax.nn.one_hot(emotion, len(emotions)),
+        target.z_scores(by, relevance),
+    )
+    model = discriminant.fit(domains[0], domains[1], config.co_training.shrinkage)
+    labels = {SOURCE: np.asarray(jax.nn.softmax(discriminant.logits(model, domains[2])))}
+    for name, settings in CHANGES.items():
+        if name == CHOSEN and task.ids != "known":
+            settings = {"least_share": LEAST_SHARE_UNKNOWN}
+        label = label_function(emotions, tuple(settings.items()))
+        labels[name] = np.asarray(label(jax.random.key(0)[None], *domains))[0]
+    chosen = labels[CHOSEN]
+    predicted = chosen.argmax(1)
+    return Answer(
+        task,
+        uar={name: mean_recall(values, target_emotion) for name, values in labels.items()},
+        truth=float((predicted == target_emotion).mean()),
+        evidence=accuracy.evidence(chosen),
+        confidence=float(chosen.max(1).mean()),
+        agreement=float((labels[SOURCE].argmax(1) == predicted).mean()),
+    )
+
+
+def mean_recall(labels: np.ndarray, emotion: np.ndarray) -> float:
+    """Unweighted average recall of labels [n, classes]."""
+    predicted = labels.argmax(1)
+    return float(np.mean([(predicted[emotion == k] == k).mean() for k in np.unique(emotion)]))
+
+
+def held_out_estimates(features: np.ndarray, answers: Sequence[Answer]) -> np.ndarray:
+    """Estimates [tasks], each fitted to the tasks of the other target corpora."""
+    truth = np.array([a.truth for a in answers])
+    target = np.array([a.task.task.target.corpus for a in answers])
+    estimates = np.empty(len(answers))
+    for name in np.unique(target):
+        rest = target != name
+        coefficients = accuracy.fit(features[rest], truth[rest])
+        estimates[~rest] = accuracy.apply(coefficients, features[~rest])
+    return estimates
+
+
+def print_scores(answers: Sequence[Answer]) -> None:
+    """UAR of each way to label, by kind of task, and how often it is below the source alone."""
+    columns = ("target", "speaker ids", "tasks", *METHODS, "worst against the source alone")
+    print(header(columns, ["---"] * 2 + ["---:"] * (len(columns) - 2)))
+    for kind, ids in dict.fromkeys((a.task.kind, a.task.ids) for a in answers):
+        same = [a for a in answers if (a.task.kind, a.task.ids) == (kind, ids)]
+        means = [np.mean([a.uar[name] for a in same]) for name in METHODS]
+        worst = [
+            min(a.uar[name] - a.uar[SOURCE] for a in same) for name in (BOLD, CHOSEN)
+        ]
+        cells = [f"{value:.3f}" for value in means]
+        print(row(kind, ids, str(len(same)), *cells, f"{worst[0]:+.3f}, {worst[1]:+.3f}"))
+
+
+def print_estimates(answers: Sequence[Answer]) -> None:
+    """Errors of the estimate and of its peers, over all tasks and over whole targets."""
+    truth = np.array([a.truth for a in answers])
+    evidence = np.stack([a.evidence for a in answers])
+    confidence = np.array([a.confidence for a in answers])
+    agreement = np.array([a.agreement for a in answers])
+    estimates = {
+        "always the mean of the other tasks": held_out_estimates(evidence[:, :0], answers),
+        "mean confidence": confidence,
+        "mean confidence, fitted": held_out_estimates(confidence[:, None], answers),
+        "agreement with the source alone, fitted": held_out_estimates(agreement[:, None], answers),
+        "ours": held_out_estimates(evidence, answers),
+    }
+    columns = ("estimate", "tasks", "mean absolute error", "rank correlation", "90 % of errors")
+    print(header(columns, ["---"] + ["---:"] * 4))
+    whole = np.array([a.task.kind == "all" for a in answers])
+    for name, estimate in estimates.items():
+        for label, rows in (("all", np.full(len(answers), True)), ("whole targets", whole)):
+            error = np.abs(estimate - truth)[rows]
+            rank = spearmanr(estimate[rows], truth[rows])[0] if np.ptp(estimate[rows]) else np.nan
+            ends = f"{np.quantile(error, 0.9):.3f}"
+            print(row(name, f"{rows.sum()}, {label}", f"{error.mean():.3f}", f"{rank:.2f}", ends))
+    covered = np.abs(estimates["ours"] - truth) <= accuracy.HALF_WIDTH
+    print(f"\nThe 90 % interval contains the truth in {covered.mean():.0%} of the tasks.")
+    print("Coefficients of all tasks:", np.round(accuracy.fit(evidence, truth), 4).tolist())
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("manifests", type=Path, nargs="+")
+    parser.add_argument("--data-dir", type=Path, default=None, help="where features are cached")
+    arguments = parser.parse_args()
+    data_dir = arguments.data_dir or default_data_dir()
+    parts = [load_part(path, data_dir) for path in name_manifests(arguments.manifests).values()]
+    tasks = list(make_tasks(parts))
+    answers = []
+    for task in tasks[:8] if arguments.tiny else tasks:
+        answers.append(answer(task))
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in answers[-1].uar.items())
+        print(f"{task.name}: {scores}", flush=True)
+    print_scores(answers)
+    print_estimates(answers)
+
+
+if __name__ == "__main__":
+    main()

