@@ -55,8 +55,9 @@ def adapt_to_uploads(
             usable.append(prepared)
     if not usable:
         reasons = [clip.reason for clip in clips if isinstance(clip, audio.Rejected)]
-        what = "This" if len(clips) == 1 else f"None of the {len(clips)} clips"
-        raise Refused(422, unusable(reasons[0], what))
+        if len(clips) == 1:
+            raise Refused(422, unusable(reasons[0]))
+        raise Refused(422, f"None of the {len(clips)} clips can be used; the first: {reasons[0]}.")
     return recogniser.adapt(usable), clips
 
 

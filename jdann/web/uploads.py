@@ -26,9 +26,9 @@ class Refused(Exception):
         self.status, self.sentence, self.headers = status, sentence, headers or {}
 
 
-def unusable(reason: object, what: str = "This") -> str:
+def unusable(reason: object) -> str:
     """The sentence that says why a clip cannot be used."""
-    return f"{what} cannot be used: {reason}."
+    return f"This cannot be used: {reason}."
 
 
 class Upload(NamedTuple):

@@ -137,3 +137,54 @@ def test_browser_says_what_is_not_audio_and_links_the_card(tab, tmp_path):
     tab.locator("#error", has_text="a.txt: This cannot be used: not audio").wait_for(timeout=20000)
     tab.click("header a[href='/card']")
     assert tab.locator("h1").inner_text() == "Model card"
+
+
+@pytest.mark.parametrize("start", ["before", "after"])
+def test_browser_adapts_all_answers_to_one_person(tab, server, tmp_path, start):
+    clips = [speech(2.5, 1), speech(3.5, 2), speech(6, 3)]
+    for i, clip in enumerate(clips):
+        soundfile.write(tmp_path / f"{i}.wav", clip, RATE, subtype="FLOAT")
+    (tmp_path / "text.wav").write_text("hello")
+    box, sentence = tab.get_by_label("All these clips are of one person"), tab.locator("#adapted")
+    assert not box.is_checked() and sentence.inner_text() == "Every clip is judged alone."
+    if start == "before":
+        box.check()
+        assert sentence.inner_text() == "The answers will adapt to this person."
+    tab.set_input_files("#files", [tmp_path / name for name in ("0.wav", "text.wav", "1.wav")])
+    tab.locator("#table tbody tr").nth(2).wait_for(timeout=20000)
+    if start == "after":
+        box.check()
+    expect_answers(tab, server.recogniser.adapt(clips[:2], RATE), clips[:2], "Adapted to 2 clips")
+    assert tab.locator("#table .reason").count() == 1
+    tab.set_input_files("#files", tmp_path / "2.wav")  # each answer changes with a new clip
+    expect_answers(tab, server.recogniser.adapt(clips, RATE), clips, "Adapted to 3 clips")
+    assert painted(tab, "mel") == 1 and painted(tab, "timeline") > 0.95
+    with tab.expect_download() as download:
+        tab.click("#download")
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+    assert [r["adapted_to"] for r in rows] == ["3", "", "3", "3"]
+    box.uncheck()
+    expect_answers(tab, server.recogniser, clips, "Every clip is judged alone.")
+
+
+def expect_answers(page, recogniser, clips, sentence: str) -> None:
+    """Waits for the sentence; the table, and the clip that is shown, must have these answers."""
+    page.locator("#adapted", has_text=sentence).wait_for(timeout=20000)
+    expected = recogniser.probabilities(clips, RATE)
+    cells = page.locator("#table td.number").all_inner_texts()
+    numbers = [float(cell.removesuffix(" %")) for cell in cells if cell.endswith("%")]
+    np.testing.assert_allclose(np.reshape(numbers, expected.shape), 100 * expected, atol=0.06)
+    shown = float(page.locator("#bars .first .value").inner_text().removesuffix(" %"))
+    assert shown == pytest.approx(100 * expected[-1].max(), abs=0.06)
+
+
+def test_browser_judges_alone_if_there_is_too_much_of_one_person(tab, tmp_path):
+    # The clips keep the limit of 300 s alone, but not together.
+    for i in range(2):
+        soundfile.write(tmp_path / f"{i}.wav", speech(160, i, 4000), 4000, subtype="PCM_16")
+    tab.set_input_files("#files", [tmp_path / "0.wav", tmp_path / "1.wav"])
+    tab.locator("#table tbody tr").nth(1).wait_for(timeout=60000)
+    tab.get_by_label("All these clips are of one person").check()
+    tab.locator("#error", has_text="at most 300 s in all").wait_for(timeout=20000)
+    assert not tab.get_by_label("All these clips are of one person").is_checked()
+    assert tab.locator("#adapted").inner_text() == "Every clip is judged alone."
