@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import FrozenConfigDict
 
 pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
@@ -138,8 +138,8 @@ def test_the_windows_of_all_clips_are_limited_together(server):
 
 
 def test_a_model_that_cannot_adapt_says_so(server):
-    config = ConfigDict(server.recogniser.config)
-    config.features.normalise = "utterance"
+    config = server.recogniser.config.to_dict()
+    config["features"]["normalise"] = "utterance"
     recogniser = dataclasses.replace(server.recogniser, config=FrozenConfigDict(config))
     with running(recogniser, server.workdir, Limits()) as fixed:
         answer = fixed.ask(*form_of(clips(1, 1)), path=PATH)
