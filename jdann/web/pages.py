@@ -126,30 +126,6 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
             },
         },
     }
-    rejected = {
-        "type": "object",
-        "required": ["file", "error"],
-        "properties": {
-            "file": answer["properties"]["file"],
-            "error": {"type": "string", "description": "why this clip cannot be used"},
-        },
-    }
-    adapted = {
-        "type": "object",
-        "description": "with one_speaker=true",
-        "required": ["adapted_to", "clips"],
-        "properties": {
-            "adapted_to": {
-                "type": "integer",
-                "description": "how many clips can be used; the model adapted to all of them",
-            },
-            "clips": {
-                "type": "array",
-                "items": {"oneOf": [answer, rejected]},
-                "description": "in the order of the files",
-            },
-        },
-    }
     error = {
         "type": "object",
         "required": ["error"],
@@ -202,7 +178,7 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         "audio/*": {"schema": binary},
         "multipart/form-data": {"schema": form},
     }
-    answers = {"oneOf": [answer, adapted]}
+    answers = {"oneOf": [answer, _adapted(answer)]}
     descriptions = {"200": ("the emotion of the clip, or of each clip of one person", answers)}
     descriptions |= {status: (reason, error) for status, reason in reasons.items()}
     responses = {
@@ -225,4 +201,32 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "jdann serve", "version": "1"},
         "paths": {"/api/predict": {"post": operation}},
+    }
+
+
+def _adapted(answer: dict[str, Any]) -> dict[str, Any]:
+    """The schema of the answers for clips of one person; `answer` is that for one clip."""
+    rejected = {
+        "type": "object",
+        "required": ["file", "error"],
+        "properties": {
+            "file": answer["properties"]["file"],
+            "error": {"type": "string", "description": "why this clip cannot be used"},
+        },
+    }
+    return {
+        "type": "object",
+        "description": "with one_speaker=true",
+        "required": ["adapted_to", "clips"],
+        "properties": {
+            "adapted_to": {
+                "type": "integer",
+                "description": "how many clips can be used; the model adapted to all of them",
+            },
+            "clips": {
+                "type": "array",
+                "items": {"oneOf": [answer, rejected]},
+                "description": "in the order of the files",
+            },
+        },
     }
