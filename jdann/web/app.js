@@ -108,7 +108,8 @@ async function adapt() {
     const together = await post("one_speaker=true", form);
     if (!$("one-person").checked) return judgeAlone(); // it was switched off in the meantime
     usable.forEach((clip, i) => {
-      if (!together.clips[i].error) clip.answer = { ...together.clips[i], picture: clip.alone.picture };
+      const answer = { ...together.clips[i], adapted_to: together.adapted_to, picture: clip.alone.picture };
+      clip.answer = answer.error ? clip.alone : answer;
     });
     redraw();
   } catch (error) {
@@ -123,10 +124,8 @@ function judgeAlone() {
   redraw();
 }
 
-const adaptedClips = () => clips.filter((clip) => clip.answer !== clip.alone).length;
-
 function redraw() {
-  const n = adaptedClips();
+  const n = Math.max(0, ...clips.map((clip) => clip.answer?.adapted_to ?? 0));
   const waiting = $("one-person").checked ? "The answers will adapt to this person." : ALONE;
   $("adapted").textContent = n ? `Adapted to ${n} ${n === 1 ? "clip" : "clips"} of this person.` : waiting;
   if (shown) {
@@ -210,10 +209,9 @@ function csv() {
     return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   const lines = [["file", "emotion", ...info.labels.map((label) => `p_${label}`), "duration_s", "adapted_to", "error"].join(",")];
-  const adapted = adaptedClips();
   for (const { name, answer, reason } of clips) {
     const values = answer
-      ? [answer.emotion, ...info.labels.map((label) => answer.probabilities[label].toFixed(6)), answer.duration_s, adapted, ""]
+      ? [answer.emotion, ...info.labels.map((label) => answer.probabilities[label].toFixed(6)), answer.duration_s, answer.adapted_to ?? 0, ""]
       : ["", ...info.labels.map(() => ""), "", "", cell(reason)];
     lines.push([cell(name), ...values].join(","));
   }

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jdann import audio
-from jdann.inference.recogniser import Recogniser
-from jdann.web.uploads import Limits, Refused, Upload, unusable
+from jdann.inference.recogniser import Prepared, Recogniser
+from jdann.web.uploads import Limits, Refused, Upload
 
 
 class Decoded(NamedTuple):
@@ -25,40 +25,32 @@ class Decoded(NamedTuple):
         return len(self.samples) / self.rate_hz
 
 
-def adapt_to_uploads(
-    recogniser: Recogniser, uploads: Sequence[Upload], limits: Limits
-) -> tuple[Recogniser, list[Decoded | audio.Rejected]]:
+class Speaker(NamedTuple):
+    """The clips of one person, and a recogniser for them."""
+
+    recogniser: Recogniser  # adapted to the person, unless no clip can be used
+    clips: list[Decoded | audio.Rejected]  # or why it cannot be decoded, in the order of uploads
+    adapted_to: int  # clips
+
+
+def adapt_to_uploads(recogniser: Recogniser, uploads: Sequence[Upload], limits: Limits) -> Speaker:
     """Adapts a recogniser to the person who speaks in all uploads.
 
     Args:
       recogniser: any recogniser.
-      uploads: audio files of one person.
+      uploads: audio files of one person. Those that cannot be used are left out.
       limits: the limits of a request; they hold for all clips together.
 
-    Returns:
-      The recogniser, adapted to the clips that can be used; and each clip, or why it cannot be
-      used.
-
     Raises:
-      Refused: the recogniser cannot adapt, the clips together are too much audio, or none of them
-        can be used.
+      Refused: the recogniser cannot adapt, or the clips together are too much audio.
     """
     if not recogniser.can_adapt:
         raise Refused(400, "This model cannot adapt to one person; leave out one_speaker.")
     clips = _decode(uploads, limits)
-    decoded = {i: clip for i, clip in enumerate(clips) if isinstance(clip, Decoded)}
-    usable = []
-    for i, prepared in zip(decoded, recogniser.prepare(decoded.values()), strict=True):
-        if isinstance(prepared, audio.Rejected):
-            clips[i] = prepared
-        else:
-            usable.append(prepared)
-    if not usable:
-        reasons = [clip.reason for clip in clips if isinstance(clip, audio.Rejected)]
-        if len(clips) == 1:
-            raise Refused(422, unusable(reasons[0]))
-        raise Refused(422, f"None of the {len(clips)} clips can be used; the first: {reasons[0]}.")
-    return recogniser.adapt(usable), clips
+    prepared = recogniser.prepare(clip for clip in clips if isinstance(clip, Decoded))
+    usable = [clip for clip in prepared if isinstance(clip, Prepared)]
+    adapted = recogniser.adapt(usable) if usable else recogniser
+    return Speaker(adapted, clips, len(usable))
 
 
 def _decode(uploads: Sequence[Upload], limits: Limits) -> list[Decoded | audio.Rejected]:

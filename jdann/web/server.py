@@ -31,7 +31,7 @@ from jdann.errors import InputError
 from jdann.inference.batches import BUCKET_S
 from jdann.inference.recogniser import Prepared, Recogniser
 from jdann.web.headers import HEADERS, SecurityHeaders
-from jdann.web.one_speaker import adapt_to_uploads
+from jdann.web.one_speaker import Decoded, adapt_to_uploads
 from jdann.web.options import Options, read_options
 from jdann.web.pages import Pages, make_pages
 from jdann.web.picture import draw_clip
@@ -178,19 +178,25 @@ def _answer_speaker(
     recogniser: Recogniser, uploads: Sequence[Upload], limits: Limits, options: Options
 ) -> dict[str, Any]:
     """The answers for clips of one person, adapted to all of them that can be used."""
-    adapted, clips = adapt_to_uploads(recogniser, uploads, limits)
-    usable = [clip for clip in clips if not isinstance(clip, audio.Rejected)]
+    speaker = adapt_to_uploads(recogniser, uploads, limits)
     # The limit of windows holds for all clips together.
-    windowed_s = sum(max(0.0, clip.duration_s - options.window_s) for clip in usable)
+    decoded = [clip for clip in speaker.clips if isinstance(clip, Decoded)]
+    windowed_s = sum(max(0.0, clip.duration_s - options.window_s) for clip in decoded)
     options = options._replace(hop_s=max(options.hop_s, windowed_s / MAX_TIMELINE_WINDOWS))
-    answers = []
-    for upload, clip in zip(uploads, clips, strict=True):
-        if isinstance(clip, audio.Rejected):
-            answer: dict[str, Any] = {"error": unusable(clip.reason)}
-        else:
-            answer = _answer(adapted, clip.samples, clip.rate_hz, options)
+    answers: list[dict[str, Any]] = []
+    for upload, clip in zip(uploads, speaker.clips, strict=True):
+        try:
+            if isinstance(clip, audio.Rejected):
+                raise audio.AudioError(clip.reason)
+            answer = _answer(speaker.recogniser, clip.samples, clip.rate_hz, options)
+        except (audio.AudioError, InputError) as error:
+            answer = {"error": unusable(error)}
         answers.append({"file": upload.name, **answer})
-    return {"adapted_to": len(usable), "clips": answers}
+    errors = [answer["error"] for answer in answers if "error" in answer]
+    if len(errors) == len(answers):
+        several = f"None of the {len(errors)} clips can be used. The first one: "
+        raise Refused(422, (several if len(errors) > 1 else "") + errors[0])
+    return {"adapted_to": speaker.adapted_to, "clips": answers}
 
 
 def _answer(
