@@ -184,6 +184,7 @@ def _answer_speaker(
     windowed_s = sum(max(0.0, clip.duration_s - options.window_s) for clip in decoded)
     options = options._replace(hop_s=max(options.hop_s, windowed_s / MAX_TIMELINE_WINDOWS))
     answers: list[dict[str, Any]] = []
+    reasons: list[str] = []
     for upload, clip in zip(uploads, speaker.clips, strict=True):
         try:
             if isinstance(clip, audio.Rejected):
@@ -191,11 +192,13 @@ def _answer_speaker(
             answer = _answer(speaker.recogniser, clip.samples, clip.rate_hz, options)
         except (audio.AudioError, InputError) as error:
             answer = {"error": unusable(error)}
+            reasons.append(str(error))
         answers.append({"file": upload.name, **answer})
-    errors = [answer["error"] for answer in answers if "error" in answer]
-    if len(errors) == len(answers):
-        several = f"None of the {len(errors)} clips can be used. The first one: "
-        raise Refused(422, (several if len(errors) > 1 else "") + errors[0])
+    if len(reasons) == len(uploads) == 1:
+        raise Refused(422, unusable(reasons[0]))
+    if len(reasons) == len(uploads):
+        sentence = f"None of the {len(uploads)} clips can be used; the first one: {reasons[0]}."
+        raise Refused(422, sentence)
     return {"adapted_to": speaker.adapted_to, "clips": answers}
 
 

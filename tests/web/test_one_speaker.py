@@ -93,7 +93,7 @@ def test_a_bad_clip_is_named_and_the_others_are_answered(server):
         ({"a.wav": b"hello"}, "This cannot be used: not audio"),
         (
             {"a.wav": b"hello", "b.wav": b"no"},
-            "None of the 2 clips can be used. The first one: This cannot",
+            "None of the 2 clips can be used; the first one: not audio",
         ),
     ],
 )
