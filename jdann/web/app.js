@@ -3,7 +3,8 @@ import * as draw from "./draw.js";
 
 const $ = (id) => document.getElementById(id);
 const info = await (await fetch("/api/info")).json();
-const clips = []; // {name, url, answer | reason}
+const ALONE = $("adapted").textContent; // what is said if no clip is adapted
+const clips = []; // {name, blob, url, answer, alone | reason}; `alone`: the answer without the other clips
 let shown = null;
 let recording = null;
 let queue = Promise.resolve();
@@ -28,6 +29,8 @@ function swatch(colour, part = 1) {
 const percent = (p) => `${(100 * p).toFixed(1)} %`;
 const say = (text) => ($("status").textContent = text);
 
+const announce = ({ name, answer }) => say(`${name}: ${answer.emotion}, ${percent(answer.probabilities[answer.emotion])}`);
+
 function complain(text) {
   $("error").textContent = text;
   $("error").hidden = !text;
@@ -35,24 +38,26 @@ function complain(text) {
 
 // --- Requests -------------------------------------------------------------------------------------------------------
 
-async function post(blob) {
-  const headers = { "Content-Type": "application/octet-stream" };
-  const response = await fetch("/api/predict?timeline=true&picture=true", { method: "POST", headers, body: blob });
+async function post(query, body) {
+  const headers = body instanceof Blob ? { "Content-Type": "application/octet-stream" } : {}; // a form brings its own
+  const response = await fetch(`/api/predict?timeline=true&${query}`, { method: "POST", headers, body }).catch(() => {
+    throw new Error("The server does not answer; is it still running?");
+  });
   const answer = await response.json();
   if (!response.ok) throw Object.assign(new Error(answer.error), { status: response.status });
   return answer;
 }
 
-async function recognise(name, blob) {
-  if (blob.size > info.most_bytes) throw new Error(`The file is larger than ${info.most_bytes / 2 ** 20} MB; send a shorter one.`);
+async function recognise(clip) {
+  if (clip.blob.size > info.most_bytes) throw new Error(`The file is larger than ${info.most_bytes / 2 ** 20} MB; send a shorter one.`);
   try {
-    return await post(blob);
+    return await post("picture=true", clip.blob);
   } catch (error) {
-    if (error instanceof TypeError) throw new Error("The server does not answer; is it still running?");
     if (error.status !== 422) throw error;
-    const wav = await converted(blob); // browsers decode formats that the server cannot, such as m4a
+    const wav = await converted(clip.blob); // browsers decode formats that the server cannot, such as m4a
     if (!wav) throw error;
-    return await post(wav);
+    clip.blob = wav;
+    return await post("picture=true", wav);
   }
 }
 
@@ -69,12 +74,12 @@ async function converted(blob) {
 function add(name, blob) {
   queue = queue.then(async () => {
     say(`Listening to ${name} …`);
-    const clip = { name, url: URL.createObjectURL(blob) };
+    const clip = { name, blob, url: URL.createObjectURL(blob) };
     try {
-      clip.answer = await recognise(name, blob);
+      clip.alone = clip.answer = await recognise(clip);
       complain("");
       show(clip);
-      say(`${name}: ${clip.answer.emotion}, ${percent(clip.answer.probabilities[clip.answer.emotion])}`);
+      announce(clip);
     } catch (error) {
       clip.reason = error.message;
       complain(`${name}: ${error.message}`);
@@ -83,6 +88,51 @@ function add(name, blob) {
     clips.push(clip);
     table();
   });
+}
+
+function addAll(files) {
+  for (const file of files) add(file.name, file);
+  queue = queue.then(adapt);
+}
+
+// --- One person -----------------------------------------------------------------------------------------------------
+
+// The server keeps nothing about a person, so all clips are sent again whenever one is added.
+async function adapt() {
+  const usable = clips.filter((clip) => clip.alone);
+  if (!$("one-person").checked || !usable.length) return judgeAlone();
+  say("Adapting to this person …");
+  const form = new FormData();
+  for (const { name, blob } of usable) form.append("file", blob, name);
+  try {
+    const together = await post("one_speaker=true", form);
+    if (!$("one-person").checked) return judgeAlone(); // it was switched off in the meantime
+    usable.forEach((clip, i) => {
+      const answer = { ...together.clips[i], adapted_to: together.adapted_to, picture: clip.alone.picture };
+      clip.answer = answer.error ? clip.alone : answer;
+    });
+    redraw();
+  } catch (error) {
+    $("one-person").checked = false;
+    judgeAlone();
+    complain(`The answers could not be adapted to this person. ${error.message}`);
+  }
+}
+
+function judgeAlone() {
+  for (const clip of clips) clip.answer = clip.alone;
+  redraw();
+}
+
+function redraw() {
+  const n = Math.max(0, ...clips.map((clip) => clip.answer?.adapted_to ?? 0));
+  const waiting = $("one-person").checked ? "The answers will adapt to this person." : ALONE;
+  $("adapted").textContent = n ? `Adapted to ${n} ${n === 1 ? "clip" : "clips"} of this person.` : waiting;
+  if (shown) {
+    show(shown);
+    announce(shown);
+  }
+  table();
 }
 
 // --- Answers --------------------------------------------------------------------------------------------------------
@@ -101,7 +151,7 @@ function show(clip) {
         element("span", { className: "value", textContent: percent(p) }))),
   );
   $("cut").hidden = heard_s >= duration_s;
-  $("audio").src = clip.url;
+  if ($("audio").src !== clip.url) $("audio").src = clip.url; // the same clip goes on playing
   $("end").textContent = `${duration_s.toFixed(1)} s`;
   $("legend").replaceChildren(...info.labels.map((label, k) => element("li", {}, swatch(info.colours[k]), label)));
   const head = element("tr", {}, ...["from", "to", ...info.labels].map((name) => element("th", { scope: "col", textContent: name })));
@@ -158,11 +208,11 @@ function csv() {
     const safe = /^[=+@\t\r-]/.test(text) ? `'${text}` : text; // a spreadsheet would read it as a formula
     return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
-  const lines = [["file", "emotion", ...info.labels.map((label) => `p_${label}`), "duration_s", "error"].join(",")];
+  const lines = [["file", "emotion", ...info.labels.map((label) => `p_${label}`), "duration_s", "adapted_to", "error"].join(",")];
   for (const { name, answer, reason } of clips) {
     const values = answer
-      ? [answer.emotion, ...info.labels.map((label) => answer.probabilities[label].toFixed(6)), answer.duration_s, ""]
-      : ["", ...info.labels.map(() => ""), "", cell(reason)];
+      ? [answer.emotion, ...info.labels.map((label) => answer.probabilities[label].toFixed(6)), answer.duration_s, answer.adapted_to ?? 0, ""]
+      : ["", ...info.labels.map(() => ""), "", "", cell(reason)];
     lines.push([cell(name), ...values].join(","));
   }
   return `${lines.join("\n")}\n`;
@@ -223,7 +273,7 @@ async function stop() {
   $("record").classList.remove("recording");
   $("record-label").textContent = "Record";
   const n = clips.filter((clip) => clip.name.startsWith("recording")).length + 1;
-  add(`recording ${n}.wav`, toWav(blocks, context.sampleRate));
+  addAll([new File([toWav(blocks, context.sampleRate)], `recording ${n}.wav`, { type: "audio/wav" })]);
 }
 
 // --- Events ---------------------------------------------------------------------------------------------------------
@@ -234,14 +284,14 @@ $("record").onclick = async () => {
   $("record").disabled = false;
 };
 $("files").onchange = ({ target }) => {
-  for (const file of target.files) add(file.name, file);
+  addAll(target.files);
   target.value = "";
 };
 for (const name of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
     event.preventDefault();
     $("drop").classList.toggle("over", name === "dragover");
-    if (name === "drop") for (const file of event.dataTransfer.files) add(file.name, file);
+    if (name === "drop") addAll(event.dataTransfer.files);
   });
 }
 $("download").onclick = () => {
@@ -255,7 +305,13 @@ $("clear").onclick = () => {
   $("result").hidden = true;
   complain("");
   say("Cleared.");
-  table();
+  redraw();
+};
+$("one-person").onchange = () => {
+  complain("");
+  if (!$("one-person").checked) return judgeAlone();
+  redraw();
+  queue = queue.then(adapt);
 };
 for (const name of ["waveform", "mel", "timeline"]) {
   $(name).onclick = (event) => {

@@ -44,6 +44,8 @@ def make_pages(recogniser: Recogniser, path: Path, limits: Limits) -> Pages:
         "sections": card.recogniser_card(model, _results(path)),
         "megabytes": f"{limits.bytes / 2**20:g}",
         "seconds": f"{limits.duration_s:g}",
+        "clips": limits.clips,
+        "can_adapt": recogniser.can_adapt,
         "heard": f"{model['config']['audio']['max_duration_s']:g}",
         "synthetic": bool(model["source"].get("synthetic") or model["target"].get("synthetic")),
     }
@@ -56,6 +58,8 @@ def make_pages(recogniser: Recogniser, path: Path, limits: Limits) -> Pages:
         "encoder": model["encoder"],
         "most_bytes": limits.bytes,
         "most_s": limits.duration_s,
+        "most_clips": limits.clips,
+        "can_adapt": recogniser.can_adapt,
         "heard_s": model["config"]["audio"]["max_duration_s"],
     }
     environment = Environment(
@@ -128,6 +132,11 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         "properties": {"error": {"type": "string", "description": "one sentence"}},
     }
     options = [
+        (
+            "one_speaker",
+            {"type": "boolean", "default": False},
+            "all files are of one person, to whom the model adapts for this request",
+        ),
         ("timeline", {"type": "boolean", "default": False}, "also the emotions over time"),
         (
             "window_s",
@@ -146,34 +155,44 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         ),
     ]
     reasons = {
-        "400": "no audio, a damaged form, or an option without a sensible value",
+        "400": "no audio, a damaged form, several files without one_speaker, or an option that has "
+        "no sensible value or is not for this model",
         "408": f"the upload took longer than {limits.seconds:g} s",
         "413": f"larger than {limits.bytes / 2**20:g} MB, longer than {limits.duration_s:g} s, "
-        "or too much audio once it is decoded",
-        "422": "not audio, damaged, silent or too short",
+        f"more than {limits.clips} files, or too much audio once it is decoded; the files of a "
+        "request count together",
+        "422": "not audio, damaged, silent or too short; of several files, all of them",
         "503": "too many requests at once; Retry-After says when to try again",
     }
     binary = {"type": "string", "format": "binary"}
-    form = {"type": "object", "required": ["file"], "properties": {"file": binary}}
+    files = {
+        "type": "array",
+        "items": binary,
+        "minItems": 1,
+        "maxItems": limits.clips,
+        "description": "one file; several files only with one_speaker=true",
+    }
+    form = {"type": "object", "required": ["file"], "properties": {"file": files}}
     body = {
         "application/octet-stream": {"schema": binary},
         "audio/*": {"schema": binary},
         "multipart/form-data": {"schema": form},
     }
-    descriptions = {"200": ("the emotion of the clip", answer)}
+    answers = {"oneOf": [answer, _adapted(answer)]}
+    descriptions = {"200": ("the emotion of the clip, or of each clip of one person", answers)}
     descriptions |= {status: (reason, error) for status, reason in reasons.items()}
     responses = {
         status: {"description": text, "content": {"application/json": {"schema": schema}}}
         for status, (text, schema) in descriptions.items()
     }
     operation = {
-        "summary": "Recognise the emotion of one clip",
+        "summary": "Recognise the emotion of one clip, or of several clips of one person",
         "parameters": [
             {"name": n, "in": "query", "schema": s, "description": d} for n, s, d in options
         ],
         "requestBody": {
             "required": True,
-            "description": "a wav, flac, mp3 or ogg file",
+            "description": "a wav, flac, mp3 or ogg file, or a form with one or more of them",
             "content": body,
         },
         "responses": responses,
@@ -182,4 +201,32 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "jdann serve", "version": "1"},
         "paths": {"/api/predict": {"post": operation}},
+    }
+
+
+def _adapted(answer: dict[str, Any]) -> dict[str, Any]:
+    """The schema of the answers for clips of one person; `answer` is that for one clip."""
+    rejected = {
+        "type": "object",
+        "required": ["file", "error"],
+        "properties": {
+            "file": answer["properties"]["file"],
+            "error": {"type": "string", "description": "why this clip cannot be used"},
+        },
+    }
+    return {
+        "type": "object",
+        "description": "with one_speaker=true",
+        "required": ["adapted_to", "clips"],
+        "properties": {
+            "adapted_to": {
+                "type": "integer",
+                "description": "how many clips can be used; the model adapted to all of them",
+            },
+            "clips": {
+                "type": "array",
+                "items": {"oneOf": [answer, rejected]},
+                "description": "in the order of the files",
+            },
+        },
     }

@@ -2,19 +2,19 @@
 
 The server is Starlette on uvicorn. Requests are received concurrently, within limits. One worker
 thread decodes and recognises them one after the other, so that however many requests come at once,
-only one clip needs memory and processor time. Audio stays in memory; nothing is written to disk.
+only one request needs memory and processor time. Audio stays in memory; nothing is written to disk.
 """
 
 import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -25,19 +25,19 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jdann import audio
 from jdann.errors import InputError
 from jdann.inference.batches import BUCKET_S
-from jdann.inference.recogniser import Recogniser
+from jdann.inference.recogniser import Prepared, Recogniser
+from jdann.web.headers import HEADERS, SecurityHeaders
+from jdann.web.one_speaker import Decoded, adapt_to_uploads
+from jdann.web.options import Options, read_options
 from jdann.web.pages import Pages, make_pages
 from jdann.web.picture import draw_clip
-from jdann.web.uploads import Gate, Limits, Refused, read_upload
+from jdann.web.uploads import Gate, Limits, Refused, Upload, read_uploads, unusable
 
 log = logging.getLogger("jdann")
-# Samples times channels of one clip: 128 MB decoded, a little more than 300 s of stereo at 48 kHz.
-_MOST_VALUES = 2**25
 # A longer clip gets a longer hop. Rounding may add one or two windows.
 MAX_TIMELINE_WINDOWS = 400
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -56,34 +56,6 @@ _MEDIA_TYPES = {
     "recorder.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self'",
-    "img-src 'self' data:",
-    "media-src blob:",
-    "connect-src 'self'",
-    "worker-src 'self'",
-    "form-action 'none'",
-    "base-uri 'none'",
-    "frame-ancestors 'none'",
-)
-_HEADERS = {
-    "Content-Security-Policy": "; ".join(_CONTENT_SECURITY_POLICY),
-    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
-
-
-class Options(NamedTuple):
-    """What a request asks for."""
-
-    timeline: bool  # also the emotions over time
-    picture: bool  # also the waveform and the mel spectrogram
-    window_s: float  # length of a window of the timeline
-    hop_s: float  # from the start of one window to the start of the next
 
 
 def make_app(
@@ -131,7 +103,7 @@ def make_app(
     handlers = {Refused: _refused, HTTPException: _http_error, Exception: _unexpected}
     middleware = [
         Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
-        Middleware(_SecurityHeaders),
+        Middleware(SecurityHeaders),
     ]
     return Starlette(
         routes=routes,
@@ -141,7 +113,7 @@ def make_app(
 
 
 class _Service:
-    """Recognises one clip at a time, in the order in which the uploads are complete."""
+    """Recognises one request at a time, in the order in which the uploads are complete."""
 
     def __init__(self, recogniser: Recogniser, limits: Limits):
         self.recogniser, self.limits, self.gate = recogniser, limits, Gate(limits)
@@ -149,11 +121,11 @@ class _Service:
 
     async def predict(self, request: Request) -> Response:
         async with self.gate.entered() as memory:
-            options = _options(request, _longest_s(self.recogniser))
-            upload = await read_upload(request, memory)
-            work = partial(recognise, self.recogniser, upload.data, self.limits, options)
+            options = read_options(request, _longest_s(self.recogniser))
+            uploads = await read_uploads(request, memory)
+            work = partial(recognise, self.recogniser, uploads, self.limits, options)
             answer = await asyncio.get_running_loop().run_in_executor(self.worker, work)
-        return JSONResponse({"file": upload.name, **answer})
+        return JSONResponse(answer)
 
 
 def _longest_s(recogniser: Recogniser) -> float:
@@ -161,77 +133,73 @@ def _longest_s(recogniser: Recogniser) -> float:
     return recogniser.config.audio.max_duration_s
 
 
-def _options(request: Request, longest_s: float) -> Options:
-    """The options in the query of a request.
-
-    Raises:
-      Refused: an option is unknown or has no sensible value.
-    """
-    for name in request.query_params:
-        if name not in Options._fields:
-            known = ", ".join(sorted(Options._fields))
-            raise Refused(400, f"{name[:40]!r} is not an option; expected {known}.")
-    return Options(
-        timeline=_switch(request, "timeline"),
-        picture=_switch(request, "picture"),
-        window_s=_seconds(request, "window_s", min(2.0, longest_s), audio.SHORTEST_S, longest_s),
-        hop_s=_seconds(request, "hop_s", 0.5, 0.05, 3600.0),
-    )
-
-
-def _switch(request: Request, name: str) -> bool:
-    """The value of an option that is true or false; false if it is absent."""
-    text = request.query_params.get(name, "false").casefold()
-    if text not in ("true", "false", "1", "0", ""):
-        raise Refused(400, f"{name} is {text[:40]!r}; expected true or false.")
-    return text in ("true", "1")
-
-
-def _seconds(request: Request, name: str, default: float, lowest: float, highest: float) -> float:
-    """The value of an option in seconds; `default` if it is absent."""
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not lowest <= value <= highest:
-        expected = f"seconds from {lowest:g} to {highest:g}"
-        raise Refused(400, f"{name} is {text[:40]!r}; expected {expected}.")
-    return value
-
-
 def recognise(
-    recogniser: Recogniser, data: bytes, limits: Limits, options: Options
+    recogniser: Recogniser, uploads: Sequence[Upload], limits: Limits, options: Options
 ) -> dict[str, Any]:
-    """Recognises one upload.
+    """Recognises the uploads of one request.
 
     Args:
-      recogniser: recognises the clip.
-      data: the bytes of an audio file.
-      limits: the limits of an upload.
-      options: what the answer contains. If the clip would have more than 400 windows, `hop_s` is
+      recogniser: recognises the clips.
+      uploads: one audio file or, with the option `one_speaker`, several.
+      limits: the limits of a request.
+      options: what the answer contains. If there would be more than 400 windows, `hop_s` is
         increased.
 
     Returns:
-      "emotion", "probabilities" by emotion, "duration_s" and "heard_s"; also "timeline" and
-      "picture" if the options ask for them.
+      "file", "emotion", "probabilities" by emotion, "duration_s" and "heard_s"; also "timeline"
+      and "picture" if the options ask for them. With the option `one_speaker`: "adapted_to", the
+      number of clips to which the recogniser was adapted, and "clips". Each of these is such an
+      answer, or has "file" and "error" if the clip cannot be used.
 
     Raises:
-      Refused: the data are not audio that can be used; the status is 413 for too much audio and
-        422 otherwise.
+      Refused: nothing can be used, or an option does not fit the uploads or the recogniser.
     """
     try:
-        samples, rate_hz = audio.decode(data, limits.duration_s, _MOST_VALUES)
-        return _answer(recogniser, samples, rate_hz, options)
+        if options.one_speaker:
+            return _answer_speaker(recogniser, uploads, limits, options)
+        if len(uploads) > 1:
+            raise Refused(
+                400,
+                f"The form has {len(uploads)} files; send one, or add ?one_speaker=true to the "
+                "address if all of them are of one person.",
+            )
+        samples, rate_hz = audio.decode(uploads[0].data, limits.duration_s, limits.values)
+        return {"file": uploads[0].name, **_answer(recogniser, samples, rate_hz, options)}
     except audio.TooMuchAudio as error:
-        raise Refused(413, f"This cannot be used: {error}.") from error
+        raise Refused(413, unusable(error)) from error
     except (audio.AudioError, InputError) as error:
-        raise Refused(422, f"This cannot be used: {error}.") from error
+        raise Refused(422, unusable(error)) from error
     except MemoryError as error:
-        sentence = "The server has too little memory for this clip; send a shorter one."
+        sentence = "The server has too little memory for this audio; send less of it."
         raise Refused(413, sentence) from error
+
+
+def _answer_speaker(
+    recogniser: Recogniser, uploads: Sequence[Upload], limits: Limits, options: Options
+) -> dict[str, Any]:
+    """The answers for clips of one person, adapted to all of them that can be used."""
+    speaker = adapt_to_uploads(recogniser, uploads, limits)
+    # The limit of windows holds for all clips together.
+    decoded = [clip for clip in speaker.clips if isinstance(clip, Decoded)]
+    windowed_s = sum(max(0.0, clip.duration_s - options.window_s) for clip in decoded)
+    options = options._replace(hop_s=max(options.hop_s, windowed_s / MAX_TIMELINE_WINDOWS))
+    answers: list[dict[str, Any]] = []
+    reasons: list[str] = []
+    for upload, clip in zip(uploads, speaker.clips, strict=True):
+        try:
+            if isinstance(clip, audio.Rejected):
+                raise audio.AudioError(clip.reason)
+            answer = _answer(speaker.recogniser, clip.samples, clip.rate_hz, options)
+        except (audio.AudioError, InputError) as error:
+            answer = {"error": unusable(error)}
+            reasons.append(str(error))
+        answers.append({"file": upload.name, **answer})
+    if len(reasons) == len(uploads) == 1:
+        raise Refused(422, unusable(reasons[0]))
+    if len(reasons) == len(uploads):
+        sentence = f"None of the {len(uploads)} clips can be used; the first one: {reasons[0]}."
+        raise Refused(422, sentence)
+    return {"adapted_to": speaker.adapted_to, "clips": answers}
 
 
 def _answer(
@@ -287,25 +255,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     sentence = "The server made an unexpected error; its log has the details."
-    return JSONResponse({"error": sentence}, 500, _HEADERS)
-
-
-class _SecurityHeaders:
-    """Adds headers to every answer that keep the page from contacting other servers."""
-
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    *((k.lower().encode(), v.encode()) for k, v in _HEADERS.items()),
-                ]
-            await send(message)
-
-        await self.app(scope, receive, with_headers)
+    return JSONResponse({"error": sentence}, 500, HEADERS)
 
 
 def make_limits(megabytes: float, seconds: float) -> Limits:
@@ -386,7 +336,11 @@ def warm_up(recogniser: Recogniser) -> None:
     noise = noise.astype(np.float32)
     for bucket in range(1, buckets + 1):
         clip_s = skipped_s + bucket * BUCKET_S
-        list(recogniser.each([noise[: int(clip_s * rate_hz)]], rate_hz))
+        (clip,) = recogniser.prepare([noise[: int(clip_s * rate_hz)]], rate_hz)
+        assert isinstance(clip, Prepared)  # noise is a clip that can be used
+        list(recogniser.each([clip]))
+        if recogniser.can_adapt:
+            recogniser.features(clip)
     six_seconds = noise[: 6 * rate_hz]
     list(recogniser.windows(six_seconds, min(2.0, longest_s), 0.5, rate_hz))
     draw_clip(six_seconds, rate_hz)

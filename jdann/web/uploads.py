@@ -1,4 +1,4 @@
-"""Reads an uploaded file into memory; nothing touches the disk.
+"""Reads uploaded files into memory; nothing touches the disk.
 
 The limits are checked while the file still arrives, so that no request can fill the memory.
 """
@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 MULTIPART = "multipart/form-data"
-_OVERHEAD = 16 * 1024  # bytes that a form adds to its file
+_OVERHEAD = 64 * 1024  # bytes that a form adds to its files
 # Bytes beyond the limit are read and thrown away, up to this multiple of the limit. Most clients
 # read the answer, which says why the file is refused, only after they have sent everything.
 _DISCARDED = 8
@@ -26,6 +26,11 @@ class Refused(Exception):
         self.status, self.sentence, self.headers = status, sentence, headers or {}
 
 
+def unusable(reason: object) -> str:
+    """The sentence that says why a clip cannot be used."""
+    return f"This cannot be used: {reason}."
+
+
 class Upload(NamedTuple):
     """One uploaded file."""
 
@@ -36,8 +41,12 @@ class Upload(NamedTuple):
 class Limits(NamedTuple):
     """The limits of an upload."""
 
-    bytes: int = 20 * 2**20  # of one file
-    duration_s: float = 300.0  # of one clip
+    bytes: int = 20 * 2**20  # of one request, all of its files together
+    duration_s: float = 300.0  # of one request, all of its clips together
+    clips: int = 100  # of one person, in one request
+    # Samples times channels of one request: 128 MB decoded, a little more than 300 s of stereo at
+    # 48 kHz.
+    values: int = 2**25
     in_flight_bytes: int = 256 * 2**20  # of all requests together
     waiting: int = 256  # requests that may wait for the recogniser
     seconds: float = 60.0  # within which a body must arrive
@@ -89,11 +98,12 @@ def _busy(sentence: str) -> Refused:
     return Refused(503, sentence, {"Retry-After": "5"})
 
 
-async def read_upload(request: Request, memory: RequestMemory) -> Upload:
-    """Reads the file of a request: its whole body, or the one file of a form.
+async def read_uploads(request: Request, memory: RequestMemory) -> list[Upload]:
+    """Reads the files of a request: its whole body, or the files of a form.
 
     Raises:
-      Refused: the file is missing, too large or too slow, or the form is damaged.
+      Refused: there is no file, the files are too large, too many or too slow, or the form is
+        damaged.
     """
     limits = memory.gate.limits
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
@@ -107,20 +117,22 @@ async def read_upload(request: Request, memory: RequestMemory) -> Upload:
         raise Refused(408, sentence, {"Connection": "close"}) from None
     except ClientDisconnect:
         raise Refused(400, "The upload broke off before its end.") from None
-    upload = await _file_of_form(request, body) if is_form else Upload(None, body)
-    if not upload.data:
+    uploads = await _files_of_form(request, body, limits.clips) if is_form else [Upload(None, body)]
+    if not any(upload.data for upload in uploads):
         raise Refused(
             400,
             "The request has no audio; send a wav, flac, mp3 or ogg file as its body, "
             "or in the field file of a form.",
         )
-    if len(upload.data) > limits.bytes:
+    if sum(len(upload.data) for upload in uploads) > limits.bytes:
         raise _too_large(limits.bytes)
-    return upload
+    return uploads
 
 
 def _too_large(limit: int) -> Refused:
-    sentence = f"The file is larger than {limit / 2**20:g} MB; send a shorter or a compressed one."
+    sentence = (
+        f"The upload is larger than {limit / 2**20:g} MB; send less audio, or compressed files."
+    )
     return Refused(413, sentence, {"Connection": "close"})
 
 
@@ -147,30 +159,38 @@ async def _body(request: Request, memory: RequestMemory, most: int, limit: int) 
 class _InMemory(MultiPartParser):
     spool_max_size = 0  # a SpooledTemporaryFile of this size never goes to disk
 
+    @property
+    def has_too_many_files(self) -> bool:
+        """Whether the form broke off because of the number of its files."""
+        return self._current_files > self.max_files
+
     def close(self) -> None:
         """Frees the files of the form, also of one that broke off before its end."""
         for file in getattr(self, "_files_to_close_on_error", ()):
             file.close()
 
 
-async def _file_of_form(request: Request, body: bytes) -> Upload:
+async def _files_of_form(request: Request, body: bytes, most: int) -> list[Upload]:
     async def stream():
         yield body
 
-    parser = _InMemory(request.headers, stream(), max_files=1, max_fields=8)
+    parser = _InMemory(request.headers, stream(), max_files=most, max_fields=8)
     try:
         form = await parser.parse()
-        files = [value for value in form.values() if not isinstance(value, str)]
+        files = [value for _, value in form.multi_items() if not isinstance(value, str)]
         if not files:
             raise Refused(
                 400,
                 "The form has no file; send one in the field file, as in curl -F file=@clip.wav.",
             )
-        return Upload(files[0].filename, await files[0].read())
+        return [Upload(file.filename, await file.read()) for file in files]
     except (MultiPartException, ValueError, KeyError) as error:
+        if parser.has_too_many_files:
+            sentence = f"The form has more than {most} files; send at most {most}."
+            raise Refused(413, sentence) from error
         reason = error.message if isinstance(error, MultiPartException) else "it cannot be read"
         raise Refused(
-            400, f"The form is damaged ({reason}); send one file, as in curl -F file=@clip.wav."
+            400, f"The form is damaged ({reason}); send it as in curl -F file=@clip.wav."
         ) from error
     finally:
         parser.close()

@@ -252,7 +252,8 @@ def test_evaluate(session, finished_run, tones):
 
 
 def test_serve(session, server):
-    write_clips(Path(), ("clip.wav",), 3.303)
+    write_clips(Path(), ("clip.wav", "happy.wav", "sad.wav"), 3.303)
+    Path("notes.txt").write_text("not audio")
     shutil.copy(ROOT / "README.md", "README.md")
     session.port = server.port
     assert follow(ROOT / "docs/serve.md", session) > 0

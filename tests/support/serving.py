@@ -106,6 +106,13 @@ def form(name: str, data: bytes, field: str = "file") -> tuple[bytes, dict[str, 
     }
 
 
+def form_of(files: dict[str, bytes]) -> tuple[bytes, dict[str, str]]:
+    """A form with several files."""
+    end = b"--XX--\r\n"
+    parts = b"".join(form(name, data)[0].removesuffix(end) for name, data in files.items())
+    return parts + end, form("", b"")[1]
+
+
 def row(answer: Answer) -> list[float]:
     assert answer.status == 200, answer
     return [answer.body["probabilities"][name] for name in EMOTIONS]

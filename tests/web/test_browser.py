@@ -1,10 +1,13 @@
 """The server's page in a real Chromium, at desktop and phone width; its microphone plays a file."""
 
+import contextlib
 import csv
 import io
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +15,9 @@ import soundfile
 
 pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
+from jdann.web.uploads import Limits
 from tests.support.corpora import EMOTIONS
-from tests.support.serving import RATE, speech
+from tests.support.serving import RATE, running, speech
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +43,13 @@ def chromium(tmp_path_factory):
         browser.close()
 
 
-@pytest.fixture(params=[(1280, 900, "light"), (390, 844, "dark")], ids=["desktop", "phone"])
-def tab(request, chromium, server):
+@contextlib.contextmanager
+def opened(chromium, port: int, width: int, height: int, scheme: str) -> Iterator[Any]:
     """The opened page.
 
-    At the end of a test, the page must have contacted this server only, and nothing may be wider
-    than the screen.
+    At the end, the page must have contacted this server only, and nothing may be wider than the
+    screen.
     """
-    width, height, scheme = request.param
     context = chromium.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, permissions=["microphone"]
     )
@@ -54,14 +57,21 @@ def tab(request, chromium, server):
     requested, errors = [], []
     page.on("request", lambda r: requested.append(r.url))
     page.on("pageerror", lambda e: errors.append(str(e)))
-    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.goto(f"http://127.0.0.1:{port}/")
     page.wait_for_selector("html[data-ready]")
     yield page
-    address = f"http://127.0.0.1:{server.port}/"
+    address = f"http://127.0.0.1:{port}/"
     allowed = (address, f"blob:{address}")
     assert errors == [] and all(url.startswith(allowed) for url in requested)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
+
+
+@pytest.fixture(params=[(1280, 900, "light"), (390, 844, "dark")], ids=["desktop", "phone"])
+def tab(request, chromium, server):
+    """The opened page at one of two sizes."""
+    with opened(chromium, server.port, *request.param) as page:
+        yield page
 
 
 def painted(page, name: str) -> float:
@@ -137,3 +147,56 @@ def test_browser_says_what_is_not_audio_and_links_the_card(tab, tmp_path):
     tab.locator("#error", has_text="a.txt: This cannot be used: not audio").wait_for(timeout=20000)
     tab.click("header a[href='/card']")
     assert tab.locator("h1").inner_text() == "Model card"
+
+
+def test_browser_adapts_all_answers_to_one_person(tab, server, tmp_path):
+    clips = [speech(2.5, 1), speech(3.5, 2), speech(6, 3)]
+    for i, clip in enumerate(clips):
+        soundfile.write(tmp_path / f"{i}.wav", clip, RATE, subtype="FLOAT")
+    (tmp_path / "text.wav").write_text("hello")
+    box, sentence = tab.get_by_label("All these clips are of one person"), tab.locator("#adapted")
+    assert not box.is_checked() and sentence.inner_text() == "Every clip is judged alone."
+    box.check()
+    assert sentence.inner_text() == "The answers will adapt to this person."
+    tab.set_input_files("#files", [tmp_path / name for name in ("0.wav", "text.wav", "1.wav")])
+    tab.locator("#table tbody tr").nth(2).wait_for(timeout=20000)
+    expect_answers(tab, server.recogniser.adapt(clips[:2], RATE), clips[:2], "Adapted to 2 clips")
+    assert tab.locator("#table .reason").count() == 1
+    tab.set_input_files("#files", tmp_path / "2.wav")  # each answer changes with a new clip
+    expect_answers(tab, server.recogniser.adapt(clips, RATE), clips, "Adapted to 3 clips")
+    assert painted(tab, "mel") == 1 and painted(tab, "timeline") > 0.95
+    with tab.expect_download() as download:
+        tab.click("#download")
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+    assert [r["adapted_to"] for r in rows] == ["3", "", "3", "3"]
+    box.uncheck()
+    expect_answers(tab, server.recogniser, clips, "Every clip is judged alone.")
+    box.check()
+    expect_answers(tab, server.recogniser.adapt(clips, RATE), clips, "Adapted to 3 clips")
+
+
+def expect_answers(page, recogniser, clips, sentence: str) -> None:
+    """Waits for the sentence; the table, and the clip that is shown, must have these answers."""
+    page.locator("#adapted", has_text=sentence).wait_for(timeout=20000)
+    expected = recogniser.probabilities(clips, RATE)
+    cells = page.locator("#table td.number").all_inner_texts()
+    numbers = [float(cell.removesuffix(" %")) for cell in cells if cell.endswith("%")]
+    np.testing.assert_allclose(np.reshape(numbers, expected.shape), 100 * expected, atol=0.06)
+    shown = float(page.locator("#bars .first .value").inner_text().removesuffix(" %"))
+    assert shown == pytest.approx(100 * expected[-1].max(), abs=0.06)
+
+
+def test_browser_judges_alone_if_there_is_too_much_of_one_person(chromium, server, tmp_path):
+    for i in range(2):  # each keeps the limit, both together do not
+        soundfile.write(tmp_path / f"{i}.wav", speech(2, i), RATE, subtype="PCM_16")
+    with (
+        running(server.recogniser, server.workdir, Limits(duration_s=3)) as limited,
+        opened(chromium, limited.port, 390, 844, "light") as page,
+    ):
+        page.set_input_files("#files", [tmp_path / "0.wav", tmp_path / "1.wav"])
+        page.locator("#table tbody tr").nth(1).wait_for(timeout=20000)
+        box = page.get_by_label("All these clips are of one person")
+        box.check()
+        page.locator("#error", has_text="at most 3 s in all").wait_for(timeout=20000)
+        assert not box.is_checked()
+        assert page.locator("#adapted").inner_text() == "Every clip is judged alone."

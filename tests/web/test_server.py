@@ -269,6 +269,11 @@ class RecordingPrograms:
     settings: Any
     batch: int = 1
     sizes: set[int] = dataclasses.field(default_factory=set)
+    feature_sizes: set[int] = dataclasses.field(default_factory=set)
+
+    def features(self, samples, length):
+        self.feature_sizes.add(samples.shape[1])
+        return np.zeros((1, 1, 1), np.float32), np.ones(1, np.int32)
 
     def outputs(self, normaliser, samples, length):
         self.sizes.add(samples.shape[1])
@@ -293,12 +298,13 @@ def test_every_clip_length_is_compiled_before_the_first_visitor(server, longest_
     for seconds in np.arange(0.2, longest_s + 3, 0.3):
         list(recording_recogniser.each([speech(seconds + offset_s)], RATE))
     assert programs.sizes == compiled and max(compiled) >= longest_s * RATE
+    assert compiled <= programs.feature_sizes  # for the adaptation to one person
 
 
 def test_the_examples_have_the_address_of_the_server(server):
     text = server.page("/api")[1]
     address = f"http://127.0.0.1:{server.port}/api/predict"
-    assert text.count(address) == 3 and ":8000" not in text
+    assert text.count(address) == 4 and ":8000" not in text
 
 
 def test_a_host_name_is_escaped_in_the_examples(server):
@@ -366,6 +372,7 @@ def test_nothing_touches_the_disk(server, tmp_path, monkeypatch):
         lambda: server.ask(clip),
         lambda: server.ask(*form("a.wav", clip)),
         lambda: server.ask(b"no audio"),
+        lambda: server.ask(*form("a.wav", clip), path="/api/predict?one_speaker=true"),
     ]
     for request in requests:
         request()
@@ -414,10 +421,11 @@ def test_the_description_is_that_of_the_answers(server):
     status, text, _ = server.page("/api/openapi.json")
     described = json.loads(text)["paths"]["/api/predict"]["post"]
     answer = server.ask(encoded(speech(1)), path="/api/predict?timeline=true&picture=true").body
-    schema = described["responses"]["200"]["content"]["application/json"]["schema"]
+    schema, _ = described["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"]
     assert status == 200 and set(answer) == set(schema["properties"])
     assert set(answer["probabilities"]) == set(schema["properties"]["probabilities"]["required"])
     assert {p["name"] for p in described["parameters"]} == {
+        "one_speaker",
         "timeline",
         "picture",
         "window_s",
