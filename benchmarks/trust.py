@@ -3,7 +3,7 @@
     python benchmarks/trust.py ravdess.csv casia.csv savee.csv emodb.csv
     python benchmarks/trust.py ravdess.csv casia.csv --tiny    # one pair; meaningless
 
-Each ordered pair of corpora gives eight tasks: the whole target, 150 of its utterances, half of its
+Each ordered pair of corpora gives seven tasks: the whole target, 150 of its utterances, half of its
 speakers, and uneven emotions (shares from a Dirichlet distribution); with speaker ids, and without
 them. Labels are made in closed form, and no network is trained: by a discriminant of the source
 alone, by the first view of co-training, by co-training without caution, and by co-training.
@@ -11,7 +11,8 @@ alone, by the first view of co-training, by co-training without caution, and by 
 The first table has the unweighted average recall of these labels. The second one has the errors of
 the estimated accuracy, and of two peers: the mean confidence, and the agreement with the labels of
 the source alone. The coefficients of an estimate, and of each peer that has some, are fitted to the
-tasks of the other target corpora. The last lines are the coefficients of all tasks, for
+tasks of the other target corpora. The third table has the calibration of the labels, with a
+temperature at which their mean confidence is this estimate. The last lines are the coefficients of all tasks, for
 `jdann/selection/accuracy.py`. Target labels are used for scoring and for these coefficients only.
 """
 
@@ -29,18 +30,19 @@ from scipy.stats import spearmanr
 from trust_tasks import TrustTask, make_tasks
 
 from jdann.configuration import load_config
-from jdann.files import default_data_dir
+from jdann.evaluation.metrics import mean_probabilities
+from jdann.files import default_data_dir, write_csv
 from jdann.methods import discriminant
 from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
-from jdann.selection import accuracy
+from jdann.selection import accuracy, calibration
 
 SOURCE, BOLD, CHOSEN = "source alone", "co-training without caution", "co-training"
 CHANGES: dict[str, dict[str, object]] = {  # of config.co_training
     "prosody, adapted": {"rounds": 0, "least_share": 0.0},
     BOLD: {"least_share": 0.0},
-    CHOSEN: {},
 }
-METHODS = (SOURCE, *CHANGES)
+EVIDENCE = ("log_odds", "rarest_share", "chance", "speakers_known", "log_odds_if_known")
+METHODS = (SOURCE, *CHANGES, CHOSEN)
 
 
 class Answer(NamedTuple):
@@ -52,6 +54,8 @@ class Answer(NamedTuple):
     evidence: np.ndarray  # [features], from `accuracy.evidence`
     confidence: float  # mean over the utterances
     agreement: float  # of the chosen labels with those of the source alone
+    labels: np.ndarray  # the chosen ones, [utterances, classes]
+    emotion: np.ndarray  # [utterances]
 
 
 @cache
@@ -69,7 +73,7 @@ def answer(task: TrustTask) -> Answer:
         np.array([emotions.index(u.emotion or "") for u in part.utterances], np.int32)
         for part in (source, target)
     )
-    by = "speaker" if task.ids == "known" or target.groups is not None else "voice"
+    by = "speaker" if task.ids == "known" else "voice"
     domains = (
         source.z_scores("speaker", relevance),
         jax.nn.one_hot(emotion, len(emotions)),
@@ -77,9 +81,12 @@ def answer(task: TrustTask) -> Answer:
     )
     model = discriminant.fit(domains[0], domains[1], config.co_training.shrinkage)
     labels = {SOURCE: np.asarray(jax.nn.softmax(discriminant.logits(model, domains[2])))}
-    for name, settings in CHANGES.items():
-        if name == CHOSEN and task.ids != "known":
-            settings = {"least_share": LEAST_SHARE_UNKNOWN}
+    least_share = config.co_training.least_share if task.ids == "known" else LEAST_SHARE_UNKNOWN
+    changes = CHANGES | {CHOSEN: {"least_share": least_share}}
+    for name, settings in changes.items():
+        if name == CHOSEN and accuracy.rarest_share(labels[BOLD]) >= least_share:
+            labels[name] = labels[BOLD]
+            continue
         label = label_function(emotions, tuple(settings.items()))
         labels[name] = np.asarray(label(jax.random.key(0)[None], *domains))[0]
     chosen = labels[CHOSEN]
@@ -88,9 +95,11 @@ def answer(task: TrustTask) -> Answer:
         task,
         uar={name: mean_recall(values, target_emotion) for name, values in labels.items()},
         truth=float((predicted == target_emotion).mean()),
-        evidence=accuracy.evidence(chosen),
+        evidence=accuracy.evidence(chosen, task.ids == "known"),
         confidence=float(chosen.max(1).mean()),
         agreement=float((labels[SOURCE].argmax(1) == predicted).mean()),
+        labels=chosen,
+        emotion=target_emotion,
     )
 
 
@@ -119,9 +128,7 @@ def print_scores(answers: Sequence[Answer]) -> None:
     for kind, ids in dict.fromkeys((a.task.kind, a.task.ids) for a in answers):
         same = [a for a in answers if (a.task.kind, a.task.ids) == (kind, ids)]
         means = [np.mean([a.uar[name] for a in same]) for name in METHODS]
-        worst = [
-            min(a.uar[name] - a.uar[SOURCE] for a in same) for name in (BOLD, CHOSEN)
-        ]
+        worst = [min(a.uar[name] - a.uar[SOURCE] for a in same) for name in (BOLD, CHOSEN)]
         cells = [f"{value:.3f}" for value in means]
         print(row(kind, ids, str(len(same)), *cells, f"{worst[0]:+.3f}, {worst[1]:+.3f}"))
 
@@ -148,24 +155,63 @@ def print_estimates(answers: Sequence[Answer]) -> None:
             rank = spearmanr(estimate[rows], truth[rows])[0] if np.ptp(estimate[rows]) else np.nan
             ends = f"{np.quantile(error, 0.9):.3f}"
             print(row(name, f"{rows.sum()}, {label}", f"{error.mean():.3f}", f"{rank:.2f}", ends))
+    print_calibration(answers, estimates["ours"])
     covered = np.abs(estimates["ours"] - truth) <= accuracy.HALF_WIDTH
     print(f"\nThe 90 % interval contains the truth in {covered.mean():.0%} of the tasks.")
     print("Coefficients of all tasks:", np.round(accuracy.fit(evidence, truth), 4).tolist())
+
+
+def print_calibration(answers: Sequence[Answer], estimate: np.ndarray) -> None:
+    """Calibration errors and what abstaining leaves, before and after the temperature."""
+    logits = [np.log(np.maximum(a.labels, 1e-12))[None] for a in answers]
+    columns = ("temperature", "calibration error", "worst", "right where at least .7", "answered")
+    print("\n" + header(columns, ["---"] + ["---:"] * 4))
+    temperatures = {
+        "1": [1.0] * len(answers),
+        "by the estimate": [
+            max(1.0, calibration.match_confidence(*pair))
+            for pair in zip(logits, estimate, strict=True)
+        ],
+    }
+    for name, values in temperatures.items():
+        errors, right, confident = [], [], []
+        for a, logit, temperature in zip(answers, logits, values, strict=True):
+            probabilities = mean_probabilities(logit, temperature)
+            errors.append(calibration.expected_calibration_error(probabilities, a.emotion))
+            confident.append(probabilities.max(1) >= 0.7)
+            right.append(probabilities.argmax(1) == a.emotion)
+        answered, correct = np.concatenate(confident), np.concatenate(right)
+        cells = (np.mean(errors), np.max(errors), correct[answered].mean(), answered.mean())
+        print(row(name, *(f"{value:.3f}" for value in cells)))
+
+
+def save(answers: Sequence[Answer], path: Path) -> None:
+    """Writes what the estimates were fitted to, one row per task."""
+    rows = []
+    for a in answers:
+        values = (a.truth, *a.evidence, a.confidence, a.agreement, *a.uar.values())
+        numbers = [f"{value:.4f}" for value in values]
+        rows.append((a.task.name, a.task.task.target.corpus, *numbers))
+    columns = ("accuracy", *EVIDENCE, "confidence", "agreement", *METHODS)
+    write_csv(path, ("task", "target", *columns), rows)
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("manifests", type=Path, nargs="+")
     parser.add_argument("--data-dir", type=Path, default=None, help="where features are cached")
+    parser.add_argument("--save", type=Path, help="a csv for the evidence of each task")
     arguments = parser.parse_args()
     data_dir = arguments.data_dir or default_data_dir()
     parts = [load_part(path, data_dir) for path in name_manifests(arguments.manifests).values()]
     tasks = list(make_tasks(parts))
     answers = []
-    for task in tasks[:8] if arguments.tiny else tasks:
+    for task in tasks[:7] if arguments.tiny else tasks:
         answers.append(answer(task))
         scores = ", ".join(f"{name} {value:.3f}" for name, value in answers[-1].uar.items())
         print(f"{task.name}: {scores}", flush=True)
+    if arguments.save:
+        save(answers, arguments.save)
     print_scores(answers)
     print_estimates(answers)
 

@@ -15,10 +15,10 @@ UNEVEN = 250  # utterances, at most
 
 
 class TrustTask(NamedTuple):
-    """A pair with a changed target, and how its unknown speakers are treated."""
+    """A pair with a changed target, with or without the target's speaker ids."""
 
     kind: str  # which change
-    ids: str  # "known", or config.speakers where the ids are withheld
+    ids: str  # "known" or "withheld"
     task: Task
 
     @property
@@ -41,9 +41,7 @@ def make_tasks(parts: list[Part]) -> Iterator[TrustTask]:
             yield TrustTask(kind, "known", task._replace(target=part))
             hidden = task._replace(target=hide_speakers(part))
             if kind != "half of the speakers":
-                yield TrustTask(kind, "none", hidden)
-            if kind == "all":
-                yield TrustTask(kind, "voice", hidden)
+                yield TrustTask(kind, "withheld", hidden)
 
 
 def _random(part: Part, name: str) -> np.random.Generator:

@@ -14,12 +14,13 @@ from jdann.data.batches import Frames, StoredFrames
 from jdann.data.pairs import Direction, Domain
 from jdann.errors import InputError
 from jdann.evaluation.metrics import mean_probabilities
+from jdann.experiments import estimates
 from jdann.experiments.jobs import Job
 from jdann.experiments.results import versions
 from jdann.experiments.settings import seeds_of
 from jdann.inference import model
 from jdann.inference.model import Normaliser
-from jdann.selection import Evidence, calibration
+from jdann.selection import Evidence, accuracy, calibration
 from jdann.selection.contract import evenly
 from jdann.selection.density_ratio import MAX_ROWS, importance_weights
 from jdann.speakers import similar_voices
@@ -85,7 +86,7 @@ def make_model(
     normaliser = normaliser_of_unknown_speakers(
         direction.target, direction.statistics[1], config.features.normalise
     )
-    calibrated = _calibrate(job, direction, training, fitted)
+    calibrated = _calibrate(job, direction, training, fitted, config.protocol)
     card = {
         "labels": list(config.emotions),
         "method": job.method,
@@ -138,9 +139,13 @@ def _chosen_variables(job: Job, fitted: Sequence[Fitted]) -> Any:
 
 
 def _calibrate(
-    job: Job, direction: Direction, training: CompiledTraining, fitted: Sequence[Fitted]
+    job: Job,
+    direction: Direction,
+    training: CompiledTraining,
+    fitted: Sequence[Fitted],
+    protocol: str,
 ) -> dict[str, Any]:
-    """The temperature, how it was found, and the calibration errors before and after.
+    """The temperature, how it was found, the calibration errors, and the estimated accuracy.
 
     Target labels are read for the errors only, after the temperature is fixed.
     """
@@ -177,17 +182,25 @@ def _calibrate(
                 calibration.Evidence(held_out.logits, emotion, weights, target.logits)  # pyright: ignore
             )
     temperatures = _mean_temperatures([calibration.temperatures(e) for e in evidence])
+    chosen, estimate = calibration.CHOSEN if evidence else "none", None
+    if estimates.has_estimate(job, protocol, training.program.method) and target_predictions:
+        ((logits, _),) = target_predictions  # the transductive protocol has one split
+        estimate = accuracy.estimate(
+            mean_probabilities(logits, 1.0), estimates.speakers_known(direction.target)
+        )
+        chosen = calibration.ESTIMATED
+        temperatures[chosen] = max(1.0, calibration.match_confidence(logits, estimate.accuracy))
     source_predictions = [(e.source, e.emotion) for e in evidence]
     errors = {
         name: _calibration_errors(temperature, source_predictions, target_predictions)
         for name, temperature in temperatures.items()
     }
-    chosen = calibration.CHOSEN if evidence else "none"
     return {
         "by": chosen,
         "temperature": temperatures[chosen],
         "temperatures": temperatures,
         "expected_calibration_error": errors,
+        "estimate": estimate and estimate._asdict(),
     }
 
 

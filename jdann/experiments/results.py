@@ -18,7 +18,8 @@ from jdann import configuration, selection
 from jdann.data.pairs import Direction, Domain
 from jdann.evaluation import baseline, metrics
 from jdann.evaluation.domain_distance import a_distance
-from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.estimates import estimate_row
+from jdann.experiments.jobs import Job, Outcome, make_job_method
 from jdann.experiments.score_rows import (
     BASELINE,
     ORACLE,
@@ -40,7 +41,7 @@ def summarise(
 ) -> dict[str, Any]:
     """Scores outcomes: what results.json holds, except for the seconds."""
     scored: list[Scored] = []
-    shares, diagnostics, selections = [], [], []
+    shares, diagnostics, selections, estimates = [], [], [], []
     for outcome in outcomes:
         direction, job = directions[outcome.job.direction], outcome.job
         names = job_names(job, direction)
@@ -48,6 +49,9 @@ def summarise(
         selections += [names | row for row in selection_rows(outcome, direction)]
         probabilities = metrics.mean_probabilities(outcome.logits[-1][:, outcome.tested])
         shares.append(names | _share(config, probabilities.argmax(-1)))
+        method = make_job_method(job, config)
+        if estimate := estimate_row(outcome, direction, config.protocol, method):
+            estimates.append(names | estimate)
         distance = None
         if not job.is_supervised:
             distance = a_distance(*outcome.representation, seed=0)
@@ -67,6 +71,7 @@ def summarise(
         "rows": rows,
         "selection": selections,
         "predicted_share": shares,
+        "estimates": estimates,
         "diagnostics": diagnostics,
     }
 

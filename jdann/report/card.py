@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jdann.report.cells import interval_text, number
+from jdann.report.estimate_lines import estimate_sentence
 
 
 class Section(NamedTuple):
@@ -135,10 +136,17 @@ def _recogniser(model: Mapping[str, Any]) -> Section:
             "does not know who speaks. A timeline covers the whole clip, window after window.",
             f"Its logits are divided by a temperature of {model['temperature']:.2f}; even so, the "
             "probabilities are only a rough guide.",
+            *_estimate(model),
             f"Trained on {model['date']} by jdann {model['versions'].get('jdann', 'unknown')} "
             "(Apache-2.0).",
         ),
     )
+
+
+def _estimate(model: Mapping[str, Any]) -> list[str]:
+    """The accuracy that was estimated without labels of the target; empty if there is none."""
+    estimate = model.get("calibration", {}).get("estimate")
+    return [estimate_sentence(estimate, "the model")] if estimate else []
 
 
 def _score_of_recogniser(model: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:

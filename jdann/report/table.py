@@ -11,6 +11,7 @@ from rich.text import Text
 from jdann.corpora import Summary
 from jdann.report.cells import DIRECTION, ScoreTable, direction_text, interval_text, number
 from jdann.report.details import detail_table
+from jdann.report.estimate_lines import estimate_lines
 from jdann.report.label_lines import label_lines
 
 _PROTOCOLS = {
@@ -166,6 +167,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         best = "bold: the best without target labels"
         lines.append(f"n: scored utterances{spread}; chance: UAR {chance}; {best}.")
     lines += _interval_notes(rows)
+    lines += estimate_lines(results)
     lines += label_lines(results)
     if any(row["method"].startswith("supervised") for row in rows):
         lines.append(_CEILING)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Fitted by benchmarks/trust.py to all of its tasks; docs/trust.md has the errors of the estimate for
-# target corpora that were left out of the fit. The first one is the constant.
-COEFFICIENTS = (0.0, 0.0, 0.0, 0.0)
-HALF_WIDTH = 0.2  # of the interval that contains the accuracy of about 90 of 100 tasks
+# Fitted by benchmarks/trust.py to all of its tasks. docs/trust.md has the errors for target corpora
+# that were left out of the fit. The first coefficient is the constant.
+COEFFICIENTS = (0.1095, -0.0046, 0.1354, 1.3558, -0.0146, 0.0594)
+HALF_WIDTH = 0.19  # of the interval that contains the accuracy of about 90 of 100 tasks
 _RIDGE = 3.0
 _LARGEST_CONFIDENCE = 0.99
 
@@ -24,21 +24,34 @@ class Estimate(NamedTuple):
     high: float
 
 
-def evidence(probabilities: np.ndarray) -> np.ndarray:
+def evidence(probabilities: np.ndarray, speakers_known: bool) -> np.ndarray:
     """What the accuracy is estimated from.
 
     Args:
       probabilities: [n, classes] of the target's utterances, not calibrated.
+      speakers_known: whether each utterance was normalised by its speaker.
 
     Returns:
-      [3]: the log odds of the mean confidence; the share of the rarest predicted class, relative to
-      an even share; and the accuracy by chance. Labels that are wrong together often give one class
-      to few utterances.
+      [5]: the log odds of the mean confidence; the share of the rarest predicted class, relative to
+      an even share; the accuracy by chance; whether the speakers are known; and the first one
+      again, zero if they are unknown. Labels that are wrong together often give one class to few
+      utterances. Confidence tells little where the speakers are unknown.
+    """
+    confidence = min(float(probabilities.max(1).mean()), _LARGEST_CONFIDENCE)
+    log_odds = np.log(confidence / (1 - confidence))
+    chance, known = 1 / probabilities.shape[1], float(speakers_known)
+    return np.array([log_odds, rarest_share(probabilities), chance, known, known * log_odds])
+
+
+def rarest_share(probabilities: np.ndarray) -> float:
+    """The share of the rarest predicted class, relative to an even share.
+
+    Args:
+      probabilities: [n, classes].
     """
     n, classes = probabilities.shape
-    confidence = min(float(probabilities.max(1).mean()), _LARGEST_CONFIDENCE)
-    share = np.bincount(probabilities.argmax(1), minlength=classes) / n
-    return np.array([np.log(confidence / (1 - confidence)), share.min() * classes, 1 / classes])
+    count = np.bincount(probabilities.argmax(1), minlength=classes)
+    return float(count.min() * classes / n)
 
 
 def fit(features: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -63,13 +76,14 @@ def apply(coefficients: np.ndarray, features: np.ndarray) -> np.ndarray:
     return np.clip(coefficients[0] + features @ coefficients[1:], 0, 1)
 
 
-def estimate(probabilities: np.ndarray) -> Estimate:
-    """Estimates the accuracy of the most probable classes.
+def estimate(probabilities: np.ndarray, speakers_known: bool) -> Estimate:
+    """Estimates the accuracy of the most probable classes. It is at least that of chance.
 
     Args:
       probabilities: [n, classes] of the target's utterances, not calibrated.
+      speakers_known: whether each utterance was normalised by its speaker.
     """
-    accuracy = float(apply(np.array(COEFFICIENTS), evidence(probabilities)[None])[0])
-    chance = 1 / probabilities.shape[1]
-    accuracy = max(accuracy, chance)
+    features = evidence(probabilities, speakers_known)
+    accuracy = float(apply(np.array(COEFFICIENTS), features[None])[0])
+    accuracy = max(accuracy, 1 / probabilities.shape[1])
     return Estimate(accuracy, max(accuracy - HALF_WIDTH, 0.0), min(accuracy + HALF_WIDTH, 1.0))

@@ -14,6 +14,7 @@ GRID = 41  # temperatures that are tried before the search between two of them
 # more confident than before, and on another corpus it is overconfident already. docs/predict.md has
 # the measured errors of all rules.
 CHOSEN = "thresholded_confidence"
+ESTIMATED = "estimated_accuracy"  # the rule for co-training, see `jdann.selection.accuracy`
 
 
 class Reliability(NamedTuple):

@@ -1,0 +1,51 @@
+"""The estimated accuracy, from a run to its model: target labels do not change it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jdann.cli import main
+from jdann.inference.recogniser import Recogniser
+from tests.support.corpora import EMOTIONS
+from tests.support.runs import arguments, read, relabelled
+
+OPTIONS = (
+    "--config.methods=source_only,co_training",
+    "--config.epochs=8",
+    "--config.features.recipe=statistics",
+    "--config.encoder.name=mlp",
+)
+
+
+@pytest.mark.slow
+def test_target_labels_do_not_change_the_estimate(tones, data_dir, tmp_path):
+    turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
+    estimates = []
+    for name, target in (
+        ("true", tones[1]),
+        ("turned", relabelled(tones[1], "turned-estimate.csv", turn.get)),
+    ):
+        workdir = tmp_path / name
+        main(arguments(tones[0], target, workdir, data_dir, *OPTIONS))
+        results = json.loads((workdir / "results.json").read_text())
+        (estimate,) = results["estimates"]
+        assert estimate["method"] == "co_training" and estimate["utterances"] == 60
+        estimates.append(estimate["accuracy"])
+        model = Recogniser.load(workdir).card["calibration"]
+        assert model["by"] == "estimated_accuracy"
+        assert model["estimate"]["accuracy"] == pytest.approx(estimate["accuracy"], abs=1e-3)
+    assert estimates[0] == estimates[1]
+
+
+@pytest.mark.slow
+def test_the_confidence_of_a_model_is_the_estimate(tones, data_dir, tmp_path):
+    main(arguments(*tones, tmp_path, data_dir, *OPTIONS))
+    estimate = json.loads((tmp_path / "results.json").read_text())["estimates"][0]["accuracy"]
+    recogniser = Recogniser.load(tmp_path)
+    rows = [row for row in read(tmp_path / "predictions.csv") if row["method"] == "co_training"]
+    confidence = np.mean([max(float(row[f"p_{name}"]) for name in EMOTIONS) for row in rows])
+    if recogniser.temperature > 1:  # predictions.csv has the probabilities before calibration
+        assert estimate < confidence
+    else:
+        assert estimate >= confidence - 1e-3

@@ -1,0 +1,53 @@
+"""The estimated accuracy: its evidence by hand, and its fit against scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from jdann.selection import accuracy
+
+
+def probabilities(confidence: float, counts: list[int]) -> np.ndarray:
+    """Rows [n, classes] of the same confidence; `counts` of them predict each class."""
+    classes = len(counts)
+    rest = (1 - confidence) / (classes - 1)
+    rows = np.repeat(np.eye(classes), counts, axis=0)
+    return rest + (confidence - rest) * rows
+
+
+def test_evidence_by_hand():
+    actual = accuracy.evidence(probabilities(0.8, [10, 20, 10, 40]), True)
+    np.testing.assert_allclose(actual, [np.log(4), 0.5, 0.25, 1, np.log(4)])
+
+
+def test_the_fit_is_scikit_learns():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(40, 3)) * [1, 5, 0.1] + [0, 2, 1]
+    truth = features @ [0.1, 0.02, 0.5] + 0.05 * random.normal(size=40)
+    reference = make_pipeline(StandardScaler(), Ridge(3.0)).fit(features, truth)
+    expected = np.clip(reference.predict(features), 0, 1)
+    coefficients = accuracy.fit(features, truth)
+    np.testing.assert_allclose(accuracy.apply(coefficients, features), expected)
+
+
+def test_without_features_the_estimate_is_the_mean():
+    coefficients = accuracy.fit(np.zeros((4, 0)), np.array([0.2, 0.4, 0.6, 0.8]))
+    np.testing.assert_allclose(accuracy.apply(coefficients, np.zeros((2, 0))), 0.5)
+
+
+def test_confident_and_even_predictions_are_estimated_higher():
+    even, uneven = [30] * 5, [2, 40, 40, 40, 28]
+    good = accuracy.estimate(probabilities(0.96, even), True).accuracy
+    assert good > accuracy.estimate(probabilities(0.70, even), True).accuracy
+    assert good > accuracy.estimate(probabilities(0.96, uneven), True).accuracy
+    assert good > accuracy.estimate(probabilities(0.96, even), False).accuracy
+
+
+@pytest.mark.parametrize("confidence", [0.26, 0.5, 0.999999])
+@pytest.mark.parametrize("counts", [[1, 0, 0, 0], [5, 5, 5, 5], [1000, 1, 1, 1]])
+def test_an_estimate_is_between_chance_and_one(confidence, counts):
+    estimate = accuracy.estimate(probabilities(confidence, counts), True)
+    assert 0.25 <= estimate.accuracy <= 1
+    assert 0 <= estimate.low <= estimate.accuracy <= estimate.high <= 1
