@@ -12,8 +12,9 @@ The first table has the unweighted average recall of these labels. The second on
 the estimated accuracy, and of two peers: the mean confidence, and the agreement with the labels of
 the source alone. The coefficients of an estimate, and of each peer that has some, are fitted to the
 tasks of the other target corpora. The third table has the calibration of the labels, with a
-temperature at which their mean confidence is this estimate. The last lines are the coefficients of all tasks, for
-`jdann/selection/accuracy.py`. Target labels are used for scoring and for these coefficients only.
+temperature at which their mean confidence is this estimate. The last line has the coefficients of
+all tasks, for `jdann/selection/accuracy.py`. Target labels are used for scoring and for these
+coefficients only.
 """
 
 from collections.abc import Callable, Sequence

@@ -57,6 +57,7 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
         "scale": ["--data-dir", str(folder / "data")],
         "speakers": [source, target, "--data-dir", str(folder / "data")],
         "sweep": ["--source", source, "--target", target, "--data-dir", str(folder / "data")],
+        "trust": [source, target, "--data-dir", str(folder / "data")],
         "voice": [source],
     }.get(name, [])
 
