@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jdann.audio import AudioError
+from jdann.audio import AudioError, NoSpeech
 from jdann.corpora.index import Skipped
 from jdann.errors import InputError
 from jdann.inference.recogniser import Prepared, Recogniser
@@ -65,7 +65,7 @@ def find_utterances(
         try:
             recordings.append(read_recording(path, longest_s, speakers, voices))
         except AudioError as error:
-            skipped.append(Skipped(os.fspath(path), str(error)))
+            skipped.append(Skipped(os.fspath(path), str(error), isinstance(error, NoSpeech)))
     if not recordings:
         file, reason = skipped[0]
         more = f"; none of {len(files)} recordings can be used" if len(files) > 1 else ""
@@ -118,7 +118,9 @@ def recognise(
     """
     features = [
         recogniser.features(clip) if isinstance(clip, Prepared) else None
-        for clip in recogniser.prepare(read_utterances(recording.path, recording.utterances))
+        for clip in recogniser.prepare(
+            read_utterances(recording.path, recording.utterances), speech_only=False
+        )
     ]
     unusable = np.full(len(recogniser.labels), np.nan, np.float32)
     rows = [unusable] * len(features)

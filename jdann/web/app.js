@@ -25,6 +25,7 @@ function swatch(colour, part = 1) {
   return svg;
 }
 
+const NO_SPEECH = "no speech"; // of a clip or a window without probabilities
 const percent = (p) => `${(100 * p).toFixed(1)} %`;
 const say = (text) => ($("status").textContent = text);
 
@@ -74,7 +75,8 @@ function add(name, blob) {
       clip.answer = await recognise(name, blob);
       complain("");
       show(clip);
-      say(`${name}: ${clip.answer.emotion}, ${percent(clip.answer.probabilities[clip.answer.emotion])}`);
+      const { emotion, probabilities } = clip.answer;
+      say(probabilities ? `${name}: ${emotion}, ${percent(probabilities[emotion])}` : `${name}: ${NO_SPEECH}`);
     } catch (error) {
       clip.reason = error.message;
       complain(`${name}: ${error.message}`);
@@ -91,8 +93,9 @@ function show(clip) {
   shown = clip;
   const { probabilities, emotion, duration_s, heard_s, timeline } = clip.answer;
   $("result").hidden = false;
-  $("result-title").textContent = `${clip.name}: ${emotion}`;
-  const ranked = info.labels.map((label, k) => ({ label, p: probabilities[label], colour: info.colours[k] })).sort((a, b) => b.p - a.p);
+  $("result-title").textContent = `${clip.name}: ${emotion ?? NO_SPEECH}`;
+  const ranked = !probabilities ? []
+    : info.labels.map((label, k) => ({ label, p: probabilities[label], colour: info.colours[k] })).sort((a, b) => b.p - a.p);
   $("bars").replaceChildren(
     ...ranked.map(({ label, p, colour }, i) =>
       element("li", { className: i ? "" : "first" },
@@ -109,7 +112,7 @@ function show(clip) {
     element("tr", {},
       element("th", { scope: "row", textContent: `${w.start_s.toFixed(1)} s` }),
       element("td", { textContent: `${w.end_s.toFixed(1)} s` }),
-      ...info.labels.map((label) => element("td", { textContent: w.probabilities ? percent(w.probabilities[label]) : "nothing heard" }))));
+      ...info.labels.map((label) => element("td", { textContent: w.probabilities ? percent(w.probabilities[label]) : NO_SPEECH }))));
   $("timeline-table").replaceChildren(element("thead", {}, head), element("tbody", {}, ...rows));
   paint();
 }
@@ -146,8 +149,8 @@ function table() {
     const { emotion, probabilities, duration_s } = clip.answer;
     return element("tr", {},
       element("th", { scope: "row" }, open),
-      element("td", { textContent: emotion }),
-      ...info.labels.map((label) => element("td", { className: "number", textContent: percent(probabilities[label]) })),
+      element("td", { textContent: emotion ?? NO_SPEECH }),
+      ...info.labels.map((label) => element("td", { className: "number", textContent: probabilities ? percent(probabilities[label]) : "" })),
       element("td", { className: "number", textContent: `${duration_s.toFixed(1)} s` }));
   });
   $("table").replaceChildren(element("thead", {}, head), element("tbody", {}, ...rows));
@@ -161,7 +164,7 @@ function csv() {
   const lines = [["file", "emotion", ...info.labels.map((label) => `p_${label}`), "duration_s", "error"].join(",")];
   for (const { name, answer, reason } of clips) {
     const values = answer
-      ? [answer.emotion, ...info.labels.map((label) => answer.probabilities[label].toFixed(6)), answer.duration_s, ""]
+      ? [answer.emotion ?? "", ...info.labels.map((label) => answer.probabilities?.[label].toFixed(6) ?? ""), answer.duration_s, ""]
       : ["", ...info.labels.map(() => ""), "", cell(reason)];
     lines.push([cell(name), ...values].join(","));
   }

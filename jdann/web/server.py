@@ -216,7 +216,8 @@ def recognise(
 
     Returns:
       "emotion", "probabilities" by emotion, "duration_s" and "heard_s"; also "timeline" and
-      "picture" if the options ask for them.
+      "picture" if the options ask for them. "emotion" and "probabilities" are None if the clip
+      holds no speech.
 
     Raises:
       Refused: the data are not audio that can be used; the status is 413 for too much audio and
@@ -242,7 +243,7 @@ def _answer(
     if isinstance(row, audio.Rejected):
         raise audio.AudioError(row.reason)
     answer: dict[str, Any] = {
-        "emotion": recogniser.labels[int(np.argmax(row))],
+        "emotion": None if np.isnan(row).any() else recogniser.labels[int(np.argmax(row))],
         "probabilities": _by_emotion(recogniser, row),
         "duration_s": round(duration_s, 3),
         "heard_s": round(min(duration_s, _longest_s(recogniser)), 3),
@@ -264,7 +265,7 @@ def _answer(
 
 
 def _by_emotion(recogniser: Recogniser, row: np.ndarray) -> dict[str, float] | None:
-    """Probabilities by emotion; None for a window in which nothing was heard."""
+    """Probabilities by emotion; None for a clip or a window that holds no speech."""
     if np.isnan(row).any():
         return None
     return dict(zip(recogniser.labels, map(float, row), strict=True))
