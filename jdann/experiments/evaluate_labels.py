@@ -4,6 +4,7 @@ Nothing is trained. The predictions of a run are read from its predictions.csv. 
 are not recognised again, because the run normalised each speaker with all of that speaker's audio.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from jdann.inference.clips import Part
 from jdann.inference.recogniser import Recogniser
 from jdann.training.task import LAST
 
+log = logging.getLogger("jdann")
 WANTED_HALF_WIDTH = 0.05  # of an interval of UAR
 
 

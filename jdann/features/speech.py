@@ -186,7 +186,7 @@ def _level_change_db(power: jax.Array, pitch_hz: jax.Array) -> jax.Array:
     Returns:
       [frames], dB.
     """
-    multiples = pitch_hz[:, None] * np.arange(1, _COMPARED_PARTIALS + 1, dtype=np.float32)
+    multiples = pitch_hz[:, None] * np.arange(1, _COMPARED_PARTIALS + 1, dtype=np.float32)[None]
     bins = jnp.round(multiples * (_N_FFT / SAMPLE_RATE_HZ)).astype(jnp.int32)  # [frames, partials]
     near = [
         jnp.take_along_axis(power, jnp.clip(bins + shift, 1, power.shape[1] - 1), 1)

@@ -67,10 +67,10 @@ def find_utterances(
         except AudioError as error:
             skipped.append(Skipped(os.fspath(path), str(error), isinstance(error, NoSpeech)))
     if not recordings:
-        file, reason = skipped[0]
+        file, reason, _ = skipped[0]
         more = f"; none of {len(files)} recordings can be used" if len(files) > 1 else ""
         raise InputError(f"{file}: {reason}{more}; expected wav, flac, mp3 or ogg with speech")
-    for file, reason in skipped:
+    for file, reason, _ in skipped:
         log.warning("left out: %s: %s", file, reason)
     folder = os.path.commonpath([recording.path.parent for recording in recordings])
     names = tuple(os.path.relpath(recording.path, folder) for recording in recordings)
