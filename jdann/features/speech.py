@@ -53,6 +53,8 @@ _STEADY_LAG = 10  # frames between the compared spectra
 _CHANGE_DB = 1.5
 _COMPARED_PARTIALS, _PARTIAL_RANGE_DB = 10, 30.0
 _CHANGING_SHARE = 0.5  # least share of the voiced frames of a stretch
+_STEADY_PART_S = 1.0  # whether a part is steady is decided in a window of this length
+_STEADY_MARGIN_S = 0.3  # steady frames so close to a stretch count as frames of it
 _PARTIALS = slice(13, 192)  # bins, 200 to 3000 Hz
 _SMOOTHED_BINS = 17
 _LEAST_VOICED_S, _LEAST_VOICED_SHARE = 0.12, 0.07  # how much of a stretch of speech is voiced
@@ -248,12 +250,17 @@ def find_speech(evidence: Evidence) -> list[Stretch]:
         return []
     candidate = _hysteresis(evidence.contrast_db, _CONTRAST_ON_DB, _CONTRAST_OFF_DB)
     candidate |= ndimage.binary_opening(evidence.voiced, np.ones(round(_VOICED_RUN_S / FRAME_S)))
+    # A part that is steady for the most, as music is, must not be joined with speech beside it.
+    width = round(_STEADY_PART_S / FRAME_S)
+    difference = evidence.steady.astype(np.float32) - evidence.voiced
+    candidate &= ndimage.uniform_filter1d(difference, width, mode="constant") <= 0
     for first, end in _padded_runs(candidate):
         level_db = evidence.level_db[first:end]
         candidate[first:end] &= level_db > level_db.max() - _STRETCH_RANGE_DB
-    stretches = []
+    stretches, margin = [], round(_STEADY_MARGIN_S / FRAME_S)
     for first, end in _padded_runs(candidate):
-        voiced, steady = evidence.voiced[first:end].sum(), evidence.steady[first:end].sum()
+        voiced = evidence.voiced[first:end].sum()
+        steady = evidence.steady[max(0, first - margin) : end + margin].sum()
         least = max(_LEAST_VOICED_S / FRAME_S, _LEAST_VOICED_SHARE * (end - first))
         changing = evidence.changing[first:end].sum()
         if voiced >= least and voiced > steady and changing >= _CHANGING_SHARE * voiced:

@@ -50,9 +50,7 @@ def test_the_cache_keeps_the_names_of_earlier_versions(extracted, tones, tmp_pat
 
     corpus = corpora.load(str(tones[0]), EMOTIONS, tmp_path)
     settings = base_config().features
-    expected = store.cache_name(
-        corpora.fingerprint(corpus), "frames", settings, TONES
-    )
+    expected = store.cache_name(corpora.fingerprint(corpus), "frames", settings, TONES)
     extracted()
     assert [folder.name for folder in (tmp_path / "cache").iterdir()] == [expected]
 
