@@ -39,7 +39,7 @@ class Sizes(NamedTuple):
     timed: int  # clips whose features are computed, each recipe twice
 
 
-FULL, TINY = Sizes(100, 1, 160), Sizes(2, 40, 4)
+FULL, TINY = Sizes(100, 1, 96), Sizes(2, 40, 4)
 
 
 class Errors(NamedTuple):

@@ -210,13 +210,16 @@ def _windows(
         start += hop
 
 
-def mono(samples: np.ndarray, sample_rate_hz: int, to_hz: int) -> np.ndarray:
+def mono(
+    samples: np.ndarray, sample_rate_hz: int, to_hz: int, silence_allowed: bool = False
+) -> np.ndarray:
     """Mixes samples to mono and resamples them, as `prepare` does.
 
     Args:
       samples: [samples] or [samples, channels], floating point or signed integers.
       sample_rate_hz: sampling rate of `samples`, Hz.
       to_hz: sampling rate of the result, Hz.
+      silence_allowed: whether silent samples are no error.
 
     Returns:
       [samples] float32 at `to_hz`.
@@ -225,7 +228,11 @@ def mono(samples: np.ndarray, sample_rate_hz: int, to_hz: int) -> np.ndarray:
       AudioError: the samples are not finite, or silent.
     """
     mixed = _mixed(_floating(samples))
-    _check_sound(mixed)
+    try:
+        _check_sound(mixed)
+    except NoSpeech:
+        if not silence_allowed:
+            raise
     return _resample(mixed, sample_rate_hz, to_hz)
 
 
