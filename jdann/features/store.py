@@ -96,6 +96,8 @@ def extract(
     Returns:
       The features of every utterance that could be decoded.
     """
+    if corpus.synthetic:  # all of it is speech, and the search misses a few synthesised utterances
+        audio_settings = audio_settings._replace(speech_only=False)
     sizes = tuple(
         (size, settings.get(size, default)) for size, default in recipe_sizes(recipe_name).items()
     )
