@@ -53,7 +53,8 @@ _STEADY_LAG = 10  # frames between the compared spectra
 _CHANGE_DB = 1.5
 _COMPARED_PARTIALS, _PARTIAL_RANGE_DB = 10, 30.0
 _CHANGING_SHARE = 0.5  # least share of the voiced frames of a stretch
-_STEADY_PART_S = 1.0  # whether a part is steady is decided in a window of this length
+# A part is steady if a window of this length has so many steady frames for each voiced one.
+_STEADY_PART_S, _STEADY_RATIO = 0.7, 2.0
 _STEADY_MARGIN_S = 0.3  # steady frames so close to a stretch count as frames of it
 _PARTIALS = slice(13, 192)  # bins, 200 to 3000 Hz
 _SMOOTHED_BINS = 17
@@ -252,8 +253,8 @@ def find_speech(evidence: Evidence) -> list[Stretch]:
     candidate |= ndimage.binary_opening(evidence.voiced, np.ones(round(_VOICED_RUN_S / FRAME_S)))
     # A part that is steady for the most, as music is, must not be joined with speech beside it.
     width = round(_STEADY_PART_S / FRAME_S)
-    difference = evidence.steady.astype(np.float32) - evidence.voiced
-    candidate &= ndimage.uniform_filter1d(difference, width, mode="constant") <= 0
+    excess = evidence.steady - _STEADY_RATIO * evidence.voiced
+    candidate &= ndimage.uniform_filter1d(excess, width, mode="constant") <= 0
     for first, end in _padded_runs(candidate):
         level_db = evidence.level_db[first:end]
         candidate[first:end] &= level_db > level_db.max() - _STRETCH_RANGE_DB
