@@ -49,6 +49,9 @@ def get_config() -> ConfigDict:
     audio.max_duration_s = 5.0  # longer utterances are cut, and counted
     audio.trim_db = 35.0  # both ends are cut while they are this far below the peak; 0: no trimming
     audio.level_db = -26.0  # RMS, relative to full scale, of every utterance; 0: as recorded
+    # Utterances without speech are left out, and so are their ends and pauses without speech that
+    # last a second or more. False: everything is used, whatever it is
+    audio.speech_only = True
 
     features = config.features = ConfigDict()
     features.recipe = "frames"  # or one vector per utterance: "prosody", "statistics" or "poster"

@@ -41,10 +41,20 @@ class TooMuchAudio(AudioError):
     """An audio file is longer, or needs more memory when decoded, than the caller allows."""
 
 
+class NoSpeech(AudioError):
+    """An audio file can be read, but nobody speaks in it."""
+
+
 class Rejected(NamedTuple):
     """Stands in for a clip that cannot be used, where other clips are still processed."""
 
     reason: str  # why, in words
+    no_speech: bool = False  # the clip can be read, but nobody speaks in it
+
+
+def rejected(error: AudioError) -> Rejected:
+    """What stands in for a clip that raised this error."""
+    return Rejected(str(error), isinstance(error, NoSpeech))
 
 
 class AudioSettings(NamedTuple):
@@ -55,6 +65,9 @@ class AudioSettings(NamedTuple):
     max_duration_s: float = 5.0  # longer clips are cut
     trim_db: float = 35.0  # cuts ends this far below the loudest frame; 0: no trimming
     level_db: float = -26.0  # RMS relative to full scale; 0: the level is left as it is
+    # Long stretches without speech are cut out, and a clip without speech is refused. This is the
+    # work of `jdann.features.speech_part`; `prepare` below keeps all.
+    speech_only: bool = True
 
 
 class Clip(NamedTuple):
@@ -197,13 +210,16 @@ def _windows(
         start += hop
 
 
-def mono(samples: np.ndarray, sample_rate_hz: int, to_hz: int) -> np.ndarray:
+def mono(
+    samples: np.ndarray, sample_rate_hz: int, to_hz: int, silence_allowed: bool = False
+) -> np.ndarray:
     """Mixes samples to mono and resamples them, as `prepare` does.
 
     Args:
       samples: [samples] or [samples, channels], floating point or signed integers.
       sample_rate_hz: sampling rate of `samples`, Hz.
       to_hz: sampling rate of the result, Hz.
+      silence_allowed: whether silent samples are no error.
 
     Returns:
       [samples] float32 at `to_hz`.
@@ -212,7 +228,11 @@ def mono(samples: np.ndarray, sample_rate_hz: int, to_hz: int) -> np.ndarray:
       AudioError: the samples are not finite, or silent.
     """
     mixed = _mixed(_floating(samples))
-    _check_sound(mixed)
+    try:
+        _check_sound(mixed)
+    except NoSpeech:
+        if not silence_allowed:
+            raise
     return _resample(mixed, sample_rate_hz, to_hz)
 
 
@@ -220,12 +240,12 @@ def prepare(
     samples: np.ndarray,
     sample_rate_hz: int,
     settings: AudioSettings,
-    channel: Callable[[np.ndarray], np.ndarray] | None = None,
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Clip:
     """Prepares the samples of a clip for the features.
 
     The steps, in this order: mix to mono; skip `offset_s`; resample (soxr HQ, as `librosa.load`);
-    send through `channel`; trim the ends that are more than `trim_db` below the loudest frame (as
+    `change` them; trim the ends that are more than `trim_db` below the loudest frame (as
     `librosa.effects.trim`); cut to `max_duration_s`; scale to an RMS of `level_db`.
 
     Without trimming the cut comes before the resampling. So with `trim_db` and `level_db` 0 the
@@ -238,8 +258,9 @@ def prepare(
         divided by their full scale.
       sample_rate_hz: sampling rate of `samples`, 1000 to 768000 Hz.
       settings: how the clip is prepared.
-      channel: changes samples [samples] float32 at `settings.sample_rate_hz`, not their number. It
-        comes before trimming, because noise at both ends is trimmed in no recording either.
+      change: returns other samples for samples [samples] float32 at `settings.sample_rate_hz`, as
+        a recording channel does. It comes before trimming, because noise at both ends is trimmed
+        in no recording either.
 
     Returns:
       The Clip: samples [samples] float32 at `settings.sample_rate_hz`, and whether they were cut.
@@ -266,10 +287,11 @@ def prepare(
     _check_sound(mixed)
     rate_hz = settings.sample_rate_hz
     mixed = _resample(mixed, sample_rate_hz, rate_hz)
-    if channel is not None:
-        mixed = channel(mixed)
+    if change is not None:
+        mixed = change(mixed)
     if settings.trim_db:
-        mixed, cut = _cut(_trim(mixed, settings.trim_db), rate_hz, settings.max_duration_s)
+        first, end = trim_bounds(mixed, settings.trim_db)
+        mixed, cut = _cut(mixed[first:end], rate_hz, settings.max_duration_s)
     if len(mixed) < SHORTEST_S * rate_hz:
         raise AudioError(
             f"only {len(mixed) / rate_hz:.3f} s are left; expected at least {SHORTEST_S:g} s"
@@ -401,7 +423,7 @@ def _check_sound(samples: np.ndarray) -> None:
     if max(-lowest, highest) > _LOUDEST:
         raise AudioError(f"holds samples of {max(-lowest, highest):.3g}; expected -1 to 1")
     if highest - lowest < 2 * SILENCE:
-        raise AudioError("silent from beginning to end")
+        raise NoSpeech("silent from beginning to end")
 
 
 def _resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
@@ -416,10 +438,11 @@ def _resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     return np.pad(resampled[:length], (0, max(0, length - len(resampled))))
 
 
-def _trim(samples: np.ndarray, trim_db: float) -> np.ndarray:
-    """Cuts the ends of [samples] that are more than `trim_db` below the loudest frame.
+def trim_bounds(samples: np.ndarray, trim_db: float) -> tuple[int, int]:
+    """The first sample and the end of the part that `prepare` keeps of [samples].
 
-    The result is that of `librosa.effects.trim`.
+    The part begins and ends with a frame that is at most `trim_db` below the loudest one, as in
+    `librosa.effects.trim`. Its end may lie beyond the last sample.
     """
     frames = 1 + len(samples) // TRIM_HOP
     blocks_per_frame = TRIM_FRAME // TRIM_HOP
@@ -431,7 +454,7 @@ def _trim(samples: np.ndarray, trim_db: float) -> np.ndarray:
     windows_of_blocks = np.lib.stride_tricks.sliding_window_view(energy, blocks_per_frame)
     power = windows_of_blocks.sum(axis=1)  # [frames]
     loud = np.flatnonzero(power > power.max() * 10 ** (-trim_db / 10))
-    return samples[loud[0] * TRIM_HOP : (loud[-1] + 1) * TRIM_HOP]
+    return int(loud[0]) * TRIM_HOP, (int(loud[-1]) + 1) * TRIM_HOP
 
 
 def _cut(samples: np.ndarray, rate_hz: int, max_duration_s: float) -> tuple[np.ndarray, bool]:

@@ -18,6 +18,7 @@ TINY = {
     "evaluate_every": 1,
     "tsne": False,
     "baseline": False,
+    "audio.speech_only": False,  # the corpora are tones
 }
 
 
@@ -124,6 +125,7 @@ def test_a_sweep_has_a_row_per_point(tones, data_dir):
 )
 def test_mistakes_are_named_before_any_work(changes, message, tones, data_dir):
     values = {"source": tones[0], "target": tones[1], "method": "dann", "config": "base"} | changes
+    values["settings"] = {"audio.speech_only": False} | values.get("settings", {})
     with pytest.raises(InputError, match=message):
         jdann.train(values.pop("source"), values.pop("target"), data_dir=data_dir, **values)
 

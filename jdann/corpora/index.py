@@ -45,6 +45,7 @@ class Skipped(NamedTuple):
 
     file: str
     reason: str
+    no_speech: bool = False  # it can be read, but nobody speaks in it
 
 
 class Listing(NamedTuple):

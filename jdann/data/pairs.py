@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.audio import AudioSettings
-from jdann.corpora.index import Corpus, place
+from jdann.corpora.index import Corpus, Skipped, place
 from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
 from jdann.errors import InputError
@@ -28,6 +28,8 @@ log = logging.getLogger("jdann")
 _WINDOW_MULTIPLE = 16  # frames
 _BYTES_PER_VALUE = 2  # float16
 NO_LABELS = np.zeros(0, np.int32)  # of a domain whose user gives no labels to train on
+_NAMED_CLIPS = 10  # clips without speech that a note names
+_USE_ANY_SOUND = ", or use clips without speech too by --config.audio.speech_only=False"
 _DEFAULT_DEVICE_BYTES = 2**31  # where a device does not tell its memory; a half of it is used
 
 
@@ -72,7 +74,8 @@ class Domain(NamedTuple):
     @property
     def all_notes(self) -> tuple[str, ...]:
         """What a user has to know about the domain."""
-        return self.notes if self.grouping_note is None else (*self.notes, self.grouping_note)
+        notes = [*self.notes, self.grouping_note, _speech_note(self.features.skipped)]
+        return tuple(note for note in notes if note is not None)
 
 
 class Direction(NamedTuple):
@@ -188,6 +191,16 @@ def with_voice_groups(domain: Domain, group: np.ndarray, is_mixed: np.ndarray, n
     return domain._replace(group=tuple(names), voices=voices, grouping_note=note)
 
 
+def _speech_note(skipped: Sequence[Skipped]) -> str | None:
+    """Names the clips that were left out because they hold no speech; None if there are none."""
+    files = [clip.file for clip in skipped if clip.no_speech]
+    if not files:
+        return None
+    more = ", ..." if len(files) > _NAMED_CLIPS else ""
+    hold = "1 clip holds" if len(files) == 1 else f"{len(files)} clips hold"
+    return f"{hold} no speech: {', '.join(files[:_NAMED_CLIPS])}{more}"
+
+
 def check_failures(domain: Domain, max_failed_fraction: float) -> None:
     """Refuses a corpus of which too many files cannot be used.
 
@@ -201,6 +214,7 @@ def check_failures(domain: Domain, max_failed_fraction: float) -> None:
             f"{domain.corpus.name}: {len(skipped)} of {total} files cannot be used, the first "
             f"being {skipped[0].file} ({skipped[0].reason}); mend them, or allow more by "
             "--config.max_failed_fraction=1"
+            + (_USE_ANY_SOUND if any(clip.no_speech for clip in skipped) else "")
         )
     if not usable:
         raise InputError(

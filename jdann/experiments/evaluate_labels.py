@@ -4,6 +4,7 @@ Nothing is trained. The predictions of a run are read from its predictions.csv. 
 are not recognised again, because the run normalised each speaker with all of that speaker's audio.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from jdann.inference.clips import Part
 from jdann.inference.recogniser import Recogniser
 from jdann.training.task import LAST
 
+log = logging.getLogger("jdann")
 WANTED_HALF_WIDTH = 0.05  # of an interval of UAR
 
 
@@ -142,6 +144,15 @@ def _predictions_of_model(
             f"{missing[0].place.file} (line {missing[0].line}); paths are relative to the csv"
         )
     parts = [Part(label.path, label.place.start_s, label.place.end_s) for label in kept]
+    probability = recogniser.probabilities(parts)
+    no_speech = np.isnan(probability).any(1)
+    if no_speech.any():
+        files = ", ".join(kept[i].place.file for i in np.flatnonzero(no_speech))
+        log.warning("left out, because they hold no speech: %s", files)
+        kept = [
+            label for label, is_left_out in zip(kept, no_speech, strict=True) if not is_left_out
+        ]
+        probability = probability[~no_speech]
     card = recogniser.card
     predictions = MethodPredictions(
         card["source"]["name"],
@@ -149,7 +160,7 @@ def _predictions_of_model(
         card["method"],
         card["encoder"],
         emotion=np.full(len(kept), metrics.UNLABELLED),
-        probability=recogniser.probabilities(parts),
+        probability=probability,
         places=tuple(label.place for label in kept),
         speaker=tuple(label.speaker or "" for label in kept),
     )

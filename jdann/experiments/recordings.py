@@ -38,7 +38,9 @@ def write_utterances(recording_set: RecordingSet, output: Path) -> Path:
         for (start_s, end_s), speaker in zip(recording.utterances, recording.speaker, strict=True):
             rows.append((file, f"{start_s:.2f}", f"{end_s:.2f}", f"{name} {speaker}"))
     files.write_csv(output / UTTERANCES, ("file", "start", "end", "speaker"), rows)
-    files.write_csv(output / SKIPPED, ("recording", "reason"), recording_set.skipped)
+    files.write_csv(
+        output / SKIPPED, ("recording", "reason"), (s[:2] for s in recording_set.skipped)
+    )
     return output / UTTERANCES
 
 

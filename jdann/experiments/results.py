@@ -284,7 +284,8 @@ def _counts(domain: Domain, config: Any) -> dict[str, Any]:
         "per_emotion": count(emotions),
         "per_speaker": count(domain.speaker),
         "outside": dict(domain.corpus.excluded_emotions),
-        "skipped": len(domain.features.skipped),
+        # The notes name the clips without speech.
+        "skipped": sum(not clip.no_speech for clip in domain.features.skipped),
         "notes": list(domain.all_notes),
     }
 

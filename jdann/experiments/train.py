@@ -177,8 +177,9 @@ def _describe(domain: Domain) -> None:
     if corpus.excluded_emotions:
         counts = ", ".join(f"{label} {count}" for label, count in corpus.excluded_emotions)
         log.info("%s: left out, outside the chosen emotions: %s", corpus.name, counts)
-    if features.skipped:
-        count = len(features.skipped)
+    # `all_notes` names the clips without speech.
+    count = sum(not clip.no_speech for clip in features.skipped)
+    if count:
         log.warning("%s: %d files could not be used; skipped.csv says why", corpus.name, count)
     _log_notes(domain, domain.all_notes)
 

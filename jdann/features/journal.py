@@ -23,6 +23,7 @@ class Entry(NamedTuple):
     duration_s: float = 0.0
     cut: bool = False  # True: it was longer than the maximum duration
     reason: str = ""  # why it was skipped
+    no_speech: bool = False  # it was skipped because nobody speaks in it
 
 
 class Journal:
@@ -71,9 +72,9 @@ class Journal:
         self._note(i, Entry(self._rows, len(values), duration_s, cut))
         self._rows += len(values)
 
-    def skip(self, i: int, reason: str) -> None:
-        """Notes why utterance `i` has no values."""
-        self._note(i, Entry(reason=reason))
+    def skip(self, i: int, reason: str, no_speech: bool = False) -> None:
+        """Notes why utterance `i` has no values, and whether that is for lack of speech."""
+        self._note(i, Entry(reason=reason, no_speech=no_speech))
 
     def _note(self, i: int, entry: Entry) -> None:
         self.entries[i] = entry

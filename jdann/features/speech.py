@@ -2,8 +2,9 @@
 
 Nothing here is trained. A frame may be speech if it is voiced, or if it is louder than the
 background, which is measured in each band and along the recording. A stretch of such frames is
-speech if a part of it is voiced and its partials move. The partials of a tone, a hum or a chord do
-not move, and noise has no partials.
+speech if a part of it is voiced, its partials move, and their levels change relative to each other.
+The partials of a tone, a hum or a chord do not move. Those of a vibrato or a siren move, but keep
+their levels. Noise has no partials.
 
     evidence = join_evidence([measure(samples)])  # of a longer recording, one part after the other
     utterances = cut(find_speech(evidence), evidence.level_db, longest_s=5.0)
@@ -30,7 +31,7 @@ SHORTEST_UTTERANCE_S = 0.3  # a cut never leaves a shorter piece
 _HOP = round(FRAME_S * SAMPLE_RATE_HZ)
 _N_FFT = 1024
 # Audio is padded to one of these lengths, so that the program is compiled for a few shapes only.
-_SIZES_S = (5.0, 20.0, LONGEST_S)
+_SIZES_S = (2.5, 5.0, 20.0, LONGEST_S)
 
 # The thresholds were chosen on recordings made of CASIA and EmoDB (benchmarks/recordings.py).
 _BANDS, _LOW_HZ, _HIGH_HZ = 20, 150.0, 6000.0
@@ -47,6 +48,14 @@ _VOICED = 0.3  # least voicing of a voiced frame; in noise, one frame of a thous
 # have .97 or more.
 _STEADY = 0.7
 _STEADY_LAG = 10  # frames between the compared spectra
+# Least change of the partials' levels relative to each other. In speech, the median of the voiced
+# frames of a clip is 1.7 dB or more; in a tone with vibrato, 0.7 dB or less.
+_CHANGE_DB = 1.5
+_COMPARED_PARTIALS, _PARTIAL_RANGE_DB = 10, 30.0
+_CHANGING_SHARE = 0.5  # least share of the voiced frames of a stretch
+# A part is steady if a window of this length has so many steady frames for each voiced one.
+_STEADY_PART_S, _STEADY_RATIO = 0.7, 2.0
+_STEADY_MARGIN_S = 0.3  # steady frames so close to a stretch count as frames of it
 _PARTIALS = slice(13, 192)  # bins, 200 to 3000 Hz
 _SMOOTHED_BINS = 17
 _LEAST_VOICED_S, _LEAST_VOICED_SHARE = 0.12, 0.07  # how much of a stretch of speech is voiced
@@ -61,6 +70,7 @@ class Evidence(NamedTuple):
     level_db: np.ndarray  # [frames] float32, relative to full scale
     contrast_db: np.ndarray  # [frames] float32, 0 or more, above the background
     voiced: np.ndarray  # [frames] bool, whether it has a pitch and its partials move
+    changing: np.ndarray  # [frames] bool, whether it is voiced and its partials change in level
     steady: np.ndarray  # [frames] bool, whether it has a pitch and its partials do not move
 
 
@@ -89,12 +99,13 @@ def measure(samples: np.ndarray) -> Evidence:
             level_db=np.full(frames, -120, np.float32),
             contrast_db=np.zeros(frames, np.float32),
             voiced=no_frame,
+            changing=no_frame,
             steady=no_frame,
         )
     size = next(round(s * SAMPLE_RATE_HZ) for s in _SIZES_S if len(samples) <= s * SAMPLE_RATE_HZ)
     # Shorter audio is repeated up to this size, so that the padding has the same background.
     padded = np.resize(samples.astype(np.float32), size)
-    bands_db, level_db, voicing, steadiness = (
+    bands_db, level_db, voicing, steadiness, change_db = (
         np.asarray(track)[:frames] for track in _measure(padded)
     )
     audible = level_db > max(_SILENCE_DB, np.percentile(level_db, 98) - _RANGE_DB)
@@ -103,13 +114,17 @@ def measure(samples: np.ndarray) -> Evidence:
         level_db=level_db,
         contrast_db=np.where(audible, _contrast_db(bands_db), 0).astype(np.float32),
         voiced=has_pitch & (steadiness < _STEADY),
+        changing=has_pitch & (steadiness < _STEADY) & (change_db > _CHANGE_DB),
         steady=has_pitch & (steadiness >= _STEADY),
     )
 
 
 @jax.jit
-def _measure(samples: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Bands [frames, bands] and level [frames] in dB, voicing and steadiness [frames]."""
+def _measure(samples: jax.Array) -> tuple[jax.Array, ...]:
+    """Bands [frames, bands] and level, both in dB; voicing, steadiness and change of the partials.
+
+    All but the first are [frames].
+    """
     magnitude, _ = spectrogram(samples, n_fft=_N_FFT, hop_length=_HOP)  # [bins, frames]
     magnitude = magnitude * (2 / _N_FFT)  # relative to full scale
     power = jnp.square(magnitude)
@@ -128,8 +143,10 @@ def _measure(samples: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.A
     magnitude = magnitude / jnp.maximum(background, 10 ** (_SILENCE_DB / 20))
     # Each frame is scaled to 1, because `pitch` lets the voicing of weaker frames fade.
     relative = magnitude / jnp.maximum(magnitude.sum(0, keepdims=True), 1e-9)
-    voicing = pitch(S=relative, sr=SAMPLE_RATE_HZ, n_fft=_N_FFT).voicing
-    return _decibels(bands.T), _decibels(power.sum(0)), voicing, _steadiness(relative.T)
+    track = pitch(S=relative, sr=SAMPLE_RATE_HZ, n_fft=_N_FFT)
+    change_db = _level_change_db(power.T, track.f0_hz)
+    steadiness = _steadiness(relative.T)
+    return _decibels(bands.T), _decibels(power.sum(0)), track.voicing, steadiness, change_db
 
 
 def _decibels(power: jax.Array) -> jax.Array:
@@ -156,6 +173,33 @@ def _steadiness(magnitude: jax.Array) -> jax.Array:
     peaks = peaks / jnp.maximum(jnp.linalg.norm(peaks, axis=1, keepdims=True), 1e-9)
     later = (peaks * jnp.roll(peaks, -_STEADY_LAG, 0)).sum(1)
     return jnp.maximum(later, jnp.roll(later, _STEADY_LAG))
+
+
+def _level_change_db(power: jax.Array, pitch_hz: jax.Array) -> jax.Array:
+    """How much the partials' levels, relative to each other, change within 0.1 s, as a mean.
+
+    The levels are read at the multiples of the pitch. So they do not change if only the pitch
+    moves, as in a vibrato or a siren; in speech, the formants move too. The smaller one of the
+    changes before and after a frame is taken.
+
+    Args:
+      power: [frames, bins].
+      pitch_hz: [frames].
+
+    Returns:
+      [frames], dB.
+    """
+    multiples = pitch_hz[:, None] * np.arange(1, _COMPARED_PARTIALS + 1, dtype=np.float32)[None]
+    bins = jnp.round(multiples * (_N_FFT / SAMPLE_RATE_HZ)).astype(jnp.int32)  # [frames, partials]
+    near = [
+        jnp.take_along_axis(power, jnp.clip(bins + shift, 1, power.shape[1] - 1), 1)
+        for shift in (-1, 0, 1)
+    ]
+    levels_db = _decibels(jnp.stack(near).max(0))
+    levels_db = jnp.maximum(levels_db, levels_db.max(1, keepdims=True) - _PARTIAL_RANGE_DB)
+    levels_db -= levels_db.mean(1, keepdims=True)
+    later = jnp.abs(levels_db - jnp.roll(levels_db, -_STEADY_LAG, 0)).mean(1)
+    return jnp.minimum(later, jnp.roll(later, _STEADY_LAG))
 
 
 def _contrast_db(bands_db: np.ndarray) -> np.ndarray:
@@ -207,14 +251,20 @@ def find_speech(evidence: Evidence) -> list[Stretch]:
         return []
     candidate = _hysteresis(evidence.contrast_db, _CONTRAST_ON_DB, _CONTRAST_OFF_DB)
     candidate |= ndimage.binary_opening(evidence.voiced, np.ones(round(_VOICED_RUN_S / FRAME_S)))
+    # A part that is steady for the most, as music is, must not be joined with speech beside it.
+    width = round(_STEADY_PART_S / FRAME_S)
+    excess = evidence.steady - _STEADY_RATIO * evidence.voiced
+    candidate &= ndimage.uniform_filter1d(excess, width, mode="constant") <= 0
     for first, end in _padded_runs(candidate):
         level_db = evidence.level_db[first:end]
         candidate[first:end] &= level_db > level_db.max() - _STRETCH_RANGE_DB
-    stretches = []
+    stretches, margin = [], round(_STEADY_MARGIN_S / FRAME_S)
     for first, end in _padded_runs(candidate):
-        voiced, steady = evidence.voiced[first:end].sum(), evidence.steady[first:end].sum()
+        voiced = evidence.voiced[first:end].sum()
+        steady = evidence.steady[max(0, first - margin) : end + margin].sum()
         least = max(_LEAST_VOICED_S / FRAME_S, _LEAST_VOICED_SHARE * (end - first))
-        if voiced >= least and voiced > steady:
+        changing = evidence.changing[first:end].sum()
+        if voiced >= least and voiced > steady and changing >= _CHANGING_SHARE * voiced:
             stretches.append(Stretch(first * FRAME_S, end * FRAME_S))
     return stretches
 

@@ -25,9 +25,11 @@ import numpy as np
 from jdann import audio
 from jdann.corpora import fingerprint
 from jdann.corpora.index import Corpus, Skipped, Utterance
+from jdann.features import speech_part
 from jdann.features.clip_channel import ClipChannel
 from jdann.features.journal import Journal
 from jdann.features.recipe import Recipe, make_recipe, recipe_sizes
+from jdann.features.speech_part import DETECTOR_VERSION
 from jdann.progress import track
 
 # From a padded length in samples to a compiled (samples, lengths) -> (features, frames).
@@ -94,6 +96,8 @@ def extract(
     Returns:
       The features of every utterance that could be decoded.
     """
+    if corpus.synthetic:  # all of it is speech, and the search misses a few synthesised utterances
+        audio_settings = audio_settings._replace(speech_only=False)
     sizes = tuple(
         (size, settings.get(size, default)) for size, default in recipe_sizes(recipe_name).items()
     )
@@ -142,7 +146,11 @@ def cache_name(
     sizes = recipe_sizes("frames") | recipe_sizes(recipe_name)
     recipe_keys = {size: settings.get(size, default) for size, default in sizes.items()}
     recipe_keys["recipe"] = recipe_name
-    parts = [_VERSION, corpus_fingerprint, recipe_keys, audio_settings._asdict()]
+    # Without a search for speech, folders keep the names of earlier versions too.
+    audio_keys: dict[str, Any] = audio_settings._asdict()
+    if audio_keys.pop("speech_only"):
+        audio_keys["speech"] = DETECTOR_VERSION
+    parts = [_VERSION, corpus_fingerprint, recipe_keys, audio_keys]
     if channel is not None:
         parts.append(channel.identity)
     key = json.dumps(parts, sort_keys=True)
@@ -224,7 +232,7 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
         indices, start, length = index["kept"], index["start"], index["length"]
         duration_s, cut = index["duration_s"], int(index["cut"])
     reasons = json.loads((folder / "skipped.json").read_text())
-    skipped = tuple(Skipped(corpus.utterances[i].file, reason) for i, reason in reasons)
+    skipped = tuple(Skipped(corpus.utterances[i].file, *reason) for i, *reason in reasons)
     path = folder / "values.f32"
     if path.stat().st_size != 4 * bins * length.sum(dtype=np.int64):
         raise ValueError(f"{path.name} is not as long as the index says")
@@ -253,7 +261,7 @@ def _write(
         _compute(journal, corpus, recipe, program, audio_settings, channel)
         entries = sorted(journal.entries.items())
     usable = [(i, entry) for i, entry in entries if entry.length]
-    skipped = [(i, entry.reason) for i, entry in entries if not entry.length]
+    skipped = [(i, entry.reason, entry.no_speech) for i, entry in entries if not entry.length]
     (folder / "skipped.json").write_text(json.dumps(skipped))  # renamed with its folder
     np.savez(
         folder / "index.npz",
@@ -332,7 +340,7 @@ def _batches(
     decoded = _decoded(corpus, missing, audio_settings, channel)
     for i, clip in track(decoded, f"Features of {corpus.name}", len(missing), "utterances"):
         if isinstance(clip, audio.Rejected):
-            journal.skip(i, clip.reason)
+            journal.skip(i, clip.reason, clip.no_speech)
             continue
         size = -(-len(clip.samples) // bucket) * bucket
         batch = waiting.setdefault(size, _Batch(size, [], []))
@@ -360,9 +368,9 @@ def _decoded(
 
         try:
             samples, rate_hz = read_samples(corpus, utterance)
-            return audio.prepare(samples, rate_hz, audio_settings, change)
+            return speech_part.prepare(samples, rate_hz, audio_settings, change)
         except audio.AudioError as error:
-            return audio.Rejected(str(error))
+            return audio.rejected(error)
         except (ValueError, RuntimeError) as error:  # a damaged record of a prepared corpus
             return audio.Rejected(f"cannot be read ({error})")
 

@@ -16,6 +16,7 @@ import numpy as np
 from jdann import audio
 from jdann.corpora.folder import list_audio
 from jdann.errors import InputError
+from jdann.features import speech_part
 
 log = logging.getLogger("jdann")
 _NUMBERS = (int, float, np.integer, np.floating)
@@ -162,13 +163,14 @@ def prepare_clip(clip: Any, rate: Rate, name: str, settings: audio.AudioSettings
       settings: how audio is prepared.
 
     Raises:
-      audio.AudioError: it cannot be decoded, or holds no speech.
+      audio.NoSpeech: it holds no speech.
+      audio.AudioError: it cannot be decoded, or is too short.
       InputError: it is not a clip, or an array came without a rate.
     """
     if isinstance(clip, Prepared):
         return clip
     samples, rate_hz = read_clip(clip, rate)
-    prepared = audio.prepare(samples, rate_hz, settings)
+    prepared = speech_part.prepare(samples, rate_hz, settings)
     if prepared.cut:
         log.warning(
             "%s: longer than %g s, and the rest is not used; a timeline uses all of it",

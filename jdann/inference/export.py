@@ -15,7 +15,8 @@ JAX promises to read such programs for six months. The folder of `jdann.inferenc
 
 The program also trims and levels the audio. A trimmed clip is moved to the beginning of an array of
 the same length, so that no shape depends on the data. Mixing to mono and resampling are left to the
-caller, or to `Exported`.
+caller, or to `Exported`. The program does not search for speech: it uses all of a clip and answers
+whatever sound it is given. Use `jdann.features.speech.holds_speech` before it, or a `Recogniser`.
 """
 
 import io

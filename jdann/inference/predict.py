@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from jdann import files
-from jdann.audio import AudioError, Rejected
+from jdann.audio import AudioError, NoSpeech, Rejected
 from jdann.corpora.manifest import read_span, read_table
 from jdann.errors import InputError
 from jdann.inference.batches import ClipFeatures
@@ -25,6 +25,7 @@ from jdann.inference.recogniser import Recogniser
 from jdann.progress import track
 
 log = logging.getLogger("jdann")
+_NO_SPEECH = "no speech"  # shown for a clip that holds none; its cells in a csv are empty
 
 
 class Item(NamedTuple):
@@ -51,7 +52,7 @@ class Answer(NamedTuple):
 
     item: int  # position among the items
     columns: dict[str, str]  # start and end of a window
-    probabilities: np.ndarray  # [classes] float32
+    probabilities: np.ndarray  # [classes] float32; NaN if there is no speech
 
 
 class Options(NamedTuple):
@@ -146,7 +147,8 @@ def predict(
     Returns:
       Rows in the order of the items, and the items that could not be used. A row has the item's
       columns; with a timeline, `start` and `end` of each window; then `predicted` (empty where the
-      recogniser abstains or a window holds no speech), `confidence` and `p_<label>`.
+      recogniser abstains or a clip holds no speech), `confidence` and `p_<label>`. Without speech,
+      all of these are empty.
     """
     bad: list[Bad] = []
     rows: dict[int, list[dict[str, Any]]] = {}
@@ -184,10 +186,13 @@ def _answers(
         # The features of a clip serve for the speaker's statistics and for its answer.
         features: dict[int, ClipFeatures] = {}
         rejected: list[Bad] = []
+        no_speech: list[int] = []
         for i, clip in zip(
             indices, recogniser.prepare(items[i].part for i in indices), strict=True
         ):
-            if isinstance(clip, Rejected):
+            if isinstance(clip, Rejected) and clip.no_speech:
+                no_speech.append(i)
+            elif isinstance(clip, Rejected):
                 rejected.append(Bad(items[i].columns["file"], clip.reason))
             else:
                 features[i] = recogniser.features(clip)
@@ -196,6 +201,8 @@ def _answers(
             yield from _timelines(adapted, items, indices, options, bad)
             continue
         bad += rejected
+        for i in no_speech:
+            yield Answer(i, {}, recogniser.no_speech)
         for i, clip_features in features.items():
             yield Answer(i, {}, adapted.classify(clip_features))
 
@@ -274,6 +281,8 @@ def _recordings(
                     "end": f"{prediction.end_s:.2f}",
                 }
                 yield Answer(i, columns, prediction.probabilities)
+        except NoSpeech:
+            yield Answer(i, {"speaker": "", "start": "", "end": ""}, recogniser.no_speech)
         except AudioError as error:
             bad.append(Bad(item.columns["file"], str(error)))
 
@@ -311,7 +320,14 @@ def write(rows: Sequence[dict[str, Any]], path: Path | None, as_json: bool) -> N
             values = {name: None if value == "" else value for name, value in row.items()}
             print(json.dumps(values, ensure_ascii=False))
     elif path is None:
-        lines = [[name.removeprefix("p_") for name in columns], *cells]
+        shown = [
+            [
+                _NO_SPEECH if name == "predicted" and row["confidence"] == "" else cell
+                for name, cell in zip(columns, line, strict=True)
+            ]
+            for row, line in zip(rows, cells, strict=True)
+        ]
+        lines = [[name.removeprefix("p_") for name in columns], *shown]
         width = [max(len(line[i]) for line in lines) for i in range(len(columns))]
         for line in lines:
             print("  ".join(text.ljust(width[i]) for i, text in enumerate(line)).rstrip())
@@ -329,7 +345,10 @@ def report(rows: Sequence[dict[str, Any]], bad: Sequence[Bad], items: Sequence[I
     if bad:
         print(f"{len(bad)} of {_count(items)} were left out", file=sys.stderr)
     if rows:
-        counts = Counter(str(row["predicted"]) or "none" for row in rows).most_common()
+        counts = Counter(
+            _NO_SPEECH if row["confidence"] == "" else str(row["predicted"]) or "none"
+            for row in rows
+        ).most_common()
         text = ", ".join(f"{name} {count}" for name, count in counts)
         log.info("%d rows: %s", len(rows), text)
     return 1 if bad else 0

@@ -142,6 +142,11 @@ class Recogniser:
         return audio.AudioSettings(**self.config.audio)
 
     @property
+    def no_speech(self) -> np.ndarray:
+        """The row of probabilities of a clip without speech: NaN, float32 [classes]."""
+        return np.full(len(self.labels), np.nan, np.float32)
+
+    @property
     def sample_rate_hz(self) -> int:
         """The rate to which audio is resampled."""
         return self.programs.settings.sample_rate_hz
@@ -172,7 +177,7 @@ class Recogniser:
 
     def __call__(
         self, x: Clip | Sequence[Clip], rate: Rate = None, **names: Unpack[RateNames]
-    ) -> dict[str, float] | list[dict[str, float]]:
+    ) -> dict[str, float] | list[dict[str, float] | None] | None:
         """The probability of each label.
 
         Args:
@@ -181,26 +186,37 @@ class Recogniser:
           rate: of arrays, Hz; `sr` and `sampling_rate` mean the same.
 
         Returns:
-          A dict for a single clip, and a list of dicts for a list or a folder.
+          A dict for a single clip, and a list of dicts for a list or a folder. Instead of its
+          dict, a clip without speech has None.
 
         Raises:
           InputError: a clip cannot be used; the message names it.
         """
         single = is_single(x)
         rows = self.probabilities([x] if single else x, rate, **names)  # pyright: ignore
-        answers = [dict(zip(self.labels, map(float, row), strict=True)) for row in rows]
+        answers = [
+            None if np.isnan(row).any() else dict(zip(self.labels, map(float, row), strict=True))
+            for row in rows
+        ]
         return answers[0] if single else answers
 
     def label(
         self, clip: Clip, rate: Rate = None, at_least: float = 0.0, **names: Unpack[RateNames]
     ) -> str | None:
-        """The most probable emotion of one clip, or None if it is less probable than `at_least`."""
+        """The most probable emotion of one clip.
+
+        None if it is less probable than `at_least`, or if the clip holds no speech.
+        """
         row = self.probabilities([clip], rate, **names)[0]
-        return self.labels[int(row.argmax())] if row.max() >= at_least else None
+        return self.labels[int(row.argmax())] if row.max() >= at_least else None  # NaN >= 0: False
 
     def predict(self, clips: Clips, rate: Rate = None, **names: Unpack[RateNames]) -> np.ndarray:
-        """The most probable emotion of each clip, as an array [clips] of names."""
-        return self.classes_[self.probabilities(clips, rate, **names).argmax(1)]
+        """The most probable emotion of each clip, as an array [clips] of names.
+
+        The name is empty where a clip holds no speech.
+        """
+        rows = self.probabilities(clips, rate, **names)
+        return np.where(np.isnan(rows).any(1), "", self.classes_[rows.argmax(1)])
 
     def predict_proba(
         self, clips: Clips, rate: Rate = None, **names: Unpack[RateNames]
@@ -219,7 +235,8 @@ class Recogniser:
 
         Args:
           clips: as for `probabilities`.
-          labels: an emotion for each clip; clips whose label is None or NaN are ignored.
+          labels: an emotion for each clip; clips whose label is None or NaN are ignored. A clip
+            without speech counts as an error.
           rate: of arrays, Hz.
 
         Raises:
@@ -244,6 +261,8 @@ class Recogniser:
     ) -> np.ndarray:
         """Probabilities float32 [clips, classes], the mean over members.
 
+        The row of a clip without speech is NaN.
+
         Args:
           clips: a list or a folder of clips, a single clip, or an array [clips, samples].
           rate: of arrays, Hz.
@@ -266,44 +285,58 @@ class Recogniser:
           rate: of arrays, Hz.
 
         Yields:
-          The position of a clip in `clips`, not always in order, and its row, or a `Rejected` with
-          the reason.
+          The position of a clip in `clips`, not always in order, and its row, which is NaN if the
+          clip holds no speech; or a `Rejected` with the reason.
         """
         prepared = self.prepare(clips, rate, **names)
         for i, outputs in all_outputs(self.programs, self.normaliser, prepared):
-            is_rejected = isinstance(outputs, audio.Rejected)
-            yield i, outputs if is_rejected else self._probabilities(outputs.logits)
+            if not isinstance(outputs, audio.Rejected):
+                yield i, self._probabilities(outputs.logits)
+            else:
+                yield i, self.no_speech if outputs.no_speech else outputs
 
     def representations(
         self, clips: Clips, rate: Rate = None, **names: Unpack[RateNames]
     ) -> np.ndarray:
-        """The encoder's output for each clip: float32 [clips, members, d]."""
+        """The encoder's output for each clip: float32 [clips, members, d]; NaN without speech."""
         clips = list_clips(clips)
         shape = len(clips), self.programs.members, self.programs.width
         rows = np.zeros(shape, np.float32)
         prepared = self.prepare(clips, rate, **names)
         for i, outputs in all_outputs(self.programs, self.normaliser, prepared):
-            rows[i] = _usable(outputs, clips, i).representation
+            is_usable = not (isinstance(outputs, audio.Rejected) and outputs.no_speech)
+            rows[i] = _usable(outputs, clips, i).representation if is_usable else np.nan
         return rows
 
     def prepare(
-        self, clips: Iterable[Clip], rate: Rate = None, **names: Unpack[RateNames]
+        self,
+        clips: Iterable[Clip],
+        rate: Rate = None,
+        speech_only: bool = True,
+        **names: Unpack[RateNames],
     ) -> Iterator[Prepared | audio.Rejected]:
         """Decodes each clip once, for several uses: a `Prepared` is a clip for every method.
+
+        Args:
+          clips: any number of clips.
+          rate: of arrays, Hz.
+          speech_only: False: use all of each clip, because speech has been found in it already.
 
         Yields:
           The prepared clip, or a `Rejected` with the reason why it cannot be used.
         """
         rate = one_rate(rate, names)
+        settings = self.audio_settings
+        settings = settings._replace(speech_only=speech_only and settings.speech_only)
         vectors = self.config.features.recipe == "vectors"
         for i, clip in enumerate(clips):
             try:
                 if vectors:
                     yield vector_clip(clip, self.config.features.vector_size)
                     continue
-                yield prepare_clip(clip, rate, clip_name(clip, i), self.audio_settings)
+                yield prepare_clip(clip, rate, clip_name(clip, i), settings)
             except audio.AudioError as error:
-                yield audio.Rejected(str(error))
+                yield audio.rejected(error)
 
     def timeline(
         self,
@@ -348,11 +381,10 @@ class Recogniser:
         """The windows of a `timeline` one by one: start and end in s, probabilities [classes]."""
         rate = one_rate(rate, names)
         windows = timeline.read_windows(x, window_s, hop_s, rate, self.audio_settings)
-        no_speech = np.full(len(self.labels), np.nan, np.float32)
         for window, logits in timeline.window_logits(
             self.programs, self.normaliser, windows, window_s
         ):
-            row = no_speech if logits is None else self._probabilities(logits)
+            row = self.no_speech if logits is None else self._probabilities(logits)
             yield window.start_s, window.end_s, row
 
     def only(self, *labels: str) -> "Recogniser":
@@ -393,16 +425,21 @@ class Recogniser:
         the target's statistics count more: `jdann.inference.adaptation.adapt_normaliser`.
 
         Args:
-          clips: of one speaker.
+          clips: of one speaker; those without speech are left out.
           rate: of arrays, Hz.
           relevance: clips, 0 or more; 0: the statistics of these clips only.
 
         Raises:
-          InputError: a clip cannot be used, or the run did not normalise by speaker.
+          InputError: a clip cannot be used, none holds speech, or the run did not normalise by
+            speaker.
         """
         clips = list_clips(clips)
         prepared = enumerate(self.prepare(clips, rate, **names))
-        features = [self.features(_usable(clip, clips, i)) for i, clip in prepared]
+        features = [
+            self.features(_usable(clip, clips, i))
+            for i, clip in prepared
+            if not (isinstance(clip, audio.Rejected) and clip.no_speech)
+        ]
         return self.adapt_to_features(features, relevance)
 
     @property
@@ -428,7 +465,7 @@ class Recogniser:
                 "adapt to a speaker; train with features.normalise=speaker"
             )
         if not features:
-            raise InputError("no clips to adapt to; give one or more of one speaker")
+            raise InputError("no clips with speech to adapt to; give one or more of one speaker")
         values = (clip.valid for clip in features)
         normaliser = adapt_normaliser(self.normaliser, values, len(features), relevance)
         return dataclasses.replace(self, normaliser=normaliser)

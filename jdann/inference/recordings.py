@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jdann.audio import AudioError
+from jdann.audio import AudioError, NoSpeech
 from jdann.corpora.index import Skipped
 from jdann.errors import InputError
 from jdann.inference.recogniser import Prepared, Recogniser
@@ -65,12 +65,12 @@ def find_utterances(
         try:
             recordings.append(read_recording(path, longest_s, speakers, voices))
         except AudioError as error:
-            skipped.append(Skipped(os.fspath(path), str(error)))
+            skipped.append(Skipped(os.fspath(path), str(error), isinstance(error, NoSpeech)))
     if not recordings:
-        file, reason = skipped[0]
+        file, reason, _ = skipped[0]
         more = f"; none of {len(files)} recordings can be used" if len(files) > 1 else ""
         raise InputError(f"{file}: {reason}{more}; expected wav, flac, mp3 or ogg with speech")
-    for file, reason in skipped:
+    for file, reason, _ in skipped:
         log.warning("left out: %s: %s", file, reason)
     folder = os.path.commonpath([recording.path.parent for recording in recordings])
     names = tuple(os.path.relpath(recording.path, folder) for recording in recordings)
@@ -118,7 +118,9 @@ def recognise(
     """
     features = [
         recogniser.features(clip) if isinstance(clip, Prepared) else None
-        for clip in recogniser.prepare(read_utterances(recording.path, recording.utterances))
+        for clip in recogniser.prepare(
+            read_utterances(recording.path, recording.utterances), speech_only=False
+        )
     ]
     unusable = np.full(len(recogniser.labels), np.nan, np.float32)
     rows = [unusable] * len(features)

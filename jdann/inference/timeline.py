@@ -8,6 +8,7 @@ import numpy as np
 
 from jdann import audio
 from jdann.errors import InputError
+from jdann.features import speech_part
 from jdann.inference import clips
 from jdann.inference.batches import batch_outputs, padded_length
 from jdann.inference.model import Normaliser
@@ -64,8 +65,8 @@ def read_windows(
             source, rate = clips.read_clip(recording, rate)
         for start_s, samples, rate_hz in audio.windows(source, window_s, hop_s, rate):
             try:
-                prepared = audio.prepare(samples, rate_hz, window_settings).samples
-            except audio.AudioError:  # silence, or shorter than a syllable
+                prepared = speech_part.prepare(samples, rate_hz, window_settings).samples
+            except audio.AudioError:  # no speech, or shorter than a syllable
                 prepared = None
             yield Window(start_s, start_s + len(samples) / rate_hz, prepared)
     except audio.AudioError as error:

@@ -137,7 +137,7 @@ def read_recording(
         Stretch(start_s, min(end_s, duration_s)) for start_s, end_s in speech.find_speech(evidence)
     ]
     if not stretches:
-        raise audio.AudioError("holds no speech")
+        raise audio.NoSpeech("holds no speech")
     if speakers > 1 and channels_db is not None:
         louder = louder_channel(channels_db, stretches)
         if louder is not None:

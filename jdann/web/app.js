@@ -26,10 +26,12 @@ function swatch(colour, part = 1) {
   return svg;
 }
 
+const NO_SPEECH = "no speech"; // of a clip or a window without probabilities
 const percent = (p) => `${(100 * p).toFixed(1)} %`;
 const say = (text) => ($("status").textContent = text);
 
-const announce = ({ name, answer }) => say(`${name}: ${answer.emotion}, ${percent(answer.probabilities[answer.emotion])}`);
+const announce = ({ name, answer: { emotion, probabilities } }) =>
+  say(probabilities ? `${name}: ${emotion}, ${percent(probabilities[emotion])}` : `${name}: ${NO_SPEECH}`);
 
 function complain(text) {
   $("error").textContent = text;
@@ -141,8 +143,9 @@ function show(clip) {
   shown = clip;
   const { probabilities, emotion, duration_s, heard_s, timeline } = clip.answer;
   $("result").hidden = false;
-  $("result-title").textContent = `${clip.name}: ${emotion}`;
-  const ranked = info.labels.map((label, k) => ({ label, p: probabilities[label], colour: info.colours[k] })).sort((a, b) => b.p - a.p);
+  $("result-title").textContent = `${clip.name}: ${emotion ?? NO_SPEECH}`;
+  const ranked = !probabilities ? []
+    : info.labels.map((label, k) => ({ label, p: probabilities[label], colour: info.colours[k] })).sort((a, b) => b.p - a.p);
   $("bars").replaceChildren(
     ...ranked.map(({ label, p, colour }, i) =>
       element("li", { className: i ? "" : "first" },
@@ -159,7 +162,7 @@ function show(clip) {
     element("tr", {},
       element("th", { scope: "row", textContent: `${w.start_s.toFixed(1)} s` }),
       element("td", { textContent: `${w.end_s.toFixed(1)} s` }),
-      ...info.labels.map((label) => element("td", { textContent: w.probabilities ? percent(w.probabilities[label]) : "nothing heard" }))));
+      ...info.labels.map((label) => element("td", { textContent: w.probabilities ? percent(w.probabilities[label]) : NO_SPEECH }))));
   $("timeline-table").replaceChildren(element("thead", {}, head), element("tbody", {}, ...rows));
   paint();
 }
@@ -196,8 +199,8 @@ function table() {
     const { emotion, probabilities, duration_s } = clip.answer;
     return element("tr", {},
       element("th", { scope: "row" }, open),
-      element("td", { textContent: emotion }),
-      ...info.labels.map((label) => element("td", { className: "number", textContent: percent(probabilities[label]) })),
+      element("td", { textContent: emotion ?? NO_SPEECH }),
+      ...info.labels.map((label) => element("td", { className: "number", textContent: probabilities ? percent(probabilities[label]) : "" })),
       element("td", { className: "number", textContent: `${duration_s.toFixed(1)} s` }));
   });
   $("table").replaceChildren(element("thead", {}, head), element("tbody", {}, ...rows));
@@ -211,7 +214,7 @@ function csv() {
   const lines = [["file", "emotion", ...info.labels.map((label) => `p_${label}`), "duration_s", "adapted_to", "error"].join(",")];
   for (const { name, answer, reason } of clips) {
     const values = answer
-      ? [answer.emotion, ...info.labels.map((label) => answer.probabilities[label].toFixed(6)), answer.duration_s, answer.adapted_to ?? 0, ""]
+      ? [answer.emotion ?? "", ...info.labels.map((label) => answer.probabilities?.[label].toFixed(6) ?? ""), answer.duration_s, answer.adapted_to ?? 0, ""]
       : ["", ...info.labels.map(() => ""), "", "", cell(reason)];
     lines.push([cell(name), ...values].join(","));
   }

@@ -45,7 +45,7 @@ export function mel(canvas, { bins, columns, values }) {
   prepared(canvas).drawImage(small, 0, 0, canvas.width, canvas.height);
 }
 
-// Each moment has the colours of the window whose middle is nearest; a gap means that nothing is heard.
+// Each moment has the colours of the window whose middle is nearest; a gap means that there is no speech.
 export function timeline(canvas, windows, duration, labels, colours) {
   const context = prepared(canvas);
   const { width, height } = canvas;

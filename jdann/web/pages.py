@@ -106,7 +106,7 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
             "end_s": {"type": "number"},
             "probabilities": {
                 "oneOf": [probabilities, {"type": "null"}],
-                "description": "null for a window in which nothing is heard",
+                "description": "null for a window without speech",
             },
         },
     }
@@ -115,8 +115,14 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         "required": ["file", "emotion", "probabilities", "duration_s", "heard_s"],
         "properties": {
             "file": {"type": ["string", "null"], "description": "the file name in a form"},
-            "emotion": {"type": "string", "enum": list(labels)},
-            "probabilities": probabilities,
+            "emotion": {
+                "oneOf": [{"type": "string", "enum": list(labels)}, {"type": "null"}],
+                "description": "null if the clip holds no speech",
+            },
+            "probabilities": {
+                "oneOf": [probabilities, {"type": "null"}],
+                "description": "null if the clip holds no speech",
+            },
             "duration_s": {"type": "number"},
             "heard_s": {"type": "number", "description": "how much of the clip is used"},
             "timeline": {"type": "array", "items": window},

@@ -33,7 +33,7 @@ def draw_clip(samples: np.ndarray, sample_rate_hz: int) -> dict[str, Any]:
     """
     import librosa
 
-    mono = audio.mono(samples, sample_rate_hz, RATE_HZ)
+    mono = audio.mono(samples, sample_rate_hz, RATE_HZ, silence_allowed=True)
     parts = np.array_split(mono, min(_MOST_COLUMNS, len(mono)))
     low, high = ([round(float(f(part)), 3) for part in parts] for f in (np.min, np.max))
     hop = max(_SHORTEST_HOP, -(-len(mono) // _MOST_COLUMNS))
@@ -42,6 +42,8 @@ def draw_clip(samples: np.ndarray, sample_rate_hz: int) -> dict[str, Any]:
         y=padded, sr=RATE_HZ, n_fft=max(_N_FFT, _power_of_two(hop)), hop_length=hop, n_mels=MELS
     )
     decibels = librosa.power_to_db(power, ref=np.max, top_db=_RANGE_DB)  # [bins, columns], -80 to 0
+    # The spectrogram of silence is 0 dB everywhere; it has to be black.
+    decibels = decibels if power.any() else np.full_like(decibels, -_RANGE_DB)
     values = np.round((decibels / _RANGE_DB + 1) * 255).astype(np.uint8)
     mel = {
         "bins": MELS,

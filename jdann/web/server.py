@@ -150,6 +150,7 @@ def recognise(
       and "picture" if the options ask for them. With the option `one_speaker`: "adapted_to", the
       number of clips to which the recogniser was adapted, and "clips". Each of these is such an
       answer, or has "file" and "error" if the clip cannot be used.
+      "emotion" and "probabilities" are None where a clip holds no speech.
 
     Raises:
       Refused: nothing can be used, or an option does not fit the uploads or the recogniser.
@@ -210,7 +211,7 @@ def _answer(
     if isinstance(row, audio.Rejected):
         raise audio.AudioError(row.reason)
     answer: dict[str, Any] = {
-        "emotion": recogniser.labels[int(np.argmax(row))],
+        "emotion": None if np.isnan(row).any() else recogniser.labels[int(np.argmax(row))],
         "probabilities": _by_emotion(recogniser, row),
         "duration_s": round(duration_s, 3),
         "heard_s": round(min(duration_s, _longest_s(recogniser)), 3),
@@ -232,7 +233,7 @@ def _answer(
 
 
 def _by_emotion(recogniser: Recogniser, row: np.ndarray) -> dict[str, float] | None:
-    """Probabilities by emotion; None for a window in which nothing was heard."""
+    """Probabilities by emotion; None for a clip or a window that holds no speech."""
     if np.isnan(row).any():
         return None
     return dict(zip(recogniser.labels, map(float, row), strict=True))

@@ -51,6 +51,7 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
         "few_labels": [source, target, "--data-dir", str(folder / "data")],
         "inference": [model],
         "labelling": [source, target, "--data-dir", str(folder / "data")],
+        "no_speech": [source],
         "published": published_arguments(folder),
         "recipes": [source, target, "--workdir", str(folder), "--data-dir", str(folder / "data")],
         "recordings": [str(folder / "voices/list.csv"), "--model", model],

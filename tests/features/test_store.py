@@ -12,6 +12,7 @@ from jdann.features.journal import Entry, Journal
 from jdann.features.recipe import make_recipe, recipe_sizes
 from tests.support.corpora import EMOTIONS
 
+TONES = audio.AudioSettings(speech_only=False)  # the corpus holds tones
 CHANGED_NAME = "ac00f5db24b7a6fa585d"
 
 
@@ -28,7 +29,7 @@ def extract(corpus, cache):
         corpus,
         recipe_name="frames",
         settings=base_config().features,
-        audio_settings=audio.AudioSettings(),
+        audio_settings=TONES,
         cache=cache,
     )
 
@@ -36,22 +37,20 @@ def extract(corpus, cache):
 def test_the_cache_keeps_the_names_of_earlier_versions(extracted, tones, tmp_path):
     settings = base_config().features
     # These names were computed before the recipes were factories, for the fingerprint "0123abcd".
-    name = store.cache_name("0123abcd", "frames", settings, audio.AudioSettings())
+    name = store.cache_name("0123abcd", "frames", settings, TONES)
     assert name == "5f7d26aab69c3f2026f7"
     settings.n_mels, settings.voice = 80, True
-    unlevelled = audio.AudioSettings(level_db=0.0)
+    unlevelled = TONES._replace(level_db=0.0)
     assert store.cache_name("0123abcd", "statistics", settings, unlevelled) == CHANGED_NAME
     # Settings that do not change the features do not change the name.
     settings.relevance, settings.normalise = 7.0, "corpus"
     assert store.cache_name("0123abcd", "statistics", settings, unlevelled) == CHANGED_NAME
     # Missing settings are the defaults.
-    assert store.cache_name("0123abcd", "frames", {}, audio.AudioSettings()) == name
+    assert store.cache_name("0123abcd", "frames", {}, TONES) == name
 
     corpus = corpora.load(str(tones[0]), EMOTIONS, tmp_path)
     settings = base_config().features
-    expected = store.cache_name(
-        corpora.fingerprint(corpus), "frames", settings, audio.AudioSettings()
-    )
+    expected = store.cache_name(corpora.fingerprint(corpus), "frames", settings, TONES)
     extracted()
     assert [folder.name for folder in (tmp_path / "cache").iterdir()] == [expected]
 
@@ -61,7 +60,7 @@ def test_stored_features_equal_those_of_each_clip_alone(extracted, tones):
     recipe = make_recipe("frames", config.features, config.audio.sample_rate_hz)
     for i in (0, 17, 59):
         utterance = features.utterances[i]
-        clip = audio.prepare(*audio.read(utterance.path), audio.AudioSettings()).samples
+        clip = audio.prepare(*audio.read(utterance.path), TONES).samples
         samples = np.zeros((32, 16000), np.float32)  # a shape that has been compiled
         samples[0, : len(clip)] = clip
         alone, length = recipe.extract(samples, np.array([len(clip)] + [1] * 31, np.int32))

@@ -206,10 +206,8 @@ def test_a_window_of_a_timeline_is_a_clip_of_its_own(recogniser, tmp_path):
 
 def test_what_cannot_be_heard_is_named(recogniser, tmp_path):
     (tmp_path / "text.wav").write_text("no audio " * 99)
-    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
     for name, message in (
         ("text.wav", "not audio"),
-        ("silent.wav", "silent"),
         ("absent.wav", "not found"),
     ):
         with pytest.raises(InputError, match=f"{name}: .*{message}"):
@@ -217,7 +215,7 @@ def test_what_cannot_be_heard_is_named(recogniser, tmp_path):
     with pytest.raises(InputError, match="rate"):
         recogniser(speech(1.0))
     with pytest.raises(InputError, match="clip 1"):
-        recogniser([speech(1.0), np.zeros(16000)], 16000)
+        recogniser([speech(1.0), np.full(16000, np.nan)], 16000)
     with pytest.raises(InputError, match="rate"):
         recogniser.timeline(speech(1.0))
     rows = dict(recogniser.each([speech(1.0), np.full(16000, np.nan)], 16000))

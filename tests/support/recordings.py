@@ -83,11 +83,14 @@ def conversation(turns, level: float = 0.001) -> np.ndarray:
     return samples + noise(len(samples) / RATE_HZ, level)[: len(samples)]
 
 
-def write_voices(folder: Path, takes: int = 1) -> Path:
-    """Writes a corpus of a woman and a man, and returns its manifest."""
+VOICES = (("f", "F", 210, 1.2), ("m", "M", 110, 1.0), ("g", "F", 185, 1.1), ("n", "M", 130, 0.95))
+
+
+def write_voices(folder: Path, takes: int = 1, speakers: int = 2) -> Path:
+    """Writes a corpus of a woman and a man, or of up to four people, and returns its manifest."""
     folder.mkdir(parents=True)
     rows = []
-    for speaker, gender, pitch_hz, tract in (("f", "F", 210, 1.2), ("m", "M", 110, 1.0)):
+    for speaker, gender, pitch_hz, tract in VOICES[:speakers]:
         for e, emotion in enumerate(EMOTIONS):
             for take in range(takes):
                 name = f"{speaker}{e}{take}.wav"
