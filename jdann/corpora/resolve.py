@@ -115,7 +115,7 @@ def _without_names(utterances: Sequence[Utterance]) -> tuple[Utterance, ...]:
 def _keep_language(corpus: Corpus, spec: str, language: str | None) -> Corpus:
     """The utterances in `language`, or all if it is None, with the languages in the description."""
     if not corpus.utterances:
-        reasons = [*corpus.notes, *(f"{file}: {reason}" for file, reason in corpus.skipped[:1])]
+        reasons = [*corpus.notes, *(f"{clip.file}: {clip.reason}" for clip in corpus.skipped[:1])]
         raise InputError(
             f"{spec}: holds no utterance that can be used ({'; '.join(reasons)}); "
             f"give another folder"

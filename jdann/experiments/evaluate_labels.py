@@ -149,9 +149,7 @@ def _predictions_of_model(
     if no_speech.any():
         files = ", ".join(kept[i].place.file for i in np.flatnonzero(no_speech))
         log.warning("left out, because they hold no speech: %s", files)
-        kept = [
-            label for label, is_left_out in zip(kept, no_speech, strict=True) if not is_left_out
-        ]
+        kept = [kept[i] for i in np.flatnonzero(~no_speech)]
         probability = probability[~no_speech]
     card = recogniser.card
     predictions = MethodPredictions(
