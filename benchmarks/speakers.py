@@ -32,6 +32,7 @@ from jdann.errors import InputError
 from jdann.features.recipe import VOICE_VECTORS
 from jdann.features.store import extract
 from jdann.files import default_data_dir
+from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
 from jdann.speakers import encoder_file, similar_voices
 from jdann.speakers.clusters import VoiceGroups, group_voices
 from jdann.speakers.missing_ids import name_speakers
@@ -89,7 +90,7 @@ def make_task(source: Part, target: Part) -> Task:
 
 def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
     """The pair with groups of voices as the target's speakers. Target labels are not used."""
-    label = make_label_function(task.emotions, {})
+    label = make_label_function(task.emotions, {"least_share": 0.0})
     keys = jax.random.key(0)[None]
     emotion = np.array([task.emotions.index(u.emotion or "") for u in task.source.utterances])
     labels = jax.nn.one_hot(emotion, len(task.emotions))
@@ -109,8 +110,10 @@ def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
 
 def score(task: Task, relevance: float) -> float:
     """Unweighted average recall of the labels; features are normalised as in a run."""
-    by = "speaker" if is_known(task.target) or task.target.groups is not None else "voice"
-    return uar_of_labels(task, changes={}, by=(by, by), relevance=relevance)
+    known = is_known(task.target)
+    by = "speaker" if known or task.target.groups is not None else "voice"
+    changes: dict[str, object] = {} if known else {"least_share": LEAST_SHARE_UNKNOWN}
+    return uar_of_labels(task, changes=changes, by=(by, by), relevance=relevance)
 
 
 def score_all(

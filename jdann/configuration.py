@@ -251,6 +251,7 @@ RANGES: dict[str, Any] = {
     "audio.max_duration_s": Annotated[float, Range(0.1)],
     "audio.trim_db": NonNegative,
     "audio.level_db": Number,
+    "audio.speech_only": bool,
     "features.recipe": str,
     "features.n_fft": Annotated[int, Range(16)],
     "features.hop_length": Count,

@@ -45,6 +45,7 @@ def telephone_target(clean, tmp_path_factory) -> Path:
 def open_pair(source: Path, target: Path, data_dir: Path, **changes):
     config = ConfigDict(load_config("base").to_dict())
     config.source, config.target = str(source), str(target)
+    config.audio.speech_only = False  # the corpora are tones
     config.features.channel = changes.pop("channel", "auto")
     config.update(changes)
     return open_directions(config, data_dir)
