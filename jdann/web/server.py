@@ -326,6 +326,9 @@ def main(recogniser: Recogniser, path: Path, host: str, port: int, limits: Limit
 def warm_up(recogniser: Recogniser) -> None:
     """Compiles the programs for every clip length, so that no visitor has to wait for them.
 
+    Those that adapt to one person are compiled by the first request that needs them: few do, and
+    they would double the time of the first start.
+
     Clips are padded to a multiple of BUCKET_S, and each multiple needs a program of its own. The
     last one holds clips of the longest duration, which may be a fraction of a bucket.
     """
@@ -340,8 +343,6 @@ def warm_up(recogniser: Recogniser) -> None:
         (clip,) = recogniser.prepare([noise[: int(clip_s * rate_hz)]], rate_hz)
         assert isinstance(clip, Prepared)  # noise is a clip that can be used
         list(recogniser.each([clip]))
-        if recogniser.can_adapt:
-            recogniser.features(clip)
     six_seconds = noise[: 6 * rate_hz]
     list(recogniser.windows(six_seconds, min(2.0, longest_s), 0.5, rate_hz))
     draw_clip(six_seconds, rate_hz)
