@@ -40,9 +40,16 @@ def run_python(arguments: list[str], data_dir: Path) -> str:
     return outcome.stdout
 
 
-def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory) -> tuple[Path, Path]:
+    """Manifests of two corpora of sixty utterances. Benchmarks use speech alone, so no tones."""
+    folder = tmp_path_factory.mktemp("voices")
+    return write_voices(folder / "a", 3, 4), write_voices(folder / "b", 3, 4)
+
+
+def script_arguments(name: str, voices: tuple[Path, Path], folder: Path) -> list[str]:
     """What a script needs on its command line beside `--tiny`."""
-    source, target = map(str, tones)
+    source, target = map(str, voices)
     model = str(folder / "base")
     return {
         "adapt": [model, target],
@@ -65,13 +72,13 @@ def script_arguments(name: str, tones: tuple[Path, Path], folder: Path) -> list[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_script_runs_at_its_tiny_size(name, tones, tmp_path, data_dir):
+def test_script_runs_at_its_tiny_size(name, voices, tmp_path, data_dir):
     if name in ("adapt", "inference", "recordings"):
         run_python(["-c", MODEL_CODE, str(tmp_path)], data_dir)
     if name == "recordings":
         write_voices(tmp_path / "voices")
     script = str(ROOT / "benchmarks" / f"{name}.py")
-    arguments = script_arguments(name, tones, tmp_path)
+    arguments = script_arguments(name, voices, tmp_path)
     printed = run_python([script, *arguments, "--tiny"], data_dir)
     assert printed.strip()
     rows = [line for line in printed.splitlines() if line.startswith("|")]

@@ -413,8 +413,9 @@ def test_the_description_is_that_of_the_answers(server):
     answer = server.ask(encoded(speech(1)), path="/api/predict?timeline=true&picture=true").body
     schema, _ = described["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"]
     assert status == 200 and set(answer) == set(schema["properties"])
-    probabilities, _ = schema["properties"]["probabilities"]["oneOf"]  # or null: no speech
+    probabilities, null = schema["properties"]["probabilities"]["oneOf"]
     assert set(answer["probabilities"]) == set(probabilities["required"])
+    assert null == {"type": "null"}  # no speech
     assert {p["name"] for p in described["parameters"]} == {
         "one_speaker",
         "timeline",
