@@ -18,7 +18,7 @@ import numpy as np
 from command_line import make_parser
 from markdown_table import header, row
 
-from jdann.inference.recogniser import Recogniser
+from jdann.inference.recogniser import Prepared, Recogniser
 
 COUNTS, TINY_COUNTS = (1, 3, 10, 30, 100), (1,)
 RELEVANCES = (5.0, 0.0)
@@ -65,12 +65,14 @@ def uar_of_draw(
     for speaker_clips in clips.values():
         order = random.permutation(len(speaker_clips))
         drawn, scored = ([speaker_clips[i] for i in part] for part in np.split(order, [count]))
-        adapted = recogniser
-        if drawn:
-            adapted = recogniser.adapt([clip.path for clip in drawn], relevance=relevance)
+        prepared = recogniser.prepare(clip.path for clip in drawn)
+        usable = [clip for clip in prepared if isinstance(clip, Prepared)]  # with speech
+        adapted = recogniser.adapt(usable, relevance=relevance) if usable else recogniser
         probabilities = adapted.probabilities([clip.path for clip in scored])
         for clip, clip_probabilities in zip(scored, probabilities, strict=True):
-            is_correct[clip.emotion].append(bool(clip_probabilities.argmax() == clip.emotion))
+            has_speech = not np.isnan(clip_probabilities).any()  # else it counts as an error
+            is_right = has_speech and clip_probabilities.argmax() == clip.emotion
+            is_correct[clip.emotion].append(bool(is_right))
     return float(np.mean([np.mean(values) for values in is_correct.values()]))
 
 
