@@ -110,9 +110,9 @@ def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
 
 def score(task: Task, relevance: float) -> float:
     """Unweighted average recall of the labels; features are normalised as in a run."""
-    known = is_known(task.target)
-    by = "speaker" if known or task.target.groups is not None else "voice"
-    changes: dict[str, object] = {} if known else {"least_share": LEAST_SHARE_UNKNOWN}
+    by_speaker = is_known(task.target) or task.target.groups is not None
+    by = "speaker" if by_speaker else "voice"
+    changes: dict[str, object] = {} if by_speaker else {"least_share": LEAST_SHARE_UNKNOWN}
     return uar_of_labels(task, changes=changes, by=(by, by), relevance=relevance)
 
 

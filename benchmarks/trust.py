@@ -42,7 +42,7 @@ CHANGES: dict[str, dict[str, object]] = {  # of config.co_training
     "prosody, adapted": {"rounds": 0, "least_share": 0.0},
     BOLD: {"least_share": 0.0},
 }
-EVIDENCE = ("log_odds", "rarest_share", "chance", "speakers_known", "log_odds_if_known")
+EVIDENCE = ("log_odds", "rarest_share", "chance", "by_speaker", "log_odds_if_by_speaker")
 METHODS = (SOURCE, *CHANGES, CHOSEN)
 
 
@@ -76,7 +76,7 @@ def answer(task: TrustTask) -> Answer:
     )
     by = "speaker" if task.ids == "known" else "voice"
     domains = (
-        source.z_scores("speaker", relevance),
+        source.z_scores(by, relevance),
         jax.nn.one_hot(emotion, len(emotions)),
         target.z_scores(by, relevance),
     )

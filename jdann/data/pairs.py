@@ -293,6 +293,11 @@ def _normalised_like_target(source: Domain, target: Domain, by: str) -> Domain:
     return source._replace(group=tuple(group), voices=voices, grouping_note=note)
 
 
+def is_by_speaker(domain: Domain) -> bool:
+    """Whether a domain is normalised by speaker: by ids, or by groups of voices."""
+    return domain.voices is not None and _is_grouped(domain.voices)
+
+
 def _is_grouped(voices: normalise.VoicePositions) -> bool:
     """Whether most speakers are known, or voices are grouped."""
     return voices.group is not None or voices.speaker_known.mean() >= 0.5

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jdann.data.pairs import Direction, Domain
+from jdann.data.pairs import Direction, is_by_speaker
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.experiments.jobs import Job, Outcome
 from jdann.methods import Method
@@ -27,16 +27,10 @@ def estimate_row(
     if not has_estimate(job, protocol, method) or not any(finite):
         return None
     logits = outcome.logits[-1][finite][:, outcome.tested]
-    known = speakers_known(direction.target)
-    estimate = accuracy.estimate(mean_probabilities(logits, 1.0), known)
+    by_speaker = is_by_speaker(direction.target)
+    estimate = accuracy.estimate(mean_probabilities(logits, 1.0), by_speaker)
     return {
         "utterances": int(outcome.tested.sum()),
-        "speakers_known": known,
+        "by_speaker": by_speaker,
         **estimate._asdict(),
     }
-
-
-def speakers_known(domain: Domain) -> bool:
-    """Whether most of a domain's speakers are known."""
-    unknown = sum(speaker is None for speaker in domain.speaker)
-    return unknown * 2 < len(domain.speaker)

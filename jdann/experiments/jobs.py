@@ -15,7 +15,7 @@ from jdann import selection
 from jdann.configuration import method_settings
 from jdann.data import batches, splits
 from jdann.data.batches import TrainingData
-from jdann.data.pairs import Direction, Domain
+from jdann.data.pairs import Direction, Domain, is_by_speaker
 from jdann.data.splits import Split
 from jdann.errors import InputError
 from jdann.experiments.settings import (
@@ -183,15 +183,14 @@ def _make_job_method(job: Job, settings: Settings) -> Method:
 def _settings_for(config: Any, direction: Direction) -> Settings:
     """The methods' settings, as far as they depend on the corpora.
 
-    Each prior is restricted to the emotions that have labels. Where the target's speakers are
-    unknown, co-training is trusted less.
+    Each prior is restricted to the emotions that have labels. Where the target is not
+    normalised by speaker, co-training is trusted less.
     """
     labels = np.concatenate([direction.source.emotion, direction.target.target_labels])
     present = [bool((labels == i).any()) for i in range(len(config.emotions))]
     settings = settings_for_classes(method_settings(config), present)
     least_share = settings["co_training"]["least_share"]
-    unknown = [speaker is None for speaker in direction.target.speaker]
-    if least_share and np.mean(unknown) > 0.5:
+    if least_share and not is_by_speaker(direction.target):
         settings["co_training"]["least_share"] = max(least_share, LEAST_SHARE_UNKNOWN)
     return settings
 

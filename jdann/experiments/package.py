@@ -11,7 +11,7 @@ import numpy as np
 from jdann import configuration
 from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
-from jdann.data.pairs import Direction, Domain
+from jdann.data.pairs import Direction, Domain, is_by_speaker
 from jdann.errors import InputError
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.experiments import estimates
@@ -186,7 +186,7 @@ def _calibrate(
     if estimates.has_estimate(job, protocol, training.program.method) and target_predictions:
         ((logits, _),) = target_predictions  # the transductive protocol has one split
         estimate = accuracy.estimate(
-            mean_probabilities(logits, 1.0), estimates.speakers_known(direction.target)
+            mean_probabilities(logits, 1.0), is_by_speaker(direction.target)
         )
         chosen = calibration.ESTIMATED
         temperatures[chosen] = max(1.0, calibration.match_confidence(logits, estimate.accuracy))

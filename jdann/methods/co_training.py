@@ -27,7 +27,7 @@ from jdann.parameters import (
 
 _LARGEST_SCORE = 5.0  # z-scores are clipped to this, so that no outlier decides
 _IMPOSSIBLE = -1e4  # logit of a class that the source does not have
-LEAST_SHARE_UNKNOWN = 0.75  # `least_share` where the target's speakers are unknown
+LEAST_SHARE_UNKNOWN = 0.75  # `least_share` where the target is not normalised by speaker
 _TEMPERATURE = 2.0  # softens the discriminants' posteriors, which are too confident
 
 
@@ -90,7 +90,7 @@ def co_training(
       label_relevance: MAP relevance factor of the labels that the user gives, as utterances.
       least_share: the share of the rarest class, relative to `prior` or else to an even share,
         below which the labels are mixed with others; 0: never. The experiments raise it to
-        LEAST_SHARE_UNKNOWN where the target's speakers are unknown.
+        LEAST_SHARE_UNKNOWN where the target is not normalised by speaker.
       caution: weight of the other labels in the mixture.
       iterations: of Sinkhorn's algorithm.
       weight: factor of the loss, beside lambda.

@@ -38,6 +38,6 @@ def _what_helps(estimate: Mapping[str, Any]) -> str:
     if estimate["accuracy"] >= _POOR:
         return ""
     advice = "labels of a few utterances (--config.target_labels)"
-    if not estimate["speakers_known"]:
+    if not estimate["by_speaker"]:
         advice = f"speaker ids, and {advice}"
     return f" This is poor. What helps most: {advice}."

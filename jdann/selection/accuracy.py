@@ -10,7 +10,7 @@ import numpy as np
 
 # Fitted by benchmarks/trust.py to all of its tasks. docs/trust.md has the errors for target corpora
 # that were left out of the fit. The first coefficient is the constant.
-COEFFICIENTS = (0.1095, -0.0046, 0.1354, 1.3558, -0.0146, 0.0594)
+COEFFICIENTS = (0.0605, -0.029, 0.2254, 1.4857, -0.0085, 0.069)
 HALF_WIDTH = 0.19  # of the interval that contains the accuracy of about 90 of 100 tasks
 _RIDGE = 3.0
 _LARGEST_CONFIDENCE = 0.99
@@ -24,22 +24,22 @@ class Estimate(NamedTuple):
     high: float
 
 
-def evidence(probabilities: np.ndarray, speakers_known: bool) -> np.ndarray:
+def evidence(probabilities: np.ndarray, by_speaker: bool) -> np.ndarray:
     """What the accuracy is estimated from.
 
     Args:
       probabilities: [n, classes] of the target's utterances, not calibrated.
-      speakers_known: whether each utterance was normalised by its speaker.
+      by_speaker: whether the target is normalised by speaker: by ids, or by groups of voices.
 
     Returns:
       [5]: the log odds of the mean confidence; the share of the rarest predicted class, relative to
-      an even share; the accuracy by chance; whether the speakers are known; and the first one
-      again, zero if they are unknown. Labels that are wrong together often give one class to few
-      utterances. Confidence tells little where the speakers are unknown.
+      an even share; the accuracy by chance; whether it is normalised by speaker; and the first
+      one again, zero if it is not. Labels that are wrong together often give one class to few
+      utterances. Confidence tells little where it is not normalised by speaker.
     """
     confidence = min(float(probabilities.max(1).mean()), _LARGEST_CONFIDENCE)
     log_odds = np.log(confidence / (1 - confidence))
-    chance, known = 1 / probabilities.shape[1], float(speakers_known)
+    chance, known = 1 / probabilities.shape[1], float(by_speaker)
     return np.array([log_odds, rarest_share(probabilities), chance, known, known * log_odds])
 
 
@@ -76,14 +76,14 @@ def apply(coefficients: np.ndarray, features: np.ndarray) -> np.ndarray:
     return np.clip(coefficients[0] + features @ coefficients[1:], 0, 1)
 
 
-def estimate(probabilities: np.ndarray, speakers_known: bool) -> Estimate:
+def estimate(probabilities: np.ndarray, by_speaker: bool) -> Estimate:
     """Estimates the accuracy of the most probable classes. It is at least that of chance.
 
     Args:
       probabilities: [n, classes] of the target's utterances, not calibrated.
-      speakers_known: whether each utterance was normalised by its speaker.
+      by_speaker: whether the target is normalised by speaker: by ids, or by groups of voices.
     """
-    features = evidence(probabilities, speakers_known)
+    features = evidence(probabilities, by_speaker)
     accuracy = float(apply(np.array(COEFFICIENTS), features[None])[0])
     accuracy = max(accuracy, 1 / probabilities.shape[1])
     return Estimate(accuracy, max(accuracy - HALF_WIDTH, 0.0), min(accuracy + HALF_WIDTH, 1.0))
