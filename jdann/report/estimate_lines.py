@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_POOR = 0.55  # an estimate below this, or an interval that reaches down to chance, is a warning
+_POOR = 0.55  # below this estimate, the reader is told what would help
 
 
 def estimate_lines(results: Mapping[str, Any]) -> list[str]:
