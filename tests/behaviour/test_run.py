@@ -312,6 +312,7 @@ def test_overwrite_removes_all_that_a_run_left(copy, tones, data_dir):
         Recogniser.load(copy)
 
 
+@pytest.mark.slow
 def test_a_config_with_relative_paths_of_an_earlier_version_is_still_the_same_config(
     copy, tones, data_dir, monkeypatch
 ):

@@ -133,6 +133,7 @@ def test_other_files_and_copies_in_esd_are_skipped(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_esd_missing_files_are_counted(tmp_path):
     touch(
         tmp_path,

@@ -51,6 +51,7 @@ def padded(signals: list[np.ndarray], fill: float = 0.0) -> tuple[np.ndarray, np
     return batch, length
 
 
+@pytest.mark.slow
 def test_says_what_python_says(recogniser, exported):
     subset = recogniser.only("happy", "angry", "sad")
     program = export.Exported(exported)

@@ -48,6 +48,7 @@ def probabilities(loaded_model):
     return recogniser.probabilities([CLIP], 16000), "inference" in vars(recogniser.programs)
 
 
+@pytest.mark.slow
 def test_a_kept_program_is_not_traced_again_and_says_the_same(loaded_model, folder):
     expected, traced = probabilities(loaded_model)
     assert traced and len(list(folder.iterdir())) == 1

@@ -422,6 +422,7 @@ def mean_matching(*, weight: parameters.NonNegative = 1.0):
     return term(loss)
 
 
+@pytest.mark.slow
 def test_a_new_method_needs_no_more_than_a_name_in_the_dict(monkeypatch):
     monkeypatch.setitem(METHODS, "mean_matching", mean_matching)
     config = configuration.load_config(

@@ -61,6 +61,7 @@ def test_outputs_come_in_the_order_asked_for(toy_on_disk):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_had_learnt_is_continued(toy_on_disk, tmp_path):
     _, on_disk, _ = toy_on_disk
     program = make_program("dann+self_training", epochs=2)

@@ -186,6 +186,7 @@ def expect_answers(page, recogniser, clips, sentence: str) -> None:
     assert shown == pytest.approx(100 * expected[-1].max(), abs=0.06)
 
 
+@pytest.mark.slow
 def test_browser_judges_alone_if_there_is_too_much_of_one_person(chromium, server, tmp_path):
     for i in range(2):  # each keeps the limit, both together do not
         soundfile.write(tmp_path / f"{i}.wav", speech(2, i), RATE, subtype="PCM_16")
