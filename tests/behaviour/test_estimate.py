@@ -12,7 +12,7 @@ from tests.support.runs import arguments, read, relabelled
 
 OPTIONS = (
     "--config.methods=source_only,co_training",
-    "--config.epochs=8",
+    "--config.epochs=2",
     "--config.features.recipe=statistics",
     "--config.encoder.name=mlp",
 )
@@ -38,7 +38,6 @@ def test_target_labels_do_not_change_the_estimate(tones, data_dir, tmp_path):
     assert estimates[0] == estimates[1]
 
 
-@pytest.mark.slow
 def test_the_confidence_of_a_model_is_the_estimate(tones, data_dir, tmp_path):
     main(arguments(*tones, tmp_path, data_dir, *OPTIONS))
     estimate = json.loads((tmp_path / "results.json").read_text())["estimates"][0]["accuracy"]
