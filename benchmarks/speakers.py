@@ -112,7 +112,9 @@ def score(task: Task, relevance: float) -> float:
     """Unweighted average recall of the labels; features are normalised as in a run."""
     by_speaker = is_known(task.target) or task.target.groups is not None
     by = "speaker" if by_speaker else "voice"
-    changes: dict[str, object] = {} if by_speaker else {"least_share": LEAST_SHARE_UNKNOWN}
+    groups = task.target.groups
+    many = not by_speaker or (groups is not None and np.mean(groups.is_mixed) > 0.5)
+    changes: dict[str, object] = {"least_share": LEAST_SHARE_UNKNOWN} if many else {}
     return uar_of_labels(task, changes=changes, by=(by, by), relevance=relevance)
 
 

@@ -294,8 +294,8 @@ def _normalised_like_target(source: Domain, target: Domain, by: str) -> Domain:
 
 
 def is_by_speaker(domain: Domain) -> bool:
-    """Whether a domain is normalised by speaker: by ids, or by groups of voices."""
-    return domain.voices is not None and _is_grouped(domain.voices)
+    """Whether most utterances are normalised by speaker: by ids, or by groups of few persons."""
+    return domain.voices is not None and bool(domain.voices.speaker_known.mean() >= 0.5)
 
 
 def _is_grouped(voices: normalise.VoicePositions) -> bool:
