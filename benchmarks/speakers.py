@@ -113,8 +113,10 @@ def score(task: Task, relevance: float) -> float:
     by_speaker = is_known(task.target) or task.target.groups is not None
     by = "speaker" if by_speaker else "voice"
     groups = task.target.groups
-    many = not by_speaker or (groups is not None and np.mean(groups.is_mixed) > 0.5)
-    changes: dict[str, object] = {"least_share": LEAST_SHARE_UNKNOWN} if many else {}
+    many_persons = groups is not None and np.mean(groups.is_mixed) > 0.5
+    changes: dict[str, object] = {}
+    if not by_speaker or many_persons:
+        changes = {"least_share": LEAST_SHARE_UNKNOWN}
     return uar_of_labels(task, changes=changes, by=(by, by), relevance=relevance)
 
 

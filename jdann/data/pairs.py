@@ -300,7 +300,7 @@ def is_by_speaker(domain: Domain) -> bool:
 
 def _is_grouped(voices: normalise.VoicePositions) -> bool:
     """Whether most speakers are known, or voices are grouped."""
-    return voices.group is not None or bool(voices.speaker_known.mean() >= 0.5)
+    return voices.group is not None or voices.speaker_known.mean() >= 0.5
 
 
 def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None:

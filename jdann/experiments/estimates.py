@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from jdann.data.pairs import Direction, is_by_speaker
+import numpy as np
+
+from jdann.data.pairs import Direction, Domain, is_by_speaker
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.experiments.jobs import Job, Outcome
 from jdann.methods import Method
 from jdann.selection import accuracy
+from jdann.selection.accuracy import Estimate
 
 
 def has_estimate(job: Job, protocol: str, method: Method) -> bool:
@@ -18,19 +21,21 @@ def has_estimate(job: Job, protocol: str, method: Method) -> bool:
     return adapts and protocol == "transductive"
 
 
+def estimate_accuracy(logits: np.ndarray, target: Domain) -> Estimate:
+    """The estimated accuracy of an ensemble's logits [members, n, classes] for the target."""
+    return accuracy.estimate(mean_probabilities(logits, 1.0), is_by_speaker(target))
+
+
 def estimate_row(
     outcome: Outcome, direction: Direction, protocol: str, method: Method
 ) -> dict[str, Any] | None:
     """What results.json says about a job's accuracy; None if it cannot be estimated."""
-    job = outcome.job
     finite = [place is None for place in outcome.diverged]
-    if not has_estimate(job, protocol, method) or not any(finite):
+    if not has_estimate(outcome.job, protocol, method) or not any(finite):
         return None
     logits = outcome.logits[-1][finite][:, outcome.tested]
-    by_speaker = is_by_speaker(direction.target)
-    estimate = accuracy.estimate(mean_probabilities(logits, 1.0), by_speaker)
     return {
         "utterances": int(outcome.tested.sum()),
-        "by_speaker": by_speaker,
-        **estimate._asdict(),
+        "by_speaker": is_by_speaker(direction.target),
+        **estimate_accuracy(logits, direction.target)._asdict(),
     }

@@ -107,6 +107,8 @@ def _evaluate_elsewhere(
         protocol = TRANSDUCTIVE if count == len(scored) else ELSEWHERE
         summary["adapted_utterances"] = count
     summary["protocol"] = protocol
+    if protocol == ELSEWHERE:
+        summary["estimates"] = []  # they hold for what was adapted to
     # Each training has kept only two of its records, so there is no oracle and no gap to it.
     summary["rows"] = [
         {name: value for name, value in row.items() if name != "oracle_gap"}

@@ -11,7 +11,7 @@ import numpy as np
 from jdann import configuration
 from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
-from jdann.data.pairs import Direction, Domain, is_by_speaker
+from jdann.data.pairs import Direction, Domain
 from jdann.errors import InputError
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.experiments import estimates
@@ -20,7 +20,7 @@ from jdann.experiments.results import versions
 from jdann.experiments.settings import seeds_of
 from jdann.inference import model
 from jdann.inference.model import Normaliser
-from jdann.selection import Evidence, accuracy, calibration
+from jdann.selection import Evidence, calibration
 from jdann.selection.contract import evenly
 from jdann.selection.density_ratio import MAX_ROWS, importance_weights
 from jdann.speakers import similar_voices
@@ -185,9 +185,7 @@ def _calibrate(
     chosen, estimate = calibration.CHOSEN if evidence else "none", None
     if estimates.has_estimate(job, protocol, training.program.method) and target_predictions:
         ((logits, _),) = target_predictions  # the transductive protocol has one split
-        estimate = accuracy.estimate(
-            mean_probabilities(logits, 1.0), is_by_speaker(direction.target)
-        )
+        estimate = estimates.estimate_accuracy(logits, direction.target)
         chosen = calibration.ESTIMATED
         temperatures[chosen] = max(1.0, calibration.match_confidence(logits, estimate.accuracy))
     source_predictions = [(e.source, e.emotion) for e in evidence]

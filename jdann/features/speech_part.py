@@ -83,9 +83,9 @@ def keep_speech(samples: np.ndarray, settings: AudioSettings) -> np.ndarray:
     if rate_hz != _RATE_HZ:
         mono = soxr.resample(samples, rate_hz, _RATE_HZ, quality="HQ")
     start_s, end_s = first / rate_hz, min(end, len(samples)) / rate_hz
-    looked_at = mono[round(start_s * _RATE_HZ) : round(end_s * _RATE_HZ)]
-    looked_at = looked_at[: round((settings.max_duration_s + _LONGEST_GAP_S) * _RATE_HZ)]
-    if _is_clearly_speech(looked_at):
+    used = mono[round(start_s * _RATE_HZ) : round(end_s * _RATE_HZ)]
+    used = used[: round((settings.max_duration_s + _LONGEST_GAP_S) * _RATE_HZ)]
+    if _is_clearly_speech(used):
         return samples
     kept = _speech_spans(mono, settings.max_duration_s)
     if not kept:
@@ -100,12 +100,15 @@ def keep_speech(samples: np.ndarray, settings: AudioSettings) -> np.ndarray:
             spans[-1][1] = max(spans[-1][1], finish_s)
     if len(spans) == 1:
         return samples
-    holds_speech = [any(a < k[1] and k[0] < b for k in kept) for a, b in spans]
+
+    def holds_speech(begin_s: float, finish_s: float) -> bool:
+        return any(begin_s < end and start < finish_s for start, end in kept)
+
     return np.concatenate(
         [
-            samples[round(a * rate_hz) : round(b * rate_hz)]
-            for (a, b), holds in zip(spans, holds_speech, strict=True)
-            if holds
+            samples[round(begin_s * rate_hz) : round(finish_s * rate_hz)]
+            for begin_s, finish_s in spans
+            if holds_speech(begin_s, finish_s)
         ]
     )
 

@@ -118,17 +118,20 @@ class Programs:
         self, normaliser: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Logits [members, batch, classes] and representation [members, batch, d]."""
-        logits, representation = self._call(
-            "outputs", samples.shape, self.variables, normaliser, samples, length
-        )
-        return np.asarray(logits), np.asarray(representation)
+        return self._outputs("outputs", normaliser, samples, length)
 
     def classify(
         self, normaliser: tuple[np.ndarray, ...], values: np.ndarray, frames: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `outputs`, of what `features` has returned."""
+        return self._outputs("classify", normaliser, values, frames)
+
+    def _outputs(
+        self, name: str, normaliser: tuple[np.ndarray, ...], values: np.ndarray, length: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and representation by the program of that name."""
         logits, representation = self._call(
-            "classify", values.shape, self.variables, normaliser, values, frames
+            name, values.shape, self.variables, normaliser, values, length
         )
         return np.asarray(logits), np.asarray(representation)
 

@@ -59,7 +59,6 @@ def co_training(
        folds. For each fold, a discriminant is fitted to the q of the other folds, of each class the
        most confident `kept_fraction`, and to the source with `source_weight` of the target's total
        weight. Its posteriors for the fold are the new q. This happens `rounds` times.
-
     3. Co-training can strengthen its own errors. Then it often gives one class to few utterances,
        because two classes have become one. If the rarest class of q has less than `least_share` of
        an even share, the final q is (1 - `caution`) q, plus `caution` times the mean of two labels
@@ -75,9 +74,8 @@ def co_training(
 
     Source: Blum and Mitchell 1998, "Combining labeled and unlabeled data with co-training"; Nigam
     and Ghani 2000, "Analyzing the effectiveness and applicability of co-training", section 2.3,
-    co-EM; the
-    balance: Asano et al. 2020, "Self-labelling via simultaneous clustering and representation
-    learning", section 3.1.
+    co-EM; the balance: Asano et al. 2020, "Self-labelling via simultaneous clustering and
+    representation learning", section 3.1.
 
     Args:
       prior: the classes' shares in the target, as in `self_training`.

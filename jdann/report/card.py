@@ -59,8 +59,9 @@ _SYNTHETIC = (
 )
 _ALWAYS_ANSWERS = (
     "The model always chooses one of its emotions, even for speech with no emotion, another "
-    "emotion or a mixture, and for sound without speech. It was not measured on other languages, "
-    "ages, microphones, noise or spontaneous speech. Its accuracy differs between speakers."
+    "emotion or a mixture. Most sounds without speech get no answer, but not all. It was not "
+    "measured on other languages, ages, microphones, noise or spontaneous speech. Its accuracy "
+    "differs between speakers."
 )
 
 

@@ -167,7 +167,7 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
         "413": f"larger than {limits.bytes / 2**20:g} MB, longer than {limits.duration_s:g} s, "
         f"more than {limits.clips} files, or too much audio once it is decoded; the files of a "
         "request count together",
-        "422": "not audio, damaged, silent or too short; of several files, all of them",
+        "422": "not audio, damaged or too short; of several files, all of them",
         "503": "too many requests at once; Retry-After says when to try again",
     }
     binary = {"type": "string", "format": "binary"}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jdann.cli import main
+from jdann.experiments.evaluate import result_folder
 from jdann.inference.recogniser import Recogniser
 from tests.support.corpora import EMOTIONS
 from tests.support.runs import arguments, read, relabelled
@@ -36,6 +37,17 @@ def test_target_labels_do_not_change_the_estimate(tones, data_dir, tmp_path):
         assert model["by"] == "estimated_accuracy"
         assert model["estimate"]["accuracy"] == pytest.approx(estimate["accuracy"], abs=1e-3)
     assert estimates[0] == estimates[1]
+
+
+@pytest.mark.slow
+def test_nothing_is_estimated_for_a_corpus_that_was_not_adapted_to(tones, data_dir, tmp_path):
+    main(arguments(*tones, tmp_path, data_dir, *OPTIONS))
+    command = ["evaluate", str(tmp_path), "--data-dir", str(data_dir), "--target"]
+    again = relabelled(tones[1], "again-estimate.csv", lambda emotion: emotion)
+    for target, count in ((tones[0], 0), (again, 1)):
+        main([*command, str(target)])
+        results = json.loads((result_folder(tmp_path, str(target)) / "results.json").read_text())
+        assert len(results["estimates"]) == count
 
 
 def test_the_confidence_of_a_model_is_the_estimate(tones, data_dir, tmp_path):

@@ -60,10 +60,10 @@ def test_one_file_as_the_body_is_a_person_of_one_clip(server):
 
 
 def test_a_request_leaves_nothing_behind(server):
-    files, other = clips(2, 3), wav(speech(2.5, 9))
-    before = server.ask(other).body, server.ask(*form_of(files), path=PATH).body
-    server.ask(*form_of({"other.wav": other}), path=PATH)
-    assert (server.ask(other).body, server.ask(*form_of(files), path=PATH).body) == before
+    files, stranger = clips(2, 3), wav(speech(2.5, 9))
+    before = server.ask(stranger).body, server.ask(*form_of(files), path=PATH).body
+    server.ask(*form_of({"stranger.wav": stranger}), path=PATH)
+    assert (server.ask(stranger).body, server.ask(*form_of(files), path=PATH).body) == before
 
 
 def test_a_bad_clip_is_named_and_the_others_are_answered(server):
