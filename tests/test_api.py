@@ -90,6 +90,7 @@ def test_a_result_can_be_evaluated_again(from_files, tones, data_dir):
     assert [r["uar"] for r in evaluated.rows] == [r["uar"] for r in from_files.rows]
 
 
+@pytest.mark.slow
 def test_a_sweep_has_a_row_per_point(tones, data_dir):
     result = jdann.sweep(
         *tones,

@@ -14,7 +14,7 @@ from tests.support.runs import arguments, read, relabelled
 OPTIONS = (
     "--config.methods=source_only,co_training",
     "--config.epochs=2",
-    "--config.features.recipe=statistics",
+    "--config.features.recipe=prosody",
     "--config.encoder.name=mlp",
 )
 

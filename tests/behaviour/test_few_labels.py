@@ -69,6 +69,7 @@ def test_the_labelled_utterances_are_counted_and_not_scored(labelled_run, tones,
     assert predicted == {row["file"] for row in read(tones[1])} - labelled
 
 
+@pytest.mark.slow
 def test_labels_outside_the_file_change_nothing(labelled_run, tones, run_options, tmp_path):
     turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
     target = relabelled(tones[1], "poisoned-few.csv", turn.get)

@@ -224,6 +224,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished_run, copy, to
     assert "cannot be read" in (copy / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_evaluate_scores_again_and_on_the_same_audio_in_another_list(copy, tones, data_dir):
     before = read_json(copy / "results.json")
     main(["evaluate", str(copy), "--data-dir", str(data_dir)])

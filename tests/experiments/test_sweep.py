@@ -152,7 +152,8 @@ def test_resume_after_kill_equals_the_uninterrupted_sweep(swept, tones, data_dir
     assert resumed["choices"] == uninterrupted["choices"]
 
 
-@pytest.mark.parametrize("change", ["poisoned", pytest.param("absent", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["poisoned", "absent"])
 def test_target_labels_change_only_the_analysis(swept, tones, data_dir, tmp_path, change, capsys):
     turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
     target = relabelled(tones[1], f"sweep-{change}.csv", turn.get if change == "poisoned" else None)

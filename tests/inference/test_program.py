@@ -91,11 +91,13 @@ def test_a_program_of_another_source_version_or_config_is_not_taken(
     assert len(list(folder.iterdir())) == 4
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_written_it_works_all_the_same(loaded_model, folder):
     folder.parent.joinpath("traced").write_text("a file, no folder")
     assert np.isfinite(probabilities(loaded_model)[0]).all()
 
 
+@pytest.mark.slow
 def test_a_second_clip_of_the_same_bucket_traces_and_compiles_nothing(loaded_model, folder):
     recogniser = Recogniser.of(loaded_model)
     recogniser(CLIP, 16000)

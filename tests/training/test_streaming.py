@@ -28,9 +28,8 @@ def toy_on_disk():
     return toy, toy._replace(data=data), (of_source, of_target)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("dann+self_training", marks=pytest.mark.slow), "adabn"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dann+self_training", "adabn"])
 def test_it_learns_what_training_from_the_device_learns(toy_on_disk, name, tmp_path):
     toy, on_disk, asked = toy_on_disk
     program = make_program(name, batch_norm=name == "adabn", epochs=2)
