@@ -8,7 +8,7 @@ import pytest
 from jdann.cli import main
 from jdann.experiments.evaluate import result_folder
 from jdann.inference.recogniser import Recogniser
-from tests.support.corpora import EMOTIONS
+from tests.support.corpora import EMOTIONS, write_tones
 from tests.support.runs import arguments, read, relabelled
 
 OPTIONS = (
@@ -44,7 +44,9 @@ def test_nothing_is_estimated_for_a_corpus_that_was_not_adapted_to(tones, data_d
     main(arguments(*tones, tmp_path, data_dir, *OPTIONS))
     command = ["evaluate", str(tmp_path), "--data-dir", str(data_dir), "--target"]
     again = relabelled(tones[1], "again-estimate.csv", lambda emotion: emotion)
-    for target, count in ((tones[0], 0), (again, 1)):
+    third = tmp_path / "third"
+    write_tones(third, 2, 190.0)
+    for target, count in ((third / "list.csv", 0), (again, 1)):
         main([*command, str(target)])
         results = json.loads((result_folder(tmp_path, str(target)) / "results.json").read_text())
         assert len(results["estimates"]) == count
