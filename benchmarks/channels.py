@@ -87,6 +87,8 @@ def uar(source: Part, target: Part, relevance: float) -> float:
         source.z_scores("speaker", relevance),
         jax.nn.one_hot(source_labels, len(FIVE_EMOTIONS)),
         target.z_scores("speaker", relevance),
+        None,
+        target.rows_of_speakers("speaker"),
     )
     labels = np.asarray(scores).argmax(-1)  # [draws, utterances]
     recalls = [(labels[:, target_labels == k] == k).mean() for k in np.unique(target_labels)]

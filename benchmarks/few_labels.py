@@ -86,12 +86,15 @@ def make_label_score(task: Task, relevance: float) -> Score:
     by = "speaker" if is_known(task.target) else "voice"
     source, target = (part.z_scores(by, relevance) for part in (task.source, task.target))
     source_labels = jax.nn.one_hot(emotion_indices(task.source, emotions), len(emotions))
+    clips_of_speaker = task.target.rows_of_speakers(by)
 
     def score(labelled: np.ndarray, scored: np.ndarray, draw: int) -> dict[str, float]:
         target_labels = np.zeros((len(emotion), len(emotions)), np.float32)
         target_labels[labelled, emotion[labelled]] = 1
         keys = jax.random.key(draw)[None]
-        labels = label_function(emotions)(keys, source, source_labels, target, target_labels)
+        labels = label_function(emotions)(
+            keys, source, source_labels, target, target_labels, clips_of_speaker
+        )
         predicted = np.asarray(labels[0]).argmax(-1)
         return {"co_training, labels": mean_recall(predicted[scored], emotion[scored])}
 

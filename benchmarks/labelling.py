@@ -80,6 +80,8 @@ def uar_of_labels(
         task.source.z_scores(by[0], relevance),
         jax.nn.one_hot(source_labels, len(emotions)),
         task.target.z_scores(by[1], relevance),
+        None,
+        task.target.rows_of_speakers(by[1]),
     )
     labels = np.asarray(scores).argmax(-1)  # [draws, utterances]
     recalls = [(labels[:, target_labels == k] == k).mean() for k in np.unique(target_labels)]

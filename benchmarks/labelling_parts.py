@@ -13,6 +13,7 @@ from jdann.configuration import load_config
 from jdann.corpora.index import Utterance
 from jdann.data import normalise
 from jdann.features.recipe import make_recipe
+from jdann.methods.one_speaker import rows_of_speakers
 from jdann.speakers import similar_voices
 from jdann.speakers.clusters import VoiceGroups
 
@@ -44,16 +45,8 @@ class Part(NamedTuple):
 
     def z_scores(self, by: str, relevance: float) -> jnp.ndarray:
         """The statistics [n, statistics], normalised by speaker, voice or corpus."""
-        speakers = [u.speaker for u in self.utterances]
-        known = np.full(len(speakers), by == "speaker")
-        number = None
-        if self.groups is not None:
-            number, is_mixed = self.groups
-            known = known & ~is_mixed
-            speakers = [
-                f"voices {k}, utterance {i}" if is_mixed[i] else f"voices {k}"
-                for i, k in enumerate(number)
-            ]
+        speakers, known = self._speakers(by)
+        number = None if self.groups is None else self.groups.number
         group, _ = normalise.grouping(by, speakers, has_pitch=True, is_vector=True)
         vectors = self.values[:, None]  # [n, 1, statistics]: an utterance is one frame
         voices = None
@@ -67,6 +60,24 @@ class Part(NamedTuple):
         fitted = normalise.fit_speakers(lambda: vectors, group, voices)
         normalised = list(normalise.apply(fitted, vectors, group))
         return jnp.asarray(np.concatenate(normalised), jnp.float32)
+
+    def rows_of_speakers(self, by: str) -> np.ndarray | None:
+        """The utterances of each speaker to whom co-training adapts, as it expects them."""
+        speakers, known = self._speakers(by)
+        _, number = np.unique([speaker or "" for speaker in speakers], return_inverse=True)
+        return rows_of_speakers(np.where(known, number, -1))
+
+    def _speakers(self, by: str) -> tuple[list[str | None], np.ndarray]:
+        """The speaker or group of each utterance; bool [n], whether it is normalised by it."""
+        known = np.full(len(self.utterances), by == "speaker")
+        if self.groups is None:
+            return [u.speaker for u in self.utterances], known
+        number, is_mixed = self.groups[:2]
+        names = [
+            f"voices {k}, utterance {i}" if is_mixed[i] else f"voices {k}"
+            for i, k in enumerate(number)
+        ]
+        return list(names), known & ~is_mixed
 
 
 @cache

@@ -43,7 +43,7 @@ def make_random_model(config: Any, seeds: int) -> model.Model:
     shape = (1, bins) if recipe.is_vector else (1, FRAMES, bins)
     variables = random_variables(config, shape, seeds)
     std = np.ones((1, bins), np.float32)
-    normaliser = model.Normaliser(0 * std, std, np.zeros((1, 0), np.float32))
+    adaptation = model.Adaptation(0 * std, std, np.zeros((1, 0), np.float32))
     card = {
         "labels": list(config.emotions),
         "source": {"name": "random"},
@@ -56,7 +56,7 @@ def make_random_model(config: Any, seeds: int) -> model.Model:
         "config": to_dict(config),
         "seeds": list(range(seeds)),
     }
-    return model.Model(variables, normaliser, card)
+    return model.Model(variables, adaptation, card)
 
 
 def random_variables(config: Any, shape: tuple[int, ...], seeds: int) -> Any:

@@ -39,7 +39,7 @@ from jdann.selection import accuracy, calibration
 
 SOURCE, BOLD, CHOSEN = "source alone", "co-training without caution", "co-training"
 CHANGES: dict[str, dict[str, object]] = {  # of config.co_training
-    "prosody, adapted": {"rounds": 0, "least_share": 0.0},
+    "prosody, adapted": {"rounds": 0, "least_share": 0.0, "per_speaker": False},
     BOLD: {"least_share": 0.0},
 }
 EVIDENCE = ("log_odds", "rarest_share", "chance", "by_speaker", "log_odds_if_by_speaker")
@@ -79,15 +79,14 @@ def answer(task: TrustTask) -> Answer:
         source.z_scores(by, relevance),
         jax.nn.one_hot(emotion, len(emotions)),
         target.z_scores(by, relevance),
+        None,
+        target.rows_of_speakers(by),
     )
     model = discriminant.fit(domains[0], domains[1], config.co_training.shrinkage)
     labels = {SOURCE: np.asarray(jax.nn.softmax(discriminant.logits(model, domains[2])))}
     least_share = config.co_training.least_share if task.ids == "known" else LEAST_SHARE_UNKNOWN
     changes = CHANGES | {CHOSEN: {"least_share": least_share}}
     for name, settings in changes.items():
-        if name == CHOSEN and accuracy.rarest_share(labels[BOLD]) >= least_share:
-            labels[name] = labels[BOLD]
-            continue
         label = label_function(emotions, tuple(settings.items()))
         labels[name] = np.asarray(label(jax.random.key(0)[None], *domains))[0]
     chosen = labels[CHOSEN]

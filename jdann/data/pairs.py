@@ -293,6 +293,17 @@ def _normalised_like_target(source: Domain, target: Domain, by: str) -> Domain:
     return source._replace(group=tuple(group), voices=voices, grouping_note=note)
 
 
+def speaker_numbers(domain: Domain) -> np.ndarray:
+    """The speaker by whom each utterance is normalised, or the group of few persons, int32 [n].
+
+    It is -1 for an utterance that is not normalised by speaker.
+    """
+    if domain.voices is None:
+        return np.full(len(domain.emotion), -1, np.int32)
+    _, numbers = np.unique(domain.group, return_inverse=True)
+    return np.where(domain.voices.speaker_known, numbers, -1).astype(np.int32)
+
+
 def is_by_speaker(domain: Domain) -> bool:
     """Whether most utterances are normalised by speaker: by ids, or by groups of few persons."""
     return domain.voices is not None and bool(domain.voices.speaker_known.mean() >= 0.5)

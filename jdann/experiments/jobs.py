@@ -15,9 +15,10 @@ from jdann import selection
 from jdann.configuration import method_settings
 from jdann.data import batches, splits
 from jdann.data.batches import TrainingData
-from jdann.data.pairs import Direction, Domain, is_by_speaker
+from jdann.data.pairs import Direction, Domain, is_by_speaker, speaker_numbers
 from jdann.data.splits import Split
 from jdann.errors import InputError
+from jdann.experiments.new_speakers import can_co_train, predict_new_speakers
 from jdann.experiments.settings import (
     check_training_names,
     encoder_names,
@@ -78,6 +79,9 @@ class Outcome(NamedTuple):
     representation: tuple[np.ndarray, np.ndarray]
     # Of the first split and seed: [rows, d] of source and target.
     rows: tuple[np.ndarray, np.ndarray]  # the utterances of `representation`
+    # [seeds, target utterances, classes] float32: log posteriors after co-training on each new
+    # speaker; None: not in this protocol, or not with these features.
+    new_speakers: np.ndarray | None = None
 
 
 def plan_jobs(config: Any, directions: Sequence[Direction]) -> list[Job]:
@@ -253,6 +257,7 @@ def make_task(job: Job, split: Split, direction: Direction) -> Task:
         test_size=max(len(s.test) for s in job.splits),
         evidence_sizes=(sizes[0], sizes[1], sizes[2]),
         identity=_identity((source, direction.target), split, labels),
+        target_speaker=speaker_numbers(direction.target),
     )
 
 
@@ -333,7 +338,7 @@ def run_job(
             )
         )
     on_fitted(training, fitted)
-    return _gather(job, direction, training, fitted)
+    return _gather(job, direction, config, training, fitted)
 
 
 def restore_job(job: Job, direction: Direction, config: Any, checkpoints: Path) -> Outcome:
@@ -351,7 +356,7 @@ def restore_job(job: Job, direction: Direction, config: Any, checkpoints: Path) 
         if restored is None:
             raise InputError(f"{folder}: this training is not finished; continue it by --resume")
         fitted.append(restored)
-    return _gather(job, direction, training, fitted)
+    return _gather(job, direction, config, training, fitted)
 
 
 def join_splits(job: Job, direction: Direction, fitted: list[Fitted]) -> Outcome:
@@ -380,9 +385,9 @@ def join_splits(job: Job, direction: Direction, fitted: list[Fitted]) -> Outcome
 
 
 def _gather(
-    job: Job, direction: Direction, training: CompiledTraining, fitted: list[Fitted]
+    job: Job, direction: Direction, config: Any, training: CompiledTraining, fitted: list[Fitted]
 ) -> Outcome:
-    """The outcome with representations of some utterances, for figures and diagnostics."""
+    """The outcome with representations of some utterances, and with what new speakers get."""
     split, data = job.splits[0], make_task(job, job.splits[0], direction).data
     random = np.random.default_rng(0)
     source_rows, target_rows = (
@@ -393,6 +398,11 @@ def _gather(
     source = outputs(training, state, data.source, source_rows, "source")
     target = outputs(training, state, data.target, target_rows, "target")
     representation = source.representation[0], target.representation[0]
+    new_speakers = None
+    if config.protocol == "inductive" and can_co_train(config) and not job.is_supervised:
+        new_speakers = predict_new_speakers(job.method, job.splits, direction, training, fitted)
     return join_splits(job, direction, fitted)._replace(
-        representation=representation, rows=(source_rows, target_rows)
+        representation=representation,
+        rows=(source_rows, target_rows),
+        new_speakers=new_speakers,
     )

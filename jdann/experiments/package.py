@@ -16,10 +16,11 @@ from jdann.errors import InputError
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.experiments import estimates
 from jdann.experiments.jobs import Job
+from jdann.experiments.new_speakers import can_co_train, make_ensemble_reference
 from jdann.experiments.results import versions
 from jdann.experiments.settings import seeds_of
 from jdann.inference import model
-from jdann.inference.model import Normaliser
+from jdann.inference.model import Adaptation
 from jdann.selection import Evidence, calibration
 from jdann.selection.contract import evenly
 from jdann.selection.density_ratio import MAX_ROWS, importance_weights
@@ -83,7 +84,7 @@ def make_model(
         raise InputError(
             f"{job.method} with {job.encoder}: every seed diverged, so there is no recogniser"
         )
-    normaliser = normaliser_of_unknown_speakers(
+    adaptation = adaptation_to_unknown_speakers(
         direction.target, direction.statistics[1], config.features.normalise
     )
     calibrated = _calibrate(job, direction, training, fitted, config.protocol)
@@ -99,12 +100,15 @@ def make_model(
         "seeds": sorted({member["seed"] for member in members}),
         "temperature": calibrated["temperature"],
         "calibration": calibrated,
-        "values": normaliser.mean.shape[1],
+        "values": adaptation.mean.shape[1],
         "config": configuration.to_dict(config) | _corpus_names(direction, config.target_labels),
         "versions": versions(),
         "date": datetime.now(UTC).date().isoformat(),
     }
-    return model.Model(_chosen_variables(job, fitted), normaliser, card)
+    reference = None
+    if can_co_train(config) and not job.is_supervised:
+        reference = make_ensemble_reference(job.method, job.splits, direction, training, fitted)
+    return model.Model(_chosen_variables(job, fitted), adaptation, card, reference)
 
 
 def _corpus_names(direction: Direction, target_labels: str) -> dict[str, str]:
@@ -246,9 +250,9 @@ def _density_ratios(
     return np.mean(per_member, axis=0)
 
 
-def normaliser_of_unknown_speakers(
+def adaptation_to_unknown_speakers(
     target: Domain, statistics: normalise.Statistics, by: str
-) -> Normaliser:
+) -> Adaptation:
     """Statistics for a clip from an unknown speaker.
 
     They are those of similar voices in the target or, if the recipe has no pitch, of the whole
@@ -265,7 +269,7 @@ def normaliser_of_unknown_speakers(
         statistics = normalise.statistics(moments, names)
     elif len(statistics.groups) > 1:
         statistics = normalise.fit(features.read(), ["target"] * len(target.emotion))
-    return Normaliser(statistics.mean, statistics.std, positions)
+    return Adaptation(statistics.mean, statistics.std, positions)
 
 
 def _describe(domain: Domain) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from jdann.experiments.settings import seeds_of
 from jdann.training.task import LAST
 
 SCHEMA = 1  # of results.json
+ADAPTED = ", adapted to each speaker"  # ends the method's name in such a row
 _PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
 log = logging.getLogger("jdann")
 
@@ -99,6 +100,10 @@ def score_outcome(outcome: Outcome, direction: Direction, config: Any) -> list[S
             continue
         predicted = [logits[seed].argmax(-1) for seed in finite]
         scored += score_predictions(names, by, protocol, clips, predicted, config.emotions)
+    if outcome.new_speakers is not None:
+        names = names | {"method": f"{outcome.job.method}{ADAPTED}"}
+        predicted = [outcome.new_speakers[seed].argmax(-1) for seed in finite]
+        scored += score_predictions(names, LAST, protocol, clips, predicted, config.emotions)
     return scored
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from jdann.audio import Rejected
 from jdann.inference.clips import Prepared
-from jdann.inference.model import Normaliser
+from jdann.inference.model import Adaptation
 from jdann.inference.program import Programs
 
 BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
@@ -46,13 +46,13 @@ def clip_features(programs: Programs, samples: np.ndarray) -> ClipFeatures:
 
 
 def all_outputs(
-    programs: Programs, normaliser: Normaliser, clips: Iterable[Prepared | Rejected]
+    programs: Programs, adaptation: Adaptation, clips: Iterable[Prepared | Rejected]
 ) -> Iterator[tuple[int, ClipOutputs | Rejected]]:
     """The outputs of each clip; up to a batch per padded length is in memory at a time.
 
     Args:
       programs: programs of the model.
-      normaliser: normaliser of the features.
+      adaptation: adaptation of the features.
       clips: prepared clips, and rejected ones in their places.
 
     Yields:
@@ -68,14 +68,14 @@ def all_outputs(
         batch.append((i, clip.samples))
         if len(batch) == programs.batch:
             del waiting[padded_samples]
-            yield from batch_outputs(programs, normaliser, batch, padded_samples)
+            yield from batch_outputs(programs, adaptation, batch, padded_samples)
     for padded_samples, batch in waiting.items():
-        yield from batch_outputs(programs, normaliser, batch, padded_samples)
+        yield from batch_outputs(programs, adaptation, batch, padded_samples)
 
 
 def batch_outputs(
     programs: Programs,
-    normaliser: Normaliser,
+    adaptation: Adaptation,
     clips: list[tuple[int, np.ndarray]],
     padded_samples: int,
 ) -> Iterator[tuple[int, ClipOutputs]]:
@@ -85,7 +85,7 @@ def batch_outputs(
 
     Args:
       programs: programs of the model.
-      normaliser: normaliser of the features.
+      adaptation: adaptation of the features.
       clips: position and samples of each clip.
       padded_samples: the number of samples to which all of them are padded.
 
@@ -99,6 +99,6 @@ def batch_outputs(
         for row, (_, clip) in enumerate(part):
             samples[row, : len(clip)] = clip
             length[row] = len(clip)
-        logits, representation = programs.outputs(tuple(normaliser), samples, length)
+        logits, representation = programs.outputs(tuple(adaptation), samples, length)
         for row, (i, _) in enumerate(part):
             yield i, ClipOutputs(logits[:, row], representation[:, row])

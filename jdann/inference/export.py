@@ -110,12 +110,12 @@ def probabilities(recogniser: Recogniser) -> Callable[[jax.Array, jax.Array], ja
     settings, columns = recogniser.audio_settings, jnp.asarray(recogniser.columns)
     outputs = recogniser.programs.inference.outputs
     variables = jax.tree.map(jnp.asarray, recogniser.programs.variables)
-    normaliser = tuple(map(jnp.asarray, recogniser.normaliser))
+    adaptation = tuple(map(jnp.asarray, recogniser.adaptation))
     temperature = recogniser.temperature
 
     def call(samples: jax.Array, length: jax.Array) -> jax.Array:
         prepared, length, usable = prepare(samples, length, settings)
-        logits = outputs(variables, normaliser, prepared, length).logits
+        logits = outputs(variables, adaptation, prepared, length).logits
         mean = jax.nn.softmax(logits[:, :, columns] / temperature).mean(0)  # [batch, classes]
         return jnp.where(usable[:, None], mean, jnp.nan)
 

@@ -10,6 +10,7 @@ import jax
 
 from jdann.data.normalise import normalised_features
 from jdann.features.recipe import make_recipe_unchecked
+from jdann.methods.one_speaker import Views, mean_log_posteriors
 from jdann.models import make_encoder
 from jdann.speakers.similar_voices import grid_weights
 
@@ -27,9 +28,11 @@ class Inference(NamedTuple):
     # (samples [batch, samples], length [batch])
     # -> (features [batch, frames, bins], or [batch, values]; frames [batch])
     features: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-    # (variables, `jdann.inference.model.Normaliser` as a tuple, features, frames) -> Outputs
+    # (`jdann.inference.model.Adaptation` as a tuple, features, frames) -> features, normalised
+    normalise: Callable[..., jax.Array]
+    # (variables, adaptation, features, frames) -> Outputs
     classify: Callable[..., Outputs]
-    # Both in one: (variables, normaliser, samples, length) -> Outputs
+    # Both in one: (variables, adaptation, samples, length) -> Outputs
     outputs: Callable[..., Outputs]
 
 
@@ -43,20 +46,27 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
 
     Returns:
       The functions. With `features.normalise="utterance"`, each clip is normalised by its own
-      statistics and the normaliser is not used.
+      statistics and the adaptation is not used. If the adaptation has views, the logits of each
+      member are the mean of their log posteriors.
     """
     # Training has checked the sizes, which takes a trace.
     recipe = make_recipe_unchecked(features.recipe, features, sample_rate_hz)
     module = make_encoder(encoder.name, encoder)
     normalise_by = features.normalise
 
-    def classify(
-        variables: Any, normaliser: tuple[jax.Array, ...], values: jax.Array, frames: jax.Array
-    ) -> Outputs:
-        mean, std, voice = normaliser
+    def normalise(
+        adaptation: tuple[jax.Array, ...], values: jax.Array, frames: jax.Array
+    ) -> jax.Array:
+        mean, std, voice = adaptation[:3]
         weight = grid_weights(values, frames, voice, recipe.bins)  # [batch, places]
         mean, std = weight @ mean, weight @ std
-        normalised = normalised_features(values, frames, mean, std, normalise_by)
+        return normalised_features(values, frames, mean, std, normalise_by)
+
+    def classify(
+        variables: Any, adaptation: tuple[jax.Array, ...], values: jax.Array, frames: jax.Array
+    ) -> Outputs:
+        normalised = normalise(adaptation, values, frames)
+        views = Views(*adaptation[3:])
 
         def one_member(parameters: Any) -> Outputs:
             encoded = module.apply(parameters["encoder"], normalised, frames, False)
@@ -64,6 +74,8 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
             representation = encoded["representation"]  # [batch, d]
             classifier = parameters["classifier"]
             logits = representation @ classifier["kernel"] + classifier["bias"][None]
+            if len(views.bias):
+                logits = mean_log_posteriors(views, normalised)
             return Outputs(logits, representation)
 
         # On a CPU one batch of small products is slower than the same products in a loop.
@@ -72,8 +84,8 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
         return jax.vmap(one_member)(variables)
 
     def outputs(
-        variables: Any, normaliser: tuple[jax.Array, ...], samples: jax.Array, length: jax.Array
+        variables: Any, adaptation: tuple[jax.Array, ...], samples: jax.Array, length: jax.Array
     ) -> Outputs:
-        return classify(variables, normaliser, *recipe.extract(samples, length))
+        return classify(variables, adaptation, *recipe.extract(samples, length))
 
-    return Inference(recipe.extract, classify, outputs)
+    return Inference(recipe.extract, normalise, classify, outputs)

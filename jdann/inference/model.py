@@ -21,23 +21,39 @@ from jdann.files import write_bytes, write_text
 
 FOLDER = "recogniser"  # in a work directory
 SCHEMA = 2
+_NORMALISATION, _REFERENCE = "normalisation", "reference"  # parts of the file of arrays
 WEIGHTS, CARD = "model.safetensors", "model.json"
 NOT_ADAPTED = ("source_only", "supervised")  # methods that do not adapt to the target
 _WRITE_AGAIN = "write it again with --resume of the run"
 
 
-class Normaliser(NamedTuple):
-    """Mean and standard deviation of features, for each place on a grid of voices.
+class Adaptation(NamedTuple):
+    """What a model knows about the speakers of its clips.
 
+    Features are normalised by a mean and a standard deviation for each place on a grid of voices.
     A value is a bin of a frame, or an entry of an utterance's vector. Where all voices share one
     mean there is a single place, and `voice` has no columns.
+
+    If there are views, they answer instead of the network: `jdann.methods.one_speaker.Views`.
     """
 
     mean: np.ndarray  # [places, values] float32
     std: np.ndarray  # [places, values] float32, positive
-    voice: (
-        np.ndarray
-    )  # [places, 0, 1 or 2] float32, of `jdann.speakers.similar_voices.position_grid`
+    # [places, 0, 1 or 2] float32, of `jdann.speakers.similar_voices.position_grid`
+    voice: np.ndarray
+    weight: np.ndarray = np.zeros((0, 0, 0), np.float32)  # [views, values, classes]
+    bias: np.ndarray = np.zeros((0, 0), np.float32)  # [views, classes]
+
+
+class Reference(NamedTuple):
+    """What the utterances of source and target tell about each emotion.
+
+    The emotions of the source are its labels, those of the target are predicted.
+    """
+
+    mean: np.ndarray  # [classes, values] float32
+    covariance: np.ndarray  # [values, values] float32, within classes
+    present: np.ndarray  # [classes] bool; the others have no labels
 
 
 class Model(NamedTuple):
@@ -45,17 +61,42 @@ class Model(NamedTuple):
 
     # {"encoder": {"params", "batch_stats"}, "classifier"}, each array [members, ...]
     variables: dict[str, Any]
-    normaliser: Normaliser  # of the target's features
+    adaptation: Adaptation  # to the target
     # labels, config, versions, source and target, method, encoder, members, calibration
     card: dict[str, Any]
+    reference: Reference | None = None  # None: only normalisation can adapt to new speakers
+
+
+def with_classes(model: Model, columns: np.ndarray) -> Model:
+    """A model of some of the classes, [int], in this order."""
+    classifier = {
+        name: np.asarray(values)[..., columns]  # kernel [members, d, classes] and bias
+        for name, values in model.variables["classifier"].items()
+    }
+    adaptation, reference = model.adaptation, model.reference
+    if len(adaptation.bias):
+        adaptation = adaptation._replace(
+            weight=adaptation.weight[..., columns], bias=adaptation.bias[..., columns]
+        )
+    if reference is not None:
+        reference = reference._replace(
+            mean=reference.mean[columns], present=reference.present[columns]
+        )
+    return model._replace(
+        variables=dict(model.variables) | {"classifier": classifier},
+        adaptation=adaptation,
+        reference=reference,
+    )
 
 
 def save_model(folder: Path, model: Model) -> None:
     """Writes the two files of a model; each appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = _flatten(model.variables) | {
-        f"normalisation/{name}": array for name, array in model.normaliser._asdict().items()
-    }
+    arrays = (
+        _flatten(model.variables)
+        | _named(_NORMALISATION, model.adaptation)
+        | (_named(_REFERENCE, model.reference) if model.reference else {})
+    )
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     write_bytes(folder / WEIGHTS, serialise(arrays, {"format": "jdann", "schema": str(SCHEMA)}))
     text = json.dumps({"schema": SCHEMA, **model.card}, indent=1, ensure_ascii=False) + "\n"
@@ -74,15 +115,26 @@ def load_model(folder: Path) -> Model:
             raise ValueError("it holds no labels")
         _check_schema(card["schema"], folder / CARD)
         arrays = load_file(folder / WEIGHTS)
-        normaliser = Normaliser(
-            *(arrays.pop(f"normalisation/{name}") for name in Normaliser._fields)
-        )
+        adaptation = Adaptation(**_take(arrays, _NORMALISATION))
+        reference = _take(arrays, _REFERENCE)
+        reference = Reference(**reference) if reference else None
     except FileNotFoundError as error:
         missing = error.filename or folder / WEIGHTS
         raise InputError(f"{missing}: is missing; {_WRITE_AGAIN}") from None
-    except (ValueError, KeyError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"{folder}: is damaged ({error}); {_WRITE_AGAIN}") from None
-    return Model(_unflatten(arrays), normaliser, card)
+    return Model(_unflatten(arrays), adaptation, card, reference)
+
+
+def _named(part: str, arrays: NamedTuple) -> dict[str, np.ndarray]:
+    """The arrays of a part of a model by their names in the file."""
+    return {f"{part}/{name}": array for name, array in arrays._asdict().items()}
+
+
+def _take(arrays: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    """Takes the arrays of a part of a model out of those of the whole file."""
+    names = [name for name in arrays if name.startswith(f"{part}/")]
+    return {name.removeprefix(f"{part}/"): arrays.pop(name) for name in names}
 
 
 def _check_schema(schema: int, path: Path) -> None:

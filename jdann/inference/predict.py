@@ -182,28 +182,42 @@ def _answers(
         yield from _timelines(recogniser, items, others, options, bad)
     else:
         yield from _recognise(recogniser, items, {i: items[i].part for i in others}, bad)
-    for indices in speakers.values():
-        # The features of a clip serve for the speaker's statistics and for its answer.
-        features: dict[int, ClipFeatures] = {}
-        rejected: list[Bad] = []
-        no_speech: list[int] = []
-        for i, clip in zip(
-            indices, recogniser.prepare(items[i].part for i in indices), strict=True
-        ):
-            if isinstance(clip, Rejected) and clip.no_speech:
-                no_speech.append(i)
-            elif isinstance(clip, Rejected):
-                rejected.append(Bad(items[i].columns["file"], clip.reason))
+    # Co-training learns from all speakers together. Otherwise one speaker after the other is in
+    # memory.
+    groups = list(speakers.values())
+    for group in [groups] if recogniser.co_trains else [[indices] for indices in groups]:
+        yield from _adapted(recogniser, items, group, options, bad)
+
+
+def _adapted(
+    recogniser: Recogniser,
+    items: Sequence[Item],
+    speakers: Sequence[Sequence[int]],
+    options: Options,
+    bad: list[Bad],
+) -> Iterator[Answer]:
+    """The answers for the items of each speaker, adapted to these speakers."""
+    # The features of a clip serve for the speaker's statistics and for its answer.
+    features: list[dict[int, ClipFeatures]] = [{} for _ in speakers]
+    for clips, indices in zip(features, speakers, strict=True):
+        prepared = recogniser.prepare(items[i].part for i in indices)
+        for i, clip in zip(indices, prepared, strict=True):
+            if not isinstance(clip, Rejected):
+                clips[i] = recogniser.features(clip)
+            elif options.timeline:  # it tells why, where it reads the whole file
+                continue
+            elif clip.no_speech:
+                yield Answer(i, {}, recogniser.no_speech)
             else:
-                features[i] = recogniser.features(clip)
-        adapted = recogniser.adapt_to_features(list(features.values())) if features else recogniser
+                bad.append(Bad(items[i].columns["file"], clip.reason))
+    usable = [list(clips.values()) for clips in features if clips]
+    recognisers = iter(recogniser.adapt_to_features(usable) if usable else ())
+    for clips, indices in zip(features, speakers, strict=True):
+        adapted = next(recognisers) if clips else recogniser
         if options.timeline:  # features are those of the beginning of a file only
             yield from _timelines(adapted, items, indices, options, bad)
             continue
-        bad += rejected
-        for i in no_speech:
-            yield Answer(i, {}, recogniser.no_speech)
-        for i, clip_features in features.items():
+        for i, clip_features in clips.items():
             yield Answer(i, {}, adapted.classify(clip_features))
 
 
@@ -274,7 +288,7 @@ def _recordings(
         _check_whole(item)
         try:
             recording = read_recording(Path(item.part.path), longest_s, speakers, voices)
-            for prediction in recognise(recogniser, recording, options.adapt):
+            for prediction in recognise(recogniser, recording, "all" if options.adapt else "no"):
                 columns = {
                     "speaker": prediction.speaker,
                     "start": f"{prediction.start_s:.2f}",

@@ -115,23 +115,31 @@ class Programs:
         return make_inference(**self.settings._asdict())
 
     def outputs(
-        self, normaliser: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray
+        self, adaptation: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Logits [members, batch, classes] and representation [members, batch, d]."""
-        return self._outputs("outputs", normaliser, samples, length)
+        return self._outputs("outputs", adaptation, samples, length)
 
     def classify(
-        self, normaliser: tuple[np.ndarray, ...], values: np.ndarray, frames: np.ndarray
+        self, adaptation: tuple[np.ndarray, ...], values: np.ndarray, frames: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `outputs`, of what `features` has returned."""
-        return self._outputs("classify", normaliser, values, frames)
+        return self._outputs("classify", adaptation, values, frames)
+
+    def normalise(
+        self, adaptation: tuple[np.ndarray, ...], values: np.ndarray, frames: np.ndarray
+    ) -> np.ndarray:
+        """What `features` has returned, normalised."""
+        normalised = self._call("normalise", values.shape, adaptation[:3], values, frames)
+        return np.asarray(normalised)
 
     def _outputs(
-        self, name: str, normaliser: tuple[np.ndarray, ...], values: np.ndarray, length: np.ndarray
+        self, name: str, adaptation: tuple[np.ndarray, ...], values: np.ndarray, length: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Logits and representation by the program of that name."""
+        shapes = (*values.shape, *adaptation[3].shape)  # of the input and of the views
         logits, representation = self._call(
-            name, values.shape, self.variables, normaliser, values, length
+            name, shapes, self.variables, adaptation, values, length
         )
         return np.asarray(logits), np.asarray(representation)
 
@@ -149,8 +157,10 @@ class Programs:
         return compiled(*arguments)
 
     def _compile(self, name: str, arguments: tuple[Any, ...]) -> Callable[..., Any]:
-        def function(*arguments: Any) -> tuple[jax.Array, ...]:
-            return tuple(getattr(self.inference, name)(*arguments))
+        def function(*arguments: Any) -> Any:
+            result = getattr(self.inference, name)(*arguments)
+            # `jax.export` knows tuples, but not `Outputs`.
+            return tuple(result) if isinstance(result, tuple) else result
 
         folder = _folder()
         if folder is None:

@@ -24,7 +24,7 @@ from jdann import audio, configuration
 from jdann.errors import InputError
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.inference import timeline
-from jdann.inference.adaptation import RELEVANCE, adapt_normaliser
+from jdann.inference.adaptation import RELEVANCE, adapt_to_speakers
 from jdann.inference.batches import ClipFeatures, all_outputs, clip_features
 from jdann.inference.clips import (
     Clip,
@@ -40,7 +40,16 @@ from jdann.inference.clips import (
     prepare_clip,
     vector_clip,
 )
-from jdann.inference.model import CARD, Model, Normaliser, find_model, load_model, save_model
+from jdann.inference.model import (
+    CARD,
+    Adaptation,
+    Model,
+    Reference,
+    find_model,
+    load_model,
+    save_model,
+    with_classes,
+)
 from jdann.inference.program import Programs, Settings, keep_programs
 from jdann.inference.timeline import Timeline
 
@@ -59,10 +68,11 @@ class Recogniser:
     card: dict[str, Any]
     labels: tuple[str, ...]
     temperature: float  # logits are divided by it
-    normaliser: Normaliser  # normalises features
+    adaptation: Adaptation  # to the target or, after `adapt`, to a speaker
     columns: np.ndarray  # [classes] int: the position of each label among the model's logits
     config: Any  # the config of the run, a FrozenConfigDict
     programs: Programs
+    reference: Reference | None = None  # with which `adapt` begins; None: it only normalises
 
     @classmethod
     def load(
@@ -107,10 +117,11 @@ class Recogniser:
             card=card,
             labels=labels,
             temperature=float(card["temperature"]),
-            normaliser=model.normaliser,
+            adaptation=model.adaptation,
             columns=np.arange(len(labels)),
             config=config,
             programs=Programs(settings, model.variables),
+            reference=model.reference,
         )
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -128,13 +139,9 @@ class Recogniser:
             raise InputError(f"{folder}: is a file; give the name of a folder")
         if (folder / CARD).exists() and not overwrite:
             raise InputError(f"{folder}: holds a recogniser; give another name or overwrite=True")
-        variables = dict(self.programs.variables)
-        variables["classifier"] = {
-            name: np.asarray(values)[..., self.columns]  # kernel [members, d, classes] and bias
-            for name, values in variables["classifier"].items()
-        }
         card = self.card | {"labels": list(self.labels), "temperature": self.temperature}
-        save_model(folder, Model(variables, self.normaliser, card))
+        model = Model(self.programs.variables, self.adaptation, card, self.reference)
+        save_model(folder, with_classes(model, self.columns))
 
     @property
     def audio_settings(self) -> audio.AudioSettings:
@@ -289,7 +296,7 @@ class Recogniser:
           clip holds no speech; or a `Rejected` with the reason.
         """
         prepared = self.prepare(clips, rate, **names)
-        for i, outputs in all_outputs(self.programs, self.normaliser, prepared):
+        for i, outputs in all_outputs(self.programs, self.adaptation, prepared):
             if not isinstance(outputs, audio.Rejected):
                 yield i, self._probabilities(outputs.logits)
             else:
@@ -303,7 +310,7 @@ class Recogniser:
         shape = len(clips), self.programs.members, self.programs.width
         rows = np.zeros(shape, np.float32)
         prepared = self.prepare(clips, rate, **names)
-        for i, outputs in all_outputs(self.programs, self.normaliser, prepared):
+        for i, outputs in all_outputs(self.programs, self.adaptation, prepared):
             is_usable = not (isinstance(outputs, audio.Rejected) and outputs.no_speech)
             rows[i] = _usable(outputs, clips, i).representation if is_usable else np.nan
         return rows
@@ -382,7 +389,7 @@ class Recogniser:
         rate = one_rate(rate, names)
         windows = timeline.read_windows(x, window_s, hop_s, rate, self.audio_settings)
         for window, logits in timeline.window_logits(
-            self.programs, self.normaliser, windows, window_s
+            self.programs, self.adaptation, windows, window_s
         ):
             row = self.no_speech if logits is None else self._probabilities(logits)
             yield window.start_s, window.end_s, row
@@ -416,18 +423,22 @@ class Recogniser:
         clips: Clips,
         rate: Rate = None,
         relevance: float = RELEVANCE,
+        normalise_only: bool = False,
         **names: Unpack[RateNames],
     ) -> "Recogniser":
-        """A recogniser that normalises features for one speaker, or for one recording condition.
+        """A recogniser for one speaker, or for one recording condition.
 
-        The run normalised each speaker of its target in this way. No labels are needed, and the
-        clips may be those to be recognised; the more emotions they hold, the better. With few clips
-        the target's statistics count more: `jdann.inference.adaptation.adapt_normaliser`.
+        It normalises features by the speaker's clips, as the run did for each speaker of its
+        target. Then co-training learns from the clips, if the run's features are statistics:
+        `jdann.methods.one_speaker`. No labels are needed, and the clips may be those to be
+        recognised. The more clips and the more emotions they hold, the better. With few clips,
+        what is known of the target counts more.
 
         Args:
           clips: of one speaker; those without speech are left out.
           rate: of arrays, Hz.
-          relevance: clips, 0 or more; 0: the statistics of these clips only.
+          relevance: of the normalisation, clips, 0 or more; 0: it uses these clips only.
+          normalise_only: no co-training; the network answers.
 
         Raises:
           InputError: a clip cannot be used, none holds speech, or the run did not normalise by
@@ -440,7 +451,7 @@ class Recogniser:
             for i, clip in prepared
             if not (isinstance(clip, audio.Rejected) and clip.no_speech)
         ]
-        return self.adapt_to_features(features, relevance)
+        return self.adapt_to_features([features], relevance, normalise_only)[0]
 
     @property
     def can_adapt(self) -> bool:
@@ -451,28 +462,43 @@ class Recogniser:
         """The features of a clip, for `adapt_to_features` and `classify`."""
         return clip_features(self.programs, clip.samples)
 
+    @property
+    def co_trains(self) -> bool:
+        """Whether `adapt` learns from the clips, so that several speakers help each other."""
+        return self.reference is not None
+
     def adapt_to_features(
-        self, features: Sequence[ClipFeatures], relevance: float = RELEVANCE
-    ) -> "Recogniser":
-        """As `adapt`, for clips whose `features` have been computed.
+        self,
+        speakers: Sequence[Sequence[ClipFeatures]],
+        relevance: float = RELEVANCE,
+        normalise_only: bool = False,
+    ) -> "list[Recogniser]":
+        """A recogniser for each of several speakers, of whose clips `features` are given.
+
+        Each speaker is normalised alone. Co-training learns from the clips of all of them.
+
+        Args:
+          speakers: the clips of each speaker, one or more.
+          relevance: as for `adapt`.
+          normalise_only: as for `adapt`.
 
         Raises:
-          InputError: there are no clips, or the run did not normalise by speaker.
+          InputError: a speaker has no clips, or the run did not normalise by speaker.
         """
         if not self.can_adapt:
             raise InputError(
                 f"this recogniser normalises by {self.config.features.normalise}, so it cannot "
                 "adapt to a speaker; train with features.normalise=speaker"
             )
-        if not features:
+        if not all(speakers):
             raise InputError("no clips with speech to adapt to; give one or more of one speaker")
-        values = (clip.valid for clip in features)
-        normaliser = adapt_normaliser(self.normaliser, values, len(features), relevance)
-        return dataclasses.replace(self, normaliser=normaliser)
+        reference = None if normalise_only else self.reference
+        adapted = adapt_to_speakers(self.programs, self.adaptation, reference, speakers, relevance)
+        return [dataclasses.replace(self, adaptation=adaptation) for adaptation in adapted]
 
     def classify(self, features: ClipFeatures) -> np.ndarray:
         """Probabilities float32 [classes] of a clip whose `features` have been computed."""
-        logits, _ = self.programs.classify(tuple(self.normaliser), *features)
+        logits, _ = self.programs.classify(tuple(self.adaptation), *features)
         return self._probabilities(logits[:, 0])
 
     def _probabilities(self, logits: np.ndarray) -> np.ndarray:

@@ -4,13 +4,14 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from jdann.audio import AudioError, NoSpeech
 from jdann.corpora.index import Skipped
 from jdann.errors import InputError
+from jdann.inference.batches import ClipFeatures
 from jdann.inference.recogniser import Prepared, Recogniser
 from jdann.progress import track
 from jdann.speakers import encoder_file
@@ -103,14 +104,14 @@ def find_voice_reader(speakers: int, data_dir: Path) -> VoiceReader | None:
 
 
 def recognise(
-    recogniser: Recogniser, recording: Recording, adapt: bool
+    recogniser: Recogniser, recording: Recording, adapt: Literal["no", "normalisation", "all"]
 ) -> list[UtterancePrediction]:
     """Recognises each utterance of a recording. Its audio is in memory only while it is used.
 
     Args:
       recogniser: a trained recogniser.
       recording: one of those that `find_utterances` returns.
-      adapt: whether to normalise each utterance for the person who speaks it, as
+      adapt: to the persons who speak: "no", the "normalisation" only, or "all" that
         `Recogniser.adapt` does. It has no effect if the normalisation cannot be adapted.
 
     Returns:
@@ -124,15 +125,15 @@ def recognise(
     ]
     unusable = np.full(len(recogniser.labels), np.nan, np.float32)
     rows = [unusable] * len(features)
-    for speaker in dict.fromkeys(recording.speaker):
-        usable = {
-            i: clip
-            for i, clip in enumerate(features)
-            if clip is not None and recording.speaker[i] == speaker
-        }
-        adapted = recogniser
-        if adapt and usable and recogniser.can_adapt:
-            adapted = recogniser.adapt_to_features(list(usable.values()))
+    speakers: dict[str, dict[int, ClipFeatures]] = {}  # by speaker, then by utterance
+    for i, clip in enumerate(features):
+        if clip is not None:
+            speakers.setdefault(recording.speaker[i], {})[i] = clip
+    recognisers = [recogniser] * len(speakers)
+    if speakers and recogniser.can_adapt and adapt != "no":
+        clips = [list(usable.values()) for usable in speakers.values()]
+        recognisers = recogniser.adapt_to_features(clips, normalise_only=adapt == "normalisation")
+    for adapted, usable in zip(recognisers, speakers.values(), strict=True):
         for i, clip in usable.items():
             rows[i] = adapted.classify(clip)
     predictions = zip(recording.speaker, recording.utterances, rows, strict=True)

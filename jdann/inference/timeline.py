@@ -11,7 +11,7 @@ from jdann.errors import InputError
 from jdann.features import speech_part
 from jdann.inference import clips
 from jdann.inference.batches import batch_outputs, padded_length
-from jdann.inference.model import Normaliser
+from jdann.inference.model import Adaptation
 from jdann.inference.program import Programs
 
 
@@ -74,7 +74,7 @@ def read_windows(
 
 
 def window_logits(
-    programs: Programs, normaliser: Normaliser, windows: Iterator[Window], window_s: float
+    programs: Programs, adaptation: Adaptation, windows: Iterator[Window], window_s: float
 ) -> Iterator[tuple[Window, np.ndarray | None]]:
     """Each window with its logits [members, classes], or None where it holds no speech."""
     rate_hz = programs.settings.sample_rate_hz
@@ -83,15 +83,15 @@ def window_logits(
     for window in windows:
         batch.append(window)
         if len(batch) == programs.batch:
-            yield from _batch_logits(programs, normaliser, batch, size)
+            yield from _batch_logits(programs, adaptation, batch, size)
             batch = []
-    yield from _batch_logits(programs, normaliser, batch, size)
+    yield from _batch_logits(programs, adaptation, batch, size)
 
 
 def _batch_logits(
-    programs: Programs, normaliser: Normaliser, windows: list[Window], size: int
+    programs: Programs, adaptation: Adaptation, windows: list[Window], size: int
 ) -> Iterator[tuple[Window, np.ndarray | None]]:
     speech = [(i, w.samples) for i, w in enumerate(windows) if w.samples is not None]
-    outputs = dict(batch_outputs(programs, normaliser, speech, size))
+    outputs = dict(batch_outputs(programs, adaptation, speech, size))
     for i, window in enumerate(windows):
         yield window, outputs[i].logits if i in outputs else None

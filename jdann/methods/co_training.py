@@ -14,6 +14,7 @@ from jdann.methods import discriminant
 from jdann.methods.contract import Context, LossValue, Method, Params, Source, Target, term
 from jdann.methods.discriminant import Discriminant
 from jdann.methods.losses import cross_entropy
+from jdann.methods.one_speaker import label_speakers
 from jdann.methods.pseudo_labels import balanced, check_prior, class_shares, most_confident
 from jdann.parameters import (
     Count,
@@ -25,10 +26,7 @@ from jdann.parameters import (
     checked,
 )
 
-_LARGEST_SCORE = 5.0  # z-scores are clipped to this, so that no outlier decides
-_IMPOSSIBLE = -1e4  # logit of a class that the source does not have
 LEAST_SHARE_UNKNOWN = 0.75  # `least_share` where the target is not normalised by speaker
-_TEMPERATURE = 2.0  # softens the discriminants' posteriors, which are too confident
 
 
 @checked
@@ -44,6 +42,7 @@ def co_training(
     label_relevance: Positive = 20.0,
     least_share: Fraction = 0.5,
     caution: Fraction = 0.7,
+    per_speaker: bool = True,
     iterations: Count = 50,
     weight: NonNegative = 10.0,
 ) -> Method:
@@ -64,6 +63,10 @@ def co_training(
        an even share, the final q is (1 - `caution`) q, plus `caution` times the mean of two labels
        that make other errors: those of view one, and those of a discriminant on all statistics of
        the source alone.
+
+    4. For each speaker of the target with enough clips, both views are adapted to this speaker, and
+       label the speaker's clips anew: `jdann.methods.one_speaker`. They begin with source and
+       target, which have the same total weight.
 
     Labels of some target utterances, which the user gives, replace their q in each round. In both
     views, k of them weigh k / (k + `label_relevance`) of their class, and all else the rest. So
@@ -90,6 +93,7 @@ def co_training(
         below which the labels are mixed with others; 0: never. The experiments raise it to
         LEAST_SHARE_UNKNOWN where the target is not normalised by speaker.
       caution: weight of the other labels in the mixture.
+      per_speaker: whether the labels of each speaker are made anew (4.).
       iterations: of Sinkhorn's algorithm.
       weight: factor of the loss, beside lambda.
 
@@ -106,10 +110,11 @@ def co_training(
         source_labels: jax.Array,
         target: jax.Array,
         target_labels: jax.Array | None = None,
+        clips_of_speaker: jax.Array | None = None,
     ) -> jax.Array:
         shares = class_shares(prior, source_labels.shape[-1], "co_training: prior")
         both = jnp.concatenate([source, target])  # [n + m, values]
-        both = jnp.clip(both, -_LARGEST_SCORE, _LARGEST_SCORE)
+        both = jnp.clip(both, -discriminant.LARGEST_SCORE, discriminant.LARGEST_SCORE)
         prosodic = both[:, : len(PROSODIC)]
         n = len(source)
         ratio = source_labels.sum() / len(target)  # labelled source utterances per target utterance
@@ -127,8 +132,7 @@ def co_training(
             return discriminant.fit(features, jnp.concatenate([source_q, target_q]), shrinkage)
 
         def log_posteriors(model: Discriminant, features: jax.Array) -> jax.Array:
-            logits = discriminant.logits(model, features) / _TEMPERATURE
-            return jax.nn.log_softmax(jnp.where(present, logits, _IMPOSSIBLE))
+            return discriminant.log_posteriors(model, features, present)
 
         def normalised(log_posteriors: jax.Array) -> jax.Array:
             labels = jnp.exp(balanced(log_posteriors, shares, iterations))
@@ -166,7 +170,14 @@ def co_training(
         first = jax.lax.fori_loop(0, rounds_first, maximise_expectation, from_source(prosodic))
         labels = jax.lax.fori_loop(0, rounds, relabel, first)
         mixed = (1 - caution) * labels + caution * (first + from_source(both)) / 2
-        return jnp.where(_rarest_share(labels, present, shares) < least_share, mixed, labels)
+        labels = jnp.where(_rarest_share(labels, present, shares) < least_share, mixed, labels)
+        if clips_of_speaker is None or not per_speaker:
+            return labels
+        reference = discriminant.moments(both, jnp.concatenate([source_labels, labels * ratio]))
+        labels = label_speakers(
+            reference, present, both[n:], labels, clips_of_speaker, target_labels
+        )
+        return normalised(jnp.log(jnp.maximum(labels, 1e-30)))
 
     def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         value = cross_entropy(target.pseudo_labels, target.logits)

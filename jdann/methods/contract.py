@@ -85,8 +85,9 @@ Init: TypeAlias = Callable[[jax.Array, Dims], Params]  # (key, sizes) -> the met
 # (representation [n, d], logits [n, classes], progress) -> labels [n, classes]; see `Phase`
 PseudoLabels: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 # (key, source vectors [n, values], source labels [n, classes], target vectors [m, values]) ->
-# labels [m, classes]. A label is one-hot, or zero for an unlabelled utterance. Where the user gives
-# labels of the target, there is a fifth argument: these labels [m, classes].
+# labels [m, classes]. A label is one-hot, or zero for an unlabelled utterance. The fifth argument
+# is the labels [m, classes] that the user gives of the target, or None. The sixth is the target
+# rows of each known speaker, int [speakers, most], padded with -1; or None.
 InitialLabels: TypeAlias = Callable[..., jax.Array]
 
 

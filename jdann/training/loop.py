@@ -15,6 +15,7 @@ from jdann import selection
 from jdann.data import batches
 from jdann.data.batches import BatchIndices, Frames, StoredFrames, take_vectors
 from jdann.errors import DivergenceError, InputError
+from jdann.methods.one_speaker import rows_of_speakers
 from jdann.progress import track
 from jdann.training.checkpoint import Checkpoints, open_checkpoints
 from jdann.training.members import CompiledTraining, Members
@@ -291,12 +292,14 @@ def _initial_labels(run: Run) -> jax.Array | None:
         take_vectors(data.target, split.target),
     )
     emotion = jnp.asarray(data.emotion)[split.source]
-    domains = source, jax.nn.one_hot(emotion, classes), target
+    known = None
     if len(split.labelled):
         known = jnp.zeros((len(data.target.length), classes))
-        known = known.at[split.labelled].set(target_labels(run.task, classes))
-        domains = *domains, known[split.target]
-    return _compiled_initial_labels(make)(run.keys, *domains)
+        known = known.at[split.labelled].set(target_labels(run.task, classes))[split.target]
+    clips_of_speaker = rows_of_speakers(run.task.target_speaker[split.target])
+    return _compiled_initial_labels(make)(
+        run.keys, source, jax.nn.one_hot(emotion, classes), target, known, clips_of_speaker
+    )
 
 
 @lru_cache(maxsize=8)

@@ -28,6 +28,7 @@ class Task(NamedTuple):
     evidence_sizes: tuple[int, int, int]
     # How many rows the selection criteria see: of held-out source, trained-on source, and target.
     identity: bytes  # digest of what the rows mean; a checkpoint with another digest is refused
+    target_speaker: np.ndarray  # [rows of data.target] int, -1 where unknown
 
 
 def labelled_rows(task: Task) -> np.ndarray:

@@ -142,8 +142,8 @@ def test_without_speaker_ids_both_domains_are_normalised_by_voice_and_so_is_a_cl
     )
     groups = np.load(tmp_path / "run" / "normalisation-0.npz")
     assert all(len(groups[name]) == 60 for name in groups.files if name.endswith("groups"))
-    normaliser = model.load_model(model.find_model(tmp_path / "run")).normaliser
-    assert normaliser.voice.shape == (len(normaliser.mean), 1) and len(normaliser.mean) > 1
+    adaptation = model.load_model(model.find_model(tmp_path / "run")).adaptation
+    assert adaptation.voice.shape == (len(adaptation.mean), 1) and len(adaptation.mean) > 1
 
 
 @pytest.mark.slow

@@ -137,13 +137,13 @@ def test_adapts_to_a_speaker(encoder):
         )
         rows.append(features if encoder == "mlp" else features[0, : frames[0]])
     rows = np.concatenate(rows).astype(np.float64)
-    (mean,), (std,), _ = adapted.normaliser
+    (mean,), (std,), *_ = adapted.adaptation
     np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-3, atol=1e-3)
     varies = rows.std(0) > 1e-3
     np.testing.assert_allclose(std[varies], rows.std(0)[varies], rtol=1e-2)
     between = recogniser.adapt(clips, 16000)  # 6 clips against 5
-    expected = 6 / 11 * mean + 5 / 11 * recogniser.normaliser.mean[0]
-    np.testing.assert_allclose(between.normaliser.mean[0], expected, rtol=1e-4, atol=1e-4)
+    expected = 6 / 11 * mean + 5 / 11 * recogniser.adaptation.mean[0]
+    np.testing.assert_allclose(between.adaptation.mean[0], expected, rtol=1e-4, atol=1e-4)
     assert adapted(clips[0], 16000) != recogniser(clips[0], 16000)
     with pytest.raises(InputError, match="no clips"):
         recogniser.adapt([])

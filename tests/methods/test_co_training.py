@@ -193,7 +193,8 @@ def test_a_class_that_the_source_lacks_is_given_to_nobody(prior):
 def test_folds_of_one_size_are_labelled_by_one_program():
     traces = []
 
-    def initial_labels(key, source, source_labels, target):
+    def initial_labels(key, source, source_labels, target, known, clips_of_speaker):
+        assert known is None and clips_of_speaker is None
         traces.append(len(target))
         return target[:, :CLASSES] + source_labels[0].argmax().astype(target.dtype)
 
@@ -208,7 +209,9 @@ def test_folds_of_one_size_are_labelled_by_one_program():
     for fold in (np.arange(6), np.arange(3, 9)):
         split = Split("fold", fold, fold[:0], fold, fold)  # nothing is labelled by the user
         run = SimpleNamespace(
-            training=training, task=SimpleNamespace(data=data, split=split), keys=keys
+            training=training,
+            task=SimpleNamespace(data=data, split=split, target_speaker=np.full(n, -1)),
+            keys=keys,
         )
         actual = loop._initial_labels(run)  # pyright: ignore[reportArgumentType]
         expected = rows[fold, :CLASSES].astype(np.float32) + fold[0]

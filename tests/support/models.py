@@ -54,8 +54,8 @@ def make_model(
         "seeds": list(range(members)),
         "config": to_dict(config),
     }
-    normaliser = model.Normaliser(fitted.mean, fitted.std, np.zeros((1, 0), np.float32))
-    return model.Model(variables, normaliser, card)
+    adaptation = model.Adaptation(fitted.mean, fitted.std, np.zeros((1, 0), np.float32))
+    return model.Model(variables, adaptation, card)
 
 
 def speech(

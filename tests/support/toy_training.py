@@ -155,7 +155,8 @@ def make_task(toy: Toy) -> Task:
     rows = np.arange(UTTERANCES)
     split = Split("all", rows[60:], rows[:60], rows, rows)
     group = np.zeros(UTTERANCES, int)
-    return Task("toy", split, toy.data, group, UTTERANCES, (60, 60, 60), bytes(16))
+    speaker = np.full(UTTERANCES, -1)
+    return Task("toy", split, toy.data, group, UTTERANCES, (60, 60, 60), bytes(16), speaker)
 
 
 def make_hyper(

@@ -266,7 +266,7 @@ class RecordingPrograms:
     batch: int = 1
     sizes: set[int] = dataclasses.field(default_factory=set)
 
-    def outputs(self, normaliser, samples, length):
+    def outputs(self, adaptation, samples, length):
         self.sizes.add(samples.shape[1])
         assert samples.shape[1] >= max(length)
         shape = (self.members, len(samples), self.classes)
