@@ -6,6 +6,9 @@
 A number of clips of each speaker is drawn at random. The recogniser adapts to them without their
 labels, and predicts the emotions of the speaker's other clips. Labels are used only for scoring.
 With no clips of the speaker, a clip is normalised with the statistics of similar target voices.
+First only the normalisation adapts, and then co-training learns from the clips, too. `--together`
+adapts to the clips of all speakers at once: each is normalised alone, and co-training learns from
+all of them. Only speakers with clips to spare are scored.
 """
 
 import csv
@@ -18,10 +21,12 @@ import numpy as np
 from command_line import make_parser
 from markdown_table import header, row
 
+from jdann.inference.batches import ClipFeatures
 from jdann.inference.recogniser import Prepared, Recogniser
 
 COUNTS, TINY_COUNTS = (1, 3, 10, 30, 100), (1,)
-RELEVANCES = (5.0, 0.0)
+LEAST_SCORED = 10  # clips of a speaker
+WAYS = {"normalisation": True, "normalisation and co-training": False}  # normalise_only
 
 
 class Clip(NamedTuple):
@@ -31,7 +36,15 @@ class Clip(NamedTuple):
     emotion: int
 
 
+class Settings(NamedTuple):
+    """How the recogniser adapts."""
+
+    normalise_only: bool
+    together: bool  # to all speakers at once
+
+
 SpeakerClips = dict[str, list[Clip]]  # by speaker
+SpeakerFeatures = dict[str, list[tuple[int, ClipFeatures]]]  # by speaker: emotion and features
 
 
 def read_clips(manifest: Path, emotions: Sequence[str]) -> SpeakerClips:
@@ -46,33 +59,55 @@ def read_clips(manifest: Path, emotions: Sequence[str]) -> SpeakerClips:
     return clips
 
 
+def read_features(recogniser: Recogniser, clips: SpeakerClips) -> SpeakerFeatures:
+    """The emotion and the features of each speaker's clips that hold speech."""
+    features: SpeakerFeatures = {}
+    for speaker, speaker_clips in clips.items():
+        prepared = recogniser.prepare(clip.path for clip in speaker_clips)
+        features[speaker] = [
+            (clip.emotion, recogniser.features(p))
+            for clip, p in zip(speaker_clips, prepared, strict=True)
+            if isinstance(p, Prepared)
+        ]
+    return features
+
+
 def mean_uar(
-    recogniser: Recogniser, clips: SpeakerClips, count: int, relevance: float, draws: int
+    recogniser: Recogniser, clips: SpeakerFeatures, count: int, draws: int, settings: Settings
 ) -> str:
     """Mean and standard deviation of UAR over draws of `count` clips of each speaker."""
+    clips = {name: own for name, own in clips.items() if len(own) >= count + LEAST_SCORED}
+    if not clips:
+        return ""
     if count == 0:
-        return f"{uar_of_draw(recogniser, clips, count, relevance, draw=0):.3f}"
-    scores = [uar_of_draw(recogniser, clips, count, relevance, draw) for draw in range(draws)]
+        return f"{uar_of_draw(recogniser, clips, count, 0, settings):.3f}"
+    scores = [uar_of_draw(recogniser, clips, count, draw, settings) for draw in range(draws)]
     return f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}"
 
 
 def uar_of_draw(
-    recogniser: Recogniser, clips: SpeakerClips, count: int, relevance: float, draw: int
+    recogniser: Recogniser, clips: SpeakerFeatures, count: int, draw: int, settings: Settings
 ) -> float:
     """UAR of the clips that were not drawn for adaptation."""
     random = np.random.default_rng(draw)
+    orders = [random.permutation(len(own)) for own in clips.values()]
+    drawn = [
+        [own[i][1] for i in order[:count]]
+        for own, order in zip(clips.values(), orders, strict=True)
+    ]
+    adapted = [recogniser] * len(clips)
+    if count:
+        groups = [drawn] if settings.together else [[own] for own in drawn]
+        adapted = [
+            one
+            for group in groups
+            for one in recogniser.adapt_to_features(group, normalise_only=settings.normalise_only)
+        ]
     is_correct: dict[int, list[bool]] = defaultdict(list)  # by emotion
-    for speaker_clips in clips.values():
-        order = random.permutation(len(speaker_clips))
-        drawn, scored = ([speaker_clips[i] for i in part] for part in np.split(order, [count]))
-        prepared = recogniser.prepare(clip.path for clip in drawn)
-        usable = [clip for clip in prepared if isinstance(clip, Prepared)]  # with speech
-        adapted = recogniser.adapt(usable, relevance=relevance) if usable else recogniser
-        probabilities = adapted.probabilities([clip.path for clip in scored])
-        for clip, clip_probabilities in zip(scored, probabilities, strict=True):
-            has_speech = not np.isnan(clip_probabilities).any()  # else it counts as an error
-            is_right = has_speech and clip_probabilities.argmax() == clip.emotion
-            is_correct[clip.emotion].append(bool(is_right))
+    for one, own, order in zip(adapted, clips.values(), orders, strict=True):
+        for i in order[count:]:
+            emotion, features = own[i]
+            is_correct[emotion].append(int(one.classify(features).argmax()) == emotion)
     return float(np.mean([np.mean(values) for values in is_correct.values()]))
 
 
@@ -81,19 +116,17 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--together", action="store_true")
     arguments = parser.parse_args()
     counts, draws = (TINY_COUNTS, 2) if arguments.tiny else (COUNTS, arguments.draws)
     recogniser = Recogniser.load(arguments.run)
-    clips = read_clips(arguments.manifest, recogniser.labels)
+    clips = read_features(recogniser, read_clips(arguments.manifest, recogniser.labels))
     columns = ("clips of the speaker", "0", *map(str, counts))
     print(header(columns, ["---"] * len(columns)), flush=True)
-    for relevance in RELEVANCES:
-        cells = [mean_uar(recogniser, clips, count, relevance, draws) for count in counts]
-        # Without clips of the speaker, relevance changes nothing.
-        without_clips = ""
-        if relevance == RELEVANCES[0]:
-            without_clips = mean_uar(recogniser, clips, 0, relevance, draws)
-        print(row(f"`relevance={relevance:g}`", without_clips, *cells), flush=True)
+    for name, normalise_only in WAYS.items():
+        settings = Settings(normalise_only, arguments.together)
+        cells = [mean_uar(recogniser, clips, count, draws, settings) for count in (0, *counts)]
+        print(row(name, *cells), flush=True)
 
 
 if __name__ == "__main__":

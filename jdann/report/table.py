@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jdann.corpora import Summary
+from jdann.experiments.results import ADAPTED
 from jdann.report.cells import DIRECTION, ScoreTable, direction_text, interval_text, number
 from jdann.report.details import detail_table
 from jdann.report.estimate_lines import estimate_lines
@@ -31,6 +32,10 @@ _CONFOUNDED = (
 _CEILING = (
     "supervised: trained on labels of the target itself; without such labels nobody can reach "
     "this score."
+)
+_ADAPTED = (
+    "adapted to each speaker: after the training, to all clips of one new speaker at a time and "
+    "without their labels, as jdann predict --adapt does."
 )
 SCORES = "Scores"
 SHARES = "Share of the target predicted as each emotion (not scored: the target has no labels)"
@@ -171,6 +176,8 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     lines += label_lines(results)
     if any(row["method"].startswith("supervised") for row in rows):
         lines.append(_CEILING)
+    if any(row["method"].endswith(ADAPTED) for row in rows):
+        lines.append(_ADAPTED)
     for direction in results["directions"]:
         target = direction["target"]
         if count := target.get("target_labels", 0):
