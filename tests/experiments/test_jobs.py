@@ -28,6 +28,7 @@ def test_batches_are_balanced_over_sources_and_not_over_languages_within_one(cor
         features=SimpleNamespace(utterances=utterances),
         emotion=np.array([0, 1, 0, 1]),
         speaker=("s",) * 4,
+        voices=None,
         target_labels=NO_LABELS,
     )
     frames = Frames(np.zeros((8, 2), np.float16), np.arange(4), np.ones(4, np.int32))
@@ -45,7 +46,9 @@ def make_labelled_task(labels, labelled):
     domain = SimpleNamespace(
         features=SimpleNamespace(utterances=[utterance("a.csv", "en")] * 4),
         emotion=np.array([0, 1, 0, 1], np.int32),
-        speaker=("s",) * 4,
+        speaker=("s", "t", None, "t"),
+        group=("s", "t", "utterance 2", "t"),
+        voices=SimpleNamespace(speaker_known=np.array([True, True, False, True])),
         target_labels=np.array(labels, np.int32),
     )
     source, target = (
@@ -76,3 +79,8 @@ def test_only_the_labels_that_a_split_uses_belong_to_what_a_checkpoint_is_of():
     assert make_labelled_task([-1, 0, 1, -1], [1]).identity != used.identity
     assert make_labelled_task([-1, 1, 0, 0], [1]).identity == used.identity  # of a test speaker
     assert make_labelled_task([-1, 1, 1, -1], []).data.source.length.shape == (4,)
+
+
+def test_a_task_knows_by_which_speaker_each_target_utterance_is_normalised():
+    task = make_labelled_task([-1] * 4, [])
+    np.testing.assert_array_equal(task.target_speaker, [0, 1, -1, 1])
