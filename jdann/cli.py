@@ -275,6 +275,13 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         help="name no emotion where none is at least this probable, 0 to 1",
     )
     parser.add_argument(
+        "--sets",
+        type=float,
+        metavar="LEVEL",
+        help="add the most probable emotions, as many as are needed for this total probability, 0 "
+        "to 1; jdann evaluate MODEL LABELS.csv finds a level that you can rely on",
+    )
+    parser.add_argument(
         "--adapt",
         action="store_true",
         help="normalise by the files' own audio, per speaker: the column speaker of the csv, else "

@@ -19,6 +19,7 @@ def execute(arguments: Namespace) -> int:
         arguments.speaker_pattern,
         arguments.speakers_per_recording,
         data_dir(arguments),
+        arguments.sets,
     )
     return predict.run(
         lambda: load_recogniser(arguments),

@@ -29,6 +29,7 @@ from jdann.experiments.score_rows import Clips, Scored, compare, score_predictio
 from jdann.inference import model
 from jdann.inference.clips import Part
 from jdann.inference.recogniser import Recogniser
+from jdann.selection.prediction_sets import COVERAGE, conformal_level, make_sets
 from jdann.training.task import LAST
 
 log = logging.getLogger("jdann")
@@ -79,6 +80,9 @@ def evaluate_labels(path: Path, csv: Path, data_dir: Path, choice: Choice) -> di
         predicted = predictions.probability.argmax(1)
         (item,) = score_predictions(names, LAST, protocol, clips, [predicted], emotions)
         item.row["labels"] = _labels_needed(item, clips, predicted, len(emotions))
+        # predictions.csv of a run has other probabilities than its model, which is calibrated.
+        sets = None if is_run else _sets(predictions.probability, clips)
+        item.row["labels"]["sets"] = sets
         scored.append(item)
     results = labelled.about | {
         "protocol": protocol,
@@ -214,6 +218,14 @@ def _make_clips(labelled: LabelledPredictions, emotions: Sequence[str]) -> Clips
         weight /= weight.mean()
     resamples = intervals.draw_resamples(emotion, labelled.speaker, len(emotions), weight)
     return Clips(emotion, labelled.speaker, (None,) * len(emotion), resamples, weight)
+
+
+def _sets(probabilities: np.ndarray, clips: Clips) -> dict[str, float]:
+    """Which level of prediction sets keeps its coverage on clips like these, and their size."""
+    level = conformal_level(probabilities, clips.emotion, weight=clips.weight)
+    sizes = make_sets(probabilities, level).sum(1)
+    mean_size = float(np.average(sizes, weights=clips.weight))
+    return {"coverage": COVERAGE, "level": level, "mean_size": mean_size}
 
 
 def _labels_needed(

@@ -23,6 +23,7 @@ from jdann.inference.clip_speakers import read_speakers
 from jdann.inference.clips import Clip, Part, audio_files
 from jdann.inference.recogniser import Recogniser
 from jdann.progress import track
+from jdann.selection.prediction_sets import make_sets
 
 log = logging.getLogger("jdann")
 _NO_SPEECH = "no speech"  # shown for a clip that holds none; its cells in a csv are empty
@@ -68,6 +69,8 @@ class Options(NamedTuple):
     # With a timeline: number of people in each recording at most; None: do not tell people apart
     speakers_per_recording: int | None = None
     data_dir: Path = Path()  # where the speaker encoder is kept
+    # Total probability of the emotions in the column `plausible`; None: there is no such column
+    set_level: float | None = None
 
 
 def run(
@@ -94,6 +97,8 @@ def run(
     """
     if not 0 <= options.abstain <= 1:
         raise InputError(f"--abstain {options.abstain}: expected a probability, 0 to 1")
+    if options.set_level is not None and not 0 < options.set_level <= 1:
+        raise InputError(f"--sets {options.set_level}: expected a probability above 0, at most 1")
     if options.speakers_per_recording is not None and not options.timeline:
         raise InputError("--speakers-per-recording is for long recordings; add --timeline")
     if path is not None and path.is_dir():
@@ -147,15 +152,16 @@ def predict(
     Returns:
       Rows in the order of the items, and the items that could not be used. A row has the item's
       columns; with a timeline, `start` and `end` of each window; then `predicted` (empty where the
-      recogniser abstains or a clip holds no speech), `confidence` and `p_<label>`. Without speech,
-      all of these are empty.
+      recogniser abstains or a clip holds no speech), `confidence`, `plausible` if it is wanted (the
+      emotions of the set, the most probable one first), and `p_<label>`. Without speech, all of
+      these are empty.
     """
     bad: list[Bad] = []
     rows: dict[int, list[dict[str, Any]]] = {}
     answers = _answers(recogniser, items, options, bad)
     unit = "windows" if options.timeline else "files"
     for answer in track(answers, "Recognising", _expected_rows(items, options), unit):
-        row = _row(recogniser.labels, answer.probabilities, options.abstain)
+        row = _row(recogniser.labels, answer.probabilities, options)
         columns = {**items[answer.item].columns, **answer.columns}
         rows.setdefault(answer.item, []).append(columns | row)
     return [row for i in sorted(rows) for row in rows[i]], bad
@@ -309,17 +315,22 @@ def _check_whole(item: Item) -> None:
         )
 
 
-def _row(labels: tuple[str, ...], probabilities: np.ndarray, abstain: float) -> dict[str, Any]:
+def _row(labels: tuple[str, ...], probabilities: np.ndarray, options: Options) -> dict[str, Any]:
     """The columns of one answer; all of them are empty if there are no probabilities."""
     columns = [f"p_{label}" for label in labels]
+    first = ["predicted", "confidence"] + ([] if options.set_level is None else ["plausible"])
     if np.isnan(probabilities).any():
-        return dict.fromkeys(["predicted", "confidence", *columns], "")
-    best = int(probabilities.argmax())
-    return {
-        "predicted": labels[best] if probabilities[best] >= abstain else "",
+        return dict.fromkeys([*first, *columns], "")
+    order = np.argsort(-probabilities, kind="stable")
+    best = int(order[0])
+    row: dict[str, Any] = {
+        "predicted": labels[best] if probabilities[best] >= options.abstain else "",
         "confidence": float(probabilities[best]),
-        **dict(zip(columns, map(float, probabilities), strict=True)),
     }
+    if options.set_level is not None:
+        (chosen,) = make_sets(probabilities[None], options.set_level)
+        row["plausible"] = " ".join(labels[i] for i in order if chosen[i])
+    return row | dict(zip(columns, map(float, probabilities), strict=True))
 
 
 def write(rows: Sequence[dict[str, Any]], path: Path | None, as_json: bool) -> None:

@@ -18,6 +18,7 @@ def label_lines(results: Mapping[str, Any]) -> list[str]:
     rows = results["rows"]
     lines = [_adapted_line(results, rows[0]["n"])]
     lines += [_needed_line(row) for row in rows]
+    lines += [_sets_line(row) for row in rows if row["labels"].get("sets")]
     if about["weighted"]:
         lines.append(
             "Weighted: each clip counts for the clips of the target that it was drawn for, so the "
@@ -44,6 +45,16 @@ def _adapted_line(results: Mapping[str, Any], count: int) -> str:
     if adapted == 0:
         return f"The training did not adapt to any of the {count} clips."
     return f"The training adapted to {adapted} of the {count} clips, without their labels."
+
+
+def _sets_line(row: Mapping[str, Any]) -> str:
+    """Says at which level prediction sets can be relied on."""
+    sets = row["labels"]["sets"]
+    return (
+        f"With --sets {sets['level']:g}, jdann predict names {sets['mean_size']:.1f} emotions per "
+        f"clip in the mean, among which is the right one for {sets['coverage']:.0%} of clips like "
+        "these."
+    )
 
 
 def _needed_line(row: Mapping[str, Any]) -> str:

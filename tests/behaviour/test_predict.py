@@ -228,6 +228,19 @@ def test_a_pattern_finds_the_speakers_in_names(finished, folder, capsys):
     )
 
 
+def test_the_plausible_emotions_of_a_clip(finished, folder, capsys):
+    clip = folder / "0-0-0.wav"
+    for level in (0.7, 1.0):
+        status, out, _ = run(capsys, "predict", finished, clip, "--sets", level, "--json")
+        row = json.loads(out)
+        names = row["plausible"].split()
+        probabilities = [row[f"p_{name}"] for name in names]
+        assert status == 0 and names[0] == row["predicted"]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities[:-1]) < level <= sum(probabilities) + 1e-6
+    assert sorted(names) == sorted(EMOTIONS)
+
+
 def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):
     clip = folder / "0-0-0.wav"
     with (tmp_path / "no.csv").open("w") as file:
@@ -237,6 +250,7 @@ def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):
         ((finished, clip, "--method", "danm"), "danm"),
         ((finished, clip, "--classes", "happy,bored"), "bored"),
         ((finished, clip, "--abstain", "7"), "--abstain"),
+        ((finished, clip, "--sets", "0"), "--sets"),
         ((finished, tmp_path / "*.flac"), "matches no file"),
         ((finished, tmp_path / "no.csv"), "no column `file`"),
         ((finished, clip, "--timeline", "--window-s", "60"), "window_s"),
