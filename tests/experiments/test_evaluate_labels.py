@@ -57,6 +57,7 @@ def test_labelled_clips_are_scored_by_the_predictions_of_the_run(
     printed = " ".join(capsys.readouterr().out.split())
     assert "adapted to all 20 clips, without their labels" in printed
     assert "more labels would narrow it to ±.05" in printed
+    assert "--sets" not in printed  # it needs the calibrated probabilities of a model
     assert "20 labelled clips" in results["directions"][0]["target"]["description"]
 
 
@@ -107,6 +108,7 @@ def test_a_model_is_scored_by_recognising_the_clips(run, tones, data_dir, tmp_pa
     main(["evaluate", str(model), str(labels), "--data-dir", str(data_dir)])
     printed = " ".join(capsys.readouterr().out.split())
     assert "adapted to all 12 clips" in printed and "dann" in printed
+    assert "emotions per clip in the mean, among which is the right one for 90% of clips" in printed
     moved = shutil.copytree(model, tmp_path / "model")
     main(["evaluate", str(moved), str(labels), "--data-dir", str(data_dir)])
     printed = " ".join(capsys.readouterr().out.split())
