@@ -205,17 +205,19 @@ def _adapted(
     """The answers for the items of each speaker, adapted to these speakers."""
     # The features of a clip serve for the speaker's statistics and for its answer.
     features: list[dict[int, ClipFeatures]] = [{} for _ in speakers]
-    for clips, indices in zip(features, speakers, strict=True):
-        prepared = recogniser.prepare(items[i].part for i in indices)
-        for i, clip in zip(indices, prepared, strict=True):
-            if not isinstance(clip, Rejected):
-                clips[i] = recogniser.features(clip)
-            elif options.timeline:  # it tells why, where it reads the whole file
-                continue
-            elif clip.no_speech:
-                yield Answer(i, {}, recogniser.no_speech)
-            else:
-                bad.append(Bad(items[i].columns["file"], clip.reason))
+    order = [(clips, i) for clips, own in zip(features, speakers, strict=True) for i in own]
+    prepared = recogniser.prepare(items[i].part for _, i in order)
+    if len(speakers) > 1:
+        prepared = track(prepared, "Listening", len(order), "files")
+    for (clips, i), clip in zip(order, prepared, strict=True):
+        if not isinstance(clip, Rejected):
+            clips[i] = recogniser.features(clip)
+        elif options.timeline:  # it tells why, where it reads the whole file
+            continue
+        elif clip.no_speech:
+            yield Answer(i, {}, recogniser.no_speech)
+        else:
+            bad.append(Bad(items[i].columns["file"], clip.reason))
     usable = [list(clips.values()) for clips in features if clips]
     recognisers = iter(recogniser.adapt_to_features(usable) if usable else ())
     for clips, indices in zip(features, speakers, strict=True):
