@@ -69,15 +69,15 @@ class Part(NamedTuple):
 
     def _speakers(self, by: str) -> tuple[list[str | None], np.ndarray]:
         """The speaker or group of each utterance; bool [n], whether it is normalised by it."""
-        known = np.full(len(self.utterances), by == "speaker")
+        names = [u.speaker for u in self.utterances]
         if self.groups is None:
-            return [u.speaker for u in self.utterances], known
-        number, is_mixed = self.groups[:2]
-        names = [
+            return names, np.array([by == "speaker" and name is not None for name in names])
+        number, is_mixed = self.groups
+        names: list[str | None] = [
             f"voices {k}, utterance {i}" if is_mixed[i] else f"voices {k}"
             for i, k in enumerate(number)
         ]
-        return list(names), known & ~is_mixed
+        return names, ~is_mixed if by == "speaker" else np.zeros(len(names), bool)
 
 
 @cache

@@ -278,13 +278,13 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         "--sets",
         type=float,
         metavar="LEVEL",
-        help="add the most probable emotions, as many as are needed for this total probability, 0 "
-        "to 1; jdann evaluate MODEL LABELS.csv finds a level that you can rely on",
+        help="also list the most probable emotions, as many as are needed for this total "
+        "probability (above 0, at most 1); jdann evaluate MODEL LABELS.csv suggests a level",
     )
     parser.add_argument(
         "--adapt",
         action="store_true",
-        help="normalise by the files' own audio, per speaker: the column speaker of the csv, else "
+        help="adapt to each speaker, by the files' own audio: the column speaker of the csv, else "
         "what the names of the files tell",
     )
     parser.add_argument(

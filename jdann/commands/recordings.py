@@ -42,7 +42,7 @@ def execute(arguments: Namespace) -> int:
     else:
         if pairs:
             raise InputError("jdann recordings: --config.KEY=VALUE is for a training by --source")
-        recogniser = Recogniser.load(model)
+        recogniser, adapt = Recogniser.load(model), "all"
         longest_s = recogniser.audio_settings.max_duration_s
     recording_set = find_utterances(
         arguments.recordings, longest_s, arguments.speakers_per_recording, data_dir(arguments)
@@ -56,8 +56,8 @@ def execute(arguments: Namespace) -> int:
             resume=arguments.resume,
             overwrite=arguments.overwrite,
         )
-        recogniser = Recogniser.load(output / _RUN)
-    rows = write_timeline(recording_set, recogniser, output)
+        recogniser, adapt = Recogniser.load(output / _RUN), "normalisation"
+    rows = write_timeline(recording_set, recogniser, output, adapt)
     _report(rows, output)
     return 1 if recording_set.skipped else 0
 

@@ -294,9 +294,9 @@ def _normalised_like_target(source: Domain, target: Domain, by: str) -> Domain:
 
 
 def speaker_numbers(domain: Domain) -> np.ndarray:
-    """The speaker by whom each utterance is normalised, or the group of few persons, int32 [n].
+    """The number of the speaker, or small group of voices, that normalises each utterance: [n].
 
-    It is -1 for an utterance that is not normalised by speaker.
+    It is int32, and -1 for an utterance that is not normalised by speaker.
     """
     if domain.voices is None:
         return np.full(len(domain.emotion), -1, np.int32)

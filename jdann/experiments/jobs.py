@@ -80,7 +80,7 @@ class Outcome(NamedTuple):
     # Of the first split and seed: [rows, d] of source and target.
     rows: tuple[np.ndarray, np.ndarray]  # the utterances of `representation`
     # [seeds, target utterances, classes] float32: log posteriors after co-training on each new
-    # speaker; None: not in this protocol, or not with these features.
+    # speaker; None: the protocol is not inductive, or the features cannot co-train.
     new_speakers: np.ndarray | None = None
 
 
@@ -387,7 +387,7 @@ def join_splits(job: Job, direction: Direction, fitted: list[Fitted]) -> Outcome
 def _gather(
     job: Job, direction: Direction, config: Any, training: CompiledTraining, fitted: list[Fitted]
 ) -> Outcome:
-    """The outcome with representations of some utterances, and with what new speakers get."""
+    """The outcome with representations of some utterances, and predictions for new speakers."""
     split, data = job.splits[0], make_task(job, job.splits[0], direction).data
     random = np.random.default_rng(0)
     source_rows, target_rows = (
@@ -399,7 +399,8 @@ def _gather(
     target = outputs(training, state, data.target, target_rows, "target")
     representation = source.representation[0], target.representation[0]
     new_speakers = None
-    if config.protocol == "inductive" and can_co_train(config) and not job.is_supervised:
+    inductive = config.protocol == "inductive" and not job.is_supervised
+    if inductive and can_co_train(config, direction):
         new_speakers = predict_new_speakers(job.method, job.splits, direction, training, fitted)
     return join_splits(job, direction, fitted)._replace(
         representation=representation,

@@ -1,4 +1,6 @@
-"""What a run leaves for new speakers, and what the target's unheard speakers get from it."""
+"""The reference that a run keeps for new speakers, and predictions for target speakers that a
+training did not hear.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jdann.data.batches import Frames, StoredFrames, read_frames, take_vectors
-from jdann.data.pairs import Direction
+from jdann.data.batches import Frames, StoredFrames, take_vectors
+from jdann.data.pairs import Direction, is_by_speaker
 from jdann.data.splits import Split
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.inference.model import NOT_ADAPTED, Reference
@@ -18,13 +20,14 @@ from jdann.training.records import outputs
 from jdann.training.task import Fitted
 
 
-def can_co_train(config: Any) -> bool:
-    """Whether the models of a run can co-train on new speakers.
+def can_co_train(config: Any, direction: Direction) -> bool:
+    """Whether the models of a direction can co-train on new speakers.
 
-    That needs statistics which can be normalised for each speaker.
+    That needs statistics, normalised by speaker in both domains: new speakers are normalised so.
     """
-    by = config.features.normalise
-    return config.features.recipe == "statistics" and by in ("speaker", "voice", "corpus")
+    return config.features.recipe == "statistics" and all(
+        is_by_speaker(domain) for domain in (direction.source, direction.target)
+    )
 
 
 def make_ensemble_reference(
@@ -37,7 +40,7 @@ def make_ensemble_reference(
     """What source and target tell about emotions, with the labels that the ensemble predicts.
 
     Args:
-      method: a method that does not adapt to the target learns from the source alone.
+      method: a method that does not adapt to the target learns from labels alone.
       splits: of a job, which is not supervised.
       direction: its domains.
       training: its compiled functions.
@@ -49,8 +52,8 @@ def make_ensemble_reference(
         if any(finite):
             logits = _target_logits(direction, training, split, result)[finite]
             totals[split.target] += mean_probabilities(logits, 1.0)
-    labels = totals / np.maximum(totals.sum(1, keepdims=True), 1e-12)
-    return _make_reference(method, direction, splits[0], labels)
+    labelled = np.unique(np.concatenate([split.labelled for split in splits]))
+    return _make_reference(method, direction, splits[0]._replace(labelled=labelled), totals)
 
 
 def predict_new_speakers(
@@ -63,20 +66,22 @@ def predict_new_speakers(
     """Log posteriors [seeds, n, classes] of the target, after co-training on each new speaker.
 
     Each speaker of a split's test rows is a new one: the split's training has not heard them. The
-    model that each seed has trained adapts to all clips of one speaker, without their labels and
-    without those of any other new speaker. Utterances that no split tests have zeros. The
-    arguments are those of `make_ensemble_reference`.
+    model that each seed has trained adapts to all clips of one speaker. It uses no labels of these
+    clips, and co-trains on no clip of another new speaker. Utterances that no split tests have
+    zeros. The arguments are those of `make_ensemble_reference`.
     """
     target = direction.target
     members, classes = fitted[0].test_logits.shape[1], _classes(fitted)
     answers = np.zeros((members, len(target.emotion), classes), np.float32)
-    speakers = np.array([speaker or "" for speaker in target.speaker])
+    speakers = np.array(target.speaker, str)  # the inductive protocol refuses unknown ones
     for split, result in zip(splits, fitted, strict=True):
         logits = _target_logits(direction, training, split, result)
         for member in range(members):
             labels = np.zeros((len(target.emotion), classes))
-            labels[split.target] = mean_probabilities(logits[member : member + 1], 1.0)
-            reference = _make_reference(method, direction, split, np.nan_to_num(labels))
+            labels[split.target] = np.nan_to_num(
+                mean_probabilities(logits[member : member + 1], 1.0)
+            )
+            reference = _make_reference(method, direction, split, labels)
             for speaker in np.unique(speakers[split.test]):
                 rows = split.test[speakers[split.test] == speaker]
                 features = _vectors(direction.target_frames, rows)
@@ -99,27 +104,32 @@ def _target_logits(
 
 
 def _make_reference(
-    method: str, direction: Direction, split: Split, target_labels: np.ndarray
+    method: str, direction: Direction, split: Split, predicted: np.ndarray
 ) -> Reference:
-    """A reference in which source and target have the same weight.
+    """A reference in which source and adapted target have the same total weight.
+
+    A class without any label gets nothing. A label that the user gives counts as one clip of the
+    source if the method does not adapt.
 
     Args:
       method: as for `make_ensemble_reference`.
       direction: its domains.
-      split: the source utterances to use.
-      target_labels: [n, classes] of the whole target; rows of zeros are not used. They are
-        replaced by the labels that the user gave.
+      split: the source utterances and the user's labels to use.
+      predicted: [n, classes] probabilities of the whole target, times any weight; 0: not adapted
+        to.
     """
-    classes = target_labels.shape[1]
-    one_hot = np.eye(classes)
-    source, target = np.concatenate([split.source, split.validation]), direction.target
-    source_emotion = direction.source.emotion[source]
-    source_labels = one_hot[source_emotion] * (source_emotion >= 0)[:, None]
-    labels = target_labels * (not method.startswith(NOT_ADAPTED))
-    given = split.labelled
-    labels[given] = one_hot[target.target_labels[given]]
+    one_hot, given = np.eye(predicted.shape[1]), split.labelled
+    source = np.concatenate([split.source, split.validation])
+    emotion = direction.source.emotion[source]
+    source_labels = one_hot[emotion] * (emotion >= 0)[:, None]
+    present = source_labels.sum(0) > 0
+    present[direction.target.target_labels[given]] = True
+    adapts = not method.startswith(NOT_ADAPTED)
+    labels = predicted * present * adapts
+    labels /= np.maximum(labels.sum(1, keepdims=True), 1e-12)
+    labels[given] = one_hot[direction.target.target_labels[given]]
     used = np.flatnonzero(labels.sum(1) > 0)
-    weight = source_labels.sum() / max(len(used), 1)
+    weight = source_labels.sum() / len(used) if adapts and len(used) else 1.0
     features = [_vectors(direction.source_frames, source), _vectors(direction.target_frames, used)]
     return make_reference(
         np.concatenate(features), np.concatenate([source_labels, labels[used] * weight])
@@ -128,6 +138,5 @@ def _make_reference(
 
 def _vectors(frames: Frames | StoredFrames, rows: np.ndarray) -> np.ndarray:
     """The normalised statistics [n, values] float32 of utterances."""
-    if isinstance(frames, StoredFrames):
-        frames, rows = read_frames(frames, rows), np.arange(len(rows))
+    assert isinstance(frames, Frames)  # vectors are few, so they are always on the device
     return np.asarray(take_vectors(frames, rows))

@@ -106,7 +106,7 @@ def make_model(
         "date": datetime.now(UTC).date().isoformat(),
     }
     reference = None
-    if can_co_train(config) and not job.is_supervised:
+    if can_co_train(config, direction) and not job.is_supervised:
         reference = make_ensemble_reference(job.method, job.splits, direction, training, fitted)
     return model.Model(_chosen_variables(job, fitted), adaptation, card, reference)
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -45,7 +45,10 @@ def write_utterances(recording_set: RecordingSet, output: Path) -> Path:
 
 
 def write_timeline(
-    recording_set: RecordingSet, recogniser: Recogniser, output: Path
+    recording_set: RecordingSet,
+    recogniser: Recogniser,
+    output: Path,
+    adapt: Literal["normalisation", "all"],
 ) -> list[dict[str, Any]]:
     """Recognises all utterances, adapted to each person, and writes a table and figures.
 
@@ -53,6 +56,8 @@ def write_timeline(
       recording_set: from `jdann.inference.recordings.find_utterances`.
       recogniser: a trained recogniser.
       output: the folder to write to.
+      adapt: "normalisation" for a recogniser that was trained on these recordings, "all" for
+        another one: see `jdann.inference.recordings.recognise`.
 
     Returns:
       The rows of timeline.csv: recording, speaker, start_s, end_s, emotion, confidence, and the
@@ -61,8 +66,7 @@ def write_timeline(
     rows: list[dict[str, Any]] = []
     pairs = zip(recording_set.recordings, recording_set.names, strict=True)
     for recording, name in track(pairs, "Recognising", len(recording_set.names), "recordings"):
-        # The network has learnt from these very utterances.
-        predictions = recognise(recogniser, recording, adapt="normalisation")
+        predictions = recognise(recogniser, recording, adapt)
         rows += _rows(name, predictions, recogniser.labels)
         _draw(recording, name, predictions, recogniser.labels, output / FIGURES)
     files.write_csv(output / TIMELINE, list(rows[0]), (list(row.values()) for row in rows))

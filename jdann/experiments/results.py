@@ -103,7 +103,8 @@ def score_outcome(outcome: Outcome, direction: Direction, config: Any) -> list[S
     if outcome.new_speakers is not None:
         names = names | {"method": f"{outcome.job.method}{ADAPTED}"}
         predicted = [outcome.new_speakers[seed].argmax(-1) for seed in finite]
-        scored += score_predictions(names, LAST, protocol, clips, predicted, config.emotions)
+        by = config.selection
+        scored += score_predictions(names, by, protocol, clips, predicted, config.emotions)
     return scored
 
 

@@ -99,6 +99,15 @@ def batch_outputs(
         for row, (_, clip) in enumerate(part):
             samples[row, : len(clip)] = clip
             length[row] = len(clip)
-        logits, representation = programs.outputs(tuple(adaptation), samples, length)
+        logits, representation = _outputs(programs, tuple(adaptation), samples, length)
         for row, (i, _) in enumerate(part):
             yield i, ClipOutputs(logits[:, row], representation[:, row])
+
+
+def _outputs(
+    programs: Programs, adaptation: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and representation of a batch; views do not need another program for the features."""
+    if len(adaptation[-1]):
+        return programs.classify(adaptation, *programs.features(samples, length))
+    return programs.outputs(adaptation, samples, length)

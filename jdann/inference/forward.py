@@ -46,8 +46,8 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
 
     Returns:
       The functions. With `features.normalise="utterance"`, each clip is normalised by its own
-      statistics and the adaptation is not used. If the adaptation has views, the logits of each
-      member are the mean of their log posteriors.
+      statistics and the adaptation is not used. If the adaptation has views, the mean of their
+      log posteriors replaces the logits of each member.
     """
     # Training has checked the sizes, which takes a trace.
     recipe = make_recipe_unchecked(features.recipe, features, sample_rate_hz)
@@ -67,6 +67,7 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
     ) -> Outputs:
         normalised = normalise(adaptation, values, frames)
         views = Views(*adaptation[3:])
+        replaced = mean_log_posteriors(views, normalised) if len(views.bias) else None
 
         def one_member(parameters: Any) -> Outputs:
             encoded = module.apply(parameters["encoder"], normalised, frames, False)
@@ -74,9 +75,7 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
             representation = encoded["representation"]  # [batch, d]
             classifier = parameters["classifier"]
             logits = representation @ classifier["kernel"] + classifier["bias"][None]
-            if len(views.bias):
-                logits = mean_log_posteriors(views, normalised)
-            return Outputs(logits, representation)
+            return Outputs(logits if replaced is None else replaced, representation)
 
         # On a CPU one batch of small products is slower than the same products in a loop.
         if jax.default_backend() == "cpu":

@@ -20,7 +20,8 @@ from jdann.errors import InputError
 from jdann.files import write_bytes, write_text
 
 FOLDER = "recogniser"  # in a work directory
-SCHEMA = 2
+SCHEMA = 3
+_OLDEST_SCHEMA = 2  # has no reference and no views
 _NORMALISATION, _REFERENCE = "normalisation", "reference"  # parts of the file of arrays
 WEIGHTS, CARD = "model.safetensors", "model.json"
 NOT_ADAPTED = ("source_only", "supervised")  # methods that do not adapt to the target
@@ -34,7 +35,8 @@ class Adaptation(NamedTuple):
     A value is a bin of a frame, or an entry of an utterance's vector. Where all voices share one
     mean there is a single place, and `voice` has no columns.
 
-    If there are views, they answer instead of the network: `jdann.methods.one_speaker.Views`.
+    If there are views (`jdann.methods.one_speaker.Views`), their output replaces that of the
+    network.
     """
 
     mean: np.ndarray  # [places, values] float32
@@ -138,7 +140,7 @@ def _take(arrays: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
 
 
 def _check_schema(schema: int, path: Path) -> None:
-    if schema != SCHEMA:
+    if not _OLDEST_SCHEMA <= schema <= SCHEMA:
         hint = "install the jdann that it names" if schema > SCHEMA else _WRITE_AGAIN
         raise InputError(f"{path}: has schema {schema}, this jdann reads {SCHEMA}; {hint}")
 

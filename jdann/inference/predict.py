@@ -63,7 +63,7 @@ class Options(NamedTuple):
     window_s: float = 3.0
     hop_s: float = 1.0
     abstain: float = 0.0  # if no emotion has at least this probability, none is named
-    adapt: bool = False  # normalise per speaker
+    adapt: bool = False  # to each speaker
     one_speaker: bool = False  # with `adapt`: all clips are of one person
     speaker_pattern: str = ""  # with `adapt`: finds the speaker in the name of a file
     # With a timeline: number of people in each recording at most; None: do not tell people apart
@@ -180,7 +180,7 @@ def _answers(
     if options.adapt and others:
         log.info(
             "%d of %d clips have no speaker in a column speaker or in their names; "
-            "they are normalised as without --adapt",
+            "they are recognised as without --adapt",
             len(others),
             len(items),
         )
@@ -188,8 +188,8 @@ def _answers(
         yield from _timelines(recogniser, items, others, options, bad)
     else:
         yield from _recognise(recogniser, items, {i: items[i].part for i in others}, bad)
-    # Co-training learns from all speakers together. Otherwise one speaker after the other is in
-    # memory.
+    # Co-training learns from all speakers together. Without it, only one speaker's features are in
+    # memory at a time.
     groups = list(speakers.values())
     for group in [groups] if recogniser.co_trains else [[indices] for indices in groups]:
         yield from _adapted(recogniser, items, group, options, bad)
@@ -212,7 +212,7 @@ def _adapted(
     for (clips, i), clip in zip(order, prepared, strict=True):
         if not isinstance(clip, Rejected):
             clips[i] = recogniser.features(clip)
-        elif options.timeline:  # it tells why, where it reads the whole file
+        elif options.timeline:  # it reads the whole file, and says why it cannot be used
             continue
         elif clip.no_speech:
             yield Answer(i, {}, recogniser.no_speech)

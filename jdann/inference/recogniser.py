@@ -72,7 +72,7 @@ class Recogniser:
     columns: np.ndarray  # [classes] int: the position of each label among the model's logits
     config: Any  # the config of the run, a FrozenConfigDict
     programs: Programs
-    reference: Reference | None = None  # with which `adapt` begins; None: it only normalises
+    reference: Reference | None = None  # where co-training starts; None: only normalisation adapts
 
     @classmethod
     def load(
@@ -437,7 +437,8 @@ class Recogniser:
         Args:
           clips: of one speaker; those without speech are left out.
           rate: of arrays, Hz.
-          relevance: of the normalisation, clips, 0 or more; 0: it uses these clips only.
+          relevance: for the normalisation: a number of clips, 0 or more. With 0 only these clips
+            count.
           normalise_only: no co-training; the network answers.
 
         Raises:
@@ -458,14 +459,14 @@ class Recogniser:
         """Whether the run normalised in a way that can be adapted to a speaker."""
         return self.config.features.normalise in ("speaker", "voice", "corpus")
 
-    def features(self, clip: Prepared) -> ClipFeatures:
-        """The features of a clip, for `adapt_to_features` and `classify`."""
-        return clip_features(self.programs, clip.samples)
-
     @property
     def co_trains(self) -> bool:
         """Whether `adapt` learns from the clips, so that several speakers help each other."""
         return self.reference is not None
+
+    def features(self, clip: Prepared) -> ClipFeatures:
+        """The features of a clip, for `adapt_to_features` and `classify`."""
+        return clip_features(self.programs, clip.samples)
 
     def adapt_to_features(
         self,
@@ -490,9 +491,12 @@ class Recogniser:
                 f"this recogniser normalises by {self.config.features.normalise}, so it cannot "
                 "adapt to a speaker; train with features.normalise=speaker"
             )
-        if not all(speakers):
+        if not speakers or not all(speakers):
             raise InputError("no clips with speech to adapt to; give one or more of one speaker")
         reference = None if normalise_only else self.reference
+        if reference is not None:  # emotions that `only` has left out get no clips
+            chosen = np.isin(np.arange(len(reference.present)), self.columns)
+            reference = reference._replace(present=reference.present & chosen)
         adapted = adapt_to_speakers(self.programs, self.adaptation, reference, speakers, relevance)
         return [dataclasses.replace(self, adaptation=adaptation) for adaptation in adapted]
 

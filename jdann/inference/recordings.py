@@ -1,4 +1,4 @@
-"""The emotions of long recordings: each utterance, normalised for the person who speaks it."""
+"""The emotions of long recordings: each utterance, adapted to the person who speaks it."""
 
 import logging
 import os
@@ -111,8 +111,8 @@ def recognise(
     Args:
       recogniser: a trained recogniser.
       recording: one of those that `find_utterances` returns.
-      adapt: to the persons who speak: "no", the "normalisation" only, or "all" that
-        `Recogniser.adapt` does. It has no effect if the normalisation cannot be adapted.
+      adapt: what adapts to each person: "no", nothing; "normalisation", only the normalisation;
+        "all", as with `Recogniser.adapt`. It has no effect if the recogniser cannot adapt.
 
     Returns:
       The predictions in the order of the utterances.

@@ -63,7 +63,6 @@ def co_training(
        an even share, the final q is (1 - `caution`) q, plus `caution` times the mean of two labels
        that make other errors: those of view one, and those of a discriminant on all statistics of
        the source alone.
-
     4. For each speaker of the target with enough clips, both views are adapted to this speaker, and
        label the speaker's clips anew: `jdann.methods.one_speaker`. They begin with source and
        target, which have the same total weight.
@@ -72,8 +71,9 @@ def co_training(
     views, k of them weigh k / (k + `label_relevance`) of their class, and all else the rest. So
     one label changes little, and the more there are, the more they count.
 
-    With a prior, Sinkhorn iterations balance all posteriors to it. Without one, the discriminants
-    decide how often each class occurs; to them all classes are equally likely.
+    With a prior, Sinkhorn iterations balance all posteriors to it; those of step 4 are balanced at
+    its end. Without one, the discriminants decide how often each class occurs; to them all classes
+    are equally likely.
 
     Source: Blum and Mitchell 1998, "Combining labeled and unlabeled data with co-training"; Nigam
     and Ghani 2000, "Analyzing the effectiveness and applicability of co-training", section 2.3,
@@ -93,7 +93,7 @@ def co_training(
         below which the labels are mixed with others; 0: never. The experiments raise it to
         LEAST_SHARE_UNKNOWN where the target is not normalised by speaker.
       caution: weight of the other labels in the mixture.
-      per_speaker: whether the labels of each speaker are made anew (4.).
+      per_speaker: whether the labels of each speaker are made anew (step 4).
       iterations: of Sinkhorn's algorithm.
       weight: factor of the loss, beside lambda.
 
@@ -175,7 +175,7 @@ def co_training(
             return labels
         reference = discriminant.moments(both, jnp.concatenate([source_labels, labels * ratio]))
         labels = label_speakers(
-            reference, present, both[n:], labels, clips_of_speaker, target_labels
+            reference, present, both[n:], labels, clips_of_speaker, target_labels, shrinkage
         )
         return normalised(jnp.log(jnp.maximum(labels, 1e-30)))
 

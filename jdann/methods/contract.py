@@ -87,7 +87,7 @@ PseudoLabels: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 # (key, source vectors [n, values], source labels [n, classes], target vectors [m, values]) ->
 # labels [m, classes]. A label is one-hot, or zero for an unlabelled utterance. The fifth argument
 # is the labels [m, classes] that the user gives of the target, or None. The sixth is the target
-# rows of each known speaker, int [speakers, most], padded with -1; or None.
+# rows of each known speaker with enough clips, int [speakers, most], padded with -1; or None.
 InitialLabels: TypeAlias = Callable[..., jax.Array]
 
 
@@ -130,9 +130,8 @@ class Method(NamedTuple):
     phases: tuple[Phase, ...]
     # Called with all parameters when a phase begins; its result is constant within the phase.
     remember: Callable[[Params], Params] = lambda params: {}
-    # Labels the target once, before the first step, from one vector per utterance. `emotion` is
-    # int32, -1 for an unlabelled source utterance. The labels have the form of
-    # `Phase.pseudo_labels` and stay the same during the whole training.
+    # Labels the target once, before the first step, from one vector per utterance. The labels have
+    # the form of `Phase.pseudo_labels` and stay the same during the whole training.
     initial_labels: InitialLabels | None = None
     # Whether batch norm's statistics are computed over the whole target before it is evaluated.
     recompute_statistics: bool = False

@@ -44,9 +44,10 @@ def fit(features: jax.Array, labels: jax.Array, shrinkage: float) -> Discriminan
 
 
 def moments(features: jax.Array, labels: jax.Array) -> Moments:
-    """The class means m_c and the covariance S of `fit`."""
-    classes = labels.shape[1]
-    count = labels.sum(0) + 1e-6
+    """The class means m_c and the covariance S of `fit`, over the classes that have labels."""
+    count = labels.sum(0)
+    classes = jnp.maximum((count > 0).sum(), 1).astype(features.dtype)
+    count += 1e-6
     # [classes, values]
     mean = jnp.matmul(labels.T, features, precision="highest") / count[:, None]
     weight = (labels / count[None]).sum(1) / classes

@@ -1,8 +1,8 @@
 """Co-training on the clips of one speaker, or of a few, in closed form and without their labels.
 
 It begins with a reference: what other utterances, with known or predicted emotions, tell about each
-emotion. Two discriminants, of the prosodic statistics and of all statistics, learn from the clips
-as far as there are enough of them.
+emotion. Two discriminants, of the prosodic statistics and of all statistics, learn from the clips.
+The more clips there are, the more they count.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,8 @@ from jdann.features.prosody import PROSODIC
 from jdann.methods import discriminant
 from jdann.methods.discriminant import LARGEST_SCORE, Discriminant, Moments
 
-LEAST_CLIPS = 20  # of a speaker who is adapted to; fewer change little, and each speaker takes time
+# A speaker with fewer clips is left out: they change little, and each speaker takes time.
+LEAST_CLIPS = 20
 RELEVANCE = 20.0  # clips of a class
 SHRINKAGE = 0.7  # of the covariances, as in `jdann.methods.co_training`
 _ROUNDS_FIRST = 5  # of expectation-maximisation on the prosodic statistics
@@ -36,13 +37,15 @@ def fit_views(
     features: jax.Array,
     is_clip: jax.Array,
     given: jax.Array | None = None,
+    shrinkage: float = SHRINKAGE,
 ) -> Views:
     """Fits both views to unlabelled clips.
 
     The reference makes the first labels. View one, the prosodic statistics, labels the clips by
     expectation-maximisation. Then view two, all statistics, labels each fold of them by what it
     has learnt from the other folds. In both, k clips of a class weigh k / (k + RELEVANCE) of the
-    class, and the reference weighs the rest (`adapted_moments`). So a few clips change little.
+    class, and the reference has the rest of the weight (`adapted_moments`). So a few clips change
+    little.
 
     Args:
       reference: class means and a covariance, of all statistics.
@@ -50,6 +53,7 @@ def fit_views(
       features: [rows, values], z-scores within +-LARGEST_SCORE.
       is_clip: [rows], 1 for a clip and 0 for padding.
       given: [rows, classes], one-hot labels by the user; 0 for the other clips. None: no labels.
+      shrinkage: of the covariances, 0 to 1.
     """
     count = len(PROSODIC)
     prosodic = features[:, :count]
@@ -59,7 +63,7 @@ def fit_views(
 
     def fit(moments: Moments, features: jax.Array, labels: jax.Array) -> Discriminant:
         moments = adapted_moments(moments, present, features, labels)
-        return discriminant.from_moments(moments, SHRINKAGE)
+        return discriminant.from_moments(moments, shrinkage)
 
     def label(log_posteriors: jax.Array) -> jax.Array:
         labels = jax.nn.softmax(log_posteriors)
@@ -81,8 +85,8 @@ def fit_views(
         return label(jnp.take_along_axis(every_fold, fold[None, :, None], 0)[0])
 
     unadapted = _join(
-        discriminant.from_moments(of_prosody, SHRINKAGE),
-        discriminant.from_moments(of_all, SHRINKAGE),
+        discriminant.from_moments(of_prosody, shrinkage),
+        discriminant.from_moments(of_all, shrinkage),
         present,
     )
     begin = label(2 * mean_log_posteriors(unadapted, features))  # the product of both views
@@ -123,23 +127,24 @@ def adapted_moments(
       reference: what is expected without clips. Its covariance holds within each class.
       present: bool [classes]; the reference knows these classes.
       features: [clips, values].
-      labels: [clips, classes]; each row is a distribution, or 0 for a clip that is not used.
+      labels: [clips, classes]; each row is a distribution over the present classes, or 0 for a
+        clip that is not used.
 
     Returns:
       The moments of a mixture, in which k clips of a class weigh k / (k + RELEVANCE).
     """
-    classes = len(present)
+    classes = present.sum().astype(features.dtype)
     count = labels.sum(0)
     weight = count / (count + RELEVANCE)  # [classes]
     own_mean = jnp.matmul(labels.T, features, precision="highest")
     own_mean /= jnp.maximum(count, 1e-9)[:, None]
     mean = (1 - weight)[:, None] * reference.mean + weight[:, None] * own_mean
     of_clip = labels / (count + RELEVANCE)[None]  # [clips, classes]; a column's sum is its weight
-    within = 1 - jnp.where(present, weight, 0.0).sum() / present.sum().astype(weight.dtype)
+    within = 1 - weight.sum() / classes
     between = (
         discriminant.second_moment(reference.mean, 1 - weight)
         + discriminant.second_moment(features, of_clip.sum(1))
-        - discriminant.second_moment(mean, jnp.ones(classes))
+        - discriminant.second_moment(mean, jnp.ones(len(present)))
     ) / classes
     return Moments(mean, within * reference.covariance + between)
 
@@ -171,6 +176,7 @@ def label_speakers(
     labels: jax.Array,
     clips: jax.Array,
     given: jax.Array | None = None,
+    shrinkage: float = SHRINKAGE,
 ) -> jax.Array:
     """Labels the clips of each speaker by views that are fitted to this speaker.
 
@@ -181,6 +187,7 @@ def label_speakers(
       labels: [n, classes], which are returned for speakers that `clips` does not list.
       clips: int [speakers, most], the rows of each speaker; -1 is padding.
       given: [n, classes], or None.
+      shrinkage: of the covariances, 0 to 1.
 
     Returns:
       Labels [n, classes].
@@ -189,7 +196,8 @@ def label_speakers(
     def one_speaker(rows: jax.Array) -> jax.Array:
         own = features[rows]
         is_clip = (rows >= 0).astype(features.dtype)
-        views = fit_views(reference, present, own, is_clip, None if given is None else given[rows])
+        labelled = None if given is None else given[rows]
+        views = fit_views(reference, present, own, is_clip, labelled, shrinkage)
         return jax.nn.softmax(mean_log_posteriors(views, own))
 
     per_speaker = jax.lax.map(one_speaker, clips)  # [speakers, most, classes]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jdann.experiments.results import ADAPTED
 from jdann.experiments.score_rows import BASELINE
 from jdann.report.cells import interval_text, number
 from jdann.training.task import LAST
@@ -27,6 +28,7 @@ def advise(results: Mapping[str, Any]) -> str | None:
         if (row["source"], row["target"]) == domains
         and row["selection"] == LAST
         and not row["method"].startswith("supervised")
+        and not row["method"].endswith(ADAPTED)
     }
     if not rows:
         return _without_labels([share["method"] for share in results["predicted_share"]])

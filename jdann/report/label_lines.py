@@ -52,8 +52,8 @@ def _sets_line(row: Mapping[str, Any]) -> str:
     sets = row["labels"]["sets"]
     return (
         f"With --sets {sets['level']:g}, jdann predict names {sets['mean_size']:.1f} emotions per "
-        f"clip in the mean, among which is the right one for {sets['coverage']:.0%} of clips like "
-        "these."
+        f"clip on average. The right one is among them for {sets['coverage']:.0%} of clips like "
+        "these (without --adapt, --timeline and --classes)."
     )
 
 

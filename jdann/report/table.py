@@ -34,8 +34,8 @@ _CEILING = (
     "this score."
 )
 _ADAPTED = (
-    "adapted to each speaker: after the training, to all clips of one new speaker at a time and "
-    "without their labels, as jdann predict --adapt does."
+    "adapted to each speaker: after training, the model adapted to all clips of one new speaker at "
+    "a time, without labels, as jdann predict --one-speaker does."
 )
 SCORES = "Scores"
 SHARES = "Share of the target predicted as each emotion (not scored: the target has no labels)"

@@ -21,6 +21,10 @@ def make_sets(probabilities: np.ndarray, level: float) -> np.ndarray:
     Returns:
       bool [n, classes]; a row of NaN has an empty set, every other row one class or more.
     """
+    if level >= 1:  # a class may have the probability 0
+        return np.broadcast_to(
+            ~np.isnan(probabilities).any(1, keepdims=True), probabilities.shape
+        ).copy()
     return more_probable(probabilities) < level
 
 
@@ -47,9 +51,9 @@ def conformal_level(
 ) -> float:
     """The level at which sets hold the emotion of a share `coverage` of clips like these.
 
-    This holds for new clips that were drawn as the labelled ones were, whatever the probabilities
-    are worth. With few clips it takes larger sets: below nine clips a coverage of .9 takes all
-    classes.
+    This holds for new clips that are drawn as the labelled ones were, even if the probabilities
+    are wrong; with weights it holds approximately. With few clips the sets must be larger: with
+    fewer than nine, a coverage of .9 needs all classes.
 
     Args:
       probabilities: [n, classes] of labelled clips, n >= 1.

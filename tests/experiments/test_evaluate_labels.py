@@ -108,7 +108,7 @@ def test_a_model_is_scored_by_recognising_the_clips(run, tones, data_dir, tmp_pa
     main(["evaluate", str(model), str(labels), "--data-dir", str(data_dir)])
     printed = " ".join(capsys.readouterr().out.split())
     assert "adapted to all 12 clips" in printed and "dann" in printed
-    assert "emotions per clip in the mean, among which is the right one for 90% of clips" in printed
+    assert "on average. The right one is among them for 90% of clips" in printed
     moved = shutil.copytree(model, tmp_path / "model")
     main(["evaluate", str(moved), str(labels), "--data-dir", str(data_dir)])
     printed = " ".join(capsys.readouterr().out.split())

@@ -69,6 +69,12 @@ def test_what_is_saved_and_exported_answers_alike(recogniser, tmp_path):
     # What is loaded adapts anew: among its own classes, from the same reference.
     again = loaded.adapt(OTHERS, 16000)
     assert again.labels == ("sad", "happy", "angry") and again.adaptation.weight.shape[-1] == 3
+    recogniser.only("sad", "angry").save(tmp_path / "two")
+    np.testing.assert_allclose(
+        recogniser.only("sad", "angry").adapt(CLIPS, 16000).probabilities(OTHERS, 16000),
+        Recogniser.load(tmp_path / "two").adapt(CLIPS, 16000).probabilities(OTHERS, 16000),
+        atol=1e-4,
+    )
     samples = np.stack(OTHERS)
     length = np.full(len(OTHERS), samples.shape[1], np.int32)
     program = jax.jit(export.probabilities(adapted))

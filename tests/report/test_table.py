@@ -259,8 +259,8 @@ def _labelled(**changes):
         (_labelled(more_labels=0), "there are enough labels for ±.05"),
         (
             _labelled(sets={"coverage": 0.9, "level": 0.975, "mean_size": 2.14}),
-            "With --sets 0.975, jdann predict names 2.1 emotions per clip in the mean, among which "
-            "is the right one for 90% of clips like these.",
+            "With --sets 0.975, jdann predict names 2.1 emotions per clip on average. The right "
+            "one is among them for 90% of clips like these",
         ),
         (_labelled(more_speakers=None), "dann: about 80 more labels"),
     ],

@@ -19,6 +19,10 @@ def test_a_set_has_the_most_probable_classes_up_to_a_level():
         np.testing.assert_array_equal(make_sets(rows, level), np.array(sets, bool))
 
 
+def test_level_1_has_impossible_classes_too():
+    assert make_sets(np.array([[1.0, 0.0, 0.0]]), 1.0).all()
+
+
 def draw(random, count, sharpness):
     """Clips with true probabilities, their emotions, and probabilities that are too confident."""
     logits = random.normal(size=(count, 5)) * 1.5
