@@ -6,9 +6,9 @@
 A number of clips of each speaker is drawn at random. The recogniser adapts to them without their
 labels, and predicts the emotions of the speaker's other clips. Labels are used only for scoring.
 With no clips of the speaker, a clip is normalised with the statistics of similar target voices.
-First only the normalisation adapts, and then co-training learns from the clips, too. `--together`
-adapts to the clips of all speakers at once: each is normalised alone, and co-training learns from
-all of them. Only speakers with clips to spare are scored.
+The first row adapts only the normalisation. The second row also co-trains on the clips; with
+`--together`, on the clips of all speakers at once. Clips without speech are left out. A speaker is
+scored if ten clips or more remain.
 """
 
 import csv

@@ -156,13 +156,15 @@ def rows_of_speakers(speaker: np.ndarray) -> np.ndarray | None:
       speaker: int [n], -1 if the speaker is not known.
 
     Returns:
-      int32 [speakers, most], rows padded with -1. None: there is no such speaker.
+      int32 [speakers, most], rows padded with -1 to a power of two, so that few shapes are
+      compiled. None: there is no such speaker.
     """
     numbers, count = np.unique(speaker[speaker >= 0], return_counts=True)
     numbers = numbers[count >= LEAST_CLIPS]
     if not len(numbers):
         return None
-    clips = np.full((len(numbers), count.max()), -1, np.int32)
+    most = 1 << (int(count.max()) - 1).bit_length()
+    clips = np.full((len(numbers), most), -1, np.int32)
     for row, number in zip(clips, numbers, strict=True):
         own = np.flatnonzero(speaker == number)
         row[: len(own)] = own
