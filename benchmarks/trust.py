@@ -205,8 +205,12 @@ def main() -> None:
     data_dir = arguments.data_dir or default_data_dir()
     parts = [load_part(path, data_dir) for path in name_manifests(arguments.manifests).values()]
     tasks = list(make_tasks(parts))
-    answers = []
+    answers: list[Answer] = []
     for task in tasks[:7] if arguments.tiny else tasks:
+        if answers and task.task.target.corpus != answers[-1].task.task.target.corpus:
+            # Every size of a target is a program of its own, and memory maps are limited.
+            label_function.cache_clear()
+            jax.clear_caches()
         answers.append(answer(task))
         scores = ", ".join(f"{name} {value:.3f}" for name, value in answers[-1].uar.items())
         print(f"{task.name}: {scores}", flush=True)
