@@ -79,7 +79,7 @@ class Outcome(NamedTuple):
     representation: tuple[np.ndarray, np.ndarray]
     # Of the first split and seed: [rows, d] of source and target.
     rows: tuple[np.ndarray, np.ndarray]  # the utterances of `representation`
-    # [seeds, target utterances, classes] float32: log posteriors after co-training on each new
+    # [seeds, target utterances, classes] float32: log posteriors after adaptation to each new
     # speaker; None: the protocol is not inductive, or the features cannot co-train.
     new_speakers: np.ndarray | None = None
 

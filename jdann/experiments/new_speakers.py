@@ -14,7 +14,7 @@ from jdann.data.splits import Split
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.inference.model import NOT_ADAPTED, Reference
 from jdann.inference.new_speakers import co_train, make_reference
-from jdann.methods.one_speaker import mean_log_posteriors
+from jdann.methods.one_speaker import mean_log_posteriors, mix, share_of_views
 from jdann.training.members import CompiledTraining
 from jdann.training.records import outputs
 from jdann.training.task import Fitted
@@ -63,7 +63,7 @@ def predict_new_speakers(
     training: CompiledTraining,
     fitted: Sequence[Fitted],
 ) -> np.ndarray:
-    """Log posteriors [seeds, n, classes] of the target, after co-training on each new speaker.
+    """Log posteriors [seeds, n, classes] of the target, after adaptation to each new speaker.
 
     Each speaker of a split's test rows is a new one: the split's training has not heard them. The
     model that each seed has trained adapts to all clips of one speaker. It uses no labels of these
@@ -76,6 +76,7 @@ def predict_new_speakers(
     speakers = np.array(target.speaker, str)  # the inductive protocol refuses unknown ones
     for split, result in zip(splits, fitted, strict=True):
         logits = _target_logits(direction, training, split, result)
+        tested = _target_logits(direction, training, split._replace(target=split.test), result)
         for member in range(members):
             labels = np.zeros((len(target.emotion), classes))
             labels[split.target] = np.nan_to_num(
@@ -85,8 +86,9 @@ def predict_new_speakers(
             for speaker in np.unique(speakers[split.test]):
                 rows = split.test[speakers[split.test] == speaker]
                 features = _vectors(direction.target_frames, rows)
-                views = co_train(reference, features)
-                answers[member, rows] = mean_log_posteriors(views, jnp.asarray(features))
+                of_views = mean_log_posteriors(co_train(reference, features), jnp.asarray(features))
+                of_network = jnp.asarray(tested[member, np.isin(split.test, rows)])
+                answers[member, rows] = mix(of_network, of_views, share_of_views(len(rows)))
     return answers
 
 

@@ -37,7 +37,9 @@ def adapt_to_speakers(
     ]
     if reference is None:
         return adapted
-    from jdann.inference.new_speakers import co_train  # imports Flax, which takes long
+    # These import Flax, which takes long.
+    from jdann.inference.new_speakers import co_train
+    from jdann.methods.one_speaker import share_of_views
 
     features = [
         programs.normalise(tuple(speaker), *clip)
@@ -45,7 +47,8 @@ def adapt_to_speakers(
         for clip in clips
     ]
     views = co_train(reference, np.concatenate(features))
-    return [speaker._replace(**views._asdict()) for speaker in adapted]
+    share = np.array([share_of_views(len(features))], np.float32)
+    return [speaker._replace(**views._asdict(), share=share) for speaker in adapted]
 
 
 def adapt_normalisation(

@@ -108,6 +108,6 @@ def _outputs(
     programs: Programs, adaptation: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits and representation of a batch; views do not need another program for the features."""
-    if len(adaptation[-1]):
+    if len(Adaptation(*adaptation).bias):
         return programs.classify(adaptation, *programs.features(samples, length))
     return programs.outputs(adaptation, samples, length)

@@ -10,7 +10,7 @@ import jax
 
 from jdann.data.normalise import normalised_features
 from jdann.features.recipe import make_recipe_unchecked
-from jdann.methods.one_speaker import Views, mean_log_posteriors
+from jdann.methods.one_speaker import Views, mean_log_posteriors, mix
 from jdann.models import make_encoder
 from jdann.speakers.similar_voices import grid_weights
 
@@ -46,8 +46,8 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
 
     Returns:
       The functions. With `features.normalise="utterance"`, each clip is normalised by its own
-      statistics and the adaptation is not used. If the adaptation has views, the mean of their
-      log posteriors replaces the logits of each member.
+      statistics and the adaptation is not used. If the adaptation has views, the logits of each
+      member are mixed with the mean of their log posteriors.
     """
     # Training has checked the sizes, which takes a trace.
     recipe = make_recipe_unchecked(features.recipe, features, sample_rate_hz)
@@ -66,8 +66,10 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
         variables: Any, adaptation: tuple[jax.Array, ...], values: jax.Array, frames: jax.Array
     ) -> Outputs:
         normalised = normalise(adaptation, values, frames)
-        views = Views(*adaptation[3:])
-        replaced = mean_log_posteriors(views, normalised) if len(views.bias) else None
+        *views, share = adaptation[3:]
+        of_views = None
+        if len(views[0]):
+            of_views = mean_log_posteriors(Views(*views), normalised)
 
         def one_member(parameters: Any) -> Outputs:
             encoded = module.apply(parameters["encoder"], normalised, frames, False)
@@ -75,7 +77,9 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
             representation = encoded["representation"]  # [batch, d]
             classifier = parameters["classifier"]
             logits = representation @ classifier["kernel"] + classifier["bias"][None]
-            return Outputs(logits if replaced is None else replaced, representation)
+            if of_views is not None:
+                logits = mix(logits, of_views, share[0])
+            return Outputs(logits, representation)
 
         # On a CPU one batch of small products is slower than the same products in a loop.
         if jax.default_backend() == "cpu":

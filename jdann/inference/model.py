@@ -35,8 +35,8 @@ class Adaptation(NamedTuple):
     A value is a bin of a frame, or an entry of an utterance's vector. Where all voices share one
     mean there is a single place, and `voice` has no columns.
 
-    If there are views (`jdann.methods.one_speaker.Views`), their output replaces that of the
-    network.
+    If there are views (`jdann.methods.one_speaker.Views`), their log posteriors are mixed with
+    those of the network.
     """
 
     mean: np.ndarray  # [places, values] float32
@@ -45,6 +45,7 @@ class Adaptation(NamedTuple):
     voice: np.ndarray
     weight: np.ndarray = np.zeros((0, 0, 0), np.float32)  # [views, values, classes]
     bias: np.ndarray = np.zeros((0, 0), np.float32)  # [views, classes]
+    share: np.ndarray = np.zeros(1, np.float32)  # [1] of the views in the mixture, 0 to 1
 
 
 class Reference(NamedTuple):

@@ -1,7 +1,7 @@
 """Recognises new speakers: discriminants that co-train on their clips, without labels.
 
-A network that has learnt the speakers of a target is less accurate for other speakers. The views of
-`jdann.methods.one_speaker` are more accurate there.
+A network that has learnt the speakers of a target is less accurate for other speakers. With enough
+clips of a new speaker, the views of `jdann.methods.one_speaker` are more accurate.
 """
 
 from functools import cache

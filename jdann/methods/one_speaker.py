@@ -115,6 +115,25 @@ def mean_log_posteriors(views: Views, features: jax.Array) -> jax.Array:
     return jax.nn.log_softmax(logits + views.bias[:, None]).mean(0)
 
 
+def share_of_views(clips: int) -> float:
+    """The weight of views that are fitted to this many clips, beside a network: 0 to 1.
+
+    Few clips tell little about a speaker. Then the network is more accurate.
+    """
+    return clips / (clips + RELEVANCE)
+
+
+def mix(logits: jax.Array, of_views: jax.Array, share: float | jax.Array) -> jax.Array:
+    """Log posteriors of a network and of views, averaged; not normalised again.
+
+    Args:
+      logits: of the network, [clips, classes].
+      of_views: from `mean_log_posteriors`, [clips, classes].
+      share: weight of the views, 0 to 1.
+    """
+    return (1 - share) * jax.nn.log_softmax(logits) + share * of_views
+
+
 def adapted_moments(
     reference: Moments, present: jax.Array, features: jax.Array, labels: jax.Array
 ) -> Moments:

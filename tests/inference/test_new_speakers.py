@@ -1,4 +1,4 @@
-"""A recogniser that co-trains on new speakers: who answers, what is saved, what others change."""
+"""A recogniser that co-trains on new speakers: its answers, and what is saved and exported."""
 
 import jax
 import numpy as np
@@ -28,7 +28,7 @@ def features_of(recogniser, clips):
     return [recogniser.features(clip) for clip in recogniser.prepare(clips, 16000)]
 
 
-def test_the_views_answer_after_adaptation(recogniser):
+def test_views_and_network_answer_together_after_adaptation(recogniser):
     """An independent derivation from the normalised features, with NumPy and SciPy."""
     adapted = recogniser.adapt(CLIPS, 16000)
     parts = features_of(recogniser, CLIPS)
@@ -40,10 +40,16 @@ def test_the_views_answer_after_adaptation(recogniser):
     np.testing.assert_allclose(normalised, np.clip((rows - mean) / std, -20, 20), atol=1e-4)
     views = co_train(recogniser.reference, normalised)
     clipped = np.clip(normalised, -5, 5)
-    logits = [log_softmax(clipped @ w + b, axis=1) for w, b in zip(*views, strict=True)]
-    expected = softmax(np.mean(logits, 0) / recogniser.temperature, axis=1)
-    np.testing.assert_allclose(adapted.probabilities(CLIPS, 16000), expected, atol=1e-4)
+    of_views = [log_softmax(clipped @ w + b, axis=1) for w, b in zip(*views, strict=True)]
     network = recogniser.adapt(CLIPS, 16000, normalise_only=True)
+    members = [
+        network.programs.classify(tuple(network.adaptation), *part)[0][:, 0] for part in parts
+    ]
+    of_network = log_softmax(np.stack(members, 1), axis=-1)  # [members, clips, classes]
+    share = len(CLIPS) / (len(CLIPS) + 20)
+    mixed = (1 - share) * of_network + share * np.mean(of_views, 0)
+    expected = softmax(mixed / recogniser.temperature, axis=-1).mean(0)
+    np.testing.assert_allclose(adapted.probabilities(CLIPS, 16000), expected, atol=1e-4)
     assert not len(network.adaptation.bias)
     np.testing.assert_array_equal(network.adaptation.mean, adapted.adaptation.mean)
     assert np.abs(network.probabilities(CLIPS, 16000) - expected).max() > 0.01
