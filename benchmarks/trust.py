@@ -12,9 +12,10 @@ The first table has the unweighted average recall of these labels. The second on
 the estimated accuracy, and of two peers: the mean confidence, and the agreement with the labels of
 the source alone. The coefficients of an estimate, and of each peer that has some, are fitted to the
 tasks of the other target corpora. The third table has the calibration of the labels, with a
-temperature at which their mean confidence is this estimate. The last line has the coefficients of
-all tasks, for `jdann/selection/accuracy.py`. Target labels are used for scoring and for these
-coefficients only.
+temperature at which their mean confidence is this estimate. Then come prediction sets, and how many
+of the most confident answers are right. The last line has the coefficients of all tasks, for
+`jdann/selection/accuracy.py`. Target labels are used for scoring, for the level of the sets where
+the table says so, and for these coefficients only.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ from jdann.files import default_data_dir, write_csv
 from jdann.methods import discriminant
 from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
 from jdann.selection import accuracy, calibration
+from jdann.selection.prediction_sets import conformal_level, make_sets
 
 SOURCE, BOLD, CHOSEN = "source alone", "co-training without caution", "co-training"
 CHANGES: dict[str, dict[str, object]] = {  # of config.co_training
@@ -44,6 +46,7 @@ CHANGES: dict[str, dict[str, object]] = {  # of config.co_training
 }
 EVIDENCE = ("log_odds", "rarest_share", "chance", "by_speaker", "log_odds_if_by_speaker")
 METHODS = (SOURCE, *CHANGES, CHOSEN)
+SET_LEVELS, LABELLED, SET_DRAWS = (0.8, 0.9), 40, 5  # of prediction sets
 
 
 class Answer(NamedTuple):
@@ -156,6 +159,8 @@ def print_estimates(answers: Sequence[Answer]) -> None:
             ends = f"{np.quantile(error, 0.9):.3f}"
             print(row(name, f"{rows.sum()}, {label}", f"{error.mean():.3f}", f"{rank:.2f}", ends))
     print_calibration(answers, estimates["ours"])
+    print_sets(answers, estimates["ours"])
+    print_risk(answers)
     covered = np.abs(estimates["ours"] - truth) <= accuracy.HALF_WIDTH
     print(f"\nThe 90 % interval contains the truth in {covered.mean():.0%} of the tasks.")
     print("Coefficients of all tasks:", np.round(accuracy.fit(evidence, truth), 4).tolist())
@@ -183,6 +188,50 @@ def print_calibration(answers: Sequence[Answer], estimate: np.ndarray) -> None:
         answered, correct = np.concatenate(confident), np.concatenate(right)
         cells = (np.mean(errors), np.max(errors), correct[answered].mean(), answered.mean())
         print(row(name, *(f"{value:.3f}" for value in cells)))
+
+
+def print_sets(answers: Sequence[Answer], estimate: np.ndarray) -> None:
+    """How often prediction sets hold the right emotion, without labels and with LABELLED of them.
+
+    The probabilities have the temperature of the estimate. Labels are drawn at random; the other
+    utterances of the task are scored.
+    """
+    columns = ("level", "labels", "coverage, mean", "a tenth of the tasks is below", "mean size")
+    print("\n" + header(columns, ["---:"] * 5))
+    for level in SET_LEVELS:
+        scores = {0: [], LABELLED: []}
+        for a, accuracy_estimate in zip(answers, estimate, strict=True):
+            logits = np.log(np.maximum(a.labels, 1e-12))[None]
+            temperature = max(1.0, calibration.match_confidence(logits, accuracy_estimate))
+            probabilities = mean_probabilities(logits, temperature)
+            scores[0].append(set_scores(probabilities, a.emotion, level))
+            for draw in range(SET_DRAWS):
+                order = np.random.default_rng(draw).permutation(len(a.emotion))
+                labelled, rest = order[:LABELLED], order[LABELLED:]
+                found = conformal_level(probabilities[labelled], a.emotion[labelled], level)
+                scores[LABELLED].append(set_scores(probabilities[rest], a.emotion[rest], found))
+        for labels, pairs in scores.items():
+            coverage, size = np.array(pairs).T
+            cells = (coverage.mean(), np.quantile(coverage, 0.1), size.mean())
+            print(row(f"{level:g}", str(labels), *(f"{value:.3f}" for value in cells)))
+
+
+def set_scores(probabilities: np.ndarray, emotion: np.ndarray, level: float) -> tuple[float, float]:
+    """The share of sets that hold the emotion, and their mean size."""
+    sets = make_sets(probabilities, level)
+    return float(sets[np.arange(len(emotion)), emotion].mean()), float(sets.sum(1).mean())
+
+
+def print_risk(answers: Sequence[Answer]) -> None:
+    """How many of the most confident answers of a task are right: the risk-coverage curve."""
+    print("\n" + header(("answered", "right, mean over tasks"), ["---:"] * 2))
+    for part in (0.1, 0.25, 0.5, 0.75, 1.0):
+        right = []
+        for a in answers:
+            order = np.argsort(-a.labels.max(1), kind="stable")
+            kept = order[: max(1, round(part * len(order)))]
+            right.append((a.labels[kept].argmax(1) == a.emotion[kept]).mean())
+        print(row(f"{part:.0%}", f"{np.mean(right):.3f}"))
 
 
 def save(answers: Sequence[Answer], path: Path) -> None:
