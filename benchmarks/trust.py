@@ -41,7 +41,7 @@ from jdann.selection.prediction_sets import conformal_level, make_sets
 
 SOURCE, BOLD, CHOSEN = "source alone", "co-training without caution", "co-training"
 CHANGES: dict[str, dict[str, object]] = {  # of config.co_training
-    "prosody, adapted": {"rounds": 0, "least_share": 0.0, "per_speaker": False},
+    "prosody, adapted": {"rounds": 0, "least_share": 0.0, "rounds_per_speaker": 0},
     BOLD: {"least_share": 0.0},
 }
 EVIDENCE = ("log_odds", "rarest_share", "chance", "by_speaker", "log_odds_if_by_speaker")

@@ -42,7 +42,7 @@ def co_training(
     label_relevance: Positive = 20.0,
     least_share: Fraction = 0.5,
     caution: Fraction = 0.7,
-    per_speaker: bool = True,
+    rounds_per_speaker: CountOrZero = 3,
     iterations: Count = 50,
     weight: NonNegative = 10.0,
 ) -> Method:
@@ -93,7 +93,8 @@ def co_training(
         below which the labels are mixed with others; 0: never. The experiments raise it to
         LEAST_SHARE_UNKNOWN where the target is not normalised by speaker.
       caution: weight of the other labels in the mixture.
-      per_speaker: whether the labels of each speaker are made anew (step 4).
+      rounds_per_speaker: rounds of labelling on all statistics of one speaker (step 4); 0: no
+        labels are made anew for each speaker.
       iterations: of Sinkhorn's algorithm.
       weight: factor of the loss, beside lambda.
 
@@ -171,11 +172,18 @@ def co_training(
         labels = jax.lax.fori_loop(0, rounds, relabel, first)
         mixed = (1 - caution) * labels + caution * (first + from_source(both)) / 2
         labels = jnp.where(_rarest_share(labels, present, shares) < least_share, mixed, labels)
-        if clips_of_speaker is None or not per_speaker:
+        if clips_of_speaker is None or not rounds_per_speaker:
             return labels
         reference = discriminant.moments(both, jnp.concatenate([source_labels, labels * ratio]))
         labels = label_speakers(
-            reference, present, both[n:], labels, clips_of_speaker, target_labels, shrinkage
+            reference,
+            present,
+            both[n:],
+            labels,
+            clips_of_speaker,
+            target_labels,
+            shrinkage,
+            rounds_per_speaker,
         )
         return normalised(jnp.log(jnp.maximum(labels, 1e-30)))
 

@@ -20,7 +20,7 @@ LEAST_CLIPS = 20
 RELEVANCE = 20.0  # clips of a class
 SHRINKAGE = 0.7  # of the covariances, as in `jdann.methods.co_training`
 _ROUNDS_FIRST = 5  # of expectation-maximisation on the prosodic statistics
-_ROUNDS = 3  # of labelling on all statistics
+ROUNDS = 3  # of labelling on all statistics
 _FOLDS = 3  # parts of the clips; each is labelled by what was learnt from the others
 
 
@@ -38,6 +38,7 @@ def fit_views(
     is_clip: jax.Array,
     given: jax.Array | None = None,
     shrinkage: float = SHRINKAGE,
+    rounds: int = ROUNDS,
 ) -> Views:
     """Fits both views to unlabelled clips.
 
@@ -54,6 +55,7 @@ def fit_views(
       is_clip: [rows], 1 for a clip and 0 for padding.
       given: [rows, classes], one-hot labels by the user; 0 for the other clips. None: no labels.
       shrinkage: of the covariances, 0 to 1.
+      rounds: of labelling on all statistics.
     """
     count = len(PROSODIC)
     prosodic = features[:, :count]
@@ -91,7 +93,7 @@ def fit_views(
     )
     begin = label(2 * mean_log_posteriors(unadapted, features))  # the product of both views
     first = jax.lax.fori_loop(0, _ROUNDS_FIRST, maximise_expectation, begin)
-    second = jax.lax.fori_loop(0, _ROUNDS, relabel, first)
+    second = jax.lax.fori_loop(0, rounds, relabel, first)
     return _join(
         fit(of_prosody, prosodic, first * is_clip[:, None]),
         fit(of_all, features, second * is_clip[:, None]),
@@ -198,6 +200,7 @@ def label_speakers(
     clips: jax.Array,
     given: jax.Array | None = None,
     shrinkage: float = SHRINKAGE,
+    rounds: int = ROUNDS,
 ) -> jax.Array:
     """Labels the clips of each speaker by views that are fitted to this speaker.
 
@@ -209,6 +212,7 @@ def label_speakers(
       clips: int [speakers, most], the rows of each speaker; -1 is padding.
       given: [n, classes], or None.
       shrinkage: of the covariances, 0 to 1.
+      rounds: of labelling on all statistics.
 
     Returns:
       Labels [n, classes].
@@ -218,7 +222,7 @@ def label_speakers(
         own = features[rows]
         is_clip = (rows >= 0).astype(features.dtype)
         labelled = None if given is None else given[rows]
-        views = fit_views(reference, present, own, is_clip, labelled, shrinkage)
+        views = fit_views(reference, present, own, is_clip, labelled, shrinkage, rounds)
         return jax.nn.softmax(mean_log_posteriors(views, own))
 
     per_speaker = jax.lax.map(one_speaker, clips)  # [speakers, most, classes]

@@ -10,6 +10,7 @@ from jdann.inference.new_speakers import co_train, make_reference
 from jdann.inference.recogniser import Recogniser
 from tests.support.models import make_model, speech
 
+pytestmark = pytest.mark.slow
 CLIPS = [speech(1.0, 110 + 20 * i, i) for i in range(6)]
 OTHERS = [speech(1.0, 215 + 15 * i, 10 + i) for i in range(4)]
 
@@ -65,7 +66,6 @@ def test_speakers_are_normalised_alone_and_learn_together(recogniser):
     assert np.abs(first.adaptation.weight - alone.adaptation.weight).max() > 1e-4
 
 
-@pytest.mark.slow
 def test_what_is_saved_and_exported_answers_alike(recogniser, tmp_path):
     adapted = recogniser.adapt(CLIPS, 16000).only("sad", "happy", "angry")
     expected = adapted.probabilities(OTHERS, 16000)
