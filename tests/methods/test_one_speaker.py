@@ -63,22 +63,23 @@ def test_moments_are_those_of_a_weighted_mixture():
 
 def test_learns_a_speaker_from_many_clips_and_little_from_few(voices):
     reference, speaker = voices
-    random = np.random.default_rng(2)
+    random, fit_views = np.random.default_rng(2), jax.jit(one_speaker.fit_views)
     unheard, label = draw(random, speaker, 300)
     scores = {}
     for count in (4, 64):
         clips = jnp.zeros((64, FIRST + REST)).at[:count].set(draw(random, speaker, count)[0])
         is_clip = (jnp.arange(64) < count).astype(jnp.float32)
-        views = one_speaker.fit_views(reference, PRESENT, clips, is_clip)
+        views = fit_views(reference, PRESENT, clips, is_clip)
         scores[count] = accuracy(views, unheard, label)
         disturbed = clips.at[count:].set(3.0)  # what lies in padding changes nothing
-        again = one_speaker.fit_views(reference, PRESENT, disturbed, is_clip)
+        again = fit_views(reference, PRESENT, disturbed, is_clip)
         np.testing.assert_allclose(again.weight, views.weight, atol=1e-5)
-    nothing = one_speaker.fit_views(reference, PRESENT, clips, jnp.zeros(64))
+    nothing = fit_views(reference, PRESENT, clips, jnp.zeros(64))
     before = accuracy(nothing, unheard, label)
     assert abs(scores[4] - before) < 0.1 and scores[64] > before + 0.1
 
 
+@pytest.mark.slow
 def test_an_emotion_that_the_reference_does_not_know_is_never_predicted(voices):
     reference, speaker = voices
     clips, _ = draw(np.random.default_rng(3), speaker, 60)
