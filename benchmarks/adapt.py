@@ -26,7 +26,7 @@ from jdann.inference.recogniser import Prepared, Recogniser
 
 COUNTS, TINY_COUNTS = (1, 3, 10, 30, 100), (1,)
 LEAST_SCORED = 10  # clips of a speaker
-WAYS = {"normalisation": True, "normalisation and co-training": False}  # normalise_only
+WAYS = {"normalisation": True, "normalisation and co-training": False}  # to `normalise_only`
 
 
 class Clip(NamedTuple):
@@ -98,16 +98,14 @@ def uar_of_draw(
     adapted = [recogniser] * len(clips)
     if count:
         groups = [drawn] if settings.together else [[own] for own in drawn]
-        adapted = [
-            one
-            for group in groups
-            for one in recogniser.adapt_to_features(group, normalise_only=settings.normalise_only)
-        ]
+        adapted = []
+        for group in groups:
+            adapted += recogniser.adapt_to_features(group, normalise_only=settings.normalise_only)
     is_correct: dict[int, list[bool]] = defaultdict(list)  # by emotion
-    for one, own, order in zip(adapted, clips.values(), orders, strict=True):
+    for own_recogniser, own, order in zip(adapted, clips.values(), orders, strict=True):
         for i in order[count:]:
             emotion, features = own[i]
-            is_correct[emotion].append(int(one.classify(features).argmax()) == emotion)
+            is_correct[emotion].append(int(own_recogniser.classify(features).argmax()) == emotion)
     return float(np.mean([np.mean(values) for values in is_correct.values()]))
 
 

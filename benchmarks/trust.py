@@ -208,8 +208,8 @@ def print_sets(answers: Sequence[Answer], estimate: np.ndarray) -> None:
             for draw in range(SET_DRAWS):
                 order = np.random.default_rng(draw).permutation(len(a.emotion))
                 labelled, rest = order[:LABELLED], order[LABELLED:]
-                found = conformal_level(probabilities[labelled], a.emotion[labelled], level)
-                scores[LABELLED].append(set_scores(probabilities[rest], a.emotion[rest], found))
+                own_level = conformal_level(probabilities[labelled], a.emotion[labelled], level)
+                scores[LABELLED].append(set_scores(probabilities[rest], a.emotion[rest], own_level))
         for labels, pairs in scores.items():
             coverage, size = np.array(pairs).T
             cells = (coverage.mean(), np.quantile(coverage, 0.1), size.mean())

@@ -4,6 +4,7 @@ The first view uses what works across languages. The second view uses what holds
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import jax
@@ -14,7 +15,7 @@ from jdann.methods import discriminant
 from jdann.methods.contract import Context, LossValue, Method, Params, Source, Target, term
 from jdann.methods.discriminant import Discriminant
 from jdann.methods.losses import cross_entropy
-from jdann.methods.one_speaker import label_speakers
+from jdann.methods.one_speaker import fit_views, label_speakers
 from jdann.methods.pseudo_labels import balanced, check_prior, class_shares, most_confident
 from jdann.parameters import (
     Count,
@@ -175,16 +176,10 @@ def co_training(
         if clips_of_speaker is None or not rounds_per_speaker:
             return labels
         reference = discriminant.moments(both, jnp.concatenate([source_labels, labels * ratio]))
-        labels = label_speakers(
-            reference,
-            present,
-            both[n:],
-            labels,
-            clips_of_speaker,
-            target_labels,
-            shrinkage,
-            rounds_per_speaker,
+        fit_speaker = partial(
+            fit_views, reference, present, shrinkage=shrinkage, rounds=rounds_per_speaker
         )
+        labels = label_speakers(fit_speaker, both[n:], labels, clips_of_speaker, target_labels)
         return normalised(jnp.log(jnp.maximum(labels, 1e-30)))
 
     def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:

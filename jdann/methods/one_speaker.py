@@ -5,6 +5,7 @@ emotion. Two discriminants, of the prosodic statistics and of all statistics, le
 The more clips there are, the more they count.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -193,38 +194,31 @@ def rows_of_speakers(speaker: np.ndarray) -> np.ndarray | None:
 
 
 def label_speakers(
-    reference: Moments,
-    present: jax.Array,
+    fit: Callable[..., Views],
     features: jax.Array,
     labels: jax.Array,
     clips: jax.Array,
-    given: jax.Array | None = None,
-    shrinkage: float = SHRINKAGE,
-    rounds: int = ROUNDS,
+    given: jax.Array | None,
 ) -> jax.Array:
     """Labels the clips of each speaker by views that are fitted to this speaker.
 
     Args:
-      reference: as for `fit_views`; so are `present`, `features` and `given`.
-      present: bool [classes].
+      fit: `fit_views` with its reference: (features, is_clip, given) -> Views.
       features: [n, values], normalised for each speaker.
       labels: [n, classes], which are returned for speakers that `clips` does not list.
       clips: int [speakers, most], the rows of each speaker; -1 is padding.
-      given: [n, classes], or None.
-      shrinkage: of the covariances, 0 to 1.
-      rounds: of labelling on all statistics.
+      given: [n, classes], labels by the user as for `fit_views`; or None.
 
     Returns:
       Labels [n, classes].
     """
 
-    def one_speaker(rows: jax.Array) -> jax.Array:
+    def label_speaker(rows: jax.Array) -> jax.Array:
         own = features[rows]
         is_clip = (rows >= 0).astype(features.dtype)
-        labelled = None if given is None else given[rows]
-        views = fit_views(reference, present, own, is_clip, labelled, shrinkage, rounds)
+        views = fit(own, is_clip, None if given is None else given[rows])
         return jax.nn.softmax(mean_log_posteriors(views, own))
 
-    per_speaker = jax.lax.map(one_speaker, clips)  # [speakers, most, classes]
+    per_speaker = jax.lax.map(label_speaker, clips)  # [speakers, most, classes]
     rows = jnp.where(clips >= 0, clips, len(labels))  # padding is written nowhere
     return labels.at[rows.reshape(-1)].set(per_speaker.reshape(-1, labels.shape[1]), mode="drop")

@@ -43,9 +43,9 @@ def test_a_row_tells_what_new_speakers_get_after_adaptation(inductive_run):
 def test_predict_adapts_to_the_speakers_of_a_csv_together(inductive_run, tones, tmp_path):
     rows = [(tones[1].parent / r["file"], r["speaker"]) for r in read(tones[1])][::2]
     both = write_manifest(tmp_path / "both.csv", rows, ("file", "speaker"))
-    one = write_manifest(tmp_path / "one.csv", rows[:8], ("file", "speaker"))
+    few = write_manifest(tmp_path / "few.csv", rows[:8], ("file", "speaker"))
     answers = []
-    for path in (both, one):
+    for path in (both, few):
         output = tmp_path / f"{path.stem}-out.csv"
         main(["predict", str(inductive_run), str(path), "--adapt", "--csv", str(output)])
         answers.append([[float(r[f"p_{e}"]) for e in EMOTIONS] for r in read(output)])

@@ -34,14 +34,14 @@ def draw(random, count, sharpness):
 
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 4.0])
 def test_the_level_keeps_its_coverage_whatever_the_probabilities(sharpness):
-    random, held, sizes = np.random.default_rng(0), [], []
+    random, coverage, sizes = np.random.default_rng(0), [], []
     for _ in range(200):
         level = conformal_level(*draw(random, 40, sharpness), 0.8)
         probabilities, emotion = draw(random, 200, sharpness)
         sets = make_sets(probabilities, level)
-        held.append(sets[np.arange(200), emotion].mean())
+        coverage.append(sets[np.arange(200), emotion].mean())
         sizes.append(sets.sum(1).mean())
-    assert 0.79 < np.mean(held) < 0.88 and np.mean(sizes) < 4.0
+    assert 0.79 < np.mean(coverage) < 0.88 and np.mean(sizes) < 4.0
 
 
 def test_weights_count_clips_as_often_as_they_stand_for():
