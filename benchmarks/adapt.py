@@ -105,7 +105,8 @@ def uar_of_draw(
     for own_recogniser, own, order in zip(adapted, clips.values(), orders, strict=True):
         for i in order[count:]:
             emotion, features = own[i]
-            is_correct[emotion].append(int(own_recogniser.classify(features).argmax()) == emotion)
+            probabilities = own_recogniser.classify(features).probabilities
+            is_correct[emotion].append(int(probabilities.argmax()) == emotion)
     return float(np.mean([np.mean(values) for values in is_correct.values()]))
 
 

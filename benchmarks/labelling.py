@@ -95,7 +95,11 @@ def make_label_function(emotions: tuple[str, ...], changes: dict[str, object]) -
     config.co_training.update(changes)
     label = make_method("co_training", method_settings(config)).initial_labels
     assert label is not None
-    return jax.jit(lambda keys, *domains: jax.lax.map(lambda key: label(key, *domains), keys))
+
+    def label_all(keys: jax.Array, *domains: Any) -> jax.Array:
+        return jax.lax.map(lambda key: label(key, *domains).labels, keys)
+
+    return jax.jit(label_all)
 
 
 def make_columns(arguments: argparse.Namespace) -> dict[str, Column]:

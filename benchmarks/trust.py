@@ -174,7 +174,7 @@ def print_calibration(answers: Sequence[Answer], estimate: np.ndarray) -> None:
     temperatures = {
         "1": [1.0] * len(answers),
         "by the estimate": [
-            max(1.0, calibration.match_confidence(*pair))
+            max(1.0, calibration.match_confidence([pair[0]], pair[1]))
             for pair in zip(logits, estimate, strict=True)
         ],
     }
@@ -202,7 +202,7 @@ def print_sets(answers: Sequence[Answer], estimate: np.ndarray) -> None:
         scores = {0: [], LABELLED: []}
         for a, accuracy_estimate in zip(answers, estimate, strict=True):
             logits = np.log(np.maximum(a.labels, 1e-12))[None]
-            temperature = max(1.0, calibration.match_confidence(logits, accuracy_estimate))
+            temperature = max(1.0, calibration.match_confidence([logits], accuracy_estimate))
             probabilities = mean_probabilities(logits, temperature)
             scores[0].append(set_scores(probabilities, a.emotion, level))
             for draw in range(SET_DRAWS):

@@ -1,41 +1,92 @@
-"""The estimated accuracy of a job on its target, without the target's labels."""
+"""The estimated accuracy of a job on its target, and its probabilities, without target labels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jdann.data.pairs import Direction, Domain, is_by_speaker
 from jdann.evaluation.metrics import mean_probabilities
-from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.jobs import Outcome
+from jdann.experiments.new_speakers import ADAPTED
 from jdann.methods import Method
-from jdann.selection import accuracy
+from jdann.selection import accuracy, calibration
 from jdann.selection.accuracy import Estimate
 
 
-def has_estimate(job: Job, protocol: str, method: Method) -> bool:
-    """Whether the accuracy of a job can be estimated.
+def estimate_accuracy(logits: Sequence[np.ndarray], target: Domain) -> Estimate:
+    """The estimated accuracy of predictions for a target.
 
-    The estimate was fitted to labels by co-training, for the audio that was adapted to.
+    Args:
+      logits: [members, n, classes] of each split's ensemble, for the utterances that it tests.
+      target: to which the utterances belong.
     """
-    adapts = method.initial_labels is not None and not job.is_supervised
-    return adapts and protocol == "transductive"
+    probabilities = np.concatenate([mean_probabilities(values, 1.0) for values in logits])
+    return accuracy.estimate(probabilities, is_by_speaker(target))
 
 
-def estimate_accuracy(logits: np.ndarray, target: Domain) -> Estimate:
-    """The estimated accuracy of an ensemble's logits [members, n, classes] for the target."""
-    return accuracy.estimate(mean_probabilities(logits, 1.0), is_by_speaker(target))
+def find_temperature(logits: Sequence[np.ndarray], estimate: Estimate) -> float:
+    """The temperature at which the mean confidence is the estimated accuracy; at least 1.
+
+    Args:
+      logits: as for `estimate_accuracy`.
+      estimate: of the same predictions.
+    """
+    return max(1.0, calibration.match_confidence(logits, estimate.accuracy))
 
 
-def estimate_row(
-    outcome: Outcome, direction: Direction, protocol: str, method: Method
-) -> dict[str, Any] | None:
-    """What results.json says about a job's accuracy; None if it cannot be estimated."""
+def estimate_rows(outcome: Outcome, direction: Direction, method: Method) -> list[dict[str, Any]]:
+    """What results.json says about a job's accuracy; nothing about the labelled ceiling.
+
+    In the inductive protocol there may be a second row, for the model that has adapted to each new
+    speaker.
+
+    Args:
+      outcome: of the job.
+      direction: its two domains.
+      method: by which it trained.
+    """
+    if outcome.job.is_supervised:
+        return []
+    logits = {"": outcome.logits[-1]}
+    if outcome.new_speakers is not None:
+        logits[ADAPTED] = outcome.new_speakers
+    return [
+        {
+            "method": f"{outcome.job.method}{adapted}",
+            "utterances": int(outcome.tested.sum()),
+            "by_speaker": is_by_speaker(direction.target),
+            **estimate_accuracy([_finite(outcome, values)], direction.target)._asdict(),
+            "evidence": {} if adapted else _evidence(outcome, method),
+        }
+        for adapted, values in logits.items()
+    ]
+
+
+def calibrated_probabilities(outcome: Outcome, direction: Direction) -> np.ndarray:
+    """The probabilities [tested utterances, classes] of a job, with a temperature.
+
+    The labelled ceiling is not calibrated.
+    """
+    logits = _finite(outcome, outcome.logits[-1])
+    if outcome.job.is_supervised:
+        return mean_probabilities(logits, 1.0)
+    estimate = estimate_accuracy([logits], direction.target)
+    return mean_probabilities(logits, find_temperature([logits], estimate))
+
+
+def _finite(outcome: Outcome, logits: np.ndarray) -> np.ndarray:
+    """Logits [seeds, tested utterances, classes] of the seeds that did not diverge."""
     finite = [place is None for place in outcome.diverged]
-    if not has_estimate(outcome.job, protocol, method) or not any(finite):
-        return None
-    logits = outcome.logits[-1][finite][:, outcome.tested]
-    return {
-        "utterances": int(outcome.tested.sum()),
-        "by_speaker": is_by_speaker(direction.target),
-        **estimate_accuracy(logits, direction.target)._asdict(),
-    }
+    return logits[finite][:, outcome.tested]
+
+
+def _evidence(outcome: Outcome, method: Method) -> dict[str, float]:
+    """The evidence of the method's initial labels, the mean over splits and seeds."""
+    last = [
+        {name: history[name][-1] for name in method.evidence}
+        for _, history in outcome.history
+        if history
+    ]
+    names = method.evidence if last else ()
+    return {name: float(np.nanmean([values[name] for values in last])) for name in names}

@@ -19,6 +19,8 @@ from jdann.training.members import CompiledTraining
 from jdann.training.records import outputs
 from jdann.training.task import Fitted
 
+ADAPTED = ", adapted to each speaker"  # ends the method's name in a row of results.json
+
 
 def can_co_train(config: Any, direction: Direction) -> bool:
     """Whether the models of a direction can co-train on new speakers.

@@ -24,6 +24,7 @@ from jdann.inference.model import Adaptation
 from jdann.selection import Evidence, calibration
 from jdann.selection.contract import evenly
 from jdann.selection.density_ratio import MAX_ROWS, importance_weights
+from jdann.selection.familiarity import Familiarity, Speech, fit_familiarity
 from jdann.speakers import similar_voices
 from jdann.training.members import CompiledTraining
 from jdann.training.records import outputs
@@ -31,6 +32,7 @@ from jdann.training.state import Outputs
 from jdann.training.task import Fitted
 
 _importance_weights = jax.jit(importance_weights)
+_FAMILIAR_ROWS = 5000  # of each domain; more would tell little
 
 
 def write_recogniser(
@@ -41,6 +43,7 @@ def write_recogniser(
     training: CompiledTraining,
     fitted: Sequence[Fitted],
     order: int,
+    familiarity: Familiarity | None = None,
 ) -> Path:
     """Writes the model of one job to `recogniser/` in the work directory.
 
@@ -52,12 +55,14 @@ def write_recogniser(
       training: the job's compiled functions.
       fitted: the result of each of the job's splits.
       order: the job's place among those of the run, so that the last one can be found.
+      familiarity: of the direction, from `find_familiarity`.
 
     Returns:
       The folder. It holds the chosen averages of every split and seed that did not diverge.
     """
     folder = path / model.FOLDER / job.name
-    model.save_model(folder, make_model(job, direction, config, training, fitted, order))
+    made = make_model(job, direction, config, training, fitted, order)
+    model.save_model(folder, made._replace(familiarity=familiarity))
     return folder
 
 
@@ -87,7 +92,7 @@ def make_model(
     adaptation = adaptation_to_unknown_speakers(
         direction.target, direction.statistics[1], config.features.normalise
     )
-    calibrated = _calibrate(job, direction, training, fitted, config.protocol)
+    calibrated = _calibrate(job, direction, training, fitted)
     card = {
         "labels": list(config.emotions),
         "method": job.method,
@@ -109,6 +114,23 @@ def make_model(
     if can_co_train(config, direction) and not job.is_supervised:
         reference = make_ensemble_reference(job.method, job.splits, direction, training, fitted)
     return model.Model(_chosen_variables(job, fitted), adaptation, card, reference)
+
+
+def find_familiarity(direction: Direction) -> Familiarity | None:
+    """How the speech of both domains varies; None if a recipe gives no vector per utterance."""
+    if not direction.target.is_vector:
+        return None
+    return fit_familiarity(_speech(direction.source), _speech(direction.target))
+
+
+def _speech(domain: Domain) -> Speech:
+    """The features of at most _FAMILIAR_ROWS utterances, and their speakers."""
+    chosen = evenly(np.arange(len(domain.emotion)), _FAMILIAR_ROWS)
+    wanted = set(chosen.tolist())
+    rows = [x for i, x in enumerate(domain.features.read()) if i in wanted]  # [1, values] each
+    known = np.array([speaker is not None for speaker in domain.speaker])
+    _, number = np.unique([speaker or "" for speaker in domain.speaker], return_inverse=True)
+    return Speech(np.concatenate(rows), np.where(known, number, -1)[chosen])
 
 
 def _corpus_names(direction: Direction, target_labels: str) -> dict[str, str]:
@@ -147,7 +169,6 @@ def _calibrate(
     direction: Direction,
     training: CompiledTraining,
     fitted: Sequence[Fitted],
-    protocol: str,
 ) -> dict[str, Any]:
     """The temperature, how it was found, the calibration errors, and the estimated accuracy.
 
@@ -186,12 +207,12 @@ def _calibrate(
                 calibration.Evidence(held_out.logits, emotion, weights, target.logits)  # pyright: ignore
             )
     temperatures = _mean_temperatures([calibration.temperatures(e) for e in evidence])
-    chosen, estimate = calibration.CHOSEN if evidence else "none", None
-    if estimates.has_estimate(job, protocol, training.program.method) and target_predictions:
-        ((logits, _),) = target_predictions  # the transductive protocol has one split
+    chosen, estimate = calibration.THRESHOLDED if evidence else "none", None
+    if not job.is_supervised and target_predictions:
+        logits = [values for values, _ in target_predictions]
         estimate = estimates.estimate_accuracy(logits, direction.target)
         chosen = calibration.ESTIMATED
-        temperatures[chosen] = max(1.0, calibration.match_confidence(logits, estimate.accuracy))
+        temperatures[chosen] = estimates.find_temperature(logits, estimate)
     source_predictions = [(e.source, e.emotion) for e in evidence]
     errors = {
         name: _calibration_errors(temperature, source_predictions, target_predictions)

@@ -60,8 +60,9 @@ def write_timeline(
         another one: see `jdann.inference.recordings.recognise`.
 
     Returns:
-      The rows of timeline.csv: recording, speaker, start_s, end_s, emotion, confidence, and the
-      probability of each label. An utterance that cannot be used has an empty emotion.
+      The rows of timeline.csv: recording, speaker, start_s, end_s, emotion, confidence, the
+      probability of each label, and doubt: a short reason to doubt the answer. An utterance that
+      cannot be used has an empty emotion.
     """
     rows: list[dict[str, Any]] = []
     pairs = zip(recording_set.recordings, recording_set.names, strict=True)
@@ -76,7 +77,7 @@ def write_timeline(
 def _rows(
     name: str, predictions: list[UtterancePrediction], labels: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
-    for speaker, start_s, end_s, probabilities in predictions:
+    for speaker, start_s, end_s, (probabilities, doubt) in predictions:
         is_usable = bool(np.isfinite(probabilities).all())
         best = int(probabilities.argmax()) if is_usable else 0  # all cells are empty then
         cells = [f"{p:.6f}" if is_usable else "" for p in probabilities]
@@ -88,6 +89,7 @@ def _rows(
             "emotion": labels[best] if is_usable else "",
             "confidence": cells[best],
             **{f"p_{label}": cell for label, cell in zip(labels, cells, strict=True)},
+            "doubt": doubt,
         }
 
 
@@ -101,7 +103,7 @@ def _draw(
     """Draws the timeline of a recording, and saves it as a PNG with the name of the recording."""
     stretches = [
         timeline.Stretch(speaker, start_s, end_s, labels[int(probabilities.argmax())])
-        for speaker, start_s, end_s, probabilities in predictions
+        for speaker, start_s, end_s, (probabilities, _) in predictions
         if np.isfinite(probabilities).all()
     ]
     figure = timeline.emotions_over_time(stretches, recording.duration_s, name)

@@ -18,8 +18,9 @@ from jdann import configuration, selection
 from jdann.data.pairs import Direction, Domain
 from jdann.evaluation import baseline, metrics
 from jdann.evaluation.domain_distance import a_distance
-from jdann.experiments.estimates import estimate_row
+from jdann.experiments.estimates import calibrated_probabilities, estimate_rows
 from jdann.experiments.jobs import Job, Outcome, make_job_method
+from jdann.experiments.new_speakers import ADAPTED
 from jdann.experiments.score_rows import (
     BASELINE,
     ORACLE,
@@ -29,10 +30,10 @@ from jdann.experiments.score_rows import (
     score_predictions,
 )
 from jdann.experiments.settings import seeds_of
+from jdann.inference.answers import find_doubt
 from jdann.training.task import LAST
 
 SCHEMA = 1  # of results.json
-ADAPTED = ", adapted to each speaker"  # ends the method's name in such a row
 _PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
 log = logging.getLogger("jdann")
 
@@ -51,8 +52,7 @@ def summarise(
         probabilities = metrics.mean_probabilities(outcome.logits[-1][:, outcome.tested])
         shares.append(names | _share(config, probabilities.argmax(-1)))
         method = make_job_method(job, config)
-        if estimate := estimate_row(outcome, direction, config.protocol, method):
-            estimates.append(names | estimate)
+        estimates += [names | row for row in estimate_rows(outcome, direction, method)]
         distance = None
         if not job.is_supervised:
             distance = a_distance(*outcome.representation, seed=0)
@@ -305,22 +305,23 @@ def _share(config: Any, predicted: np.ndarray) -> dict[str, Any]:
 def prediction_columns(emotions: Sequence[str]) -> tuple[str, ...]:
     """The columns of predictions.csv."""
     names = ("source", "target", "method", "encoder", "file", "start", "end", "speaker")
-    return (*names, "emotion", "predicted", *(f"p_{name}" for name in emotions))
+    answer = ("predicted", "confidence", "doubt")
+    return (*names, "emotion", *answer, *(f"p_{name}" for name in emotions))
 
 
 def prediction_rows(
     outcome: Outcome, direction: Direction, emotions: Sequence[str]
 ) -> Iterator[tuple[Any, ...]]:
     """Rows of predictions.csv: each tested target utterance, with the mean over seeds."""
-    probabilities = metrics.mean_probabilities(outcome.logits[-1])
     job = outcome.job
     names = (*domain_names(direction).values(), job.method, job.encoder)
-    for i in np.flatnonzero(outcome.tested):
+    probabilities = calibrated_probabilities(outcome, direction)
+    for i, row in zip(np.flatnonzero(outcome.tested), probabilities, strict=True):
         u, label = direction.target.features.utterances[i], direction.target.emotion[i]
         emotion = emotions[label] if label >= 0 else None
-        predicted = emotions[probabilities[i].argmax()]
+        answer = (emotions[row.argmax()], f"{row.max():.6f}", find_doubt(emotions, row))
         place = (u.file, u.start_s or None, u.end_s, u.speaker)
-        yield (*names, *place, emotion, predicted, *(f"{p:.6f}" for p in probabilities[i]))
+        yield (*names, *place, emotion, *answer, *(f"{p:.6f}" for p in row))
 
 
 def history_rows(

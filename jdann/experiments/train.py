@@ -27,7 +27,7 @@ from jdann.experiments import draw, jobs, results, workdir
 from jdann.experiments.channels import match_channel
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
-from jdann.experiments.package import write_recogniser
+from jdann.experiments.package import find_familiarity, write_recogniser
 from jdann.experiments.settings import features_folder, make_feature_settings, seeds_of
 from jdann.experiments.voices import group_unknown_voices
 from jdann.training.members import CompiledTraining
@@ -195,6 +195,7 @@ def _train(
     """Runs all planned jobs; returns their outcomes and the rows of history.csv."""
     history: History = []
     outcomes = []
+    familiarity = [find_familiarity(direction) for direction in directions]
     for order, job in enumerate(planned):
         direction = directions[job.direction]
         with _recording(path, job, direction, config, history) as on_epoch:
@@ -206,7 +207,8 @@ def _train(
                 direction: Direction = direction,
                 order: int = order,
             ) -> None:
-                write_recogniser(path, job, direction, config, training, fitted, order)
+                known = familiarity[job.direction]
+                write_recogniser(path, job, direction, config, training, fitted, order, known)
 
             outcomes.append(
                 jobs.run_job(job, direction, config, path / "checkpoints", on_epoch, on_fitted)

@@ -1,7 +1,6 @@
 """Groups similar voices in corpora whose speakers are unknown, so that groups are normalised."""
 
 import logging
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from jdann.experiments.settings import features_folder, make_feature_settings
 from jdann.features.recipe import VOICE_VECTORS
 from jdann.features.store import extract
 from jdann.methods import METHODS
+from jdann.methods.contract import MakeInitialLabels
 from jdann.speakers import encoder_file
 from jdann.speakers.clusters import SMALLEST_GROUP, Predict, group_voices
 
@@ -111,13 +111,14 @@ def _predictor(source: Domain, target: Domain, labels: np.ndarray) -> Predict:
         statistics = normalise.fit(target.features.read(), names)
         target_features = _normalised(target, statistics, names)
         key = jax.random.key(0)
-        return np.asarray(_co_training()(key, source_features, source_labels, target_features))
+        made = _co_training()(key, source_features, source_labels, target_features)
+        return np.asarray(made.labels)
 
     return predict
 
 
 @cache
-def _co_training() -> Callable[..., jax.Array]:
+def _co_training() -> MakeInitialLabels:
     """The labels by co-training with its defaults; compiled once for each size of the domains."""
     initial_labels = METHODS["co_training"](least_share=0.0).initial_labels
     assert initial_labels is not None

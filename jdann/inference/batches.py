@@ -18,6 +18,7 @@ class ClipOutputs(NamedTuple):
 
     logits: np.ndarray  # [members, classes] float32
     representation: np.ndarray  # [members, d] float32
+    features: np.ndarray | None  # not normalised, [frames, bins] or [values]; None: not kept
 
 
 def padded_length(samples: int, sample_rate_hz: int) -> int:
@@ -46,7 +47,10 @@ def clip_features(programs: Programs, samples: np.ndarray) -> ClipFeatures:
 
 
 def all_outputs(
-    programs: Programs, adaptation: Adaptation, clips: Iterable[Prepared | Rejected]
+    programs: Programs,
+    adaptation: Adaptation,
+    clips: Iterable[Prepared | Rejected],
+    keep_features: bool = False,
 ) -> Iterator[tuple[int, ClipOutputs | Rejected]]:
     """The outputs of each clip; up to a batch per padded length is in memory at a time.
 
@@ -54,6 +58,7 @@ def all_outputs(
       programs: programs of the model.
       adaptation: adaptation of the features.
       clips: prepared clips, and rejected ones in their places.
+      keep_features: whether the outputs hold the features.
 
     Yields:
       The position of a clip, not always in order, and its outputs, or the rejected clip itself.
@@ -68,9 +73,9 @@ def all_outputs(
         batch.append((i, clip.samples))
         if len(batch) == programs.batch:
             del waiting[padded_samples]
-            yield from batch_outputs(programs, adaptation, batch, padded_samples)
+            yield from batch_outputs(programs, adaptation, batch, padded_samples, keep_features)
     for padded_samples, batch in waiting.items():
-        yield from batch_outputs(programs, adaptation, batch, padded_samples)
+        yield from batch_outputs(programs, adaptation, batch, padded_samples, keep_features)
 
 
 def batch_outputs(
@@ -78,6 +83,7 @@ def batch_outputs(
     adaptation: Adaptation,
     clips: list[tuple[int, np.ndarray]],
     padded_samples: int,
+    keep_features: bool = False,
 ) -> Iterator[tuple[int, ClipOutputs]]:
     """The outputs of up to a batch of clips.
 
@@ -88,6 +94,7 @@ def batch_outputs(
       adaptation: adaptation of the features.
       clips: position and samples of each clip.
       padded_samples: the number of samples to which all of them are padded.
+      keep_features: whether the outputs hold the features.
 
     Yields:
       Position and outputs of each clip.
@@ -99,15 +106,13 @@ def batch_outputs(
         for row, (_, clip) in enumerate(part):
             samples[row, : len(clip)] = clip
             length[row] = len(clip)
-        logits, representation = _outputs(programs, tuple(adaptation), samples, length)
+        arrays = tuple(adaptation)
+        features = None
+        if keep_features or len(adaptation.bias):  # views need no other program for the features
+            features, frames = programs.features(samples, length)
+            logits, representation = programs.classify(arrays, features, frames)
+        else:
+            logits, representation = programs.outputs(arrays, samples, length)
         for row, (i, _) in enumerate(part):
-            yield i, ClipOutputs(logits[:, row], representation[:, row])
-
-
-def _outputs(
-    programs: Programs, adaptation: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and representation of a batch; views do not need another program for the features."""
-    if len(Adaptation(*adaptation).bias):
-        return programs.classify(adaptation, *programs.features(samples, length))
-    return programs.outputs(adaptation, samples, length)
+            own = None if features is None else features[row]
+            yield i, ClipOutputs(logits[:, row], representation[:, row], own)

@@ -18,11 +18,13 @@ from safetensors.numpy import save as serialise
 
 from jdann.errors import InputError
 from jdann.files import write_bytes, write_text
+from jdann.selection.familiarity import Familiarity
 
 FOLDER = "recogniser"  # in a work directory
-SCHEMA = 3
-_OLDEST_SCHEMA = 2  # has no reference and no views
-_NORMALISATION, _REFERENCE = "normalisation", "reference"  # parts of the file of arrays
+SCHEMA = 4
+_OLDEST_SCHEMA = 2  # 2 has no reference and no views, 3 has no familiarity
+# Parts of the file of arrays.
+_NORMALISATION, _REFERENCE, _FAMILIARITY = "normalisation", "reference", "familiarity"
 WEIGHTS, CARD = "model.safetensors", "model.json"
 NOT_ADAPTED = ("source_only", "supervised")  # methods that do not adapt to the target
 _WRITE_AGAIN = "write it again with --resume of the run"
@@ -68,6 +70,7 @@ class Model(NamedTuple):
     # labels, config, versions, source and target, method, encoder, members, calibration
     card: dict[str, Any]
     reference: Reference | None = None  # None: only normalisation can adapt to new speakers
+    familiarity: Familiarity | None = None  # None: nobody can tell what speech is unfamiliar
 
 
 def with_classes(model: Model, columns: np.ndarray) -> Model:
@@ -99,6 +102,7 @@ def save_model(folder: Path, model: Model) -> None:
         _flatten(model.variables)
         | _named(_NORMALISATION, model.adaptation)
         | (_named(_REFERENCE, model.reference) if model.reference else {})
+        | (_named(_FAMILIARITY, model.familiarity) if model.familiarity else {})
     )
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     write_bytes(folder / WEIGHTS, serialise(arrays, {"format": "jdann", "schema": str(SCHEMA)}))
@@ -121,12 +125,14 @@ def load_model(folder: Path) -> Model:
         adaptation = Adaptation(**_take(arrays, _NORMALISATION))
         reference = _take(arrays, _REFERENCE)
         reference = Reference(**reference) if reference else None
+        familiarity = _take(arrays, _FAMILIARITY)
+        familiarity = Familiarity(**familiarity) if familiarity else None
     except FileNotFoundError as error:
         missing = error.filename or folder / WEIGHTS
         raise InputError(f"{missing}: is missing; {_WRITE_AGAIN}") from None
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"{folder}: is damaged ({error}); {_WRITE_AGAIN}") from None
-    return Model(_unflatten(arrays), adaptation, card, reference)
+    return Model(_unflatten(arrays), adaptation, card, reference, familiarity)
 
 
 def _named(part: str, arrays: NamedTuple) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from jdann import files
 from jdann.audio import AudioError, NoSpeech, Rejected
 from jdann.corpora.manifest import read_span, read_table
 from jdann.errors import InputError
+from jdann.inference.answers import Answer
 from jdann.inference.batches import ClipFeatures
 from jdann.inference.clip_speakers import read_speakers
 from jdann.inference.clips import Clip, Part, audio_files
@@ -48,12 +49,12 @@ class Bad(NamedTuple):
     reason: str
 
 
-class Answer(NamedTuple):
-    """The probabilities of a clip, or of a window of it."""
+class ItemAnswer(NamedTuple):
+    """The answer for an item, or for a window of it."""
 
     item: int  # position among the items
     columns: dict[str, str]  # start and end of a window
-    probabilities: np.ndarray  # [classes] float32; NaN if there is no speech
+    answer: Answer
 
 
 class Options(NamedTuple):
@@ -153,23 +154,22 @@ def predict(
       Rows in the order of the items, and the items that could not be used. A row has the item's
       columns; with a timeline, `start` and `end` of each window; then `predicted` (empty where the
       recogniser abstains or a clip holds no speech), `confidence`, `plausible` if it is wanted (the
-      emotions of the set, the most probable one first), and `p_<label>`. Without speech, all of
-      these are empty.
+      emotions of the set, the most probable one first), `p_<label>`, and `doubt` (a short reason to
+      doubt the answer, or nothing). Without speech, all of these are empty.
     """
     bad: list[Bad] = []
     rows: dict[int, list[dict[str, Any]]] = {}
     answers = _answers(recogniser, items, options, bad)
     unit = "windows" if options.timeline else "files"
-    for answer in track(answers, "Recognising", _expected_rows(items, options), unit):
-        row = _row(recogniser.labels, answer.probabilities, options)
-        columns = {**items[answer.item].columns, **answer.columns}
-        rows.setdefault(answer.item, []).append(columns | row)
+    for i, columns, answer in track(answers, "Recognising", _expected_rows(items, options), unit):
+        row = _row(recogniser.labels, answer, options)
+        rows.setdefault(i, []).append({**items[i].columns, **columns} | row)
     return [row for i in sorted(rows) for row in rows[i]], bad
 
 
 def _answers(
     recogniser: Recogniser, items: Sequence[Item], options: Options, bad: list[Bad]
-) -> Iterator[Answer]:
+) -> Iterator[ItemAnswer]:
     """The answers for all items that can be used; the others are added to `bad`."""
     if options.speakers_per_recording is not None:
         yield from _recordings(recogniser, items, options, bad)
@@ -201,7 +201,7 @@ def _adapted(
     speakers: Sequence[Sequence[int]],
     options: Options,
     bad: list[Bad],
-) -> Iterator[Answer]:
+) -> Iterator[ItemAnswer]:
     """The answers for the items of each speaker, adapted to these speakers."""
     # The features of a clip serve for the speaker's statistics and for its answer.
     features: list[dict[int, ClipFeatures]] = [{} for _ in speakers]
@@ -215,7 +215,7 @@ def _adapted(
         elif options.timeline:  # it reads the whole file, and says why it cannot be used
             continue
         elif clip.no_speech:
-            yield Answer(i, {}, recogniser.no_speech)
+            yield ItemAnswer(i, {}, recogniser.no_speech)
         else:
             bad.append(Bad(items[i].columns["file"], clip.reason))
     usable = [list(clips.values()) for clips in features if clips]
@@ -226,7 +226,7 @@ def _adapted(
             yield from _timelines(adapted, items, indices, options, bad)
             continue
         for i, clip_features in clips.items():
-            yield Answer(i, {}, adapted.classify(clip_features))
+            yield ItemAnswer(i, {}, adapted.classify(clip_features))
 
 
 def _speakers(
@@ -252,15 +252,15 @@ def _speakers(
 
 def _recognise(
     recogniser: Recogniser, items: Sequence[Item], clips: Mapping[int, Clip], bad: list[Bad]
-) -> Iterator[Answer]:
+) -> Iterator[ItemAnswer]:
     """The answers for clips, which are given by the position of their item."""
     indices = list(clips)
-    for position, row in recogniser.each(clips.values()):
+    for position, answer in recogniser.answers(clips.values()):
         i = indices[position]
-        if isinstance(row, Rejected):
-            bad.append(Bad(items[i].columns["file"], row.reason))
+        if isinstance(answer, Rejected):
+            bad.append(Bad(items[i].columns["file"], answer.reason))
         else:
-            yield Answer(i, {}, row)
+            yield ItemAnswer(i, {}, answer)
 
 
 def _timelines(
@@ -269,21 +269,22 @@ def _timelines(
     indices: Sequence[int],
     options: Options,
     bad: list[Bad],
-) -> Iterator[Answer]:
+) -> Iterator[ItemAnswer]:
     """The answers for each window of the items at `indices`."""
     for i in indices:
         file, path = items[i].columns["file"], items[i].part.path
         _check_whole(items[i])
         try:
-            for start_s, end_s, row in recogniser.windows(path, options.window_s, options.hop_s):
-                yield Answer(i, {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}"}, row)
+            windows = recogniser.window_answers(path, options.window_s, options.hop_s)
+            for start_s, end_s, answer in windows:
+                yield ItemAnswer(i, {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}"}, answer)
         except InputError as error:
             bad.append(Bad(file, str(error).removeprefix(f"{path}: ")))
 
 
 def _recordings(
     recogniser: Recogniser, items: Sequence[Item], options: Options, bad: list[Bad]
-) -> Iterator[Answer]:
+) -> Iterator[ItemAnswer]:
     """The answers for each utterance of long recordings, with the person who speaks."""
     # These import scikit-learn and, for the speaker encoder, Flax, which takes long.
     from jdann.inference.recordings import find_voice_reader, recognise
@@ -302,9 +303,9 @@ def _recordings(
                     "start": f"{prediction.start_s:.2f}",
                     "end": f"{prediction.end_s:.2f}",
                 }
-                yield Answer(i, columns, prediction.probabilities)
+                yield ItemAnswer(i, columns, prediction.answer)
         except NoSpeech:
-            yield Answer(i, {"speaker": "", "start": "", "end": ""}, recogniser.no_speech)
+            yield ItemAnswer(i, {"speaker": "", "start": "", "end": ""}, recogniser.no_speech)
         except AudioError as error:
             bad.append(Bad(item.columns["file"], str(error)))
 
@@ -317,12 +318,13 @@ def _check_whole(item: Item) -> None:
         )
 
 
-def _row(labels: tuple[str, ...], probabilities: np.ndarray, options: Options) -> dict[str, Any]:
+def _row(labels: tuple[str, ...], answer: Answer, options: Options) -> dict[str, Any]:
     """The columns of one answer; all of them are empty if there are no probabilities."""
+    probabilities = answer.probabilities
     columns = [f"p_{label}" for label in labels]
     first = ["predicted", "confidence"] + ([] if options.set_level is None else ["plausible"])
     if np.isnan(probabilities).any():
-        return dict.fromkeys([*first, *columns], "")
+        return dict.fromkeys([*first, *columns, "doubt"], "")
     order = np.argsort(-probabilities, kind="stable")
     best = int(order[0])
     row: dict[str, Any] = {
@@ -332,7 +334,8 @@ def _row(labels: tuple[str, ...], probabilities: np.ndarray, options: Options) -
     if options.set_level is not None:
         (chosen,) = make_sets(probabilities[None], options.set_level)
         row["plausible"] = " ".join(labels[i] for i in order if chosen[i])
-    return row | dict(zip(columns, map(float, probabilities), strict=True))
+    row |= dict(zip(columns, map(float, probabilities), strict=True))
+    return row | {"doubt": answer.doubt}
 
 
 def write(rows: Sequence[dict[str, Any]], path: Path | None, as_json: bool) -> None:

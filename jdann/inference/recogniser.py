@@ -25,7 +25,8 @@ from jdann.errors import InputError
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.inference import timeline
 from jdann.inference.adaptation import RELEVANCE, adapt_to_speakers
-from jdann.inference.batches import ClipFeatures, all_outputs, clip_features
+from jdann.inference.answers import Answer, find_doubt
+from jdann.inference.batches import ClipFeatures, ClipOutputs, all_outputs, clip_features
 from jdann.inference.clips import (
     Clip,
     Clips,
@@ -52,6 +53,7 @@ from jdann.inference.model import (
 )
 from jdann.inference.program import Programs, Settings, keep_programs
 from jdann.inference.timeline import Timeline
+from jdann.selection.familiarity import Familiarity, is_unfamiliar
 
 __all__ = ["Clip", "Part", "Prepared", "Recogniser", "Timeline"]
 log = logging.getLogger("jdann")
@@ -73,6 +75,7 @@ class Recogniser:
     config: Any  # the config of the run, a FrozenConfigDict
     programs: Programs
     reference: Reference | None = None  # where co-training starts; None: only normalisation adapts
+    familiarity: Familiarity | None = None  # None: nobody can tell what speech is unfamiliar
 
     @classmethod
     def load(
@@ -122,6 +125,7 @@ class Recogniser:
             config=config,
             programs=Programs(settings, model.variables),
             reference=model.reference,
+            familiarity=model.familiarity,
         )
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -140,7 +144,9 @@ class Recogniser:
         if (folder / CARD).exists() and not overwrite:
             raise InputError(f"{folder}: holds a recogniser; give another name or overwrite=True")
         card = self.card | {"labels": list(self.labels), "temperature": self.temperature}
-        model = Model(self.programs.variables, self.adaptation, card, self.reference)
+        model = Model(
+            self.programs.variables, self.adaptation, card, self.reference, self.familiarity
+        )
         save_model(folder, with_classes(model, self.columns))
 
     @property
@@ -149,9 +155,9 @@ class Recogniser:
         return audio.AudioSettings(**self.config.audio)
 
     @property
-    def no_speech(self) -> np.ndarray:
-        """The row of probabilities of a clip without speech: NaN, float32 [classes]."""
-        return np.full(len(self.labels), np.nan, np.float32)
+    def no_speech(self) -> Answer:
+        """The answer for a clip without speech: its probabilities are NaN."""
+        return self._answer(None)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -295,12 +301,20 @@ class Recogniser:
           The position of a clip in `clips`, not always in order, and its row, which is NaN if the
           clip holds no speech; or a `Rejected` with the reason.
         """
+        for i, answer in self.answers(clips, rate, **names):
+            yield i, answer if isinstance(answer, audio.Rejected) else answer.probabilities
+
+    def answers(
+        self, clips: Iterable[Clip], rate: Rate = None, **names: Unpack[RateNames]
+    ) -> Iterator[tuple[int, Answer | audio.Rejected]]:
+        """As `each`, with the reason to doubt each answer."""
         prepared = self.prepare(clips, rate, **names)
-        for i, outputs in all_outputs(self.programs, self.adaptation, prepared):
+        keep_features = self.familiarity is not None
+        for i, outputs in all_outputs(self.programs, self.adaptation, prepared, keep_features):
             if not isinstance(outputs, audio.Rejected):
-                yield i, self._probabilities(outputs.logits)
+                yield i, self._answer(outputs)
             else:
-                yield i, self.no_speech if outputs.no_speech else outputs
+                yield i, self._answer(None) if outputs.no_speech else outputs
 
     def representations(
         self, clips: Clips, rate: Rate = None, **names: Unpack[RateNames]
@@ -386,13 +400,25 @@ class Recogniser:
         **names: Unpack[RateNames],
     ) -> Iterator[tuple[float, float, np.ndarray]]:
         """The windows of a `timeline` one by one: start and end in s, probabilities [classes]."""
+        for start_s, end_s, answer in self.window_answers(x, window_s, hop_s, rate, **names):
+            yield start_s, end_s, answer.probabilities
+
+    def window_answers(
+        self,
+        x: Clip,
+        window_s: float = 3.0,
+        hop_s: float = 1.0,
+        rate: Rate = None,
+        **names: Unpack[RateNames],
+    ) -> Iterator[tuple[float, float, Answer]]:
+        """As `windows`, with the reason to doubt each answer."""
         rate = one_rate(rate, names)
         windows = timeline.read_windows(x, window_s, hop_s, rate, self.audio_settings)
-        for window, logits in timeline.window_logits(
-            self.programs, self.adaptation, windows, window_s
+        keep_features = self.familiarity is not None
+        for window, outputs in timeline.window_outputs(
+            self.programs, self.adaptation, windows, window_s, keep_features
         ):
-            row = self.no_speech if logits is None else self._probabilities(logits)
-            yield window.start_s, window.end_s, row
+            yield window.start_s, window.end_s, self._answer(outputs)
 
     def only(self, *labels: str) -> "Recogniser":
         """A recogniser that chooses among these emotions only; other logits are left out.
@@ -500,14 +526,21 @@ class Recogniser:
         adapted = adapt_to_speakers(self.programs, self.adaptation, reference, speakers, relevance)
         return [dataclasses.replace(self, adaptation=adaptation) for adaptation in adapted]
 
-    def classify(self, features: ClipFeatures) -> np.ndarray:
-        """Probabilities float32 [classes] of a clip whose `features` have been computed."""
-        logits, _ = self.programs.classify(tuple(self.adaptation), *features)
-        return self._probabilities(logits[:, 0])
+    def classify(self, features: ClipFeatures) -> Answer:
+        """The answer for a clip whose `features` have been computed."""
+        logits, representation = self.programs.classify(tuple(self.adaptation), *features)
+        return self._answer(ClipOutputs(logits[:, 0], representation[:, 0], features.padded[0]))
 
-    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """[classes] float32 from [members, all classes]."""
-        return mean_probabilities(logits[:, self.columns], self.temperature).astype(np.float32)
+    def _answer(self, outputs: ClipOutputs | None) -> Answer:
+        """The answer to what the model gives a clip; None: the clip holds no speech."""
+        if outputs is None:
+            return Answer(np.full(len(self.labels), np.nan, np.float32), "")
+        chosen = outputs.logits[:, self.columns]
+        probabilities = mean_probabilities(chosen, self.temperature).astype(np.float32)
+        unfamiliar = False
+        if self.familiarity is not None and outputs.features is not None:
+            unfamiliar = bool(is_unfamiliar(self.familiarity, outputs.features[None])[0])
+        return Answer(probabilities, find_doubt(self.labels, probabilities, unfamiliar))
 
 
 def _usable(result: Any, clips: Sequence[Clip], i: int) -> Any:

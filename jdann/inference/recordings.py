@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from jdann.audio import AudioError, NoSpeech
 from jdann.corpora.index import Skipped
 from jdann.errors import InputError
+from jdann.inference.answers import Answer
 from jdann.inference.batches import ClipFeatures
 from jdann.inference.recogniser import Prepared, Recogniser
 from jdann.progress import track
@@ -41,7 +40,7 @@ class UtterancePrediction(NamedTuple):
     speaker: str
     start_s: float
     end_s: float
-    probabilities: np.ndarray  # [classes] float32; NaN where the utterance cannot be used
+    answer: Answer  # its probabilities are NaN if the utterance cannot be used
 
 
 def find_utterances(
@@ -123,8 +122,7 @@ def recognise(
             read_utterances(recording.path, recording.utterances), speech_only=False
         )
     ]
-    unusable = np.full(len(recogniser.labels), np.nan, np.float32)
-    rows = [unusable] * len(features)
+    answers = [recogniser.no_speech] * len(features)
     speakers: dict[str, dict[int, ClipFeatures]] = {}  # by speaker, then by utterance
     for i, clip in enumerate(features):
         if clip is not None:
@@ -135,8 +133,9 @@ def recognise(
         recognisers = recogniser.adapt_to_features(clips, normalise_only=adapt == "normalisation")
     for adapted, usable in zip(recognisers, speakers.values(), strict=True):
         for i, clip in usable.items():
-            rows[i] = adapted.classify(clip)
-    predictions = zip(recording.speaker, recording.utterances, rows, strict=True)
+            answers[i] = adapted.classify(clip)
+    predictions = zip(recording.speaker, recording.utterances, answers, strict=True)
     return [
-        UtterancePrediction(speaker, *utterance, row) for speaker, utterance, row in predictions
+        UtterancePrediction(speaker, *utterance, answer)
+        for speaker, utterance, answer in predictions
     ]

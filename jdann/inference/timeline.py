@@ -1,6 +1,7 @@
 """Emotions over time: the windows of a recording, each recognised as a clip of its own."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from jdann import audio
 from jdann.errors import InputError
 from jdann.features import speech_part
 from jdann.inference import clips
-from jdann.inference.batches import batch_outputs, padded_length
+from jdann.inference.batches import ClipOutputs, batch_outputs, padded_length
 from jdann.inference.model import Adaptation
 from jdann.inference.program import Programs
 
@@ -73,25 +74,26 @@ def read_windows(
         raise InputError(f"{clips.clip_name(recording, 0)}: {error}") from error
 
 
-def window_logits(
-    programs: Programs, adaptation: Adaptation, windows: Iterator[Window], window_s: float
-) -> Iterator[tuple[Window, np.ndarray | None]]:
-    """Each window with its logits [members, classes], or None where it holds no speech."""
+def window_outputs(
+    programs: Programs,
+    adaptation: Adaptation,
+    windows: Iterator[Window],
+    window_s: float,
+    keep_features: bool,
+) -> Iterator[tuple[Window, ClipOutputs | None]]:
+    """Each window with its outputs, or None where it holds no speech.
+
+    Args:
+      programs: programs of the model.
+      adaptation: adaptation of the features.
+      windows: from `read_windows`.
+      window_s: length of a window, s.
+      keep_features: whether the outputs hold the features.
+    """
     rate_hz = programs.settings.sample_rate_hz
     size = padded_length(int(window_s * rate_hz), rate_hz)
-    batch: list[Window] = []
-    for window in windows:
-        batch.append(window)
-        if len(batch) == programs.batch:
-            yield from _batch_logits(programs, adaptation, batch, size)
-            batch = []
-    yield from _batch_logits(programs, adaptation, batch, size)
-
-
-def _batch_logits(
-    programs: Programs, adaptation: Adaptation, windows: list[Window], size: int
-) -> Iterator[tuple[Window, np.ndarray | None]]:
-    speech = [(i, w.samples) for i, w in enumerate(windows) if w.samples is not None]
-    outputs = dict(batch_outputs(programs, adaptation, speech, size))
-    for i, window in enumerate(windows):
-        yield window, outputs[i].logits if i in outputs else None
+    while batch := list(islice(windows, programs.batch)):
+        speech = [(i, w.samples) for i, w in enumerate(batch) if w.samples is not None]
+        outputs = dict(batch_outputs(programs, adaptation, speech, size, keep_features))
+        for i, window in enumerate(batch):
+            yield window, outputs.get(i)

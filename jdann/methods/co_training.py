@@ -12,7 +12,16 @@ import jax.numpy as jnp
 
 from jdann.features.prosody import PROSODIC
 from jdann.methods import discriminant
-from jdann.methods.contract import Context, LossValue, Method, Params, Source, Target, term
+from jdann.methods.contract import (
+    Context,
+    InitialLabels,
+    LossValue,
+    Method,
+    Params,
+    Source,
+    Target,
+    term,
+)
 from jdann.methods.discriminant import Discriminant
 from jdann.methods.losses import cross_entropy
 from jdann.methods.one_speaker import fit_views, label_speakers
@@ -28,6 +37,9 @@ from jdann.parameters import (
 )
 
 LEAST_SHARE_UNKNOWN = 0.75  # `least_share` where the target is not normalised by speaker
+# What is known of the labels, before step 4 of `co_training`: for which part of the utterances they
+# name the same class as view one, and as the source alone; and 1 if they were mixed with both.
+AS_PROSODY, AS_SOURCE, MIXED = "labels_as_prosody", "labels_as_source", "labels_mixed"
 
 
 @checked
@@ -102,7 +114,7 @@ def co_training(
     Raises:
       InputError: `prior` is none that can be used.
 
-    Diagnostics: `pseudo_loss`, before the weight.
+    Diagnostics: `pseudo_loss`, before the weight. Evidence: AS_PROSODY, AS_SOURCE and MIXED.
     """
     check_prior(prior, "co_training: prior")
 
@@ -113,7 +125,7 @@ def co_training(
         target: jax.Array,
         target_labels: jax.Array | None = None,
         clips_of_speaker: jax.Array | None = None,
-    ) -> jax.Array:
+    ) -> InitialLabels:
         shares = class_shares(prior, source_labels.shape[-1], "co_training: prior")
         both = jnp.concatenate([source, target])  # [n + m, values]
         both = jnp.clip(both, -discriminant.LARGEST_SCORE, discriminant.LARGEST_SCORE)
@@ -171,22 +183,39 @@ def co_training(
 
         first = jax.lax.fori_loop(0, rounds_first, maximise_expectation, from_source(prosodic))
         labels = jax.lax.fori_loop(0, rounds, relabel, first)
-        mixed = (1 - caution) * labels + caution * (first + from_source(both)) / 2
-        labels = jnp.where(_rarest_share(labels, present, shares) < least_share, mixed, labels)
+        source_alone = from_source(both)
+        is_mixed = _rarest_share(labels, present, shares) < least_share
+        evidence = {
+            AS_PROSODY: _agreement(labels, first),
+            AS_SOURCE: _agreement(labels, source_alone),
+            MIXED: is_mixed.astype(jnp.float32),
+        }
+        mixed = (1 - caution) * labels + caution * (first + source_alone) / 2
+        labels = jnp.where(is_mixed, mixed, labels)
         if clips_of_speaker is None or not rounds_per_speaker:
-            return labels
+            return InitialLabels(labels, evidence)
         reference = discriminant.moments(both, jnp.concatenate([source_labels, labels * ratio]))
         fit_speaker = partial(
             fit_views, reference, present, shrinkage=shrinkage, rounds=rounds_per_speaker
         )
         labels = label_speakers(fit_speaker, both[n:], labels, clips_of_speaker, target_labels)
-        return normalised(jnp.log(jnp.maximum(labels, 1e-30)))
+        return InitialLabels(normalised(jnp.log(jnp.maximum(labels, 1e-30))), evidence)
 
     def loss(params: Params, source: Source, target: Target, context: Context) -> LossValue:
         value = cross_entropy(target.pseudo_labels, target.logits)
         return context.strength * weight * value, {"pseudo_loss": value}
 
-    return term(loss, initial_labels=initial_labels, needs=frozenset({"statistics"}))
+    return term(
+        loss,
+        initial_labels=initial_labels,
+        evidence=(AS_PROSODY, AS_SOURCE, MIXED),
+        needs=frozenset({"statistics"}),
+    )
+
+
+def _agreement(first: jax.Array, second: jax.Array) -> jax.Array:
+    """The part of the utterances, 0 to 1, to which both labels [m, classes] give one class."""
+    return (first.argmax(1) == second.argmax(1)).mean()
 
 
 def _rarest_share(

@@ -84,11 +84,20 @@ Loss: TypeAlias = Callable[[Params, Any, Any, Context], LossValue]
 Init: TypeAlias = Callable[[jax.Array, Dims], Params]  # (key, sizes) -> the method's parameters
 # (representation [n, d], logits [n, classes], progress) -> labels [n, classes]; see `Phase`
 PseudoLabels: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-# (key, source vectors [n, values], source labels [n, classes], target vectors [m, values]) ->
-# labels [m, classes]. A label is one-hot, or zero for an unlabelled utterance. The fifth argument
-# is the labels [m, classes] that the user gives of the target, or None. The sixth is the target
-# rows of each known speaker with enough clips, int [speakers, most], padded with -1; or None.
-InitialLabels: TypeAlias = Callable[..., jax.Array]
+
+
+class InitialLabels(NamedTuple):
+    """Labels of the target that a method makes before the first step."""
+
+    labels: jax.Array  # [m, classes], in the form of `Phase.pseudo_labels`
+    evidence: dict[str, jax.Array]  # scalars that tell how far to trust the labels
+
+
+# (key, source vectors [n, values], source labels [n, classes], target vectors [m, values]). A label
+# is one-hot, or zero for an unlabelled utterance. The fifth argument is the labels [m, classes]
+# that the user gives of the target, or None. The sixth is the target rows of each known speaker
+# with enough clips, int [speakers, most], padded with -1; or None.
+MakeInitialLabels: TypeAlias = Callable[..., InitialLabels]
 
 
 class Update(NamedTuple):
@@ -132,7 +141,8 @@ class Method(NamedTuple):
     remember: Callable[[Params], Params] = lambda params: {}
     # Labels the target once, before the first step, from one vector per utterance. The labels have
     # the form of `Phase.pseudo_labels` and stay the same during the whole training.
-    initial_labels: InitialLabels | None = None
+    initial_labels: MakeInitialLabels | None = None
+    evidence: tuple[str, ...] = ()  # the names of `InitialLabels.evidence`
     # Whether batch norm's statistics are computed over the whole target before it is evaluated.
     recompute_statistics: bool = False
     # What the data or the encoder must have: "speakers", "batch_norm" or "statistics", which is one
@@ -157,7 +167,8 @@ def term(
     domains: tuple[str, ...] = ("source", "target"),
     batch_norm: str = JOINT,
     pseudo_labels: PseudoLabels | None = None,
-    initial_labels: InitialLabels | None = None,
+    initial_labels: MakeInitialLabels | None = None,
+    evidence: tuple[str, ...] = (),
     recompute_statistics: bool = False,
     needs: frozenset[str] = frozenset(),
 ) -> Method:
@@ -167,7 +178,7 @@ def term(
       loss: the term.
       init: makes the parameters of the term.
       domains: as in `Phase`; so are `batch_norm` and `pseudo_labels`.
-      initial_labels: as in `Method`; so are `recompute_statistics` and `needs`.
+      initial_labels: as in `Method`; so are `evidence`, `recompute_statistics` and `needs`.
     """
     phase = Phase(
         "all", (Update(loss),), domains=domains, batch_norm=batch_norm, pseudo_labels=pseudo_labels
@@ -176,6 +187,7 @@ def term(
         init,
         (phase,),
         initial_labels=initial_labels,
+        evidence=evidence,
         recompute_statistics=recompute_statistics,
         needs=needs,
     )
@@ -236,6 +248,7 @@ def add(methods: dict[str, Method]) -> Method:
         batch_norm=next(iter(batch_norms), JOINT),
         pseudo_labels=phases[labelling[0]].pseudo_labels if labelling else None,
         initial_labels=methods[labelling[0]].initial_labels if labelling else None,
+        evidence=methods[labelling[0]].evidence if labelling else (),
         recompute_statistics=any(method.recompute_statistics for method in methods.values()),
         needs=frozenset().union(*(method.needs for method in methods.values())),
     )

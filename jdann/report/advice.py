@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jdann.experiments.results import ADAPTED
+from jdann.experiments.new_speakers import ADAPTED
 from jdann.experiments.score_rows import BASELINE
 from jdann.report.cells import interval_text, number
 from jdann.training.task import LAST

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jdann.corpora import Summary
-from jdann.experiments.results import ADAPTED
+from jdann.experiments.new_speakers import ADAPTED
 from jdann.report.cells import DIRECTION, ScoreTable, direction_text, interval_text, number
 from jdann.report.details import detail_table
 from jdann.report.estimate_lines import estimate_lines

@@ -1,6 +1,6 @@
 """Calibration: how far probabilities can be trusted, and a temperature without target labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +10,8 @@ from jdann.evaluation.metrics import mean_probabilities
 BINS = 15
 RANGE = (0.25, 10.0)  # of a temperature
 GRID = 41  # temperatures that are tried before the search between two of them
-# The rule of `temperatures` that is used. A temperature that is fitted to the source makes a model
-# more confident than before, and on another corpus it is overconfident already. docs/predict.md has
-# the measured errors of all rules.
-CHOSEN = "thresholded_confidence"
-ESTIMATED = "estimated_accuracy"  # the rule for co-training, see `jdann.selection.accuracy`
+THRESHOLDED = "thresholded_confidence"
+ESTIMATED = "estimated_accuracy"  # the rule that is used, see `jdann.selection.accuracy`
 
 
 class Reliability(NamedTuple):
@@ -131,13 +128,13 @@ def estimated_accuracy(source: np.ndarray, emotion: np.ndarray, target: np.ndarr
     return float((target.max(-1) >= threshold).mean())
 
 
-def match_confidence(logits: np.ndarray, accuracy: float) -> float:
-    """Returns the temperature at which the mean confidence of an ensemble equals an accuracy.
+def match_confidence(logits: Sequence[np.ndarray], accuracy: float) -> float:
+    """Returns the temperature at which the mean confidence of ensembles equals an accuracy.
 
     The accuracy can be an estimate without labels. Confidence decreases with the temperature.
 
     Args:
-      logits: [members, n, classes].
+      logits: of each ensemble, [members, n, classes].
       accuracy: 0 to 1.
 
     Returns:
@@ -145,8 +142,8 @@ def match_confidence(logits: np.ndarray, accuracy: float) -> float:
     """
 
     def distance(temperature: float) -> float:
-        confidence = mean_probabilities(logits, temperature).max(-1).mean()
-        return abs(float(confidence) - accuracy)
+        rows = [mean_probabilities(values, temperature).max(-1) for values in logits]
+        return abs(float(np.concatenate(rows).mean()) - accuracy)
 
     return _best_temperature(distance)
 
@@ -167,7 +164,7 @@ def temperatures(evidence: Evidence) -> dict[str, float]:
       "none" is 1.
       "source" is fitted to the held-out source.
       "importance_weighted" is fitted to it too, with the density ratios as weights.
-      "thresholded_confidence" makes the mean confidence on the target equal to its
+      THRESHOLDED makes the mean confidence on the target equal to its
       `estimated_accuracy`. It is at least 1: labels of another domain are no reason to be more
       confident than after training.
     """
@@ -178,7 +175,7 @@ def temperatures(evidence: Evidence) -> dict[str, float]:
         "none": 1.0,
         "source": fit_temperature(evidence.source, evidence.emotion),
         "importance_weighted": fit_temperature(evidence.source, evidence.emotion, evidence.weight),
-        CHOSEN: max(1.0, match_confidence(evidence.target, accuracy)),
+        THRESHOLDED: max(1.0, match_confidence([evidence.target], accuracy)),
     }
 
 

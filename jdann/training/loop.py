@@ -15,6 +15,7 @@ from jdann import selection
 from jdann.data import batches
 from jdann.data.batches import BatchIndices, Frames, StoredFrames, take_vectors
 from jdann.errors import DivergenceError, InputError
+from jdann.methods.contract import InitialLabels, MakeInitialLabels
 from jdann.methods.one_speaker import rows_of_speakers
 from jdann.progress import track
 from jdann.training.checkpoint import Checkpoints, open_checkpoints
@@ -82,11 +83,11 @@ def fit(
             log.info("%s: continues after epoch %d of %d", task.name, done, budget.epochs)
         for epoch in range(done):
             _report(budget, progress, epoch, on_epoch, on_record)
-        initial_labels = _initial_labels(run) if done < budget.epochs else None
+        initial = _initial_labels(run) if done < budget.epochs else None
         saved, cost_s = time.monotonic(), 0.0
         epochs = range(done, budget.epochs)
         for epoch in track(epochs, task.name, budget.epochs - done, "epochs"):
-            progress = _train_epoch(run, progress, epoch, initial_labels)
+            progress = _train_epoch(run, progress, epoch, initial)
             if epoch + 1 in budget.record_at:
                 progress = record_outputs(run, progress, epoch)
             _report(budget, progress, epoch, on_epoch, on_record)
@@ -144,7 +145,8 @@ def _start(run: Run) -> Progress:
     def unknown(*shape: int) -> np.ndarray:
         return np.full(shape, np.nan, np.float32)
 
-    history_names = (*names, "validation_risk", "validation_uar")
+    evidence = training.program.method.evidence
+    history_names = (*names, *evidence, "validation_risk", "validation_uar")
     return Progress(
         state=state,
         chosen=jax.tree.map(jnp.copy, state.average),
@@ -220,7 +222,7 @@ def _report(
 
 
 def _train_epoch(
-    run: Run, progress: Progress, epoch: int, initial_labels: jax.Array | None
+    run: Run, progress: Progress, epoch: int, initial: InitialLabels | None
 ) -> Progress:
     """Trains for one epoch, and adds its metrics to the history."""
     task, budget, training = run.task, run.budget, run.training
@@ -231,7 +233,7 @@ def _train_epoch(
     if epoch == first and phase:
         state = training.enter_phase(state)
     phase_progress = (epoch - first) / budget.phases[phase]
-    pseudo_labels = _pseudo_labels(run, state, phase, phase_progress, initial_labels)
+    pseudo_labels = _pseudo_labels(run, state, phase, phase_progress, initial)
     source = np.concatenate([task.split.source, labelled_rows(task)])
     target = task.split.target
     indices = BatchIndices(
@@ -244,6 +246,9 @@ def _train_epoch(
     for name, values in metrics.items():
         history[name] = history[name].copy()
         history[name][epoch] = values[:, -1] if name in _LAST_OF_EPOCH else values.mean(1)
+    for name, values in (initial.evidence if initial else {}).items():
+        history[name] = history[name].copy()
+        history[name][epoch] = values
     return progress._replace(state=state, history=history, diverged_at=diverged_at)
 
 
@@ -279,8 +284,8 @@ def _run_steps(
     return state, {name: np.concatenate([m[name] for m in per_step], 1) for name in per_step[0]}
 
 
-def _initial_labels(run: Run) -> jax.Array | None:
-    """The pseudo-labels that a method makes once before training, [members, n, classes]."""
+def _initial_labels(run: Run) -> InitialLabels | None:
+    """The labels that a method makes once before training, and their evidence, for all members."""
     make = run.training.program.method.initial_labels
     if make is None:
         return None
@@ -303,13 +308,13 @@ def _initial_labels(run: Run) -> jax.Array | None:
 
 
 @lru_cache(maxsize=8)
-def _compiled_initial_labels(make: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def _compiled_initial_labels(make: MakeInitialLabels) -> MakeInitialLabels:
     """A method's `initial_labels` over members; folds of the same size share the program."""
     return jax.jit(lambda keys, *domains: jax.lax.map(lambda key: make(key, *domains), keys))
 
 
 def _pseudo_labels(
-    run: Run, state: State, phase: int, phase_progress: float, initial_labels: jax.Array | None
+    run: Run, state: State, phase: int, phase_progress: float, initial: InitialLabels | None
 ) -> jax.Array:
     """[members, target utterances, classes], zero where there are none.
 
@@ -319,8 +324,8 @@ def _pseudo_labels(
     members, classes = len(run.members.seeds), training.program.classes
     labels = jnp.zeros((members, len(task.data.target.length), classes))
     make = training.program.method.phases[phase].pseudo_labels
-    if initial_labels is not None:
-        new_labels = initial_labels
+    if initial is not None:
+        new_labels = initial.labels
     elif make is not None:
         logits, representation = outputs(
             training, state, task.data.target, task.split.target, "target"

@@ -141,7 +141,7 @@ function redraw() {
 
 function show(clip) {
   shown = clip;
-  const { probabilities, emotion, duration_s, heard_s, timeline } = clip.answer;
+  const { probabilities, emotion, doubt, duration_s, heard_s, timeline } = clip.answer;
   $("result").hidden = false;
   $("result-title").textContent = `${clip.name}: ${emotion ?? NO_SPEECH}`;
   const ranked = !probabilities ? []
@@ -153,6 +153,8 @@ function show(clip) {
         element("span", { className: "track" }, swatch(colour, p)),
         element("span", { className: "value", textContent: percent(p) }))),
   );
+  $("doubt").hidden = !doubt;
+  $("doubt").textContent = doubt ? `Doubtful: ${doubt}.` : "";
   $("cut").hidden = heard_s >= duration_s;
   if ($("audio").src !== clip.url) $("audio").src = clip.url; // the same clip goes on playing
   $("end").textContent = `${duration_s.toFixed(1)} s`;
@@ -188,7 +190,7 @@ function follow() {
 
 function table() {
   $("many").hidden = clips.length < 2;
-  const names = ["file", "emotion", ...info.labels, "duration"];
+  const names = ["file", "emotion", ...info.labels, "doubt", "duration"];
   const head = element("tr", {}, ...names.map((name) => element("th", { scope: "col", textContent: name })));
   const rows = clips.map((clip) => {
     if (clip.reason) {
@@ -196,11 +198,12 @@ function table() {
       return element("tr", {}, element("th", { scope: "row", textContent: clip.name }), reason);
     }
     const open = element("button", { type: "button", textContent: clip.name, onclick: () => show(clip) });
-    const { emotion, probabilities, duration_s } = clip.answer;
+    const { emotion, probabilities, doubt, duration_s } = clip.answer;
     return element("tr", {},
       element("th", { scope: "row" }, open),
       element("td", { textContent: emotion ?? NO_SPEECH }),
       ...info.labels.map((label) => element("td", { className: "number", textContent: probabilities ? percent(probabilities[label]) : "" })),
+      element("td", { textContent: doubt ?? "" }),
       element("td", { className: "number", textContent: `${duration_s.toFixed(1)} s` }));
   });
   $("table").replaceChildren(element("thead", {}, head), element("tbody", {}, ...rows));
@@ -211,11 +214,11 @@ function csv() {
     const safe = /^[=+@\t\r-]/.test(text) ? `'${text}` : text; // a spreadsheet would read it as a formula
     return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
-  const lines = [["file", "emotion", ...info.labels.map((label) => `p_${label}`), "duration_s", "adapted_to", "error"].join(",")];
+  const lines = [["file", "emotion", ...info.labels.map((label) => `p_${label}`), "doubt", "duration_s", "adapted_to", "error"].join(",")];
   for (const { name, answer, reason } of clips) {
     const values = answer
-      ? [answer.emotion ?? "", ...info.labels.map((label) => answer.probabilities?.[label].toFixed(6) ?? ""), answer.duration_s, answer.adapted_to ?? 0, ""]
-      : ["", ...info.labels.map(() => ""), "", "", cell(reason)];
+      ? [answer.emotion ?? "", ...info.labels.map((label) => answer.probabilities?.[label].toFixed(6) ?? ""), cell(answer.doubt ?? ""), answer.duration_s, answer.adapted_to ?? 0, ""]
+      : ["", ...info.labels.map(() => ""), "", "", "", cell(reason)];
     lines.push([cell(name), ...values].join(","));
   }
   return `${lines.join("\n")}\n`;

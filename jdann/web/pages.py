@@ -112,7 +112,7 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
     }
     answer = {
         "type": "object",
-        "required": ["file", "emotion", "probabilities", "duration_s", "heard_s"],
+        "required": ["file", "emotion", "probabilities", "doubt", "duration_s", "heard_s"],
         "properties": {
             "file": {"type": ["string", "null"], "description": "the file name in a form"},
             "emotion": {
@@ -122,6 +122,10 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
             "probabilities": {
                 "oneOf": [probabilities, {"type": "null"}],
                 "description": "null if the clip holds no speech",
+            },
+            "doubt": {
+                "type": ["string", "null"],
+                "description": "a short reason to doubt the answer; null if there is none",
             },
             "duration_s": {"type": "number"},
             "heard_s": {"type": "number", "description": "how much of the clip is used"},

@@ -146,11 +146,12 @@ def recognise(
         increased.
 
     Returns:
-      "file", "emotion", "probabilities" by emotion, "duration_s" and "heard_s"; also "timeline"
-      and "picture" if the options ask for them. With the option `one_speaker`: "adapted_to", the
-      number of clips to which the recogniser was adapted, and "clips". Each of these is such an
-      answer, or has "file" and "error" if the clip cannot be used.
-      "emotion" and "probabilities" are None where a clip holds no speech.
+      "file", "emotion", "probabilities" by emotion, "doubt" (a short reason to doubt the answer, or
+      None), "duration_s" and "heard_s"; also "timeline" and "picture" if the options ask for them.
+      With the option `one_speaker`: "adapted_to", the number of clips to which the recogniser was
+      adapted, and "clips". Each of these is such an answer, or has "file" and "error" if the clip
+      cannot be used.
+      "emotion", "probabilities" and "doubt" are None where a clip holds no speech.
 
     Raises:
       Refused: nothing can be used, or an option does not fit the uploads or the recogniser.
@@ -207,19 +208,21 @@ def _answer(
     recogniser: Recogniser, samples: np.ndarray, rate_hz: int, options: Options
 ) -> dict[str, Any]:
     duration_s = len(samples) / rate_hz
-    ((_, row),) = recogniser.each([samples], rate_hz)
-    if isinstance(row, audio.Rejected):
-        raise audio.AudioError(row.reason)
-    answer: dict[str, Any] = {
+    ((_, answer),) = recogniser.answers([samples], rate_hz)
+    if isinstance(answer, audio.Rejected):
+        raise audio.AudioError(answer.reason)
+    row = answer.probabilities
+    content: dict[str, Any] = {
         "emotion": None if np.isnan(row).any() else recogniser.labels[int(np.argmax(row))],
         "probabilities": _by_emotion(recogniser, row),
+        "doubt": answer.doubt or None,
         "duration_s": round(duration_s, 3),
         "heard_s": round(min(duration_s, _longest_s(recogniser)), 3),
     }
     if options.timeline:
         hop_s = max(options.hop_s, (duration_s - options.window_s) / MAX_TIMELINE_WINDOWS)
         windows = recogniser.windows(samples, options.window_s, hop_s, rate_hz)
-        answer["timeline"] = [
+        content["timeline"] = [
             {
                 "start_s": round(start_s, 3),
                 "end_s": round(end_s, 3),
@@ -228,8 +231,8 @@ def _answer(
             for start_s, end_s, row in windows
         ]
     if options.picture:
-        answer["picture"] = draw_clip(samples, rate_hz)
-    return answer
+        content["picture"] = draw_clip(samples, rate_hz)
+    return content
 
 
 def _by_emotion(recogniser: Recogniser, row: np.ndarray) -> dict[str, float] | None:
@@ -342,7 +345,7 @@ def warm_up(recogniser: Recogniser) -> None:
         clip_s = skipped_s + bucket * BUCKET_S
         (clip,) = recogniser.prepare([noise[: int(clip_s * rate_hz)]], rate_hz)
         assert isinstance(clip, Prepared)  # noise is a clip that can be used
-        list(recogniser.each([clip]))
+        list(recogniser.answers([clip]))
     six_seconds = noise[: 6 * rate_hz]
     list(recogniser.windows(six_seconds, min(2.0, longest_s), 0.5, rate_hz))
     draw_clip(six_seconds, rate_hz)

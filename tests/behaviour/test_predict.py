@@ -14,6 +14,7 @@ import soundfile
 from jdann import Recogniser, audio
 from jdann.cli import main
 from jdann.inference import export
+from jdann.selection.calibration import ESTIMATED, THRESHOLDED
 from tests.support.corpora import EMOTIONS, write_manifest
 from tests.support.runs import arguments, read
 
@@ -61,7 +62,7 @@ def test_a_run_leaves_a_recogniser_of_each_method(finished):
     card = Recogniser.load(finished).card
     assert card["method"] == "dann" and card["seeds"] == [0, 1] and card["labels"] == list(EMOTIONS)
     errors = card["calibration"]["expected_calibration_error"]
-    criteria = {"none", "source", "importance_weighted", "thresholded_confidence"}
+    criteria = {"none", "source", "importance_weighted", THRESHOLDED, ESTIMATED}
     assert set(errors) == set(card["calibration"]["temperatures"]) == criteria
     for error in errors.values():
         assert all(0 <= error[domain] <= 1 for domain in ("source", "target"))
@@ -70,9 +71,9 @@ def test_a_run_leaves_a_recogniser_of_each_method(finished):
 
 
 def test_a_recogniser_repeats_the_run(finished, folder):
-    """Adapted to each speaker, not calibrated, it gives predictions.csv up to float16."""
+    """Adapted to each speaker, it gives predictions.csv up to float16."""
     rows = [r for r in read(finished / "predictions.csv") if r["method"] == "dann"]
-    recogniser = Recogniser.load(finished).at_temperature(1.0)
+    recogniser = Recogniser.load(finished)
     for speaker in ("s0", "s3"):
         of_speaker = [r for r in rows if r["speaker"] == speaker]
         files = [folder / r["file"] for r in of_speaker]
@@ -131,6 +132,7 @@ def test_folders_patterns_and_csv_files(finished, folder, tmp_path, capsys):
         "confidence",
         "p_happy",
         "p_sad",
+        "doubt",
     ]
     assert [(r["file"], r["note"], r["predicted"]) for r in rows] == [
         ("1-1-1.wav", "ärgerlich, sehr", ""),

@@ -14,7 +14,8 @@ from jdann.data.splits import Split
 from jdann.errors import InputError
 from jdann.features.prosody import PROSODIC
 from jdann.methods import discriminant
-from jdann.methods.co_training import co_training
+from jdann.methods.co_training import AS_PROSODY, AS_SOURCE, MIXED, co_training
+from jdann.methods.contract import InitialLabels
 from jdann.methods.pseudo_labels import prior_among
 from jdann.training import loop
 
@@ -83,7 +84,7 @@ def test_the_second_view_is_learnt_within_the_target():
 
     def accuracy(**settings):
         label = jax.jit(co_training(**settings).initial_labels)
-        labels = label(jax.random.key(0), source, one_hot(emotion), target)
+        labels = label(jax.random.key(0), source, one_hot(emotion), target).labels
         np.testing.assert_allclose(labels.sum(1), 1, atol=1e-3)
         if settings.get("prior") == "uniform":
             np.testing.assert_allclose(labels.mean(0), 1 / CLASSES, atol=0.01)
@@ -103,10 +104,10 @@ def test_unlabelled_source_counts_for_nothing_and_seeds_draw_their_own_folds():
     label = jax.jit(co_training().initial_labels)
     longer = jnp.concatenate([source, 9 * source[:30]])
     unlabelled = jnp.concatenate([jnp.asarray(emotion), jnp.full(30, -1)])
-    expected = label(jax.random.key(0), source, one_hot(emotion), target)
-    actual = label(jax.random.key(0), longer, one_hot(unlabelled), target)
+    expected = label(jax.random.key(0), source, one_hot(emotion), target).labels
+    actual = label(jax.random.key(0), longer, one_hot(unlabelled), target).labels
     np.testing.assert_allclose(actual, expected, atol=1e-3)
-    second = label(jax.random.key(1), source, one_hot(emotion), target)
+    second = label(jax.random.key(1), source, one_hot(emotion), target).labels
     assert jnp.abs(expected - second).max() > 0
 
 
@@ -115,11 +116,16 @@ def test_a_class_that_nearly_vanishes_makes_the_labels_cautious():
     (source, emotion), (target, hidden) = domains()
     target = target[(hidden < 2) | (np.arange(len(hidden)) < 30)]  # ten utterances of class 2
 
-    def labels(**settings):
+    def make(**settings):
         label = jax.jit(co_training(**settings).initial_labels)
-        return np.asarray(label(jax.random.key(0), source, one_hot(emotion), target))
+        made = label(jax.random.key(0), source, one_hot(emotion), target)
+        return np.asarray(made.labels), made.evidence
 
-    bold = labels(least_share=0.0)
+    def labels(**settings):
+        return make(**settings)[0]
+
+    bold, evidence = make(least_share=0.0)
+    assert evidence[MIXED] == 0
     share = np.bincount(bold.argmax(1), minlength=CLASSES).min() / len(bold) * CLASSES
     assert 0.05 < share < 0.95
     np.testing.assert_array_equal(labels(least_share=share - 0.02, caution=0.6), bold)
@@ -127,11 +133,13 @@ def test_a_class_that_nearly_vanishes_makes_the_labels_cautious():
     reference.fit(np.clip(source, -5, 5), emotion)
     of_source = softmax(reference.decision_function(np.clip(target, -5, 5)) / 2, axis=1)
     of_view_one = labels(rounds=0, least_share=0.0)
-    np.testing.assert_allclose(
-        labels(least_share=share + 0.02, caution=0.6),
-        0.4 * bold + 0.3 * of_view_one + 0.3 * of_source,
-        atol=1e-3,
-    )
+    cautious, evidence = make(least_share=share + 0.02, caution=0.6)
+    expected = 0.4 * bold + 0.3 * of_view_one + 0.3 * of_source
+    np.testing.assert_allclose(cautious, expected, atol=1e-3)
+    assert evidence[MIXED] == 1
+    for name, others in ((AS_PROSODY, of_view_one), (AS_SOURCE, of_source)):
+        same = (bold.argmax(1) == others.argmax(1)).mean()
+        np.testing.assert_allclose(evidence[name], same, atol=0.02)
 
 
 def test_shares_that_the_user_expects_make_nothing_cautious():
@@ -144,7 +152,7 @@ def test_shares_that_the_user_expects_make_nothing_cautious():
         )
         for share in (0.0, 0.7)
     )
-    np.testing.assert_array_equal(actual, expected)
+    np.testing.assert_array_equal(actual.labels, expected.labels)
 
 
 @pytest.mark.slow
@@ -152,7 +160,7 @@ def test_a_prior_of_its_own_is_met():
     (source, emotion), (target, _) = domains()
     # Confident posteriors that contradict the prior need many iterations.
     label = co_training(prior="0.5,0.3,0.2", iterations=1000).initial_labels
-    labels = label(jax.random.key(0), source, one_hot(emotion), target)
+    labels = label(jax.random.key(0), source, one_hot(emotion), target).labels
     np.testing.assert_allclose(labels.mean(0), [0.5, 0.3, 0.2], atol=0.01)
     with pytest.raises(InputError, match=r"co_training: prior is '0.5,0.5'"):
         co_training(prior="0.5,0.5").initial_labels(
@@ -168,7 +176,8 @@ def test_a_label_by_the_user_weighs_as_its_relevance_says():
     labelled = np.arange(0, 60, 7)
     known = jnp.zeros((len(target), CLASSES)).at[labelled].set(one_hot(hidden[labelled]))
     method = co_training(rounds=0, rounds_first=0, label_relevance=10.0)
-    labels = method.initial_labels(jax.random.key(0), source, one_hot(emotion), target, known)
+    made = method.initial_labels(jax.random.key(0), source, one_hot(emotion), target, known)
+    labels = made.labels
     np.testing.assert_array_equal(labels[labelled], known[labelled])
     features = jnp.concatenate([source, *[target[labelled]] * 3])[:, : len(PROSODIC)]
     model = discriminant.fit(
@@ -185,7 +194,7 @@ def test_a_class_that_the_source_lacks_is_given_to_nobody(prior):
     prior = prior_among(prior, (True, False, True), "prior")
     rows = np.flatnonzero(emotion != 1)
     label = co_training(prior=prior).initial_labels
-    labels = label(jax.random.key(0), source[rows], one_hot(emotion[rows]), target)
+    labels = label(jax.random.key(0), source[rows], one_hot(emotion[rows]), target).labels
     assert np.isfinite(labels).all() and labels[:, 1].max() < 1e-3
     assert (labels.argmax(1) == hidden)[hidden != 1].mean() > 0.7
 
@@ -196,7 +205,8 @@ def test_folds_of_one_size_are_labelled_by_one_program():
     def initial_labels(key, source, source_labels, target, known, clips_of_speaker):
         assert known is None and clips_of_speaker is None
         traces.append(len(target))
-        return target[:, :CLASSES] + source_labels[0].argmax().astype(target.dtype)
+        labels = target[:, :CLASSES] + source_labels[0].argmax().astype(target.dtype)
+        return InitialLabels(labels, {})
 
     n, values = 9, 4
     rows = np.random.default_rng(0).normal(size=(n, values)).astype(np.float16)
@@ -213,7 +223,7 @@ def test_folds_of_one_size_are_labelled_by_one_program():
             task=SimpleNamespace(data=data, split=split, target_speaker=np.full(n, -1)),
             keys=keys,
         )
-        actual = loop._initial_labels(run)  # pyright: ignore[reportArgumentType]
+        actual = loop._initial_labels(run).labels  # pyright: ignore
         expected = rows[fold, :CLASSES].astype(np.float32) + fold[0]
         np.testing.assert_allclose(actual, np.stack([expected] * 2))
     assert traces == [6]

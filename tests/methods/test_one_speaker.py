@@ -112,7 +112,9 @@ def test_co_training_labels_each_speaker_anew(voices):
     given[0, (hidden[0] + 1) % CLASSES] = 1  # the user's label stays, even if it is wrong
     label = jax.jit(co_training(least_share=0.0).initial_labels)
     domains = source, jax.nn.one_hot(emotion, CLASSES), jnp.asarray(target), jnp.asarray(given)
-    together, apart = (np.asarray(label(jax.random.key(0), *domains, r)) for r in (None, rows))
+    together, apart = (
+        np.asarray(label(jax.random.key(0), *domains, r).labels) for r in (None, rows)
+    )
     right = [(labels.argmax(1) == hidden)[1:150].mean() for labels in (together, apart)]
     assert right[1] > right[0] + 0.05
     np.testing.assert_allclose(apart[150:], together[150:], atol=1e-5)

@@ -7,7 +7,7 @@ from jdann.report.card import recogniser_card
 from jdann.report.estimate_lines import estimate_lines
 
 ESTIMATE = {"accuracy": 0.7, "low": 0.51, "high": 0.89, "by_speaker": True, "utterances": 40}
-NAMES = {"method": "co_training", "target": "calls"}
+NAMES = {"method": "co_training", "source": "english", "target": "calls"}
 
 
 def test_the_accuracy_and_its_interval_are_said_in_words():
@@ -24,6 +24,21 @@ def test_a_poor_estimate_says_what_would_help(by_speaker, expected):
     (line,) = estimate_lines({"estimates": [NAMES | poor]})
     assert "This is poor." in line and "--config.target_labels" in line
     assert ("speaker ids" in line) is expected
+
+
+def test_the_other_methods_follow_in_one_sentence():
+    other = NAMES | ESTIMATE | {"method": "source_only", "accuracy": 0.5}
+    adapted = NAMES | ESTIMATE | {"method": "co_training, adapted to each speaker"}
+    lines = estimate_lines({"estimates": [other, NAMES | ESTIMATE, adapted]})
+    assert lines[0].startswith("Estimated without labels: co_training on calls")
+    assert lines[1:] == [
+        "Estimated in the same way on calls: source_only 50%, co_training adapted to each speaker "
+        "70%."
+    ]
+    assert (
+        "source_only on calls gives the right emotion for 50%"
+        in estimate_lines({"estimates": [other]})[0]
+    )
 
 
 def test_results_of_earlier_versions_have_no_estimate():

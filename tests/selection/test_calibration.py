@@ -87,7 +87,7 @@ def test_accuracy_is_estimated_right_where_nothing_shifts(logits_and_labels):
 
 def test_confidence_is_matched(logits_and_labels):
     logits, _ = logits_and_labels
-    temperature = calibration.match_confidence(logits, 0.55)
+    temperature = calibration.match_confidence([logits], 0.55)
     assert mean_probabilities(logits, temperature).max(-1).mean() == pytest.approx(0.55, abs=1e-5)
 
 
