@@ -146,6 +146,7 @@ def _finished_view(run: Run, results: Mapping[str, Any]) -> dict[str, Any]:
         "finished": True,
         "title": heading.title.replace("<->", "↔").replace("->", "→"),
         "protocol": heading.protocol,
+        "in_short": heading.in_short,
         "synthetic": results["synthetic"],
         "scored": results["scored"],
         "data": page_tables.domains(run),

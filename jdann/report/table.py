@@ -13,6 +13,7 @@ from jdann.experiments.new_speakers import ADAPTED
 from jdann.report.cells import DIRECTION, ScoreTable, direction_text, interval_text, number
 from jdann.report.details import detail_table
 from jdann.report.estimate_lines import estimate_lines
+from jdann.report.in_short import in_short
 from jdann.report.label_lines import label_lines
 
 _PROTOCOLS = {
@@ -47,6 +48,7 @@ class Heading(NamedTuple):
     title: str  # the corpora
     warning: str | None  # that a corpus is synthesised
     protocol: str  # protocol and seeds
+    in_short: tuple[str, ...]  # for each direction: how good it is, and what would help
 
 
 def render(results: Mapping[str, Any]) -> RenderableType:
@@ -61,7 +63,7 @@ def render(results: Mapping[str, Any]) -> RenderableType:
     top = heading(results)
     parts: list[Any] = [Text(top.title, style="bold")]
     parts += [Text(top.warning, style="bold yellow")] if top.warning else []
-    parts.append(Text(top.protocol))
+    parts += [Text(top.protocol), *(Text(text, style="bold") for text in top.in_short)]
     for table in tables(results):
         caption = (
             "" if table.caption == SCORES else f": {table.caption[0].lower()}{table.caption[1:]}"
@@ -107,6 +109,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 
     top = heading(results)
     parts = [f"**{top.title}**", *([top.warning] if top.warning else []), top.protocol]
+    parts += top.in_short
     for table in tables(results):
         rule = ["---:" if column > DIRECTION else "---" for column in range(len(table.header))]
         rows = [
@@ -132,6 +135,7 @@ def heading(results: Mapping[str, Any]) -> Heading:
         results["title"],
         _DEMO if results["synthetic"] else None,
         f"{protocol(results)}; {listed}",
+        tuple(in_short(results)),
     )
 
 

@@ -10,6 +10,7 @@ from jdann.experiments import workdir
 from jdann.figures.plots import emotion_colour
 from jdann.inference.recogniser import Recogniser
 from jdann.report import card
+from jdann.report.in_short import in_short_of_model
 from jdann.web.uploads import Limits
 
 
@@ -41,6 +42,7 @@ def make_pages(recogniser: Recogniser, path: Path, limits: Limits) -> Pages:
         "method": model["method"],
         "encoder": model["encoder"],
         "labels": list(recogniser.labels),
+        "in_short": in_short_of_model(model),
         "sections": card.recogniser_card(model, _results(path)),
         "megabytes": f"{limits.bytes / 2**20:g}",
         "seconds": f"{limits.duration_s:g}",

@@ -81,4 +81,3 @@ def test_the_evidence_of_the_labels_is_kept(tones, data_dir, tmp_path):
         assert np.mean([float(row[name]) for row in rows]) == pytest.approx(value, abs=1e-5)
     line = estimate_lines(results)[0]
     assert f"agree with those of prosody for {evidence[AS_PROSODY]:.0%}" in line
-    assert ("cautious mixture" in line) is (evidence[MIXED] > 0.5)

@@ -51,6 +51,7 @@ def script_arguments(name: str, voices: tuple[Path, Path], folder: Path) -> list
     """What a script needs on its command line beside `--tiny`."""
     source, target = map(str, voices)
     model = str(folder / "base")
+    work = ["--workdir", str(folder), "--data-dir", str(folder / "data")]
     return {
         "adapt": [model, target],
         "channels": [source, target, "--data-dir", str(folder / "data")],
@@ -60,12 +61,13 @@ def script_arguments(name: str, voices: tuple[Path, Path], folder: Path) -> list
         "labelling": [source, target, "--data-dir", str(folder / "data")],
         "no_speech": [source],
         "published": published_arguments(folder),
-        "recipes": [source, target, "--workdir", str(folder), "--data-dir", str(folder / "data")],
+        "recipes": [source, target, *work],
         "recordings": [str(folder / "voices/list.csv"), "--model", model],
         "scale": ["--data-dir", str(folder / "data")],
         "speakers": [source, target, "--data-dir", str(folder / "data")],
         "sweep": ["--source", source, "--target", target, "--data-dir", str(folder / "data")],
         "trust": [source, target, "--data-dir", str(folder / "data")],
+        "trust_networks": [source, target, *work],
         "voice": [source],
     }.get(name, [])
 
