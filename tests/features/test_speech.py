@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import signal
 
 from jdann.features import speech
 from jdann.features.speech import Stretch, cut, find_speech, holds_speech, join_evidence, measure
@@ -9,6 +10,14 @@ from tests.support.recordings import RATE_HZ, chords, conversation, noise
 
 SECONDS = 10
 T = np.arange(SECONDS * RATE_HZ) / RATE_HZ
+
+
+def narrow_bursts(low_hz: float, high_hz: float) -> np.ndarray:
+    """Noise of one band, three times a second."""
+    band = signal.butter(2, [low_hz, high_hz], "band", fs=RATE_HZ, output="sos")
+    return signal.sosfilt(band, noise(SECONDS, 0.3)) * ((3 * T) % 1 < 0.4) + noise(SECONDS, 1e-3, 1)
+
+
 NO_SPEECH = {
     "silence": np.zeros(SECONDS * RATE_HZ),
     "dither": noise(SECONDS, 1e-5),
@@ -16,6 +25,9 @@ NO_SPEECH = {
     "sine": 0.1 * np.sin(2 * np.pi * 440 * T),
     "beeps": 0.1 * np.sin(2 * np.pi * 700 * T) * (T % 1.3 < 0.5),
     "bursts of noise": noise(SECONDS, 0.1) * (T % 1.3 < 0.4) + noise(SECONDS, 0.001, 1),
+    "bursts of a low band": narrow_bursts(150, 300),
+    "bursts of a middle band": narrow_bursts(400, 800),
+    "bursts of a high band": narrow_bursts(900, 2400),
     "hum": sum(0.05 / k * np.sin(2 * np.pi * 50 * k * T) for k in range(1, 10)),
     "chords": chords(SECONDS),
     "chords in noise": chords(SECONDS, 4) + noise(SECONDS, 0.005),
