@@ -33,6 +33,7 @@ from speakers import hide_speakers, is_known, make_task
 from jdann.api import train
 from jdann.configuration import load_config
 from jdann.files import default_data_dir, write_csv
+from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
 
 COUNTS = (0, 1, 5, 10, 20)  # labels per class; the last one is how many utterances are drawn
 
@@ -74,16 +75,22 @@ def mean_recall(predicted: np.ndarray, emotion: np.ndarray) -> float:
 
 
 @cache
-def label_function(emotions: tuple[str, ...]) -> Callable[..., jax.Array]:
-    """The labels by co-training, compiled once for each size of the domains."""
-    return make_label_function(emotions, {})
+def label_function(emotions: tuple[str, ...], known: bool) -> Callable[..., jax.Array]:
+    """The labels by co-training, compiled once for each size of the domains.
+
+    Args:
+      emotions: the classes.
+      known: whether the target is normalised by speaker.
+    """
+    return make_label_function(emotions, {} if known else {"least_share": LEAST_SHARE_UNKNOWN})
 
 
 def make_label_score(task: Task, relevance: float) -> Score:
     """Scores the labels by co-training, which are made in closed form."""
     emotions = task.emotions
     emotion = emotion_indices(task.target, emotions)
-    by = "speaker" if is_known(task.target) else "voice"
+    known = is_known(task.target)
+    by = "speaker" if known else "voice"
     source, target = (part.z_scores(by, relevance) for part in (task.source, task.target))
     source_labels = jax.nn.one_hot(emotion_indices(task.source, emotions), len(emotions))
     clips_of_speaker = task.target.rows_of_speakers(by)
@@ -92,7 +99,7 @@ def make_label_score(task: Task, relevance: float) -> Score:
         target_labels = np.zeros((len(emotion), len(emotions)), np.float32)
         target_labels[labelled, emotion[labelled]] = 1
         keys = jax.random.key(draw)[None]
-        labels = label_function(emotions)(
+        labels = label_function(emotions, known)(
             keys, source, source_labels, target, target_labels, clips_of_speaker
         )
         predicted = np.asarray(labels[0]).argmax(-1)

@@ -53,6 +53,7 @@ def co_training(
     kept_fraction: Fraction = 0.7,
     source_weight: NonNegative = 0.1,
     label_relevance: Positive = 20.0,
+    label_doubt: NonNegative = 5.0,
     least_share: Fraction = 0.5,
     caution: Fraction = 0.7,
     rounds_per_speaker: CountOrZero = 3,
@@ -81,8 +82,9 @@ def co_training(
        target, which have the same total weight.
 
     Labels of some target utterances, which the user gives, replace their q in each round. In both
-    views, k of them weigh k / (k + `label_relevance`) of their class, and all else the rest. So
-    one label changes little, and the more there are, the more they count.
+    views, k of them count as k' = k^3 / (k^2 + `label_doubt`^2), because one or two utterances may
+    be unlike the others of their class. They weigh k' / (k' + `label_relevance`) of their class,
+    and all else the rest.
 
     With a prior, Sinkhorn iterations balance all posteriors to it; those of step 4 are balanced at
     its end. Without one, the discriminants decide how often each class occurs; to them all classes
@@ -102,6 +104,8 @@ def co_training(
       kept_fraction: the most confident part of each class, from which the next round learns.
       source_weight: total weight of the source relative to the target, on all statistics.
       label_relevance: MAP relevance factor of the labels that the user gives, as utterances.
+      label_doubt: the number of such labels of a class at which each counts half; 0: each counts
+        in full.
       least_share: the share of the rarest class, relative to `prior` or else to an even share,
         below which the labels are mixed with others; 0: never. The experiments raise it to
         LEAST_SHARE_UNKNOWN where the target is not normalised by speaker.
@@ -141,7 +145,9 @@ def co_training(
             if target_labels is not None:
                 target_q = jnp.where(target_labels.sum(1, keepdims=True) > 0, 0.0, target_q)
                 others = source_q.sum(0) + target_q.sum(0)  # [classes]
-                weight_of_label = jnp.where(others > 0, others, 1.0) / label_relevance
+                squared = jnp.square(target_labels.sum(0))  # [classes]
+                trust = squared / jnp.maximum(squared + label_doubt**2, 1.0)
+                weight_of_label = jnp.where(others > 0, others, 1.0) * trust / label_relevance
                 target_q += target_labels * weight_of_label[None]
             return discriminant.fit(features, jnp.concatenate([source_q, target_q]), shrinkage)
 

@@ -68,6 +68,7 @@ def script_arguments(name: str, voices: tuple[Path, Path], folder: Path) -> list
         "sweep": ["--source", source, "--target", target, "--data-dir", str(folder / "data")],
         "trust": [source, target, "--data-dir", str(folder / "data")],
         "trust_networks": [source, target, *work],
+        "unfamiliar": [source, target, "--data-dir", str(folder / "data")],
         "voice": [source],
     }.get(name, [])
 

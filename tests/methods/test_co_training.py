@@ -168,14 +168,18 @@ def test_a_prior_of_its_own_is_met():
         )
 
 
-def test_a_label_by_the_user_weighs_as_its_relevance_says():
-    """With 30 source utterances of a class, one label at relevance 10 counts thrice."""
+@pytest.mark.parametrize(("relevance", "doubt"), [(10.0, 0.0), (5.0, 3.0)])
+def test_a_label_by_the_user_weighs_as_its_relevance_says(relevance, doubt):
+    """With 30 source utterances of a class, one label at relevance 10 counts thrice.
+
+    Each class has three labels. At a doubt of three, each counts half.
+    """
     (source, emotion), (target, hidden) = domains()
     rows = np.concatenate([np.flatnonzero(emotion == c)[:30] for c in range(CLASSES)])
     source, emotion = source[rows], emotion[rows]
     labelled = np.arange(0, 60, 7)
     known = jnp.zeros((len(target), CLASSES)).at[labelled].set(one_hot(hidden[labelled]))
-    method = co_training(rounds=0, rounds_first=0, label_relevance=10.0)
+    method = co_training(rounds=0, rounds_first=0, label_relevance=relevance, label_doubt=doubt)
     made = method.initial_labels(jax.random.key(0), source, one_hot(emotion), target, known)
     labels = made.labels
     np.testing.assert_array_equal(labels[labelled], known[labelled])
