@@ -18,6 +18,10 @@ def get_config() -> ConfigDict:
     # sources are joined by commas; each batch holds the same number of utterances of each source.
     config.source = "auto:en"
     config.target = "auto:zh"
+    # How the names of the files in a folder are read: "plain" takes emotions from folders only;
+    # "esd", "ravdess", "casia", "emodb", "savee", "tess", "emovo", "crema-d" or "nemo" means the
+    # names of that corpus; "auto" recognises these by the values in the names
+    config.layout = "auto"
     # Labels of some clips of the target: a table with the columns `file` and `emotion`, or a
     # folder. The clips are trained on with these labels, and they are not scored. "": none
     config.target_labels = ""

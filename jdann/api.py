@@ -428,7 +428,7 @@ def _load_domains(
         if isinstance(domain, Vectors):
             domains.append(domain_of_vectors(domain, settings, cache))
         else:
-            corpus = _as_corpus(domain, settings.emotions, data_folder)
+            corpus = _as_corpus(domain, settings.emotions, data_folder, config.layout)
             domains.append(load_domain(corpus, settings, cache))
     return domains
 
@@ -455,10 +455,13 @@ def _with_target_labels(
 
 
 def _as_corpus(
-    domain: str | Path | Corpus | Waveforms, emotions: Sequence[str], data_folder: Path
+    domain: str | Path | Corpus | Waveforms,
+    emotions: Sequence[str],
+    data_folder: Path,
+    layout: str,
 ) -> Corpus:
     if isinstance(domain, Corpus):
         return domain
     if isinstance(domain, Waveforms):
         return corpus_of_waveforms(domain, emotions)
-    return corpora.load_all(str(domain), emotions, data_folder)
+    return corpora.load_all(str(domain), emotions, data_folder, layout)

@@ -173,6 +173,12 @@ def _corpora_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "corpus", nargs="*", help="esd:en, demo:zh, a folder or a .csv; default: all prepared ones"
     )
+    parser.add_argument(
+        "--layout",
+        default="auto",
+        metavar="NAME",
+        help="how the file names of a folder are read: auto, plain, or a corpus such as ravdess",
+    )
     _data_dir_argument(parser)
 
 

@@ -234,6 +234,7 @@ def _nearest(config: ConfigDict, key: str) -> str:
 RANGES: dict[str, Any] = {
     "source": str,
     "target": str,
+    "layout": str,  # `jdann.corpora.folder` looks it up
     "target_labels": str,
     "speakers": Literal["auto", "names", "voice", "none"],
     "speaker_pattern": str,

@@ -21,6 +21,6 @@ def execute(arguments: Namespace) -> int:
         print("jdann prepare esd FOLDER and jdann prepare demo do that.")
         print("Any folder or manifest can be listed: jdann corpora FOLDER list.csv")
         return 0
-    summaries = [corpora.describe(corpora.load(name, corpora.EMOTIONS, folder)) for name in names]
-    print_table(render_summaries(summaries))
+    loaded = [corpora.load(name, corpora.EMOTIONS, folder, arguments.layout) for name in names]
+    print_table(render_summaries([corpora.describe(corpus) for corpus in loaded]))
     return 0

@@ -16,6 +16,7 @@ from pathlib import Path
 from jdann.corpora.copies import without_copies
 from jdann.corpora.index import Listing, Skipped, Utterance
 from jdann.corpora.labels import canonical, nearest_emotion
+from jdann.corpora.name_schemes import not_named_like
 
 NAME = re.compile(r"(?:^|/)(\d{4})_(\d{6})\.\w+$")  # speaker _ number of the file
 EMOTIONS = ("neutral", "angry", "happy", "sad", "surprise")  # numbers 1-350, 351-700, ...
@@ -26,9 +27,12 @@ FEMALE = frozenset((1, 2, 3, 7, 9, 15, 16, 17, 18, 19))
 SPEAKERS = 20
 
 
-def recognise(files: Sequence[str]) -> bool:
-    """Whether at least half of the files have names as in ESD, in any folders."""
-    return 2 * sum(NAME.search(file) is not None for file in files) >= len(files)
+def is_file(file: str) -> bool:
+    """Whether a path has a name as in ESD, in any folder, with values that occur there."""
+    match = NAME.search(file)
+    if match is None:
+        return False
+    return 1 <= int(match[1]) <= SPEAKERS and 1 <= int(match[2]) <= FILES_PER_SPEAKER
 
 
 def language(speaker: int) -> str | None:
@@ -56,11 +60,10 @@ def read(root: Path, files: Sequence[str]) -> Listing:
     utterances, wrong_emotion, wrong_speaker = [], [], []
     for file in files:
         match = NAME.search(file)
-        number = int(match[2]) if match else 0
-        if match is None or not 1 <= number <= FILES_PER_SPEAKER:
-            names = f"0011_000001 to 0011_{FILES_PER_SPEAKER:06d}"
-            skipped.append(Skipped(file, f"not named like a file of ESD, {names}"))
+        if match is None or not is_file(file):
+            skipped.append(Skipped(file, not_named_like("ESD", "0011_000351.wav")))
             continue
+        number = int(match[2])
         folders = file.rpartition("/")[0]
         emotion = nearest_emotion(folders)
         speaker = match[1]
@@ -70,16 +73,14 @@ def read(root: Path, files: Sequence[str]) -> Listing:
         if speaker_folders - {speaker}:
             wrong_speaker.append(file)
         sentence = (number - 1) % SENTENCES + 1
-        language_code = language(int(speaker))
-        gender = "female" if int(speaker) in FEMALE else "male"
         utterances.append(
             Utterance(
                 file=file,
                 path=f"{root}/{file}",
                 emotion=emotion,
                 speaker=speaker,
-                language=language_code,
-                gender=None if language_code is None else gender,
+                language=language(int(speaker)),
+                gender="female" if int(speaker) in FEMALE else "male",
                 sentence=str(sentence),
                 corpus="esd",
                 split=official_split(sentence),

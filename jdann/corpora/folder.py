@@ -5,86 +5,136 @@ The audio files are listed, known corpora are recognised, and labels are read fr
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from jdann.corpora import casia, demo, esd, ravdess
+from jdann.corpora import casia, demo, esd, name_schemes, ravdess
 from jdann.corpora.index import Corpus, Listing, Skipped, Utterance
-from jdann.corpora.labels import canonical, nearest_emotion
+from jdann.corpora.labels import canonical
+from jdann.corpora.no_person import names_no_person
 from jdann.errors import InputError
 
 # The suffixes of files that libsndfile reads.
 AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64"}
 OTHER_AUDIO = {".m4a", ".aac", ".wma", ".mp4", ".m4b", ".amr", ".3gp", ".webm", ".ape"}
-# Folders with these names are parts of a corpus, not speakers.
-SPLITS = {
-    "train",
-    "training",
-    "test",
-    "testing",
-    "evaluation",
-    "eval",
-    "val",
-    "valid",
-    "validation",
-    "dev",
-}
 
 
 class Layout(NamedTuple):
     """How the files of a known corpus are recognised and read.
 
-    Both functions take the audio files of a folder as sorted paths below it, with `/` between
-    folders.
+    Files are paths below the folder, with `/` between folders.
     """
 
-    recognise: Callable[[Sequence[str]], bool]  # whether the files are of this corpus
-    read: Callable[[Path, Sequence[str]], Listing]  # from the folder and its files
+    is_file: Callable[[str], bool]  # whether a file is of this corpus
+    read: Callable[[Path, Sequence[str]], Listing]  # from the folder and its files, sorted
 
 
-# The key is the name of the corpus in titles. The layouts are tried in this order.
+# The key is the name of the corpus in titles. A file belongs to the first layout that fits.
 LAYOUTS: dict[str, Layout] = {
-    "ESD": Layout(esd.recognise, esd.read),
-    "RAVDESS": Layout(ravdess.recognise, ravdess.read),
-    "CASIA": Layout(casia.recognise, casia.read),
+    "ESD": Layout(esd.is_file, esd.read),
+    "RAVDESS": Layout(ravdess.is_file, ravdess.read),
+    "CASIA": Layout(casia.is_file, casia.read),
+    **{
+        scheme.title: Layout(
+            lambda file, scheme=scheme: scheme.match(file) is not None,
+            partial(name_schemes.read, scheme),
+        )
+        for scheme in name_schemes.SCHEMES
+    },
 }
+AUTO, PLAIN = "auto", "plain"
+_LEAST_SHARE = 0.1  # of the files, in a layout that is not taken for chance
+_FEW = 0.2  # a smaller share of files in no layout is skipped, a larger one is read as it is
 
 
-def load_folder(root: Path) -> Corpus:
+def load_folder(root: Path, layout: str = AUTO) -> Corpus:
     """Lists the audio files below a folder and what the path of each tells about it.
 
     Args:
       root: the folder. Its own name is not read as a label.
+      layout: a name in LAYOUTS in any case, PLAIN, or AUTO: recognise it by the names of the files.
 
     Returns:
       All utterances, sorted by path, whatever their emotion. No audio is decoded.
 
     Raises:
-      InputError: the folder does not exist, cannot be read, or contains no audio.
+      InputError: the folder does not exist, cannot be read, or contains no audio; the layout is
+        unknown, or no file is in it.
     """
     files, skipped = list_audio(root)
-    name = recognise_layout(files)
-    listing = read_plain(root, files) if name is None else LAYOUTS[name].read(root, files)
-    utterances = listing.utterances
-    description = f"folder {root.name}" if name is None else name
+    parts = _with_layout(root, files, layout)
+    listings = {
+        name: read_plain(root, own) if name == PLAIN else LAYOUTS[name].read(root, own)
+        for name, own in parts.items()
+    }
+    utterances = [u for listing in listings.values() for u in listing.utterances]
+    utterances.sort(key=lambda utterance: utterance.file)
+    names = [f"folder {root.name}" if name == PLAIN else name for name in parts]
+    description = " and ".join(names)
     synthetic = (root / demo.MARKER).is_file()
     if synthetic:
         utterances = [utterance._replace(corpus="demo") for utterance in utterances]
         description = "demo corpus (synthesised speech)"
+    notes = [note for listing in listings.values() for note in listing.notes]
+    if len(parts) > 1:
+        counts = [
+            f"{len(own):,} files {'in no known layout' if name == PLAIN else f'of {name}'}"
+            for name, own in parts.items()
+        ]
+        notes.insert(0, f"understood as {' and '.join(counts)}; --config.layout chooses one layout")
     return Corpus(
         name=root.name,
         description=description,
         synthetic=synthetic,
         utterances=tuple(utterances),
-        skipped=(*skipped, *listing.skipped),
-        notes=tuple(listing.notes),
+        skipped=(*skipped, *(clip for listing in listings.values() for clip in listing.skipped)),
+        notes=tuple(notes),
     )
 
 
-def recognise_layout(files: Sequence[str]) -> str | None:
-    """The name of the first of `LAYOUTS` that recognises the files; None: a plain folder."""
-    return next((name for name, layout in LAYOUTS.items() if layout.recognise(files)), None)
+def _with_layout(root: Path, files: Sequence[str], layout: str) -> dict[str, Sequence[str]]:
+    """The files of each layout; see `load_folder`."""
+    if layout == AUTO:
+        return assign_layouts(files)
+    names = {name.lower(): name for name in LAYOUTS} | {PLAIN: PLAIN}
+    name = names.get(layout.lower())
+    if name is None:
+        raise InputError(f"config.layout is {layout!r}; expected {', '.join([AUTO, *names])}")
+    if name != PLAIN and not any(LAYOUTS[name].is_file(file) for file in files):
+        raise InputError(
+            f"{root}: no file is named as in {name}, such as {files[0]}; "
+            f"write --config.layout={PLAIN}, or leave it out"
+        )
+    return {name: files}
+
+
+def assign_layouts(files: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The files of each layout that a folder holds, the largest part first.
+
+    A folder has known layouts if they fit at least half of its files. A layout that fits few of
+    them does so by chance. Files in no layout are a part of their own, PLAIN, unless they are few:
+    then they belong to the largest part, whose reader says why it skips them.
+
+    Args:
+      files: paths below the folder.
+    """
+    known: dict[str, list[str]] = {name: [] for name in LAYOUTS}
+    plain: list[str] = []
+    for file in files:
+        fitting = (name for name, layout in LAYOUTS.items() if layout.is_file(file))
+        known.get(next(fitting, ""), plain).append(file)
+    for name in [name for name, own in known.items() if len(own) < _LEAST_SHARE * len(files)]:
+        plain += known.pop(name)
+    if 2 * sum(map(len, known.values())) < len(files):
+        return {PLAIN: files}
+    largest = max(known, key=lambda name: len(known[name]))
+    if len(plain) > _FEW * len(files):
+        known[PLAIN] = sorted(plain)
+    else:
+        known[largest] = sorted(known[largest] + plain)
+    return dict(sorted(known.items(), key=lambda item: -len(item[1])))
 
 
 def list_audio(root: Path) -> tuple[list[str], list[Skipped]]:
@@ -151,7 +201,8 @@ def _no_audio(root: Path, skipped: Sequence[Skipped]) -> str:
 def read_plain(root: Path, files: Sequence[str]) -> Listing:
     """Lists the utterances of a folder in no known layout.
 
-    The nearest folder that names an emotion gives the label. In `speaker/emotion/file` the folder
+    The nearest folder that names an emotion gives the label, unless most of the folders beside it
+    name none: then it is the name of a person or of a thing. In `speaker/emotion/file` the folder
     above the emotion is the speaker, if there are at least two such folders.
 
     Args:
@@ -160,8 +211,11 @@ def read_plain(root: Path, files: Sequence[str]) -> Listing:
     """
     folders_by_file = {file: file.rpartition("/")[0] for file in files}
     all_folders = set(folders_by_file.values())
-    emotions = {folders: nearest_emotion(folders) for folders in all_folders}
-    speakers = {folders: _speaker_above_emotion(folders.split("/")) for folders in all_folders}
+    no_emotions = _folders_among_others(all_folders)
+    emotions: dict[str, str | None] = {}
+    speakers: dict[str, str | None] = {}
+    for folders in all_folders:
+        emotions[folders], speakers[folders] = _read_path(folders.split("/"), no_emotions)
     has_speakers = len({speaker for speaker in speakers.values() if speaker}) >= 2
     utterances = [
         Utterance(
@@ -172,25 +226,52 @@ def read_plain(root: Path, files: Sequence[str]) -> Listing:
         )
         for file, folders in folders_by_file.items()
     ]
+    notes = []
+    if no_emotions:
+        notes.append(
+            "these folders are named like emotions, but most folders beside them are not, so they "
+            f"are no labels: {_examples(sorted(no_emotions))}"
+        )
     unlabelled = Counter(
         folders or "the folder itself"
         for folders in folders_by_file.values()
         if emotions[folders] is None
     )
-    if not unlabelled or len(unlabelled) == len(emotions):
-        return Listing(utterances, [], [])
-    examples = ", ".join(folder for folder, _ in unlabelled.most_common(3))
-    note = (
-        f"{unlabelled.total():,} files lie in folders that name no emotion and are unlabelled: "
-        f"{examples}{', ...' if len(unlabelled) > 3 else ''}"
-    )
-    return Listing(utterances, [], [note])
+    if unlabelled and len(unlabelled) < len(emotions):
+        notes.append(
+            f"{unlabelled.total():,} files lie in folders that name no emotion and are unlabelled: "
+            f"{_examples([folder for folder, _ in unlabelled.most_common()])}"
+        )
+    return Listing(utterances, [], notes)
 
 
-def _speaker_above_emotion(folders: Sequence[str]) -> str | None:
-    """The name of the folder above the innermost one that names an emotion."""
-    names = [part for part in folders if part.lower() not in SPLITS]
-    for level in range(len(names) - 1, 0, -1):
-        if canonical(names[level]) is not None:
-            return names[level - 1]
-    return None
+def _examples(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+
+
+def _folders_among_others(all_folders: Iterable[str]) -> set[str]:
+    """The paths of folders that are named like emotions, unlike most of those beside them."""
+    names_in: dict[str, set[str]] = {}
+    for folders in all_folders:
+        parts = folders.split("/") if folders else []
+        for level, name in enumerate(parts):
+            names_in.setdefault("/".join(parts[:level]), set()).add(name)
+    unlike: set[str] = set()
+    for parent, names in names_in.items():
+        like = {name for name in names if canonical(name) is not None}
+        others = {name for name in names - like if not names_no_person(name)}
+        if len(like) < len(others):
+            unlike |= {f"{parent}/{name}" if parent else name for name in like}
+    return unlike
+
+
+def _read_path(
+    folders: Sequence[str], no_emotions: Collection[str]
+) -> tuple[str | None, str | None]:
+    """The emotion of the innermost folder that names one, and the speaker: the folder above it."""
+    for level in range(len(folders) - 1, -1, -1):
+        emotion = canonical(folders[level])
+        if emotion is not None and "/".join(folders[: level + 1]) not in no_emotions:
+            above = [name for name in folders[:level] if not names_no_person(name)]
+            return emotion, above[-1] if above else None
+    return None, None

@@ -21,6 +21,7 @@ from jdann.corpora.labels import (
     canonical_language,
     suggest_spelling,
 )
+from jdann.corpora.no_person import is_missing, known
 from jdann.errors import InputError
 
 COLUMNS = (
@@ -112,6 +113,7 @@ def read_utterances(path: Path, table: Table) -> Iterator[tuple[int, Utterance]]
     for line, cells in zip(table.lines, table.rows, strict=True):
         row = dict.fromkeys(COLUMNS, "") | cells
         start_s, end_s = read_span(path, line, row)
+        language, gender = known(row["language"]), known(row["gender"])
         audio = os.path.join(folder, os.path.expanduser(row["file"]))  # noqa: PTH111, PTH118
         yield (
             line,
@@ -119,12 +121,12 @@ def read_utterances(path: Path, table: Table) -> Iterator[tuple[int, Utterance]]
                 file=row["file"],
                 path=os.path.normpath(audio),
                 emotion=emotions[row["emotion"]],
-                speaker=row["speaker"] or None,
-                language=canonical_language(row["language"]) if row["language"] else None,
-                gender=canonical_gender(row["gender"]) if row["gender"] else None,
-                sentence=row["sentence"] or None,
-                corpus=row["corpus"] or None,
-                split=row["split"] or None,
+                speaker=known(row["speaker"]) or None,
+                language=canonical_language(language) if language else None,
+                gender=canonical_gender(gender) if gender else None,
+                sentence=known(row["sentence"]) or None,
+                corpus=known(row["corpus"]) or None,
+                split=known(row["split"]) or None,
                 start_s=start_s,
                 end_s=end_s,
             ),
@@ -265,7 +267,11 @@ def read_emotions(path: Path, table: Table) -> dict[str, str | None]:
     labels = [row.get("emotion", "") for row in table.rows]
     counts = Counter(labels)
     emotions = {label: canonical(label) for label in counts}
-    unknown = {label: count for label, count in counts.items() if label and not emotions[label]}
+    unknown = {
+        label: count
+        for label, count in counts.items()
+        if not is_missing(label) and not emotions[label]
+    }
     if not unknown:
         return emotions
     line = next(n for n, label in zip(table.lines, labels, strict=True) if label in unknown)
@@ -298,7 +304,7 @@ def read_span(path: Path, line: int, row: dict[str, str]) -> tuple[float, float 
     Raises:
       InputError: a cell is not a number of seconds, or the end is not later than the start.
     """
-    start, end = row.get("start", ""), row.get("end", "")
+    start, end = known(row.get("start", "")), known(row.get("end", ""))
     start_s = _seconds(path, line, "start", start) if start else 0.0
     end_s = _seconds(path, line, "end", end) if end else None
     if end_s is not None and end_s <= start_s:

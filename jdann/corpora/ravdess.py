@@ -10,9 +10,10 @@ from pathlib import Path
 
 from jdann.corpora.copies import without_copies
 from jdann.corpora.index import Listing, Skipped, Utterance
+from jdann.corpora.name_schemes import not_named_like
 
 # modality - vocal channel - emotion - intensity - statement - repetition - actor
-NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-\d\d-(\d\d)-\d\d-(\d\d)\.\w+$")
+NAME = re.compile(r"(?:^|/)(0[1-3])-(0[12])-(0[1-8])-0[12]-(0[12])-0[12]-(0[1-9]|1\d|2[0-4])\.\w+$")
 AUDIO_ONLY = "03"  # modality; 01 and 02 are films
 SPEECH = "01"  # vocal channel; 02 is song
 EMOTIONS = {
@@ -27,9 +28,9 @@ EMOTIONS = {
 }
 
 
-def recognise(files: Sequence[str]) -> bool:
-    """Whether at least half of the files have names as in RAVDESS."""
-    return 2 * sum(NAME.search(file) is not None for file in files) >= len(files)
+def is_file(file: str) -> bool:
+    """Whether a path has a name as in RAVDESS, with values that occur there."""
+    return NAME.search(file) is not None
 
 
 def read(root: Path, files: Sequence[str]) -> Listing:
@@ -44,17 +45,13 @@ def read(root: Path, files: Sequence[str]) -> Listing:
     for file in files:
         match = NAME.search(file)
         if match is None:
-            reason = "not named like a file of RAVDESS (03-01-06-01-02-01-12.wav)"
-            skipped.append(Skipped(file, reason))
+            skipped.append(Skipped(file, not_named_like("RAVDESS", "03-01-06-01-02-01-12.wav")))
             continue
         modality, channel, emotion, sentence, actor = match.groups()
         if modality != AUDIO_ONLY:
             films += 1
         elif channel != SPEECH:
             songs += 1
-        elif emotion not in EMOTIONS:
-            reason = f"emotion number {emotion} in the name, RAVDESS has 01 to 08"
-            skipped.append(Skipped(file, reason))
         else:
             utterances.append(
                 Utterance(

@@ -20,7 +20,12 @@ NAMES = (
 _EXPECTED = f"expected {', '.join(NAMES)}, a folder of audio, or a manifest (.csv)"
 
 
-def load(spec: str, emotions: Sequence[str], data_dir: Path | None = None) -> Corpus:
+def load(
+    spec: str,
+    emotions: Sequence[str],
+    data_dir: Path | None = None,
+    layout: str = folder.AUTO,
+) -> Corpus:
     """Loads the corpus that `spec` names, restricted to `emotions`.
 
     Args:
@@ -31,6 +36,7 @@ def load(spec: str, emotions: Sequence[str], data_dir: Path | None = None) -> Co
       emotions: names in `labels.EMOTIONS`. Utterances without an emotion are kept. Utterances with
         another emotion are only counted.
       data_dir: the folder of prepared corpora and of the demo corpus; None: that of TFDS.
+      layout: of a folder, as for `folder.load_folder`.
 
     Returns:
       The corpus. Its name is that of the corpus found: `auto:en` becomes `esd:en` or `demo:en`,
@@ -48,7 +54,10 @@ def load(spec: str, emotions: Sequence[str], data_dir: Path | None = None) -> Co
     else:
         path, language = _parse_path(spec)
         is_manifest = path.suffix.lower() in manifest.SUFFIXES
-        corpus = manifest.load_manifest(path) if is_manifest else folder.load_folder(path)
+        if is_manifest:
+            corpus = manifest.load_manifest(path)
+        else:
+            corpus = folder.load_folder(path, layout)
         corpus = corpus._replace(name=f"{path.name}:{language}" if language else path.name)
     corpus = _keep_language(corpus, spec, language)
     if spec in NAMES and spec.endswith(UNNAMED):

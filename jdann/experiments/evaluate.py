@@ -161,7 +161,7 @@ def _adapted_labels(scored: Domain, trained: Any, data_dir: Path) -> dict[Place,
       InputError: the labels that the run was trained on cannot be read any more.
     """
     emotions = tuple(trained.emotions)
-    utterances = load_target(trained.target, emotions, data_dir)
+    utterances = load_target(trained.target, emotions, data_dir, trained.layout)
     if utterances is None:
         name = scored.corpus.name
         log.warning("%s: so it is not known whether the run adapted to it", name)

@@ -50,7 +50,7 @@ def load_run_target(
     """
     config: Any = workdir.read_config(path)
     spec = config.source if direction == 1 else config.target
-    return load_target(spec, results["emotions"], data_dir)
+    return load_target(spec, results["emotions"], data_dir, config.layout)
 
 
 def read_chosen(path: Path, results: dict[str, Any], choice: Choice) -> list[MethodPredictions]:
@@ -89,16 +89,19 @@ def read_chosen(path: Path, results: dict[str, Any], choice: Choice) -> list[Met
     return chosen
 
 
-def load_target(spec: str, emotions: Sequence[str], data_dir: Path) -> tuple[Utterance, ...] | None:
+def load_target(
+    spec: str, emotions: Sequence[str], data_dir: Path, layout: str
+) -> tuple[Utterance, ...] | None:
     """The utterances that a run adapted to; None if its target cannot be read any more.
 
     Args:
       spec: the target in the config of the run.
       emotions: those of the run.
       data_dir: where prepared corpora are kept.
+      layout: of a folder, in the config of the run.
     """
     try:
-        return corpora.load_all(spec, tuple(emotions), data_dir).utterances
+        return corpora.load_all(spec, tuple(emotions), data_dir, layout).utterances
     except (InputError, OSError) as error:
         log.warning("the target of the run cannot be read (%s)", error)
         return None

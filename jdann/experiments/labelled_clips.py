@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jdann.corpora import Utterance
 from jdann.corpora.index import Place, place
 from jdann.corpora.manifest import read_emotions, read_span, read_table
+from jdann.corpora.no_person import known
 from jdann.errors import InputError
 
 WEIGHT = "weight"  # column of a csv that `jdann evaluate --suggest` wrote
@@ -47,7 +48,7 @@ def read_labels(path: Path) -> list[Label]:
             place,
             os.path.realpath(path.parent / row["file"]),
             emotions[row.get("emotion", "")],
-            row.get("speaker") or None,
+            known(row.get("speaker", "")) or None,
             _read_weight(path, line, row.get(WEIGHT, "")),
         )
         first = labels.setdefault(place, label)

@@ -148,7 +148,7 @@ def _with_labels(target: Domain, labels: np.ndarray) -> Domain:
 def _load_corpora(config: Any, data_dir: Path) -> tuple[Corpus, Corpus]:
     """Lists both corpora, so that a mistake in either is found before any work."""
     source, target = (
-        corpora.load_all(spec, tuple(config.emotions), data_dir)
+        corpora.load_all(spec, tuple(config.emotions), data_dir, config.layout)
         for spec in (config.source, config.target)
     )
     if source.name != target.name:

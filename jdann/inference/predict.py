@@ -17,6 +17,7 @@ import soundfile
 from jdann import files
 from jdann.audio import AudioError, NoSpeech, Rejected
 from jdann.corpora.manifest import read_span, read_table
+from jdann.corpora.no_person import known
 from jdann.errors import InputError
 from jdann.inference.answers import Answer
 from jdann.inference.batches import ClipFeatures
@@ -238,7 +239,7 @@ def _speakers(
     """
     if options.one_speaker:
         return {"": list(range(len(items)))}
-    names: list[str | None] = [item.columns.get("speaker", "").strip() for item in items]
+    names: list[str | None] = [known(item.columns.get("speaker", "")) for item in items]
     if options.speaker_pattern or not any(names):
         parts = [item.part for item in items]
         files = [item.columns["file"] for item in items]

@@ -190,7 +190,9 @@ def describe(config: Mapping[str, Any], results: Mapping[str, Any], data_dir: Pa
         spec = name if name.startswith(("esd:", "demo:")) else str(config[side])
         try:
             _check_available(spec, data_dir)
-            corpus = corpora.load_all(spec, tuple(results["emotions"]), data_dir)
+            corpus = corpora.load_all(
+                spec, tuple(results["emotions"]), data_dir, config.get("layout", "auto")
+            )
         except (InputError, OSError) as error:
             described.unavailable[name] = str(error)
             continue

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jdann.corpora.labels import canonical
+from jdann.corpora.no_person import names_no_person
 from jdann.errors import InputError
 
 MINIMUM_FILES = 20
@@ -27,10 +28,6 @@ _PITCH_SHARE = 0.15
 _EXPRESSION_RATIO = 0.5  # expression's share beside that of the formant, at most
 _FINER_GAIN = 0.02  # in the formant's share, that a finer grouping needs
 _GENDER = re.compile("f|m|w|female|male|woman|man|women|men|girl|boy")
-_SUBSET = re.compile(
-    r"train|training|test|testing|dev|val|valid|validation|eval|"
-    r"(fold|split|part|cv|set|batch|disc|disk|cd|vol)[\W_]?\d{1,2}"
-)
 _FIELD = re.compile(r"[^\W_]+")
 _RUN = re.compile(r"\d+|[^\W\d_]+")
 
@@ -214,11 +211,11 @@ def _has_groups(names: Sequence[str | None]) -> bool:
 
 
 def _names_no_persons(names: Sequence[str | None]) -> bool:
-    """Whether the texts are genders, subsets of a corpus, or mostly emotions."""
+    """Whether the texts are genders, parts of a corpus, or mostly emotions."""
     texts = {name.casefold() for name in names if name is not None}
     emotions = sum(canonical(text) is not None for text in texts if len(text) > 2)
     return (
         all(_GENDER.fullmatch(text) for text in texts)
-        or all(_SUBSET.fullmatch(text) for text in texts)
+        or all(names_no_person(text) for text in texts)
         or emotions >= len(texts) / 2
     )

@@ -10,6 +10,7 @@ from jdann.corpora import esd, folder, load, manifest
 from jdann.corpora.demo import MARKER
 from jdann.corpora.index import Listing, Skipped, Utterance
 from jdann.corpora.labels import canonical
+from jdann.corpora.name_schemes import not_named_like
 from jdann.errors import InputError
 
 
@@ -80,15 +81,8 @@ def test_esd_numbers_give_emotion_sentence_and_split(tmp_path):
     )
 
 
-def test_speakers_that_esd_does_not_have_get_no_language_and_no_gender(tmp_path):
+def test_esd_has_ten_speakers_of_each_language():
     assert [esd.language(s) for s in (0, 1, 10, 11, 20, 21)] == [None, "zh", "zh", "en", "en", None]
-    touch(tmp_path, "Happy/0000_000351.wav", "Happy/0021_000351.wav", "Happy/0011_000351.wav")
-    utterances = folder.load_folder(tmp_path).utterances
-    assert [(u.language, u.gender) for u in utterances] == [
-        (None, None),
-        ("en", "male"),
-        (None, None),
-    ]
 
 
 def test_esd_genders_are_half_and_half():
@@ -119,16 +113,17 @@ def test_other_files_and_copies_in_esd_are_skipped(tmp_path):
         tmp_path,
         *FLAT,
         *OFFICIAL[:1],
+        *(f"0011/Angry/0011_000{number}.wav" for number in range(401, 409)),
         "0011/Angry/0011_001751.wav",
         "0011/Angry/notes.mp3",
         "0011/Angry/x.m4a",
     )
     corpus = folder.load_folder(tmp_path)
-    assert len(corpus.utterances) == 3
+    assert len(corpus.utterances) == 11
     assert {s.file: s.reason for s in corpus.skipped} == {
         "0011/Angry/test/0011_000371.wav": "a copy of 0011/Angry/0011_000371.wav",
-        "0011/Angry/0011_001751.wav": "not named like a file of ESD, 0011_000001 to 0011_001750",
-        "0011/Angry/notes.mp3": "not named like a file of ESD, 0011_000001 to 0011_001750",
+        "0011/Angry/0011_001751.wav": not_named_like("ESD", "0011_000351.wav"),
+        "0011/Angry/notes.mp3": not_named_like("ESD", "0011_000351.wav"),
         "0011/Angry/x.m4a": ".m4a cannot be read; convert it to .wav or .flac",
     }
 
@@ -236,33 +231,35 @@ def test_casia(tmp_path):
         tmp_path,
         "CASIA/ZhaoZuoxiang/fear/201.wav",
         "CASIA/liuchanhg/happy/202.wav",
+        *(f"CASIA/wangzhe/sad/{number}.wav" for number in range(201, 205)),
         "CASIA/intro.wav",
     )
     corpus = folder.load_folder(tmp_path)
     assert corpus.description == "CASIA"
-    assert [u[2:8] for u in corpus.utterances] == [
+    assert [u[2:8] for u in corpus.utterances if u.speaker != "wangzhe"] == [
         ("fearful", "ZhaoZuoxiang", "zh", "male", "201", "casia"),
         ("happy", "liuchanhg", "zh", "female", "202", "casia"),
     ]
     assert [s.file for s in corpus.skipped] == ["CASIA/intro.wav"]
 
 
-@pytest.mark.parametrize("name", ["ravdess", "casia"])
+@pytest.mark.parametrize("name", ["ravdess", "casia", "emodb", "savee"])
 def test_a_real_corpus_by_folder_and_by_manifest(corpora_dir, name):
     """The manifests were not written by this package."""
     by_folder = folder.load_folder(corpora_dir / name).utterances
     by_manifest = manifest.load_manifest(corpora_dir / f"{name}.csv").utterances
     assert {u._replace(file=f"{name}/{u.file}") for u in by_folder} == set(by_manifest)
-    assert len(by_folder) == {"ravdess": 1440, "casia": 1200}[name]
+    assert len(by_folder) == {"ravdess": 1440, "casia": 1200, "emodb": 535, "savee": 480}[name]
 
 
 # --- A layout from outside the package ---
 def test_a_new_layout_is_one_entry_of_the_dict(tmp_path, monkeypatch):
     """Files named `anna.happy.1.wav`, in a layout that only this test knows."""
-    touch(tmp_path, "anna.happy.1.wav", "sad/bert.angry.2.wav", "notes.wav")
+    many = [f"carl.happy.{number}.wav" for number in range(3, 6)]
+    touch(tmp_path, "anna.happy.1.wav", "sad/bert.angry.2.wav", *many, "notes.wav")
 
-    def recognise(files):
-        return any(file.count(".") == 3 for file in files)
+    def is_file(file):
+        return file.count(".") == 3
 
     def read(root, files):
         utterances, skipped = [], []
@@ -276,27 +273,117 @@ def test_a_new_layout_is_one_entry_of_the_dict(tmp_path, monkeypatch):
         return Listing(utterances, skipped, ["read by the new layout"])
 
     assert folder.load_folder(tmp_path).description == f"folder {tmp_path.name}"
-    monkeypatch.setitem(folder.LAYOUTS, "NEW", folder.Layout(recognise, read))
+    monkeypatch.setitem(folder.LAYOUTS, "NEW", folder.Layout(is_file, read))
     corpus = load(str(tmp_path), ("happy", "angry"))
     assert corpus.description == "NEW"
-    assert [(u.emotion, u.speaker) for u in corpus.utterances] == [
+    assert {(u.emotion, u.speaker) for u in corpus.utterances} == {
         ("happy", "anna"),
+        ("happy", "carl"),
         ("angry", "bert"),
-    ]
+    }
     assert corpus.skipped == (Skipped("notes.wav", "no name of this corpus"),)
     assert corpus.notes == ("read by the new layout",)
 
 
+EXAMPLES = {
+    "ESD": "0011/Angry/0011_000351.wav",
+    "RAVDESS": "Actor_01/03-01-06-01-01-01-01.wav",
+    "CASIA": "wangzhe/sad/201.wav",
+    "EmoDB": "wav/03a01Fa.wav",
+    "SAVEE": "DC_sa01.wav",
+    "TESS": "OAF_back_angry.wav",
+    "EMOVO": "f1/rab-f1-b1.wav",
+    "CREMA-D": "AudioWAV/1001_DFA_ANG_XX.wav",
+    "nEMO": "samples/EB0_anger_1.wav",
+}
+
+
 @pytest.mark.parametrize("name", folder.LAYOUTS)
 def test_each_layout_leaves_other_corpora_alone(name):
-    """At least half of the files must be of the corpus."""
-    file = {
-        "ESD": "0011/Angry/0011_000351.wav",
-        "RAVDESS": "Actor_01/03-01-06-01-01-01-01.wav",
-        "CASIA": "wangzhe/sad/201.wav",
-    }[name]
-    assert folder.recognise_layout([file, "a.wav"]) == name
-    assert folder.recognise_layout([file, "a.wav", "b.wav"]) is None
+    """At least half of the files must be in known layouts."""
+    file = EXAMPLES[name]
+    assert folder.assign_layouts([file, "a.wav"]) == {name: [file], "plain": ["a.wav"]}
+    assert list(folder.assign_layouts([file, "a.wav", "b.wav"])) == ["plain"]
+    assert [other for other, layout in folder.LAYOUTS.items() if layout.is_file(file)] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "expected"),
+    [
+        (
+            "EmoDB",
+            ["03a01Fa.wav", "16b10Wb.wav"],
+            [("happy", "03", "male"), ("angry", "16", "female")],
+        ),
+        (
+            "SAVEE",
+            ["DC_a01.wav", "KL/su15.wav"],
+            [("angry", "DC", "male"), ("surprise", "KL", "male")],
+        ),
+        ("TESS", ["YAF_dog_ps.wav"], [("surprise", "YAF", "female")]),
+        ("EMOVO", ["gio-m2-n4.wav"], [("happy", "M2", "male")]),
+        ("CREMA-D", ["1091_WSI_FEA_XX.wav"], [("fearful", "1091", None)]),
+        ("nEMO", ["SK1_sadness_90.wav"], [("sad", "SK1", None)]),
+    ],
+)
+def test_names_tell_emotion_speaker_and_gender(tmp_path, name, files, expected):
+    corpus = folder.load_folder(touch(tmp_path, *files))
+    assert corpus.description == name and not corpus.skipped and not corpus.notes
+    assert [(u.emotion, u.speaker, u.gender) for u in corpus.utterances] == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2101_231127.wav",  # an extension and a date, not ESD
+        "0021_000351.wav",  # ESD has 20 speakers
+        "0011_001751.wav",  # and 1750 files of each
+        "2023-11-27-14-22-11-01.wav",  # a date and a time, not RAVDESS
+        "04-01-06-01-02-01-12.wav",
+        "03-01-06-01-02-01-25.wav",
+        "17a01Fa.wav",  # EmoDB has no speaker 17
+        "DC_a31.wav",
+        "1092_DFA_ANG_XX.wav",
+    ],
+)
+def test_values_that_do_not_occur_are_no_layout(tmp_path, name):
+    corpus = folder.load_folder(touch(tmp_path, name, f"x{name}"))
+    assert corpus.description.startswith("folder") and len(corpus.utterances) == 2
+
+
+def test_a_folder_of_two_corpora_loses_neither(tmp_path):
+    ravdess = [f"03-01-0{e}-01-01-01-{a:02d}.wav" for e in range(1, 9) for a in range(1, 25)]
+    savee = [f"DC_a{n:02d}.wav" for n in range(1, 16)] + [f"KL_n{n:02d}.wav" for n in range(1, 31)]
+    corpus = folder.load_folder(touch(tmp_path, *ravdess, *savee))
+    assert len(corpus.utterances) == 192 + 45 and not corpus.skipped
+    assert Counter(u.corpus for u in corpus.utterances) == {"ravdess": 192, "savee": 45}
+    assert corpus.description == "RAVDESS and SAVEE"
+    assert corpus.notes[0].startswith("understood as 192 files of RAVDESS and 45 files of SAVEE")
+
+
+def test_many_files_in_no_layout_are_read_and_few_are_skipped(tmp_path):
+    ravdess = [f"03-01-0{e}-01-01-01-01.wav" for e in range(1, 9)]
+    many = folder.load_folder(
+        touch(tmp_path / "many", *ravdess, *(f"sad/{i}.wav" for i in range(5)))
+    )
+    assert Counter(u.emotion for u in many.utterances)["sad"] == 6
+    assert "5 files in no known layout" in many.notes[0]
+    few = folder.load_folder(touch(tmp_path / "few", *ravdess, "hello.wav"))
+    assert len(few.utterances) == 8
+    assert few.skipped[0].file == "hello.wav" and "--config.layout=plain" in few.skipped[0].reason
+
+
+def test_the_user_can_choose_the_layout(tmp_path):
+    touch(tmp_path, "angry/03-01-01-01-01-01-01.wav", "sad/03-01-01-01-01-01-02.wav", "sad/x.wav")
+    plain = folder.load_folder(tmp_path, "plain")
+    assert [u.emotion for u in plain.utterances] == ["angry", "sad", "sad"]
+    named = folder.load_folder(tmp_path, "RAVDESS")
+    assert [u.emotion for u in named.utterances] == ["neutral", "neutral"]
+    assert [skipped.file for skipped in named.skipped] == ["sad/x.wav"]
+    with pytest.raises(InputError, match="no file is named as in EmoDB"):
+        folder.load_folder(tmp_path, "emodb")
+    with pytest.raises(InputError, match=r"config\.layout is 'emobd'; expected auto, esd, ravdess"):
+        folder.load_folder(tmp_path, "emobd")
 
 
 # --- Plain folders ---
@@ -342,12 +429,35 @@ def test_folders_give_labels_and_speakers(tmp_path):
         ("sad/1.wav", "happy/2.wav"),
         ("wavs/sad/1.wav", "wavs/happy/2.wav"),
         ("train/sad/1.wav", "test/happy/2.wav"),
+        ("female/sad/1.wav", "male/happy/2.wav"),
+        ("fold1/sad/1.wav", "fold2/happy/2.wav"),
+        ("Session1/sad/1.wav", "Session2/happy/2.wav"),
+        ("English/sad/1.wav", "中文/happy/2.wav"),
+        ("RAVDESS/sad/1.wav", "EmoDB/happy/2.wav"),
+        ("train_data/sad/1.wav", "test_data/happy/2.wav"),
+        ("unknown/sad/1.wav", "nan/happy/2.wav"),
     ],
 )
 def test_some_folders_are_no_speakers(tmp_path, files):
     corpus = folder.load_folder(touch(tmp_path, *files))
     assert {u.emotion for u in corpus.utterances} == {"sad", "happy"}
     assert {u.speaker for u in corpus.utterances} == {None}
+
+
+def test_people_called_like_emotions_are_no_emotions(tmp_path):
+    names = ("Anna", "Bert", "Ira", "Joy", "Zoe")
+    corpus = folder.load_folder(touch(tmp_path, *(f"calls/{name}/1.wav" for name in names)))
+    assert not corpus.labelled
+    assert corpus.notes == (
+        "these folders are named like emotions, but most folders beside them are not, so they are "
+        "no labels: calls/Ira, calls/Joy",
+    )
+
+
+def test_persons_with_a_gender_in_their_name_are_persons(tmp_path):
+    files = ("female_01/sad/1.wav", "F02/happy/2.wav", "m3/sad/3.wav")
+    corpus = folder.load_folder(touch(tmp_path, *files))
+    assert {u.speaker for u in corpus.utterances} == {"female_01", "F02", "m3"}
 
 
 def test_links_are_followed_once(tmp_path):

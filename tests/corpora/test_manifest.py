@@ -5,6 +5,7 @@ import re
 import pytest
 
 from jdann.corpora import manifest
+from jdann.corpora.index import Utterance
 from jdann.errors import InputError
 from jdann.inference.clips import Part
 from jdann.inference.predict import find_items
@@ -135,7 +136,7 @@ def test_unknown_columns_are_named(audio):
             r"line 2 has `soon` in the column `start`; expected seconds, like 1\.25",
         ),
         ("file,start\na.wav,-1\n", r"line 2 has `-1` in the column `start`"),
-        ("file,end\na.wav,nan\n", r"line 2 has `nan` in the column `end`"),
+        ("file,end\na.wav,inf\n", r"line 2 has `inf` in the column `end`"),
         ("file,end\na.wav,inf\n", r"line 2 has `inf` in the column `end`"),
         (
             "file,start,end\na.wav,2,2\n",
@@ -228,8 +229,21 @@ def test_predict_keeps_the_columns_of_its_table(audio):
     ]
 
 
-@pytest.mark.parametrize("cell", ["soon", "-1", "nan"])
+@pytest.mark.parametrize("cell", ["soon", "-1", "inf"])
 def test_predict_names_the_line_of_a_wrong_start(audio, cell):
     path = write(audio, f"file,start\na.wav,0\nb.wav,{cell}\n")
     with pytest.raises(InputError, match=rf"line 3 has `{cell}` in the column `start`"):
         find_items([str(path)])
+
+
+MISSING = ("", "nan", "NaN", "None", "N/A", "unknown", "-", "?", "<NA>", "null")
+
+
+@pytest.mark.parametrize("text", MISSING)
+def test_what_is_missing_is_missing_in_every_column(tmp_path, text):
+    (tmp_path / "a.wav").touch()
+    columns = [name for name in manifest.COLUMNS if name != "file"]
+    path = tmp_path / "list.csv"
+    path.write_text(f"file,{','.join(columns)}\na.wav,{','.join([text] * len(columns))}\n")
+    (utterance,) = manifest.load_manifest(path).utterances
+    assert utterance == Utterance("a.wav", str(tmp_path / "a.wav"))
