@@ -7,37 +7,49 @@ import unicodedata
 SYNONYMS = {
     "neutral": (
         "neu neut neutrality 中立 中性 平静中立 neutrale neutro neutre neutralna ουδέτερο "
-        "нейтральный нейтрально غیرجانبدار 中立的 ニュートラル 중립"
+        "нейтральный нейтрально غیرجانبدار 中立的 ニュートラル 중립 nötr neutraal neutralny "
+        "neutrální semleges neutraali netral trung_tính محايد तटस्थ neutraalne neutru"
     ),
     "calm": "calmness serene relaxed 平静 冷静 ruhig calmo calma calme спокойный спокойствие",
     "happy": (
         "hap happiness joy joyful joyous happily 快乐 高兴 开心 喜悦 喜 freude fröhlich "
         "glücklich gioia gio felice felicità joie heureux heureuse alegría feliz felicidad "
-        "радость радостный خوشی خوش خوشحال سعادة 喜び 기쁨 행복"
+        "радость радостный خوشی خوش خوشحال سعادة 喜び 기쁨 행복 mutlu mutluluk blij vreugde "
+        "gelukkig glad glädje glæde szczęśliwy szczęście radość radost šťastný boldog öröm "
+        "iloinen senang bahagia gembira vui_vẻ hạnh_phúc سعيد खुश खुशी χαρά χαρούμενος rõõm "
+        "bucurie fericit 嬉しい 행복함"
     ),
     "sad": (
         "sadness sadly sorrow 伤心 悲伤 难过 悲 trauer traurig tristezza tri triste tristesse "
-        "tristeza печаль грусть грустный اداس اداسی غمگین حزن 悲しみ 슬픔"
+        "tristeza печаль грусть грустный اداس اداسی غمگین حزن 悲しみ 슬픔 üzgün üzüntü "
+        "verdrietig verdriet ledsen sorg trist smutek smutny smutný szomorú szomorúság "
+        "surullinen sedih buồn حزين दुखी उदास λύπη λυπημένος kurbus tristețe"
     ),
     "angry": (
         "ang anger angrily rage 生气 愤怒 怒 wut wütend ärger rabbia rab arrabbiato colère "
-        "enojo enfado ira raiva злость гнев غصہ غصه خشم غضب 怒り 분노"
+        "enojo enfado ira raiva злость гнев غصہ غصه خشم غضب 怒り 분노 kızgın kızgınlık öfke "
+        "öfkeli sinirli boos woede ilska vred vrede złość gniew vztek hněv dühös düh vihainen "
+        "viha marah giận tức_giận غاضب गुस्सा क्रोध θυμός θυμωμένος furie"
     ),
     "fearful": (
-        "fear fea fearfully afraid scared scary terror 恐惧 害怕 惊恐 恐 angst ängstlich "
-        "furcht paura pau peur miedo medo страх خوف ڈر ترس 恐れ 공포"
+        "fear fea fearfully afraid scared scary terror 恐惧 害怕 惊恐 恐 angst ängstlich furcht "
+        "paura pau peur miedo medo страх خوف ڈر ترس 恐れ 공포 korku korkmuş rädsla rädd frygt "
+        "strach félelem pelko takut sợ_hãi خائف डर भय φόβος frică"
     ),
     "disgust": (
-        "dis disgusted disgusting 厌恶 恶心 ekel disgusto dégoût asco desgosto nojo "
-        "отвращение نفرت 嫌悪 혐오"
+        "dis disgusted disgusting 厌恶 恶心 ekel disgusto dégoût asco desgosto nojo отвращение "
+        "نفرت 嫌悪 혐오 iğrenme tiksinti walging afkeer avsky afsky wstręt obrzydzenie "
+        "znechucení undor inho jijik ghê_tởm اشمئزاز घृणा αηδία dezgust"
     ),
     "surprise": (
         "sur surp surprised surprising surprisingly ps pleasant_surprise pleasant_surprised "
         "pleasantly_surprised 惊喜 惊讶 吃惊 惊 überraschung überrascht sorpresa sor surpresa "
-        "удивление حیرت تعجب 驚き 놀람"
+        "удивление حیرت تعجب 驚き 놀람 şaşkın şaşkınlık sürpriz verrast verrassing förvånad "
+        "överraskning overrasket zaskoczenie zdziwienie překvapení meglepett meglepetés "
+        "yllättynyt yllätys terkejut ngạc_nhiên مفاجأة متفاجئ دهشة आश्चर्य έκπληξη surpriză"
     ),
-    "boredom": ("bored boring bor 无聊 langeweile gelangweilt noia ennui aburrimiento tédio скука"),
-    "contempt": ("contemptuous 轻蔑 蔑视 verachtung disprezzo mépris desprecio desprezo презрение"),
+    "boredom": "bored boring bor 无聊 langeweile gelangweilt noia ennui aburrimiento tédio скука",
+    "contempt": "contemptuous 轻蔑 蔑视 verachtung disprezzo mépris desprecio desprezo презрение",
     "excited": (
         "excitement exc excite enthusiasm enthusiastic 兴奋 激动 aufgeregt begeisterung энтузиазм"
     ),
@@ -78,13 +90,17 @@ LANGUAGES = {
 GENDERS = {"female": "f fem w woman weiblich 女 女性 女声", "male": "m man männlich 男 男性 男声"}
 
 
+# Letters that Unicode does not decompose into a plain one and an accent.
+_WITHOUT_STROKE = str.maketrans("ıłøđ", "ilod")
+
+
 def _normal_form(text: str) -> str:
     """Normal form of a spelling, so that equal labels compare equal.
 
     It has no capital letters, accents, full-width characters and outer spaces, and `_` between
     words.
     """
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_WITHOUT_STROKE))
     letters = "".join(c for c in decomposed if not unicodedata.combining(c))
     return "_".join(letters.replace("-", " ").replace("_", " ").split())
 

@@ -3,6 +3,7 @@
 Each row of a table is one utterance. It says where the audio is and what is known about it.
 """
 
+import codecs
 import csv
 import io
 import itertools
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jdann.corpora.cells import audio_path, parse_seconds
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.corpora.labels import (
     EMOTIONS,
@@ -36,6 +38,23 @@ COLUMNS = (
     "corpus",
     "split",
 )
+# Other names of columns, in lower case. They count only if the table lacks the first name.
+ALIASES = {
+    "filename": "file",
+    "file_name": "file",
+    "path": "file",
+    "filepath": "file",
+    "file_path": "file",
+    "wav": "file",
+    "audio": "file",
+    "audio_file": "file",
+    "label": "emotion",
+    "speaker_id": "speaker",
+    "start_s": "start",
+    "start_time": "start",
+    "end_s": "end",
+    "end_time": "end",
+}
 SUFFIXES = (".csv", ".tsv")
 _EXAMPLE = "the first line names the columns, e.g. file,emotion,speaker,language"
 
@@ -108,18 +127,16 @@ def read_utterances(path: Path, table: Table) -> Iterator[tuple[int, Utterance]]
       InputError: a label or a span cannot be read; the message names the line.
     """
     emotions = read_emotions(path, table)
-    # Strings, not a Path for each row: a Path is slow for manifests of many thousand rows.
     folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
     for line, cells in zip(table.lines, table.rows, strict=True):
         row = dict.fromkeys(COLUMNS, "") | cells
         start_s, end_s = read_span(path, line, row)
         language, gender = known(row["language"]), known(row["gender"])
-        audio = os.path.join(folder, os.path.expanduser(row["file"]))  # noqa: PTH111, PTH118
         yield (
             line,
             Utterance(
                 file=row["file"],
-                path=os.path.normpath(audio),
+                path=audio_path(folder, row["file"]),
                 emotion=emotions[row["emotion"]],
                 speaker=known(row["speaker"]) or None,
                 language=canonical_language(language) if language else None,
@@ -147,9 +164,9 @@ def read_table(path: Path) -> Table:
     """Reads a table of utterances and checks its form.
 
     Args:
-      path: text in UTF-8. The first line names the columns, one of which is `file`. Commas,
-        semicolons or tabs separate the cells. Spaces around a cell are removed, and rows whose
-        cells are all blank are left out.
+      path: text in UTF-8 or UTF-16. The first line that is not blank names the columns, one of
+        which is `file`, or another name in ALIASES. Commas, semicolons or tabs separate the cells.
+        Spaces around a cell are removed, and rows whose cells are all blank are left out.
 
     Returns:
       The table, with at least one row.
@@ -158,8 +175,7 @@ def read_table(path: Path) -> Table:
       InputError: the file cannot be read, or it is not such a table; the message names the line.
     """
     text = _text(path)
-    first_line = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first_line.count)
+    delimiter, text = _delimiter(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     parsed_rows = _parsed_rows(path, reader)
     _, header = next(parsed_rows, (1, []))
@@ -191,14 +207,36 @@ def read_table(path: Path) -> Table:
     return Table(columns, tuple(rows), tuple(lines))
 
 
+def _delimiter(text: str) -> tuple[str, str]:
+    """What separates the cells, and the text without a first line `sep=;` by which Excel says it.
+
+    That line is made blank, so that the numbers of the lines stay the same.
+    """
+    lines = text.splitlines()
+    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    first_line = lines[first].strip() if lines else ""
+    if len(first_line) == 5 and first_line.lower().startswith("sep="):
+        lines[first] = ""
+        return first_line[-1], "\n".join(lines)
+    return max(",;\t", key=first_line.count), text
+
+
 def _columns(path: Path, header: list[str]) -> tuple[str, ...]:
     """The names in the first line, checked; the known ones in lower case."""
     names = [name.strip() for name in header]
-    columns = tuple(name.casefold() if name.casefold() in COLUMNS else name for name in names)
+    folded = [name.casefold().replace(" ", "_") for name in names]
+
+    def known_name(name: str, text: str) -> str:
+        alias = ALIASES.get(text)
+        if text in COLUMNS:
+            return text
+        return name if alias is None or alias in folded else alias
+
+    columns = tuple(map(known_name, names, folded))
     if not columns:
         raise InputError(f"{path}: is empty; {_EXAMPLE}")
     if "file" not in columns:
-        listed = ", ".join(name or "(blank)" for name in columns[:20])
+        listed = ", ".join(name or "(blank)" for name in names[:20])
         raise InputError(f"{path}: line 1 has no column `file`, only {listed[:300]}; {_EXAMPLE}")
     counts = Counter(columns)
     repeated = next((name for name in columns if name and counts[name] > 1), None)
@@ -222,7 +260,8 @@ def _text(path: Path) -> str:
             f"{path}: is a spreadsheet or an archive, not a text table; save it as CSV (UTF-8)"
         )
     try:
-        text = data.decode("utf-8-sig")
+        is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
@@ -316,13 +355,10 @@ def read_span(path: Path, line: int, row: dict[str, str]) -> tuple[float, float 
 
 
 def _seconds(path: Path, line: int, column: str, text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
+    seconds = parse_seconds(text)
+    if seconds is None or not math.isfinite(seconds):
         raise InputError(
             f"{path}: line {line} has `{text[:40]}` in the column `{column}`; "
-            f"expected seconds, like 1.25"
+            f"expected seconds, like 1.25, or a time, like 00:01:02.5"
         )
     return seconds

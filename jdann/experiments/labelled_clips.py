@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jdann.corpora import Utterance
+from jdann.corpora.cells import audio_path
 from jdann.corpora.index import Place, place
 from jdann.corpora.manifest import read_emotions, read_span, read_table
 from jdann.corpora.no_person import known
@@ -46,7 +47,7 @@ def read_labels(path: Path) -> list[Label]:
         label = Label(
             line,
             place,
-            os.path.realpath(path.parent / row["file"]),
+            os.path.realpath(audio_path(os.path.abspath(path.parent), row["file"])),  # noqa: PTH100
             emotions[row.get("emotion", "")],
             known(row.get("speaker", "")) or None,
             _read_weight(path, line, row.get(WEIGHT, "")),

@@ -16,7 +16,8 @@ import soundfile
 
 from jdann import files
 from jdann.audio import AudioError, NoSpeech, Rejected
-from jdann.corpora.manifest import read_span, read_table
+from jdann.corpora.cells import audio_path
+from jdann.corpora.manifest import SUFFIXES, read_span, read_table
 from jdann.corpora.no_person import known
 from jdann.errors import InputError
 from jdann.inference.answers import Answer
@@ -130,7 +131,7 @@ def find_items(names: Sequence[str]) -> list[Item]:
     items: list[Item] = []
     for name in names:
         path = Path(name)
-        if path.suffix.lower() == ".csv" and path.is_file():
+        if path.suffix.lower() in SUFFIXES and path.is_file():
             items += _from_csv(path)
         elif path.is_dir():
             items += [Item({"file": os.fspath(file)}, Part(file)) for file in audio_files(path)]
@@ -415,5 +416,6 @@ def _from_csv(path: Path) -> list[Item]:
     items = []
     for line, row in zip(table.lines, table.rows, strict=True):
         start_s, end_s = read_span(path, line, row)
-        items.append(Item(row, Part(path.parent / row["file"], start_s, end_s)))
+        audio = audio_path(os.path.abspath(path.parent), row["file"])  # noqa: PTH100
+        items.append(Item(row, Part(Path(audio), start_s, end_s)))
     return items

@@ -5,7 +5,9 @@ import re
 import pytest
 
 from jdann.corpora import manifest
+from jdann.corpora.cells import parse_seconds
 from jdann.corpora.index import Utterance
+from jdann.corpora.labels import canonical
 from jdann.errors import InputError
 from jdann.inference.clips import Part
 from jdann.inference.predict import find_items
@@ -104,8 +106,8 @@ def test_missing_files_are_skipped_with_their_line(audio):
 
 
 def test_unknown_columns_are_named(audio):
-    corpus = manifest.load_manifest(write(audio, "file,label,emotions\na.wav,sad,sad\n"))
-    assert corpus.notes == ("columns that mean nothing here and are ignored: label, emotions",)
+    corpus = manifest.load_manifest(write(audio, "file,mood,emotions\na.wav,sad,sad\n"))
+    assert corpus.notes == ("columns that mean nothing here and are ignored: mood, emotions",)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_unknown_columns_are_named(audio):
     [
         ("", r"is empty; the first line names the columns, e\.g\. file,"),
         ("\n\n", r"is empty"),
-        ("path,label\na.wav,sad\n", r"line 1 has no column `file`, only path, label; "),
+        ("place,label\na.wav,sad\n", r"line 1 has no column `file`, only place, label; "),
         ("a.wav\nb.wav\n", r"line 1 has no column `file`, only a\.wav; "),
         ("file,file\na.wav,b.wav\n", r"line 1 names the column `file` more than once"),
         ("file,emotion\n", r"has no rows below the names of the columns"),
@@ -137,7 +139,6 @@ def test_unknown_columns_are_named(audio):
         ),
         ("file,start\na.wav,-1\n", r"line 2 has `-1` in the column `start`"),
         ("file,end\na.wav,inf\n", r"line 2 has `inf` in the column `end`"),
-        ("file,end\na.wav,inf\n", r"line 2 has `inf` in the column `end`"),
         (
             "file,start,end\na.wav,2,2\n",
             r"line 2 starts at 2 s and ends at 2 s; `end` must be later than `start`",
@@ -158,7 +159,7 @@ def test_unknown_columns_are_named(audio):
             "file,emotion\na.wav,Überraschung".encode("latin-1"),
             r"line 2 is not text in UTF-8; save the table as CSV",
         ),
-        ("file\na.wav\n".encode("utf-16"), r"line 1 is not text in UTF-8"),
+        ("file\na.wav\n".encode("utf-16-le"), r"line 1 holds bytes that no text has"),
         (
             'file,emotion\n"a.wav,sad\nb.wav",happy\n',
             r"line 2 has a line break in the column `file`; look for a double quote without its",
@@ -247,3 +248,101 @@ def test_what_is_missing_is_missing_in_every_column(tmp_path, text):
     path.write_text(f"file,{','.join(columns)}\na.wav,{','.join([text] * len(columns))}\n")
     (utterance,) = manifest.load_manifest(path).utterances
     assert utterance == Utterance("a.wav", str(tmp_path / "a.wav"))
+
+
+TABLE = "file,emotion,start,end\na.wav,sad,0.5,1.5\nb.wav,happy,,\n"
+DIALECTS = {
+    "semicolons": TABLE.replace(",", ";").encode(),
+    "semicolons and decimal commas": TABLE.replace(",", ";").replace(".5", ",5").encode(),
+    "tabs": TABLE.replace(",", "\t").encode(),
+    "Excel's first line": ("sep=;\r\n" + TABLE.replace(",", ";")).encode(),
+    "byte order mark": TABLE.encode("utf-8-sig"),
+    "UTF-16": TABLE.encode("utf-16"),
+    "UTF-16, big endian": b"\xfe\xff" + TABLE.encode("utf-16-be"),
+    "blank first lines": f"\n  \n{TABLE}".encode(),
+    "capital letters and blanks": TABLE.replace("file,emotion", " File , EMOTION").encode(),
+    "other names of columns": TABLE.replace("file,emotion", "filename,label").encode(),
+    "Windows line ends": TABLE.replace("\n", "\r\n").encode(),
+    "clock times": TABLE.replace("0.5", "00:00:00.5").replace("1.5", "0 days 00:00:01.5").encode(),
+}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_tables_of_other_programs(audio, name):
+    path = audio / "list.csv"
+    path.write_bytes(DIALECTS[name])
+    utterances = manifest.load_manifest(path).utterances
+    assert [(u.emotion, u.start_s, u.end_s) for u in utterances] == [
+        ("sad", 0.5, 1.5),
+        ("happy", 0.0, None),
+    ]
+    assert [item.part for item in find_items([str(path)])] == [
+        Part(audio / "a.wav", 0.5, 1.5),
+        Part(audio / "b.wav"),
+    ]
+
+
+def test_an_alias_does_not_replace_a_column(audio):
+    (audio / "list.csv").write_text("file,emotion,label\na.wav,sad,7\n")
+    corpus = manifest.load_manifest(audio / "list.csv")
+    assert corpus.utterances[0].emotion == "sad" and "label" in corpus.notes[0]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "sub/x y.wav",
+        r"sub\x y.wav",
+        "sub/x y.WAV",
+        r".\sub\x y.Wav",
+        "file://{folder}/sub/x%20y.wav",
+    ],
+)
+def test_paths_of_other_systems(tmp_path, cell):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x y.wav").touch()
+    path = tmp_path / "list.csv"
+    path.write_text(f"file\n{cell.format(folder=tmp_path)}\n")
+    (utterance,) = manifest.load_manifest(path).utterances
+    assert utterance.path == str(tmp_path / "sub" / "x y.wav")
+    assert utterance.file == cell.format(folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1.25", 1.25),
+        ("0,5", 0.5),
+        ("1.5 s", 1.5),
+        (".5", 0.5),
+        ("2e1", 20.0),
+        ("01:02:03.5", 3723.5),
+        ("2:03", 123.0),
+        ("0 days 00:00:01.5", 1.5),
+        ("1 day, 0:00:01", 86401.0),
+        ("1,234.5", None),
+        ("soon", None),
+        ("-1", None),
+        ("inf", None),
+        ("1:2:3:4", None),
+    ],
+)
+def test_times(text, seconds):
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("word", "emotion"),
+    [
+        ("kızgın", "angry"),
+        ("KIZGIN", "angry"),
+        ("Mutlu", "happy"),
+        ("zlosc", "angry"),
+        ("smutek", "sad"),
+        ("Vreugde", "happy"),
+        ("तटस्थ", "neutral"),
+        ("φόβος", "fearful"),
+    ],
+)
+def test_words_of_many_languages(word, emotion):
+    assert canonical(word) == emotion
