@@ -27,7 +27,10 @@ _BLOCK_S = 60  # we read blocks of this length, so that we never allocate a head
 SILENCE = (
     4e-5  # half the peak-to-peak amplitude; the dither of 16-bit audio still counts as silence
 )
-_LOUDEST = 2.0**31  # we accept floats on an integer scale; larger values are not audio
+_LOUDEST = 2.0**31  # larger values are not audio
+_LOUDEST_FLOAT = 4.0  # floats above this are on the scale of integers
+_INTEGER_SCALES = (2.0**15, 2.0**23, 2.0**31)  # full scale of 16, 24 and 32 bits
+_LARGE_OFFSET = 0.2  # of the standard deviation
 _UNKNOWN_FRAMES = 2**62  # libsndfile reports about 2**63 if a header does not know the length
 _UNKNOWN_BYTES = 0x7FFF0000  # programs write at least this size if they do not know the length
 TRIM_FRAME, TRIM_HOP = 2048, 512  # samples, librosa.effects.trim's defaults
@@ -193,7 +196,10 @@ def _windows(
     blocks: Iterator[np.ndarray], rate_hz: int, window_s: float, hop_s: float
 ) -> Iterator[tuple[float, np.ndarray, int]]:
     size, hop = round(window_s * rate_hz), max(1, round(hop_s * rate_hz))
-    buffer, first, start, ended = next(blocks), 0, 0, False  # `buffer` starts at sample `first`
+    buffer, first, start, ended = next(blocks, None), 0, 0, False
+    if buffer is None:
+        raise AudioError("damaged: the header promises audio, and nothing can be decoded")
+    # `buffer` starts at sample `first`.
     while True:
         # We read one sample more than the window, to know whether it is the last one.
         while not ended and first + len(buffer) <= start + size:
@@ -250,8 +256,8 @@ def prepare(
 
     Without trimming the cut comes before the resampling. So with `trim_db` and `level_db` 0 the
     result is that of `librosa.load(path, sr=sample_rate_hz, offset=offset_s,
-    duration=max_duration_s)`. A constant offset of the signal is kept. Peaks above 1.0 are not
-    clipped, because features are computed in floating point.
+    duration=max_duration_s)`. Otherwise a large constant offset is removed first, which would count
+    as sound. Peaks above 1.0 are not clipped, because features are computed in floating point.
 
     Args:
       samples: [samples] or [samples, channels], floating point or signed integers, which are
@@ -285,6 +291,8 @@ def prepare(
     if not settings.trim_db:
         mixed, cut = _cut(mixed, sample_rate_hz, settings.max_duration_s)
     _check_sound(mixed)
+    if settings.trim_db or settings.level_db:
+        mixed = _without_offset(mixed)
     rate_hz = settings.sample_rate_hz
     mixed = _resample(mixed, sample_rate_hz, rate_hz)
     if change is not None:
@@ -393,11 +401,35 @@ def _raise_short(promised_s: float, actual_s: float) -> None:
 
 
 def _floating(samples: np.ndarray) -> np.ndarray:
-    """Samples as float32; integers are divided by their full scale."""
+    """Samples as float32 with full scale at 1.0.
+
+    Integers are divided by their full scale, and so are floats that are on the scale of integers.
+    Integers of 32 bits or more that use only 16 of them are on the scale of 16 bits.
+    """
     samples = np.asarray(samples)
-    if np.issubdtype(samples.dtype, np.signedinteger):
-        return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    return samples.astype(np.float32, copy=False)
+    if not samples.size:
+        return samples.astype(np.float32)
+    is_integer = np.issubdtype(samples.dtype, np.signedinteger)
+    floating = samples.astype(np.float32, copy=False)
+    peak = float(np.abs(floating).max())  # NaN if one sample is NaN
+    if not is_integer:
+        scale = next((full for full in _INTEGER_SCALES if peak <= full), 1.0)
+        return floating / np.float32(scale) if peak > _LOUDEST_FLOAT else floating
+    full = -float(np.iinfo(samples.dtype).min)
+    if samples.dtype.itemsize >= 4 and peak <= _INTEGER_SCALES[0]:
+        full = _INTEGER_SCALES[0]
+    return floating / np.float32(full)
+
+
+def _without_offset(samples: np.ndarray) -> np.ndarray:
+    """The samples [samples] without a constant offset, if it is a large part of them.
+
+    A small one, as most recordings have, changes no feature, and is kept.
+    """
+    offset = float(samples.mean(dtype=np.float64))
+    deviation = float(samples.std(dtype=np.float64))
+    is_large = np.isfinite(offset) and abs(offset) > _LARGE_OFFSET * deviation
+    return samples - np.float32(offset) if is_large else samples
 
 
 def _mixed(samples: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from jdann import __version__
 from jdann.errors import DivergenceError, InputError
 from jdann.parameters import pick
 from jdann.progress import silenced
+from jdann.terminal import VisibleFormatter, visible
 
 log = logging.getLogger("jdann")
 _NEEDS_ARGUMENTS = ("sweep", "tune")  # without any they print their help instead of starting work
@@ -413,7 +414,7 @@ def _set_up_log(level: int, timestamps: bool = False) -> None:
     """Sends the package's log to standard error, a plain line per message."""
     handler = logging.StreamHandler(sys.stderr)
     form = "%(asctime)s %(levelname)s %(message)s" if timestamps else "%(message)s"
-    handler.setFormatter(logging.Formatter(form))
+    handler.setFormatter(VisibleFormatter(form))
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False
@@ -436,5 +437,5 @@ def _disk_message(error: Exception) -> str | None:
 
 
 def _stop(message: str, status: int) -> NoReturn:
-    print(f"jdann: {' '.join(message.split())}", file=sys.stderr)
+    print(visible(f"jdann: {' '.join(message.split())}"), file=sys.stderr)
     sys.exit(status)

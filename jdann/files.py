@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,25 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+# Names such as `-1.wav` and `+49123.wav` are none.
+_FORMULA = re.compile(r"\s*(?:[=@]|[+-].*[|(!])")
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Writes a csv file with a header; None becomes an empty cell."""
+    """Writes a csv file with a header; None becomes an empty cell.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([_no_formula(cell) for cell in row] for row in rows)
     write_text(path, text.getvalue())
+
+
+def _no_formula(cell: Any) -> Any:
+    """The cell; if it is a text like `=cmd|...`, `@SUM(1)` or `+1+cmd|...`, with an apostrophe."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
 def to_plain(value: Any) -> Any:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
+from jdann.terminal import visible
+
 T = TypeVar("T")
 _LINE_EVERY_S = 10.0
 _SHORT_S = 2.0  # work that takes less prints no line
@@ -42,6 +44,7 @@ def track(
         return
     if total is None:
         total = len(items) if hasattr(items, "__len__") else None  # pyright: ignore[reportArgumentType]
+    description = visible(description)
     if sys.stderr.isatty():
         yield from _bar(items, description, total, unit)
     else:
@@ -60,7 +63,7 @@ def _bar(items: Iterable[T], description: str, total: int | None, unit: str) -> 
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from configs.base import get_config
+from jdann import audio
 from jdann.audio import AudioError, AudioSettings, prepare, read
 
 
@@ -323,3 +324,43 @@ def test_the_error_of_unusable_samples_gives_the_reason(samples, rate_hz, reason
 def test_an_offset_longer_than_the_clip_is_refused():
     with pytest.raises(AudioError, match=r"lasts 0\.40 s, and the first 0\.5 s are left out"):
         prepare(tone(0.4, 22050), 22050, POSTER)
+
+
+def test_a_file_that_decodes_to_nothing_is_damaged():
+    with pytest.raises(audio.AudioError, match="nothing can be decoded"):
+        list(audio._windows(iter(()), 16000, 1.0, 1.0))
+
+
+SCALES = {
+    "16 bits as floats": (2.0**15, np.float32),
+    "16 bits as doubles": (2.0**15, np.float64),
+    "24 bits as floats": (2.0**23, np.float32),
+    "16 bits": (2.0**15, np.int16),
+    "16 bits in 32": (2.0**15, np.int32),
+    "32 bits": (2.0**31, np.int32),
+    "16 bits in 64": (2.0**15, np.int64),
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_each_scale_gives_the_same_samples(name):
+    full_scale, dtype = SCALES[name]
+    samples = tone(1.0)
+    prepared = prepare((samples * full_scale).astype(dtype), 16000, UNCHANGED).samples
+    np.testing.assert_allclose(prepared, samples, atol=2 / 2**15)
+
+
+def test_floats_a_little_above_full_scale_stay():
+    samples = tone(1.0, amplitude=3.0)
+    np.testing.assert_array_equal(prepare(samples, 16000, UNCHANGED).samples, samples)
+
+
+@pytest.mark.parametrize("offset", [0.5, -0.05])
+def test_a_large_constant_offset_does_not_count_as_sound(offset):
+    """Neither as level nor as the end of the clip."""
+    quiet_ends = np.concatenate([np.zeros(8000), tone(1.0, amplitude=0.05), np.zeros(8000)])
+    settings = AudioSettings()
+    expected = prepare(quiet_ends.astype(np.float32), 16000, settings).samples
+    actual = prepare((quiet_ends + offset).astype(np.float32), 16000, settings).samples
+    assert len(actual) == len(expected)
+    np.testing.assert_allclose(actual, expected, atol=2e-3)

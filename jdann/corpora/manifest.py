@@ -25,6 +25,7 @@ from jdann.corpora.labels import (
 )
 from jdann.corpora.no_person import is_missing, known
 from jdann.errors import InputError
+from jdann.terminal import listed
 
 COLUMNS = (
     "file",
@@ -154,7 +155,7 @@ def _notes(table: Table, repeated: int, contradicting: int) -> Iterator[str]:
     """What the user should know about a manifest that could be read."""
     ignored = [name for name in table.columns if name and name not in COLUMNS]
     if ignored:
-        yield f"columns that mean nothing here and are ignored: {', '.join(ignored)}"
+        yield f"columns that mean nothing here and are ignored: {listed(ignored)}"
     if repeated:
         conflict = f", {contradicting:,} of them with another emotion" if contradicting else ""
         yield f"{repeated:,} rows repeat an earlier one{conflict}; the first was kept"

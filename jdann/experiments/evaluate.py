@@ -20,6 +20,7 @@ from jdann.experiments import jobs, results, workdir
 from jdann.experiments.corpus_paths import make_absolute
 from jdann.experiments.finished_run import load_target
 from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.owner import owned
 from jdann.experiments.score_rows import ORACLE
 from jdann.experiments.settings import encoder_names, make_members
 from jdann.experiments.train import open_directions, write_predictions
@@ -58,6 +59,12 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
             f"{path / workdir.CONFIG}: lacks {absent[0]}, because another version of jdann wrote "
             "it; evaluate the run by that version, or train again in another --workdir"
         )
+    with owned(path):
+        return _evaluate(path, data_dir, config, target)
+
+
+def _evaluate(path: Path, data_dir: Path, config: Any, target: str | None) -> dict[str, Any]:
+    """Scores a run whose config is complete; see `evaluate`."""
     before = workdir.read_json(path / workdir.RESULTS)
     workdir.check_kind(path, before)
     if target is not None:

@@ -8,6 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job
+from jdann.experiments.owner import owned
 from jdann.experiments.results import heading
 from jdann.experiments.search_space import apply
 from jdann.experiments.settings import seeds_of
@@ -80,8 +82,10 @@ def sweep(
     begun = time.monotonic()
     config = with_absolute_paths(config)
     _check(config, path, overwrite)
-    workdir.check(path, config, resume, overwrite)
-    with workdir.log_to(path):
+    with ExitStack() as stack:
+        stack.enter_context(owned(path))
+        workdir.check(path, config, resume, overwrite)
+        stack.enter_context(workdir.log_to(path))
         directions = open_directions(config, data_dir, path, domains)
         planned = _plan(config, directions)
         workdir.begin(path, config, overwrite)

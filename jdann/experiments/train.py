@@ -5,7 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from jdann.experiments import draw, jobs, results, workdir
 from jdann.experiments.channels import match_channel
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.owner import owned
 from jdann.experiments.package import find_familiarity, write_recogniser
 from jdann.experiments.settings import features_folder, make_feature_settings, seeds_of
 from jdann.experiments.voices import group_unknown_voices
@@ -66,8 +67,10 @@ def run(
     """
     begun = time.monotonic()
     config = with_absolute_paths(config)
-    workdir.check(path, config, resume, overwrite)
-    with workdir.log_to(path):
+    with ExitStack() as stack:
+        stack.enter_context(owned(path))
+        workdir.check(path, config, resume, overwrite)
+        stack.enter_context(workdir.log_to(path))
         directions = open_directions(config, data_dir, path, domains)
         planned = jobs.plan_jobs(config, directions)
         if resume:

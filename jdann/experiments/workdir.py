@@ -17,6 +17,7 @@ from ml_collections import FrozenConfigDict
 from jdann import configuration
 from jdann.errors import InputError
 from jdann.experiments.corpus_paths import absolute_values
+from jdann.experiments.owner import LOCK
 from jdann.files import PARTIAL, write_bytes, write_csv, write_json
 from jdann.inference import model
 
@@ -129,7 +130,7 @@ def log_to(path: Path, name: str = LOG) -> Iterator[None]:
 
 def _is_foreign(path: Path) -> bool:
     """Whether a file is none of those that a run writes before its config."""
-    return path.name not in (LOG, SKIPPED) and path.suffix != PARTIAL
+    return path.name not in (LOG, SKIPPED, LOCK) and path.suffix != PARTIAL
 
 
 def read_config(path: Path) -> FrozenConfigDict:

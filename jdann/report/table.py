@@ -38,6 +38,7 @@ _ADAPTED = (
     "adapted to each speaker: after training, the model adapted to all clips of one new speaker at "
     "a time, without labels, as jdann predict --one-speaker does."
 )
+_MOST_ROWS = 100  # emotions, languages, genders or speakers that are listed
 SCORES = "Scores"
 SHARES = "Share of the target predicted as each emotion (not scored: the target has no labels)"
 
@@ -319,8 +320,12 @@ def render_summaries(summaries: Sequence[Summary]) -> RenderableType:
     }
     for title in ("emotions", "languages", "genders", "speakers"):
         counts = [dict(getattr(s, title)) for s in summaries]
-        for name in dict.fromkeys(name for count in counts for name in count):
+        names = list(dict.fromkeys(name for count in counts for name in count))
+        for name in names[:_MOST_ROWS]:
             lines[f"{title[:-1]} {name}"] = [f"{count.get(name, 0):,}" for count in counts]
+        if rest := names[_MOST_ROWS:]:
+            sums = [sum(count.get(name, 0) for name in rest) for count in counts]
+            lines[f"{len(rest):,} more {title}"] = [f"{total:,}" for total in sums]
     for name, cells in lines.items():
         table.add_row(name, *cells)
     notes = [Text(f"{s.name}: {note}", style="dim") for s in summaries for note in s.notes]
