@@ -3,7 +3,7 @@
 It is the same program as the installed command `jdann`.
 """
 
-from jdann.cli import main
+from jdann.cli import run_program
 
 if __name__ == "__main__":
-    main()
+    run_program()

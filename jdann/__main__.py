@@ -1,6 +1,6 @@
 """`python -m jdann` is the command line."""
 
-from jdann.cli import main
+from jdann.cli import run_program
 
 if __name__ == "__main__":
-    main()
+    run_program()

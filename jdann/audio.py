@@ -30,7 +30,7 @@ SILENCE = (
 _LOUDEST = 2.0**31  # larger values are not audio
 _LOUDEST_FLOAT = 4.0  # floats above this are on the scale of integers
 _INTEGER_SCALES = (2.0**15, 2.0**23, 2.0**31)  # full scale of 16, 24 and 32 bits
-_LARGE_OFFSET = 0.2  # of the standard deviation
+_LARGE_OFFSET = 1.1  # standard deviations
 _UNKNOWN_FRAMES = 2**62  # libsndfile reports about 2**63 if a header does not know the length
 _UNKNOWN_BYTES = 0x7FFF0000  # programs write at least this size if they do not know the length
 TRIM_FRAME, TRIM_HOP = 2048, 512  # samples, librosa.effects.trim's defaults
@@ -424,7 +424,7 @@ def _floating(samples: np.ndarray) -> np.ndarray:
 def _without_offset(samples: np.ndarray) -> np.ndarray:
     """The samples [samples] without a constant offset, if it is a large part of them.
 
-    A small one, as most recordings have, changes no feature, and is kept.
+    A small one, as most recordings have, changes little, and is kept.
     """
     offset = float(samples.mean(dtype=np.float64))
     deviation = float(samples.std(dtype=np.float64))

@@ -9,6 +9,7 @@ import errno
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -26,14 +27,42 @@ from jdann.terminal import VisibleFormatter, visible
 log = logging.getLogger("jdann")
 _NEEDS_ARGUMENTS = ("sweep", "tune")  # without any they print their help instead of starting work
 _TAKES_OVERRIDES = ("train", "sweep", "tune", "recordings")
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit status
 _ANY_KEY = "Any key of configs/base.py is set by --config.KEY=VALUE."
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM."""
+
+
+def run_program() -> NoReturn:
+    """Runs the command line as a program of its own.
+
+    SIGTERM ends it like an interrupt. After either of them the process ends at once: threads of
+    libraries may still compute or write, and Python's shutdown beneath them can crash.
+    """
+
+    def terminate(number: int, frame: object) -> None:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        main()
+    except SystemExit as end:
+        if end.code not in _INTERRUPTED:
+            raise
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(end.code))
+    sys.exit(0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits.
 
     The status is 0 where all went well, 1 for a training that failed, 2 for what the user can mend,
-    and 130 after an interrupt.
+    130 after an interrupt, and 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     _set_up_jax()
@@ -47,8 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of the output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
-    except KeyboardInterrupt:
-        _stop("interrupted; continue a training by --resume", 130)
+    except KeyboardInterrupt as error:
+        status = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
+        _stop("interrupted; continue a training by --resume", status)
     except Exception as error:
         message = _disk_message(error)
         if message is None:
