@@ -34,7 +34,8 @@ from jdann.selection.familiarity import Speech, fit_familiarity, is_unfamiliar
 
 CLIPS = 60  # of each corpus and kind of change
 HALVES = 2  # draws of the known half of the target's speakers
-KNOWN_KINDS = ("speakers that were adapted to", "new speakers: false alarms", "the source")
+FALSE_ALARMS = "new speakers: false alarms"
+KNOWN_KINDS = ("speakers that were adapted to", FALSE_ALARMS, "the source")
 OTHERS = "other corpora"
 
 # (a clip's samples, another clip's samples, a random generator) -> changed samples
@@ -162,6 +163,7 @@ def main() -> None:
         for path in arguments.manifests
     }
     rates: dict[str, dict[bool, list[float]]] = defaultdict(lambda: defaultdict(list))
+    alarms: dict[str, dict[bool, list[float]]] = defaultdict(lambda: defaultdict(list))
     for source in sounds:
         for target in sounds:
             for known in (True, False):
@@ -169,7 +171,15 @@ def main() -> None:
                     measured = measure(source, target, sounds, known, draw)
                     for kind, rate in measured.items():
                         rates[kind][known].append(float(rate))
-    print(header(("called unfamiliar", "speaker ids known", "withheld"), ["---", "---:", "---:"]))
+                    alarms[target][known].append(float(measured[FALSE_ALARMS]))
+    print_rates("called unfamiliar", rates)
+    print("\nFalse alarms by target:\n")
+    print_rates("target", alarms)
+
+
+def print_rates(title: str, rates: Mapping[str, Mapping[bool, Sequence[float]]]) -> None:
+    """A table with a row for each kind, and a column with and without speaker ids."""
+    print(header((title, "speaker ids known", "withheld"), ["---", "---:", "---:"]))
     for kind, by_ids in rates.items():
         print(row(kind, *(cell(by_ids[known]) for known in (True, False))))
 
