@@ -171,7 +171,8 @@ def windows(
     if isinstance(x, np.ndarray):
         if sample_rate_hz is None:
             raise AudioError("samples came without their rate; give rate=, e.g. rate=16000")
-        yield from _windows(iter([x]), sample_rate_hz, window_s, hop_s)
+        # The scale is that of all samples, not of a window, which may be silent.
+        yield from _windows(iter([_floating(x)]), sample_rate_hz, window_s, hop_s)
         return
     _check_file(x)
     try:

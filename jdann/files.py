@@ -76,6 +76,11 @@ def _no_formula(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
+def without_apostrophe(cell: str) -> str:
+    """A cell of a csv file as it was before `write_csv` made a formula harmless."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
+
+
 def to_plain(value: Any) -> Any:
     """Nested dicts, lists and arrays as what JSON can hold; numbers that are not finite as None."""
     if isinstance(value, dict):

@@ -1,7 +1,15 @@
 """Text for the terminal and for messages, whatever names it holds."""
 
 import logging
+import unicodedata
 from collections.abc import Sequence
+
+# Unicode's categories of control characters and halves of surrogate pairs, and characters that
+# break lines or change the direction of writing.
+_CONTROL = ("Cc", "Cs")
+_BREAKS = frozenset(
+    "\u2028\u2029\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 
 
 def visible(text: str) -> str:
@@ -10,11 +18,17 @@ def visible(text: str) -> str:
     Line breaks and tabs stay.
     """
     return "".join(
-        character
-        if character.isprintable() or character in "\n\t"
-        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        if _is_control(character)
+        else character
         for character in text
     )
+
+
+def _is_control(character: str) -> bool:
+    if character in "\n\t":
+        return False
+    return character in _BREAKS or unicodedata.category(character) in _CONTROL
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:

@@ -5,8 +5,8 @@ import re
 from functools import lru_cache
 from urllib.parse import unquote
 
-_CLOCK = re.compile(r"(?:(\d+) days?,? )?(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)")
-_SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)? ?(?:s|sec)?", re.IGNORECASE)
+_CLOCK = re.compile(r"(?:(\d+) days?,? )?(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d*)?)")
+_SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)? ?(?:s|sec|seconds?)?", re.IGNORECASE)
 
 
 def parse_seconds(text: str) -> float | None:
@@ -22,7 +22,7 @@ def parse_seconds(text: str) -> float | None:
         days, hours, minutes, seconds = (float(value or 0) for value in match.groups())
         return ((24 * days + hours) * 60 + minutes) * 60 + seconds
     if _SECONDS.fullmatch(text):
-        return float(text.rstrip("SECsec "))
+        return float(re.sub(r" ?[a-z]*$", "", text, flags=re.IGNORECASE))
     return None
 
 

@@ -45,7 +45,8 @@ LAYOUTS: dict[str, Layout] = {
     },
 }
 AUTO, PLAIN = "auto", "plain"
-_LEAST_SHARE = 0.1  # of the files, in a layout that is not taken for chance
+# A layout that fits fewer files than both of these is taken for chance.
+_LEAST_SHARE, _LEAST_FILES = 0.1, 20
 _FEW = 0.2  # a smaller share of files in no layout is skipped, a larger one is read as it is
 
 
@@ -105,7 +106,7 @@ def _with_layout(root: Path, files: Sequence[str], layout: str) -> dict[str, Seq
     if name != PLAIN and not any(LAYOUTS[name].is_file(file) for file in files):
         raise InputError(
             f"{root}: no file is named as in {name}, such as {files[0]}; "
-            f"write --config.layout={PLAIN}, or leave it out"
+            f"the layout {PLAIN!r} takes any name, and {AUTO!r} finds out"
         )
     return {name: files}
 
@@ -125,7 +126,8 @@ def assign_layouts(files: Sequence[str]) -> dict[str, Sequence[str]]:
     for file in files:
         fitting = (name for name, layout in LAYOUTS.items() if layout.is_file(file))
         known.get(next(fitting, ""), plain).append(file)
-    for name in [name for name, own in known.items() if len(own) < _LEAST_SHARE * len(files)]:
+    least = min(_LEAST_SHARE * len(files), _LEAST_FILES)
+    for name in [name for name, own in known.items() if len(own) < max(least, 1)]:
         plain += known.pop(name)
     if 2 * sum(map(len, known.values())) < len(files):
         return {PLAIN: files}

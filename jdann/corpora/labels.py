@@ -15,8 +15,8 @@ SYNONYMS = {
         "hap happiness joy joyful joyous happily 快乐 高兴 开心 喜悦 喜 freude fröhlich "
         "glücklich gioia gio felice felicità joie heureux heureuse alegría feliz felicidad "
         "радость радостный خوشی خوش خوشحال سعادة 喜び 기쁨 행복 mutlu mutluluk blij vreugde "
-        "gelukkig glad glädje glæde szczęśliwy szczęście radość radost šťastný boldog öröm "
-        "iloinen senang bahagia gembira vui_vẻ hạnh_phúc سعيد खुश खुशी χαρά χαρούμενος rõõm "
+        "gelukkig glädje glæde szczęśliwy szczęście radość radost šťastný boldog öröm "
+        "iloinen senang bahagia gembira vui_vẻ hạnh_phúc سعيد खुश खुशी χαρά χαρούμενος "
         "bucurie fericit 嬉しい 행복함"
     ),
     "sad": (
@@ -28,8 +28,8 @@ SYNONYMS = {
     "angry": (
         "ang anger angrily rage 生气 愤怒 怒 wut wütend ärger rabbia rab arrabbiato colère "
         "enojo enfado ira raiva злость гнев غصہ غصه خشم غضب 怒り 분노 kızgın kızgınlık öfke "
-        "öfkeli sinirli boos woede ilska vred vrede złość gniew vztek hněv dühös düh vihainen "
-        "viha marah giận tức_giận غاضب गुस्सा क्रोध θυμός θυμωμένος furie"
+        "öfkeli sinirli boos woede ilska vred vrede złość gniew vztek hněv dühös vihainen "
+        "viha tức_giận غاضب गुस्सा क्रोध θυμός θυμωμένος"
     ),
     "fearful": (
         "fear fea fearfully afraid scared scary terror 恐惧 害怕 惊恐 恐 angst ängstlich furcht "

@@ -25,6 +25,7 @@ from jdann.corpora.labels import (
 )
 from jdann.corpora.no_person import is_missing, known
 from jdann.errors import InputError
+from jdann.files import without_apostrophe
 from jdann.terminal import listed
 
 COLUMNS = (
@@ -39,7 +40,7 @@ COLUMNS = (
     "corpus",
     "split",
 )
-# Other names of columns, in lower case. They count only if the table lacks the first name.
+# Other names of columns, in lower case. The first one in a table counts if it lacks the usual name.
 ALIASES = {
     "filename": "file",
     "file_name": "file",
@@ -188,7 +189,8 @@ def read_table(path: Path) -> Table:
                 f"{path}: line {line} has {len(cells)} cells, the first line names "
                 f"{len(columns)} columns; put double quotes around cells that contain the separator"
             )
-        pairs = itertools.zip_longest(columns, (cell.strip() for cell in cells), fillvalue="")
+        texts = (without_apostrophe(cell.strip()) for cell in cells)
+        pairs = itertools.zip_longest(columns, texts, fillvalue="")
         row = dict(pairs)
         if not row["file"]:
             raise InputError(
@@ -213,9 +215,9 @@ def _delimiter(text: str) -> tuple[str, str]:
 
     That line is made blank, so that the numbers of the lines stay the same.
     """
-    lines = text.splitlines()
+    lines = text.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
-    first_line = lines[first].strip() if lines else ""
+    first_line = lines[first].rstrip("\r")
     if len(first_line) == 5 and first_line.lower().startswith("sep="):
         lines[first] = ""
         return first_line[-1], "\n".join(lines)
@@ -226,14 +228,16 @@ def _columns(path: Path, header: list[str]) -> tuple[str, ...]:
     """The names in the first line, checked; the known ones in lower case."""
     names = [name.strip() for name in header]
     folded = [name.casefold().replace(" ", "_") for name in names]
-
-    def known_name(name: str, text: str) -> str:
+    taken = set(folded) & set(COLUMNS)
+    known_names = []
+    for name, text in zip(names, folded, strict=True):
         alias = ALIASES.get(text)
-        if text in COLUMNS:
-            return text
-        return name if alias is None or alias in folded else alias
-
-    columns = tuple(map(known_name, names, folded))
+        if alias is not None and alias not in taken:
+            taken.add(alias)
+            known_names.append(alias)
+        else:
+            known_names.append(text if text in COLUMNS else name)
+    columns = tuple(known_names)
     if not columns:
         raise InputError(f"{path}: is empty; {_EXAMPLE}")
     if "file" not in columns:

@@ -22,6 +22,7 @@ class NameScheme(NamedTuple):
     gender: Callable[[str], str | None]  # of a speaker
     example: str
     speakers: frozenset[str] | None = None  # None: any that fits the pattern
+    suffix: str = ""  # of the speaker's name
 
     def match(self, file: str) -> re.Match[str] | None:
         """The match if the file is of this corpus."""
@@ -45,7 +46,7 @@ def read(scheme: NameScheme, root: Path, files: Sequence[str]) -> Listing:
         if match is None:
             skipped.append(Skipped(file, not_named_like(scheme.title, scheme.example)))
             continue
-        speaker = match["speaker"].upper()
+        speaker = match["speaker"].upper() + scheme.suffix
         utterances.append(
             Utterance(
                 file=file,
@@ -116,7 +117,7 @@ SCHEMES = (
         title="TESS",
         corpus="tess",
         pattern=_pattern(
-            r"(?P<speaker>[OY]AF?)_(?P<sentence>[a-z]+)_"
+            r"(?P<speaker>[OY]A)F?_(?P<sentence>[a-z]+)_"  # one file lacks the F
             r"(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)"
         ),
         emotions=_codes(
@@ -126,6 +127,7 @@ SCHEMES = (
         language="en",
         gender=lambda speaker: "female",
         example="OAF_back_angry.wav",
+        suffix="F",
     ),
     NameScheme(
         title="EMOVO",

@@ -17,7 +17,7 @@ _PARTS = _words(
     "train training test testing evaluation eval val valid validation dev fold folds split part cv "
     "set batch disc disk cd vol volume session sess ses data dataset datasets audio audios wav "
     "wavs flac flacs mp3 ogg clip clips file files sample samples recording recordings speech "
-    "voice voices corpus corpora database db raw clean original processed final output all misc "
+    "corpus corpora database db raw clean original processed final output all misc "
     "emotion emotions emotional ravdess savee casia emodb berlin tess emovo crema cremad iemocap "
     "meld esd nemo emobox msp podcast improv"
 )
@@ -51,6 +51,6 @@ def names_no_person(folder: str) -> bool:
     return all(
         word in _PARTS
         or canonical_gender(word) in ("female", "male")
-        or (len(word) > 2 and canonical_language(word) in LANGUAGES)
+        or (len(word) > 3 and canonical_language(word) in LANGUAGES)
         for word in words
     )

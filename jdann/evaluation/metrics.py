@@ -129,7 +129,7 @@ def mean_probabilities(logits: np.ndarray, temperature: float | None = None) -> 
     Args:
       logits: [members, n, classes] float.
       temperature: T, above 0, with which the result is computed in float64. None: T = 1 in the
-        precision of `logits`, as predictions.csv is written.
+        precision of `logits`.
 
     Returns:
       [n, classes], float64 with a temperature, otherwise of the type of `logits`.

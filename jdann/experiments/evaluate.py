@@ -94,7 +94,7 @@ def _evaluate_elsewhere(
 ) -> dict[str, Any]:
     """Scores a run's methods on another corpus."""
     target = make_absolute(target)
-    changed = {"target": target, "target_labels": "", "both_directions": False}
+    changed = {"target": target, "target_labels": "", "both_directions": False, "layout": "auto"}
     values = configuration.to_dict(trained) | changed
     config: Any = FrozenConfigDict(configuration.tuples(values))
     (direction,) = open_directions(config, data_dir)

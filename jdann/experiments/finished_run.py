@@ -50,7 +50,7 @@ def load_run_target(
     """
     config: Any = workdir.read_config(path)
     spec = config.source if direction == 1 else config.target
-    return load_target(spec, results["emotions"], data_dir, config.layout)
+    return load_target(spec, results["emotions"], data_dir, config.get("layout", "auto"))
 
 
 def read_chosen(path: Path, results: dict[str, Any], choice: Choice) -> list[MethodPredictions]:

@@ -75,5 +75,5 @@ def _describe(file: Path) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
         owner = json.loads(file.read_text(encoding="utf-8"))
         minutes = max(0.0, time.time() - owner["since"]) / 60
-        who += f" (process {owner['process']} on {owner['machine']}, for {minutes:.0f} minutes)"
-    return f"{who} works here; wait until it ends, or give another --workdir"
+        who += f" (process {owner['process']} on {owner['machine']}, for {minutes:.0f} min)"
+    return f"{who} uses this folder; wait until it ends, or give another --workdir"

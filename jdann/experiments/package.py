@@ -32,7 +32,8 @@ from jdann.training.state import Outputs
 from jdann.training.task import Fitted
 
 _importance_weights = jax.jit(importance_weights)
-_FAMILIAR_ROWS = 5000  # of each domain; more would tell little
+_FAMILIAR_ROWS = 5000  # utterances of each domain; more would tell little
+_LEAST_FAMILIAR, _FAMILIAR_VALUES = 10, 2000  # utterances of each domain, values of each
 
 
 def write_recogniser(
@@ -117,10 +118,17 @@ def make_model(
 
 
 def find_familiarity(direction: Direction) -> Familiarity | None:
-    """How the speech of both domains varies; None if a recipe gives no vector per utterance."""
-    if not direction.target.is_vector:
+    """How the speech of both domains varies.
+
+    None if a recipe gives no vector per utterance, if the vectors are too long for a covariance,
+    or if a domain has too few utterances.
+    """
+    domains = direction.source, direction.target
+    if not direction.target.is_vector or len(direction.target.bins) > _FAMILIAR_VALUES:
         return None
-    return fit_familiarity(_speech(direction.source), _speech(direction.target))
+    if min(len(domain.emotion) for domain in domains) < _LEAST_FAMILIAR:
+        return None
+    return fit_familiarity(*map(_speech, domains))
 
 
 def _speech(domain: Domain) -> Speech:

@@ -10,6 +10,7 @@ import numpy as np
 from jdann.corpora.index import Place
 from jdann.errors import InputError
 from jdann.evaluation.metrics import UNLABELLED
+from jdann.files import without_apostrophe
 
 
 class MethodPredictions(NamedTuple):
@@ -45,7 +46,8 @@ def read_predictions(path: Path, emotions: Sequence[str]) -> list[MethodPredicti
     groups: dict[tuple[str, str, str, str], list[tuple[int, list[float], Place, str]]] = {}
     try:
         with path.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
-            for row in csv.DictReader(file):
+            for cells in csv.DictReader(file):
+                row = {name: without_apostrophe(cell) for name, cell in cells.items()}
                 end_s = float(row["end"]) if row["end"] else None
                 place = Place(row["file"], float(row["start"] or 0), end_s)
                 probability = [float(row[f"p_{name}"]) for name in emotions]

@@ -49,7 +49,7 @@ def summarise(
         names = job_names(job, direction)
         scored += score_outcome(outcome, direction, config)
         selections += [names | row for row in selection_rows(outcome, direction)]
-        probabilities = metrics.mean_probabilities(outcome.logits[-1][:, outcome.tested])
+        probabilities = calibrated_probabilities(outcome, direction)
         shares.append(names | _share(config, probabilities.argmax(-1)))
         method = make_job_method(job, config)
         estimates += [names | row for row in estimate_rows(outcome, direction, method)]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-UNFAMILIAR = "unlike the speech that was adapted to"
+UNFAMILIAR = "unlike the speech that the model adapted to"
 _CLOSE = 0.1  # the difference of two probabilities below which both emotions are nearly as likely
 
 
@@ -30,7 +30,7 @@ def find_doubt(
         return ""
     if is_unfamiliar:
         return UNFAMILIAR
-    second, first = np.argsort(probabilities, kind="stable")[-2:]
+    first, second = np.argsort(-probabilities, kind="stable")[:2]
     if probabilities[first] - probabilities[second] < _CLOSE:
         return f"{labels[second]} is nearly as likely"
     return ""

@@ -19,9 +19,7 @@ def estimate_lines(results: Mapping[str, Any]) -> list[str]:
         own = [row for row in rows if (row["source"], row["target"]) == (source, target)]
         lines += [_basis(row) for row in own if row.get("evidence")]
         listed = ", ".join(f"{_name(row)} {row['accuracy']:.0%}" for row in own)
-        lines.append(
-            f"Estimated without labels, part of {target} that is recognised rightly: {listed}."
-        )
+        lines.append(f"Estimated without labels, share of right answers on {target}: {listed}.")
     return lines
 
 
@@ -48,13 +46,10 @@ def _basis(estimate: Mapping[str, Any]) -> str:
     """What the labels of co-training rest on."""
     evidence = estimate["evidence"]
     text = (
-        f"{estimate['method']} on {estimate['target']}: its own labels agree with those of prosody "
-        f"for {evidence[AS_PROSODY]:.0%} of the utterances, and with those of the source alone for "
+        f"{estimate['method']} on {estimate['target']} gave the same emotion as prosody alone for "
+        f"{evidence[AS_PROSODY]:.0%} of the utterances, and the same as the source alone for "
         f"{evidence[AS_SOURCE]:.0%}."
     )
     if evidence[MIXED] > 0.5:  # in most seeds
-        text += (
-            " One emotion was given to few utterances, so the network learnt a cautious mixture of "
-            "all three."
-        )
+        text += " One emotion was rare, so the network learnt a mixture of these three answers."
     return text

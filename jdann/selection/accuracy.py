@@ -1,7 +1,7 @@
 """The accuracy on an unlabelled target, estimated from the probabilities of its utterances.
 
-The estimate is made for co-training, whose labels are less certain where its evidence is weak
-(`jdann.methods.co_training`).
+The estimate was fitted to co-training, whose labels are less certain where its evidence is weak
+(`jdann.methods.co_training`), and it is used for all methods: docs/trust.md says how well it fits.
 """
 
 from typing import NamedTuple

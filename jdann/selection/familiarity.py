@@ -46,8 +46,8 @@ def fit_familiarity(source: Speech, target: Speech) -> Familiarity:
     because the speakers of these clips are not new.
 
     Args:
-      source: its utterances, two or more.
-      target: its utterances, two or more.
+      source: its utterances, ten or more.
+      target: its utterances, ten or more.
     """
     speech = [source, target]
     parts = [_parts(domain) for domain in speech]
@@ -59,11 +59,12 @@ def fit_familiarity(source: Speech, target: Speech) -> Familiarity:
         if all(rows.all() for rows in kept):
             continue
         rest = [domain.features[rows] for domain, rows in zip(speech, kept, strict=True)]
-        for i, (domain, rows) in enumerate(zip(speech, kept, strict=True)):
+        fitted = _fit(rest)
+        for domain, rows, features in zip(speech, kept, rest, strict=True):
             if not rows.all():
-                fitted = _fit(rest, mean_of=i)
-                distances.append(distance(fitted, domain.features[~rows]))
-    fitted = _fit([domain.features for domain in speech], mean_of=1)
+                of_domain = fitted._replace(mean=features.mean(0))
+                distances.append(distance(of_domain, domain.features[~rows]))
+    fitted = _fit([domain.features for domain in speech])
     limit = np.quantile(np.concatenate(distances), 1 - FALSE_ALARMS)
     return fitted._replace(limit=np.array([limit], np.float32))
 
@@ -79,7 +80,7 @@ def distance(familiarity: Familiarity, features: np.ndarray) -> np.ndarray:
 
 
 def is_unfamiliar(familiarity: Familiarity, features: np.ndarray) -> np.ndarray:
-    """Whether each of the vectors [n, values] is unlike the speech that was adapted to."""
+    """Whether each of the vectors [n, values] is unlike the speech that the model adapted to."""
     return distance(familiarity, features) > familiarity.limit[0]
 
 
@@ -95,23 +96,22 @@ def _parts(speech: Speech) -> np.ndarray:
     return np.where(known, part % _PARTS, -1)
 
 
-def _fit(corpora: Sequence[np.ndarray], mean_of: int) -> Familiarity:
-    """Fits a mean and the shared covariance; the limit is not known yet.
+def _fit(corpora: Sequence[np.ndarray]) -> Familiarity:
+    """Fits the shared covariance and the mean of the last corpus; the limit is not known yet.
 
     Args:
       corpora: features [n, values] of each.
-      mean_of: the corpus from whose mean the distance is measured.
     """
     means = [features.mean(0, dtype=np.float64) for features in corpora]
     rows = np.concatenate([x - mean for x, mean in zip(corpora, means, strict=True)])
     weight = np.concatenate([np.full(len(x), 1 / len(x) / len(corpora)) for x in corpora])
     std = np.sqrt((rows**2 * weight[:, None]).sum(0))
-    std = np.where(std > 1e-6 * np.abs(means[mean_of]) + 1e-9, std, 1.0)
+    std = np.where(std > 1e-6 * np.abs(means[-1]) + 1e-9, std, 1.0)
     scores = np.clip(rows / std, -_LARGEST_SCORE, _LARGEST_SCORE)
     variance, directions = np.linalg.eigh((scores * weight[:, None]).T @ scores)
     count = min(_DIRECTIONS, len(rows) - 1, len(variance) - 1)
     smallest, largest = np.split(np.maximum(variance, _SMALLEST_VARIANCE), [-count])
-    arrays = (means[mean_of], std, directions[:, -count:], largest, smallest.mean(keepdims=True))
+    arrays = (means[-1], std, directions[:, -count:], largest, smallest.mean(keepdims=True))
     return Familiarity(
         *(array.astype(np.float32) for array in arrays), limit=np.zeros(1, np.float32)
     )

@@ -80,4 +80,4 @@ def test_the_evidence_of_the_labels_is_kept(tones, data_dir, tmp_path):
         assert 0 <= value <= 1
         assert np.mean([float(row[name]) for row in rows]) == pytest.approx(value, abs=1e-5)
     line = estimate_lines(results)[0]
-    assert f"agree with those of prosody for {evidence[AS_PROSODY]:.0%}" in line
+    assert f"same emotion as prosody alone for {evidence[AS_PROSODY]:.0%}" in line

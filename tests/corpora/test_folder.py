@@ -354,6 +354,11 @@ def test_values_that_do_not_occur_are_no_layout(tmp_path, name):
 def test_a_folder_of_two_corpora_loses_neither(tmp_path):
     ravdess = [f"03-01-0{e}-01-01-01-{a:02d}.wav" for e in range(1, 9) for a in range(1, 25)]
     savee = [f"DC_a{n:02d}.wav" for n in range(1, 16)] + [f"KL_n{n:02d}.wav" for n in range(1, 31)]
+    tess = [f"OAF_{chr(97 + a)}{chr(97 + b)}_sad.wav" for a in range(26) for b in range(26)]
+    more = folder.load_folder(touch(tmp_path / "three", *ravdess, *savee, *tess))
+    assert Counter(u.corpus for u in more.utterances)["savee"] == 45  # less than a tenth of all
+    (tmp_path / "two").mkdir()
+    tmp_path /= "two"
     corpus = folder.load_folder(touch(tmp_path, *ravdess, *savee))
     assert len(corpus.utterances) == 192 + 45 and not corpus.skipped
     assert Counter(u.corpus for u in corpus.utterances) == {"ravdess": 192, "savee": 45}

@@ -108,3 +108,11 @@ def test_languages_and_genders():
         for w in {code, name.lower(), *words.split()}
     ]
     assert len(codes) == len(set(codes))
+
+
+@pytest.mark.parametrize(
+    "word", ["room", "gian", "duh", "glad", "so", "bang", "arg", "train", "data"]
+)
+def test_other_words_are_no_emotions(word):
+    """Some words of other languages would be these, without their accents."""
+    assert labels.canonical(word) is None

@@ -256,6 +256,10 @@ DIALECTS = {
     "semicolons and decimal commas": TABLE.replace(",", ";").replace(".5", ",5").encode(),
     "tabs": TABLE.replace(",", "\t").encode(),
     "Excel's first line": ("sep=;\r\n" + TABLE.replace(",", ";")).encode(),
+    "Excel's first line with tabs": ("sep=\t\n" + TABLE.replace(",", "\t")).encode(),
+    "two other names of one column": (
+        TABLE.replace("file,", "path,").replace("end\n", "end,filename\n").encode()
+    ),
     "byte order mark": TABLE.encode("utf-8-sig"),
     "UTF-16": TABLE.encode("utf-16"),
     "UTF-16, big endian": b"\xfe\xff" + TABLE.encode("utf-16-be"),
@@ -321,6 +325,9 @@ def test_paths_of_other_systems(tmp_path, cell):
         ("0 days 00:00:01.5", 1.5),
         ("1 day, 0:00:01", 86401.0),
         ("1,234.5", None),
+        ("1:75", None),
+        ("100:00", 6000.0),
+        ("5 seconds", 5.0),
         ("soon", None),
         ("-1", None),
         ("inf", None),

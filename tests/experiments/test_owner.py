@@ -31,7 +31,7 @@ def other_run(tmp_path):
 
 
 def test_a_second_run_is_refused_in_one_line(other_run, tmp_path):
-    expected = r"another run \(process \d+ on .*\) works here"
+    expected = r"another run \(process \d+ on .*\) uses this folder"
     with pytest.raises(InputError, match=expected) as error, owned(tmp_path / "run"):
         pass
     assert str(other_run.pid) in str(error.value) and "\n" not in str(error.value)
@@ -49,7 +49,7 @@ def test_a_dead_owner_is_no_owner(other_run, tmp_path):
 def test_a_directory_is_made_and_given_back(tmp_path):
     run = tmp_path / "new" / "run"
     for _ in range(2):
-        with owned(run), pytest.raises(InputError, match="works here"), owned(run):
+        with owned(run), pytest.raises(InputError, match="uses this folder"), owned(run):
             pass
     assert not any(run.iterdir())
     (tmp_path / "file").touch()

@@ -23,7 +23,7 @@ def test_all_methods_are_listed_in_one_sentence():
         estimate("co_training, adapted to each speaker", 0.8),
     ]
     assert estimate_lines({"estimates": rows}) == [
-        "Estimated without labels, part of calls that is recognised rightly: source_only 50%, "
+        "Estimated without labels, share of right answers on calls: source_only 50%, "
         "co_training 70%, co_training adapted to each speaker 80%."
     ]
 
@@ -32,11 +32,9 @@ def test_all_methods_are_listed_in_one_sentence():
 def test_the_basis_of_the_labels_is_said(mixed):
     evidence = {AS_PROSODY: 0.61, AS_SOURCE: 0.42, MIXED: mixed}
     line = estimate_lines({"estimates": [estimate("co_training", evidence=evidence)]})[0]
-    assert line.startswith(
-        "co_training on calls: its own labels agree with those of prosody for 61%"
-    )
+    assert line.startswith("co_training on calls gave the same emotion as prosody alone for 61%")
     assert "source alone for 42%" in line
-    assert ("a cautious mixture" in line) is bool(mixed)
+    assert ("a mixture of these three" in line) is bool(mixed)
 
 
 def test_results_of_earlier_versions_have_no_estimate():

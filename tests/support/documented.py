@@ -108,7 +108,7 @@ def skeleton(line: str) -> str:
     """A line of output without what differs between runs: numbers, emotions, doubts, widths."""
     line = re.sub(r"[-+]?(\d[\d,]*)?\.?\d+(e-?\d+)?", "#", line)
     line = re.sub(rf"\b({'|'.join(EMOTIONS)}|none)\b", "@", line)
-    doubts = "unlike the speech that was adapted to|@ is nearly as likely|null"
+    doubts = "unlike the speech that the model adapted to|@ is nearly as likely|null"
     line = re.sub(rf'"?({doubts})"?', "", line)
     line = re.sub(r"─+", "─", " ".join(line.split()))
     return re.sub(r"(@ #|#|@)(, \1)+", r"\1", line)
