@@ -12,6 +12,8 @@ from jdann.errors import InputError
 from jdann.evaluation.metrics import UNLABELLED
 from jdann.files import without_apostrophe
 
+_NAMES = ("source", "target", "file", "speaker")  # columns that the user has named
+
 
 class MethodPredictions(NamedTuple):
     """What one method predicts for one target."""
@@ -46,15 +48,15 @@ def read_predictions(path: Path, emotions: Sequence[str]) -> list[MethodPredicti
     groups: dict[tuple[str, str, str, str], list[tuple[int, list[float], Place, str]]] = {}
     try:
         with path.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
-            for cells in csv.DictReader(file):
-                row = {name: without_apostrophe(cell) for name, cell in cells.items()}
+            for row in csv.DictReader(file):
+                row |= {name: without_apostrophe(row[name]) for name in _NAMES}
                 end_s = float(row["end"]) if row["end"] else None
                 place = Place(row["file"], float(row["start"] or 0), end_s)
                 probability = [float(row[f"p_{name}"]) for name in emotions]
                 group = (row["source"], row["target"], row["method"], row["encoder"])
                 emotion = index.get(row["emotion"], UNLABELLED)
                 groups.setdefault(group, []).append((emotion, probability, place, row["speaker"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: is damaged ({error!r}); write it anew by jdann evaluate {path.parent}"
         ) from error

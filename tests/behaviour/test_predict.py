@@ -246,7 +246,7 @@ def test_the_plausible_emotions_of_a_clip(finished, folder, capsys):
 def test_mistakes_are_one_line(finished, folder, tmp_path, capsys):
     clip = folder / "0-0-0.wav"
     with (tmp_path / "no.csv").open("w") as file:
-        csv.writer(file).writerows([("path",), ("a.wav",)])
+        csv.writer(file).writerows([("place",), ("a.wav",)])
     for words, message in (
         ((tmp_path / "nowhere", clip), "no such folder"),
         ((finished, clip, "--method", "danm"), "danm"),
