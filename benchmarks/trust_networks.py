@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 from command_line import make_parser
+from labelling import name_manifests
 from labelling_parts import FIVE_EMOTIONS
 from machine import processor_name, python_and_packages
 from markdown_table import header, row
@@ -51,7 +52,10 @@ class Result(NamedTuple):
 
 def load_pairs(manifests: list[Path]) -> Iterator[tuple[Corpus, Corpus, tuple[str, ...]]]:
     """Each ordered pair of corpora, with the emotions that both have."""
-    loaded = [corpora.load_all(str(path), FIVE_EMOTIONS) for path in manifests]
+    loaded = [
+        corpora.load_all(str(path), FIVE_EMOTIONS)._replace(name=name)
+        for name, path in name_manifests(manifests).items()
+    ]
     for source, target in permutations(loaded, 2):
         both = [{u.emotion for u in corpus.utterances} for corpus in (source, target)]
         emotions = tuple(name for name in FIVE_EMOTIONS if all(name in known for known in both))
