@@ -4,8 +4,8 @@
     python benchmarks/unfamiliar.py ravdess.csv casia.csv --tiny    # one pair; meaningless
 
 For each ordered pair of corpora, `jdann.selection.familiarity` learns from the source and from half
-of the target's speakers, drawn twice: with their ids, and without them. Clips of the target's other
-speakers are false alarms if they are called unfamiliar. The other kinds should be called so: other
+of the target's speakers, drawn twice: with their ids, and without them. Clips of the target's other_clip
+speakers are false alarms if they are called unfamiliar. The other_clip kinds should be called so: other_clip
 corpora, and clips of the target that are changed.
 """
 
@@ -55,15 +55,15 @@ def _level(samples: np.ndarray) -> float:
 
 def _mixed(samples: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
     """The sum of clips of the same level."""
-    repeated = [np.resize(other, len(samples)) / _level(other) for other in others]
+    repeated = [np.resize(other_clip, len(samples)) / _level(other_clip) for other_clip in others]
     return 0.05 * (samples / _level(samples) + np.sum(repeated, axis=0))
 
 
 def whisper(
-    samples: np.ndarray, other: Callable[[], np.ndarray], rng: np.random.Generator
+    samples: np.ndarray, other_clip: Callable[[], np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
     """Speech without a voice: noise with the spectral envelope of the clip."""
-    del other
+    del other_clip
     _, _, spectrum = signal.stft(samples, RATE_HZ, nperseg=400)
     envelope = signal.savgol_filter(np.abs(spectrum), 15, 2, axis=0).clip(0)
     phase = np.exp(2j * np.pi * rng.random(spectrum.shape))
@@ -71,18 +71,18 @@ def whisper(
 
 
 def _degraded(name: str) -> Change:
-    return lambda samples, other, rng: DEGRADATIONS[name](samples.astype(np.float32), rng)[0]
+    return lambda samples, other_clip, rng: DEGRADATIONS[name](samples.astype(np.float32), rng)[0]
 
 
 CHANGES: Mapping[str, Change] = {
-    "pitch and formants a third higher and faster, like a child": lambda x, other, rng: (
+    "pitch and formants a third higher and faster, like a child": lambda x, other_clip, rng: (
         signal.resample_poly(x, 100, 135)
     ),
-    "eight people at once": lambda x, other, rng: _mixed(x, [other() for _ in range(7)]),
-    "two people at once": lambda x, other, rng: _mixed(x, [other()]),
-    "played backwards": lambda x, other, rng: x[::-1],
+    "eight people at once": lambda x, other_clip, rng: _mixed(x, [other_clip() for _ in range(7)]),
+    "two people at once": lambda x, other_clip, rng: _mixed(x, [other_clip()]),
+    "played backwards": lambda x, other_clip, rng: x[::-1],
     "whispered": whisper,
-    "with music of the same level": lambda x, other, rng: _mixed(x, [music(len(x), rng)]),
+    "with music of the same level": lambda x, other_clip, rng: _mixed(x, [music(len(x), rng)]),
     **{name: _degraded(name) for name in ("telephone", "white noise, 10 dB", "white noise, 0 dB")},
 }
 
@@ -101,10 +101,10 @@ def change(corpus: Corpus, name: str, count: int) -> Corpus:
     def read(utterance: Utterance) -> tuple[np.ndarray, int]:
         rng = np.random.default_rng(zlib.crc32(f"{utterance.file} {name}".encode()))
 
-        def other() -> np.ndarray:
+        def other_clip() -> np.ndarray:
             return samples_of(corpus.utterances[rng.integers(len(corpus.utterances))])
 
-        samples = CHANGES[name](samples_of(original[utterance.file]), other, rng)
+        samples = CHANGES[name](samples_of(original[utterance.file]), other_clip, rng)
         return np.asarray(samples / max(1.0, np.abs(samples).max()), np.float32), RATE_HZ
 
     return corpus._replace(

@@ -210,8 +210,8 @@ def _train(
                 direction: Direction = direction,
                 order: int = order,
             ) -> None:
-                known = familiarity[job.direction]
-                write_recogniser(path, job, direction, config, training, fitted, order, known)
+                familiar = familiarity[job.direction]
+                write_recogniser(path, job, direction, config, training, fitted, order, familiar)
 
             outcomes.append(
                 jobs.run_job(job, direction, config, path / "checkpoints", on_epoch, on_fitted)

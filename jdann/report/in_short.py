@@ -50,7 +50,7 @@ def in_short_of_model(card: Mapping[str, Any]) -> str | None:
     if estimate is None:
         return None
     rate = _rate(estimate, card["target"]["name"])
-    return f"In short: the right emotion for about {rate}. {_use(estimate['accuracy'])}"
+    return f"In short: this model gives the right emotion for about {rate}. {_use(estimate['accuracy'])}"
 
 
 def _of_direction(results: Mapping[str, Any], direction: Mapping[str, Any]) -> str | None:

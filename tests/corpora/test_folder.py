@@ -304,7 +304,7 @@ def test_each_layout_leaves_other_corpora_alone(name):
     file = EXAMPLES[name]
     assert folder.assign_layouts([file, "a.wav"]) == {name: [file], "plain": ["a.wav"]}
     assert list(folder.assign_layouts([file, "a.wav", "b.wav"])) == ["plain"]
-    assert [other for other, layout in folder.LAYOUTS.items() if layout.is_file(file)] == [name]
+    assert [title for title, layout in folder.LAYOUTS.items() if layout.is_file(file)] == [name]
 
 
 @pytest.mark.parametrize(
