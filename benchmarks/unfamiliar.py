@@ -4,8 +4,8 @@
     python benchmarks/unfamiliar.py ravdess.csv casia.csv --tiny    # one pair; meaningless
 
 For each ordered pair of corpora, `jdann.selection.familiarity` learns from the source and from half
-of the target's speakers, drawn twice: with their ids, and without them. Clips of the target's other_clip
-speakers are false alarms if they are called unfamiliar. The other_clip kinds should be called so: other_clip
+of the target's speakers, drawn twice: with their ids, and without them. Clips of the target's other
+speakers are false alarms if they are called unfamiliar. The other kinds should be called so: other
 corpora, and clips of the target that are changed.
 """
 
@@ -55,7 +55,7 @@ def _level(samples: np.ndarray) -> float:
 
 def _mixed(samples: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
     """The sum of clips of the same level."""
-    repeated = [np.resize(other_clip, len(samples)) / _level(other_clip) for other_clip in others]
+    repeated = [np.resize(clip, len(samples)) / _level(clip) for clip in others]
     return 0.05 * (samples / _level(samples) + np.sum(repeated, axis=0))
 
 

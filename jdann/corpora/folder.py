@@ -105,7 +105,7 @@ def _with_layout(root: Path, files: Sequence[str], layout: str) -> dict[str, Seq
         raise InputError(f"config.layout is {layout!r}; expected {', '.join([AUTO, *names])}")
     if name != PLAIN and not any(LAYOUTS[name].is_file(file) for file in files):
         raise InputError(
-            f"{root}: no file is named as in {name}, such as {files[0]}; "
+            f"{root}: no file is named as in {name}; the first is {files[0]}; "
             f"the layout {PLAIN!r} takes any name, and {AUTO!r} recognises the layout"
         )
     return {name: files}

@@ -50,7 +50,8 @@ def in_short_of_model(card: Mapping[str, Any]) -> str | None:
     if estimate is None:
         return None
     rate = _rate(estimate, card["target"]["name"])
-    return f"In short: this model gives the right emotion for about {rate}. {_use(estimate['accuracy'])}"
+    use = _use(estimate["accuracy"])
+    return f"In short: this model gives the right emotion for about {rate}. {use}"
 
 
 def _of_direction(results: Mapping[str, Any], direction: Mapping[str, Any]) -> str | None:

@@ -68,6 +68,6 @@ def test_a_model_knows_its_estimate():
     card = {"target": {"name": "calls"}, "calibration": {"estimate": estimated("any", 0.8)}}
     assert in_short_of_model(card) == (
         "In short: this model gives the right emotion for about 80% of the utterances of calls "
-        "(estimated without labels; 90 % interval 60% to 100%). This is good enough to sort single utterances by "
-        "emotion."
+        "(estimated without labels; 90 % interval 60% to 100%). This is good enough to "
+        "sort single utterances by emotion."
     )
