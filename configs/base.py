@@ -22,6 +22,9 @@ def get_config() -> ConfigDict:
     # "esd", "ravdess", "casia", "emodb", "savee", "tess", "emovo", "crema-d" or "nemo" means the
     # names of that corpus; "auto" recognises these by the values in the names
     config.layout = "auto"
+    # Words of your own for emotions, like "kızgın=angry,mutlu=happy", or a table with the columns
+    # `word` and `emotion`. Words of more than twenty languages are known already. "": none
+    config.labels = ""
     # Labels of some clips of the target: a table with the columns `file` and `emotion`, or a
     # folder. The clips are trained on with these labels, and they are not scored. "": none
     config.target_labels = ""

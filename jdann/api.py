@@ -22,6 +22,7 @@ from rich.console import Console
 
 from jdann import corpora
 from jdann.configuration import load_config
+from jdann.corpora import Naming
 from jdann.corpora.index import Corpus
 from jdann.data.pairs import Domain, load_domain
 from jdann.errors import InputError
@@ -36,7 +37,7 @@ from jdann.experiments.memory import (
     domain_of_vectors,
     target_labels_of,
 )
-from jdann.experiments.settings import features_folder, make_feature_settings
+from jdann.experiments.settings import features_folder, make_feature_settings, naming_of
 from jdann.figures.sweep import render as render_sweep
 from jdann.files import default_data_dir
 from jdann.inference.recogniser import Recogniser
@@ -196,7 +197,7 @@ def train(
     full_config = _configure(config, values, source, target)
     domains = _load_domains(source, target, full_config, _data_folder(data_dir))
     if target_labels is not None and not isinstance(target_labels, str | Path):
-        domains = _with_target_labels(domains, target, target_labels, full_config.emotions)
+        domains = _with_target_labels(domains, target, target_labels, full_config)
     folder, temporary = _workdir_or_temporary(workdir)
     results = training.run(
         full_config,
@@ -428,7 +429,7 @@ def _load_domains(
         if isinstance(domain, Vectors):
             domains.append(domain_of_vectors(domain, settings, cache))
         else:
-            corpus = _as_corpus(domain, settings.emotions, data_folder, config.layout)
+            corpus = _as_corpus(domain, settings.emotions, data_folder, naming_of(config))
             domains.append(load_domain(corpus, settings, cache))
     return domains
 
@@ -437,7 +438,7 @@ def _with_target_labels(
     domains: list[Domain] | None,
     target: Source,
     labels: Sequence[object],
-    emotions: Sequence[str],
+    config: Any,
 ) -> list[Domain]:
     """The domains, of which the target has the labels that the caller gives.
 
@@ -450,7 +451,7 @@ def _with_target_labels(
             "give a table with the columns `file` and `emotion`"
         )
     source_domain, domain = domains
-    rows = target_labels_of(target, labels, domain, emotions)
+    rows = target_labels_of(target, labels, domain, config.emotions, naming_of(config))
     return [source_domain, domain._replace(target_labels=rows)]
 
 
@@ -458,10 +459,10 @@ def _as_corpus(
     domain: str | Path | Corpus | Waveforms,
     emotions: Sequence[str],
     data_folder: Path,
-    layout: str,
+    naming: Naming,
 ) -> Corpus:
     if isinstance(domain, Corpus):
         return domain
     if isinstance(domain, Waveforms):
-        return corpus_of_waveforms(domain, emotions)
-    return corpora.load_all(str(domain), emotions, data_folder, layout)
+        return corpus_of_waveforms(domain, emotions, naming)
+    return corpora.load_all(str(domain), emotions, data_folder, naming)

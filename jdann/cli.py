@@ -210,6 +210,12 @@ def _corpora_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="how the file names of a folder are read: auto, plain, or a corpus such as ravdess",
     )
+    parser.add_argument(
+        "--labels",
+        default="",
+        metavar="WORD=EMOTION,...",
+        help="words of your own for emotions, or a table with the columns word,emotion",
+    )
     _data_dir_argument(parser)
 
 

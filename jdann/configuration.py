@@ -235,6 +235,7 @@ RANGES: dict[str, Any] = {
     "source": str,
     "target": str,
     "layout": str,  # `jdann.corpora.folder` looks it up
+    "labels": str,
     "target_labels": str,
     "speakers": Literal["auto", "names", "voice", "none"],
     "speaker_pattern": str,

@@ -21,6 +21,7 @@ def execute(arguments: Namespace) -> int:
         print("jdann prepare esd FOLDER and jdann prepare demo do that.")
         print("Any folder or manifest can be listed: jdann corpora FOLDER list.csv")
         return 0
-    loaded = [corpora.load(name, corpora.EMOTIONS, folder, arguments.layout) for name in names]
+    naming = corpora.make_naming(arguments.layout, arguments.labels)
+    loaded = [corpora.load(name, corpora.EMOTIONS, folder, naming) for name in names]
     print_table(render_summaries([corpora.describe(corpus) for corpus in loaded]))
     return 0

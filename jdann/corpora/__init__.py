@@ -3,12 +3,14 @@
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.corpora.labels import EMOTIONS, canonical
 from jdann.corpora.merged import load_all
+from jdann.corpora.naming import Naming, make_naming
 from jdann.corpora.resolve import load
 from jdann.corpora.summary import Summary, describe, fingerprint
 
 __all__ = [
     "EMOTIONS",
     "Corpus",
+    "Naming",
     "Skipped",
     "Summary",
     "Utterance",
@@ -17,4 +19,5 @@ __all__ = [
     "fingerprint",
     "load",
     "load_all",
+    "make_naming",
 ]

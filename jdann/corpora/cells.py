@@ -8,6 +8,8 @@ from urllib.parse import unquote
 _CLOCK = re.compile(r"(?:(\d+) days?,? )?(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d*)?)")
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)? ?(?:s|sec|seconds?)?", re.IGNORECASE)
 
+_FOLDERS_ABOVE = 3  # in which a file is looked for: EmoBox keeps its tables three folders down
+
 
 def parse_seconds(text: str) -> float | None:
     """Seconds, 0 or more, from `1.25`, `0,5`, `1.5 s`, `01:02:03.5`, `2:03` or `0 days 00:00:01.5`.
@@ -30,7 +32,8 @@ def audio_path(folder: str, cell: str) -> str:
     """The path of an audio file that a cell names.
 
     The cell is a path relative to `folder`, an absolute path, or an address `file://...`. If no
-    such file exists, `\\` between folders and another case of the suffix are tried.
+    such file exists, three folders above `folder` are tried, then `\\` between folders and another
+    case of the suffix.
 
     Args:
       folder: of the table, absolute.
@@ -40,6 +43,11 @@ def audio_path(folder: str, cell: str) -> str:
     path = _joined(folder, text)
     if os.path.isfile(path):  # noqa: PTH113
         return path
+    above = folder
+    for _ in range(_FOLDERS_ABOVE):
+        above = os.path.dirname(above)  # noqa: PTH120
+        if os.path.isfile(_joined(above, text)):  # noqa: PTH113
+            return _joined(above, text)
     if "\\" in text:
         path = _joined(folder, text.replace("\\", "/"))
     if not os.path.isfile(path):  # noqa: PTH113

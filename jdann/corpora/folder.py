@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from jdann.corpora import casia, demo, esd, name_schemes, ravdess
 from jdann.corpora.index import Corpus, Listing, Skipped, Utterance
-from jdann.corpora.labels import canonical
+from jdann.corpora.naming import AS_USUAL, AUTO, PLAIN, Naming
 from jdann.corpora.no_person import names_no_person
 from jdann.errors import InputError
 
@@ -44,18 +44,18 @@ LAYOUTS: dict[str, Layout] = {
         for scheme in name_schemes.SCHEMES
     },
 }
-AUTO, PLAIN = "auto", "plain"
 # A layout that fits fewer files than both of these is taken for chance.
 _LEAST_SHARE, _LEAST_FILES = 0.1, 20
 _FEW = 0.2  # a smaller share of files in no layout is skipped, a larger one is read as it is
 
 
-def load_folder(root: Path, layout: str = AUTO) -> Corpus:
+def load_folder(root: Path, naming: Naming = AS_USUAL) -> Corpus:
     """Lists the audio files below a folder and what the path of each tells about it.
 
     Args:
       root: the folder. Its own name is not read as a label.
-      layout: a name in LAYOUTS in any case, PLAIN, or AUTO: recognise it by the names of the files.
+      naming: its layout is a name in LAYOUTS in any case, PLAIN, or AUTO: recognise it by the names
+        of the files. Its words are used for the part in no known layout.
 
     Returns:
       All utterances, sorted by path, whatever their emotion. No audio is decoded.
@@ -65,9 +65,9 @@ def load_folder(root: Path, layout: str = AUTO) -> Corpus:
         unknown, or no file is in it.
     """
     files, skipped = list_audio(root)
-    parts = _with_layout(root, files, layout)
+    parts = _with_layout(root, files, naming.layout)
     listings = {
-        name: read_plain(root, own) if name == PLAIN else LAYOUTS[name].read(root, own)
+        name: read_plain(root, own, naming) if name == PLAIN else LAYOUTS[name].read(root, own)
         for name, own in parts.items()
     }
     utterances = [u for listing in listings.values() for u in listing.utterances]
@@ -200,7 +200,7 @@ def _no_audio(root: Path, skipped: Sequence[Skipped]) -> str:
     return f"{root}: no audio in this folder, {unreadable}; {expected}"
 
 
-def read_plain(root: Path, files: Sequence[str]) -> Listing:
+def read_plain(root: Path, files: Sequence[str], naming: Naming = AS_USUAL) -> Listing:
     """Lists the utterances of a folder in no known layout.
 
     The nearest folder that names an emotion gives the label, unless most of the folders beside it
@@ -210,14 +210,15 @@ def read_plain(root: Path, files: Sequence[str]) -> Listing:
     Args:
       root: the folder.
       files: paths below `root`.
+      naming: which names mean an emotion.
     """
     folders_by_file = {file: file.rpartition("/")[0] for file in files}
     all_folders = set(folders_by_file.values())
-    no_emotions = _folders_among_others(all_folders)
+    no_emotions = _folders_among_others(all_folders, naming)
     emotions: dict[str, str | None] = {}
     speakers: dict[str, str | None] = {}
     for folders in all_folders:
-        emotions[folders], speakers[folders] = _read_path(folders.split("/"), no_emotions)
+        emotions[folders], speakers[folders] = _read_path(folders.split("/"), no_emotions, naming)
     has_speakers = len({speaker for speaker in speakers.values() if speaker}) >= 2
     utterances = [
         Utterance(
@@ -251,7 +252,7 @@ def _examples(names: Sequence[str]) -> str:
     return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
 
 
-def _folders_among_others(all_folders: Iterable[str]) -> set[str]:
+def _folders_among_others(all_folders: Iterable[str], naming: Naming) -> set[str]:
     """The paths of folders that are named like emotions, unlike most of those beside them."""
     names_in: dict[str, set[str]] = {}
     for folders in all_folders:
@@ -260,7 +261,7 @@ def _folders_among_others(all_folders: Iterable[str]) -> set[str]:
             names_in.setdefault("/".join(parts[:level]), set()).add(name)
     unlike: set[str] = set()
     for parent, names in names_in.items():
-        like = {name for name in names if canonical(name) is not None}
+        like = {name for name in names if naming.emotion(name) is not None}
         others = {name for name in names - like if not names_no_person(name)}
         if len(like) < len(others):
             unlike |= {f"{parent}/{name}" if parent else name for name in like}
@@ -268,11 +269,11 @@ def _folders_among_others(all_folders: Iterable[str]) -> set[str]:
 
 
 def _read_path(
-    folders: Sequence[str], no_emotions: Collection[str]
+    folders: Sequence[str], no_emotions: Collection[str], naming: Naming
 ) -> tuple[str | None, str | None]:
     """The emotion of the innermost folder that names one, and the speaker: the folder above it."""
     for level in range(len(folders) - 1, -1, -1):
-        emotion = canonical(folders[level])
+        emotion = naming.emotion(folders[level])
         if emotion is not None and "/".join(folders[: level + 1]) not in no_emotions:
             above = [name for name in folders[:level] if not names_no_person(name)]
             return emotion, above[-1] if above else None

@@ -94,7 +94,7 @@ GENDERS = {"female": "f fem w woman weiblich 女 女性 女声", "male": "m man 
 _WITHOUT_STROKE = str.maketrans("ıłøđ", "ilod")
 
 
-def _normal_form(text: str) -> str:
+def normal_form(text: str) -> str:
     """Normal form of a spelling, so that equal labels compare equal.
 
     It has no capital letters, accents, full-width characters and outer spaces, and `_` between
@@ -108,7 +108,7 @@ def _normal_form(text: str) -> str:
 def _lookup(synonyms: dict[str, str]) -> dict[str, str]:
     """Maps the normal form of each spelling to the canonical name."""
     return {
-        _normal_form(word): name
+        normal_form(word): name
         for name, words in synonyms.items()
         for word in (name, *words.split())
     }
@@ -119,7 +119,7 @@ _LANGUAGE = _lookup({code: f"{name} {words}" for code, (name, words) in LANGUAGE
 _GENDER = _lookup(GENDERS)
 # Maps the normal form of each spelling of an emotion to the spelling itself, with its accents.
 _EMOTION_SPELLING = {
-    _normal_form(word): word.replace("_", " ")
+    normal_form(word): word.replace("_", " ")
     for name, words in SYNONYMS.items()
     for word in (name, *words.split())
 }
@@ -131,7 +131,7 @@ def canonical(label: str) -> str | None:
     Returns:
       The name; None if the label is not known.
     """
-    return _EMOTION.get(_normal_form(label))
+    return _EMOTION.get(normal_form(label))
 
 
 def suggest_spelling(label: str) -> str | None:
@@ -140,7 +140,7 @@ def suggest_spelling(label: str) -> str | None:
     Returns:
       The spelling, with its accents; None if no known spelling is similar.
     """
-    similar = difflib.get_close_matches(_normal_form(label), _EMOTION, n=1, cutoff=0.7)
+    similar = difflib.get_close_matches(normal_form(label), _EMOTION, n=1, cutoff=0.7)
     return _EMOTION_SPELLING[similar[0]] if similar else None
 
 
@@ -164,7 +164,7 @@ def canonical_language(text: str) -> str:
     Only the first word has to be known: "English Creole" is "en". An unknown language is returned
     in its normal form: lower case, no accents, `_` between words.
     """
-    normal = _normal_form(text)
+    normal = normal_form(text)
     return _LANGUAGE.get(normal) or _LANGUAGE.get(normal.split("_")[0]) or normal
 
 
@@ -178,5 +178,5 @@ def canonical_gender(text: str) -> str:
 
     Any other text is returned in its normal form: lower case, no accents, `_` between words.
     """
-    normal = _normal_form(text)
+    normal = normal_form(text)
     return _GENDER.get(normal, normal)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jdann.corpora.folder import AUTO
 from jdann.corpora.index import Corpus, Skipped, Utterance
+from jdann.corpora.naming import AS_USUAL, Naming
 from jdann.corpora.resolve import load
 from jdann.errors import InputError
 
@@ -16,7 +16,7 @@ def load_all(
     specs: str | Sequence[str],
     emotions: Sequence[str],
     data_dir: Path | None = None,
-    layout: str = AUTO,
+    naming: Naming = AS_USUAL,
 ) -> Corpus:
     """Loads the corpus, or the corpora together, that a config's `source` or `target` names.
 
@@ -24,7 +24,7 @@ def load_all(
       specs: one or several names that `load` takes; several as a sequence, or joined by commas.
       emotions: as for `load`.
       data_dir: as for `load`.
-      layout: as for `load`.
+      naming: as for `load`.
 
     Returns:
       One corpus. If there are several, the `corpus` of each utterance is the name of its corpus.
@@ -37,8 +37,8 @@ def load_all(
     if isinstance(specs, str):
         specs = [specs] if Path(specs).exists() else [spec.strip() for spec in specs.split(",")]
     if len(specs) == 1:
-        return load(specs[0], emotions, data_dir, layout)
-    parts = [load(spec, emotions, data_dir, layout) for spec in specs]
+        return load(specs[0], emotions, data_dir, naming)
+    parts = [load(spec, emotions, data_dir, naming) for spec in specs]
     names = [part.name for part in parts]
     if len(set(names)) < len(names):  # two manifests with one name, in different folders
         names = list(specs)

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from jdann.corpora import demo, esd, folder, manifest
+from jdann.corpora import audformat, demo, esd, folder, manifest, tables
 from jdann.corpora.index import Corpus, Utterance
 from jdann.corpora.labels import EMOTIONS, canonical, language_name
+from jdann.corpora.naming import AS_USUAL, AUTO, Naming
 from jdann.errors import InputError
 from jdann.files import default_data_dir
 
@@ -24,7 +25,7 @@ def load(
     spec: str,
     emotions: Sequence[str],
     data_dir: Path | None = None,
-    layout: str = folder.AUTO,
+    naming: Naming = AS_USUAL,
 ) -> Corpus:
     """Loads the corpus that `spec` names, restricted to `emotions`.
 
@@ -36,7 +37,7 @@ def load(
       emotions: names in `labels.EMOTIONS`. Utterances without an emotion are kept. Utterances with
         another emotion are only counted.
       data_dir: the folder of prepared corpora and of the demo corpus; None: that of TFDS.
-      layout: of a folder, as for `folder.load_folder`.
+      naming: how the names in a folder or manifest are understood.
 
     Returns:
       The corpus. Its name is that of the corpus found: `auto:en` becomes `esd:en` or `demo:en`,
@@ -53,11 +54,13 @@ def load(
         corpus = corpus._replace(name=spec if UNNAMED in spec else f"{name}:{language}")
     else:
         path, language = _parse_path(spec)
-        is_manifest = path.suffix.lower() in manifest.SUFFIXES
+        is_manifest = path.suffix.lower() in tables.SUFFIXES
         if is_manifest:
-            corpus = manifest.load_manifest(path)
+            corpus = manifest.load_manifest(path, naming)
+        elif naming.layout == AUTO and (path / audformat.HEADER).is_file():
+            corpus = audformat.load_database(path, naming)
         else:
-            corpus = folder.load_folder(path, layout)
+            corpus = folder.load_folder(path, naming)
         corpus = corpus._replace(name=f"{path.name}:{language}" if language else path.name)
     corpus = _keep_language(corpus, spec, language)
     if spec in NAMES and spec.endswith(UNNAMED):
@@ -103,7 +106,7 @@ def _parse_path(spec: str) -> tuple[Path, str | None]:
     candidates = [(spec, None)] + ([(match[1], match[2])] if match else [])
     for text, language in candidates:
         path = Path(text).expanduser()
-        if path.is_dir() or (path.exists() and path.suffix.lower() in manifest.SUFFIXES):
+        if path.is_dir() or (path.exists() and path.suffix.lower() in tables.SUFFIXES):
             return path.resolve() if path.name in ("", "..") else path, language
         if path.exists():
             raise InputError(f"{spec}: is a file, but not a manifest; {_EXPECTED}")

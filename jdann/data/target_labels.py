@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jdann.corpora import EMOTIONS, load, manifest
+from jdann.corpora import EMOTIONS, Naming, load, manifest, tables
 from jdann.corpora.index import Place, Utterance, place
+from jdann.corpora.naming import AS_USUAL
 from jdann.errors import InputError
 
 
@@ -19,6 +20,7 @@ def read_target_labels(
     target: Sequence[Utterance],
     emotions: Sequence[str],
     data_dir: Path | None = None,
+    naming: Naming = AS_USUAL,
 ) -> np.ndarray:
     """Reads the labels of some utterances of the target.
 
@@ -30,6 +32,7 @@ def read_target_labels(
       target: all n utterances of the target.
       emotions: the emotions of the run. Labels of other emotions are ignored.
       data_dir: as for `jdann.corpora.load`.
+      naming: what the labels mean.
 
     Returns:
       [n] int32, index into the emotions, -1 for an utterance without a label.
@@ -37,18 +40,20 @@ def read_target_labels(
     Raises:
       InputError: the labels cannot be read, or `match_labels` refuses them.
     """
-    return match_labels(_read_clips(spec, data_dir), spec, target, emotions)
+    return match_labels(_read_clips(spec, data_dir, naming), spec, target, emotions)
 
 
-def _read_clips(spec: str, data_dir: Path | None) -> Iterator[tuple[str, Utterance]]:
+def _read_clips(
+    spec: str, data_dir: Path | None, naming: Naming
+) -> Iterator[tuple[str, Utterance]]:
     """Yields each utterance, and before it the line or file that names it, for messages."""
     path = Path(spec).expanduser()
-    if path.suffix.lower() in manifest.SUFFIXES and path.is_file():
-        table = manifest.read_table(path)
-        for line, utterance in manifest.read_utterances(path, table):
+    if path.suffix.lower() in tables.SUFFIXES and path.is_file():
+        table = tables.read_table(path)
+        for line, utterance in manifest.read_utterances(path, table, naming):
             yield f"{spec}: line {line}", utterance
     else:
-        for utterance in load(spec, EMOTIONS, data_dir).utterances:
+        for utterance in load(spec, EMOTIONS, data_dir, naming).utterances:
             yield f"{spec}: {utterance.file}", utterance
 
 

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from jdann.corpora.resolve import NAMES
 
-_PATHS = ("source", "target", "target_labels")  # the keys of a config that name corpora
+_PATHS = ("source", "target", "target_labels", "labels")  # the keys of a config that name files
 
 
 def make_absolute(spec: str) -> str:

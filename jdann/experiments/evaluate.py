@@ -22,7 +22,7 @@ from jdann.experiments.finished_run import load_target
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.owner import owned
 from jdann.experiments.score_rows import ORACLE
-from jdann.experiments.settings import encoder_names, make_members
+from jdann.experiments.settings import encoder_names, make_members, naming_of
 from jdann.experiments.train import open_directions, write_predictions
 from jdann.training import loop
 from jdann.training.records import outputs
@@ -168,14 +168,16 @@ def _adapted_labels(scored: Domain, trained: Any, data_dir: Path) -> dict[Place,
       InputError: the labels that the run was trained on cannot be read any more.
     """
     emotions = tuple(trained.emotions)
-    utterances = load_target(trained.target, emotions, data_dir, trained.layout)
+    utterances = load_target(trained.target, emotions, data_dir, naming_of(trained))
     if utterances is None:
         name = scored.corpus.name
         log.warning("%s: so it is not known whether the run adapted to it", name)
         return None
     labels = np.full(len(utterances), -1)
     if trained.target_labels:
-        labels = read_target_labels(trained.target_labels, utterances, emotions, data_dir)
+        labels = read_target_labels(
+            trained.target_labels, utterances, emotions, data_dir, naming_of(trained)
+        )
     return dict(zip(map(place, utterances), labels.tolist(), strict=True))
 
 

@@ -26,6 +26,7 @@ from jdann.experiments.finished_run import (
 from jdann.experiments.labelled_clips import Label, find_rows, keep_labelled, read_labels
 from jdann.experiments.predictions_file import MethodPredictions
 from jdann.experiments.score_rows import Clips, Scored, compare, score_predictions
+from jdann.experiments.settings import naming_of
 from jdann.inference import model
 from jdann.inference.clips import Part
 from jdann.inference.recogniser import Recogniser
@@ -64,9 +65,8 @@ def evaluate_labels(path: Path, csv: Path, data_dir: Path, choice: Choice) -> di
         no such run or model.
     """
     is_run = (path / workdir.CONFIG).exists()
-    labels = read_labels(csv)
     predict = _predictions_of_run if is_run else _predictions_of_model
-    labelled = predict(path, csv, labels, data_dir, choice)
+    labelled = predict(path, csv, data_dir, choice)
     emotions = labelled.about["emotions"]
     total = len(labelled.labels)
     protocol = labelled.about.get("protocol", ELSEWHERE)
@@ -110,10 +110,11 @@ def evaluate_labels(path: Path, csv: Path, data_dir: Path, choice: Choice) -> di
 
 
 def _predictions_of_run(
-    path: Path, csv: Path, labels: Sequence[Label], data_dir: Path, choice: Choice
+    path: Path, csv: Path, data_dir: Path, choice: Choice
 ) -> LabelledPredictions:
     """Finds the predictions of a run for labelled clips of its target."""
     results = read_results(path)
+    labels = read_labels(csv, naming_of(workdir.read_config(path)))
     kept, other_labels = keep_labelled(csv, labels, results["emotions"])
     predictions = read_chosen(path, results, choice)
     target = load_run_target(path, results, data_dir, choice.direction)
@@ -136,10 +137,11 @@ def _restrict(predictions: MethodPredictions, rows: Sequence[int]) -> MethodPred
 
 
 def _predictions_of_model(
-    path: Path, csv: Path, labels: Sequence[Label], data_dir: Path, choice: Choice
+    path: Path, csv: Path, data_dir: Path, choice: Choice
 ) -> LabelledPredictions:
     """Recognises labelled clips by a model, each by itself."""
     recogniser = Recogniser.load(path, choice.method, choice.encoder, choice.direction)
+    labels = read_labels(csv, naming_of(recogniser.card["config"]))
     kept, other_labels = keep_labelled(csv, labels, recogniser.labels)
     missing = [label for label in kept if not Path(label.path).exists()]
     if missing:

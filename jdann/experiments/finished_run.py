@@ -10,6 +10,7 @@ from jdann.corpora import Utterance
 from jdann.errors import InputError
 from jdann.experiments import workdir
 from jdann.experiments.predictions_file import MethodPredictions, read_predictions
+from jdann.experiments.settings import naming_of
 
 log = logging.getLogger("jdann")
 
@@ -50,7 +51,7 @@ def load_run_target(
     """
     config: Any = workdir.read_config(path)
     spec = config.source if direction == 1 else config.target
-    return load_target(spec, results["emotions"], data_dir, config.get("layout", "auto"))
+    return load_target(spec, results["emotions"], data_dir, naming_of(config))
 
 
 def read_chosen(path: Path, results: dict[str, Any], choice: Choice) -> list[MethodPredictions]:
@@ -90,7 +91,7 @@ def read_chosen(path: Path, results: dict[str, Any], choice: Choice) -> list[Met
 
 
 def load_target(
-    spec: str, emotions: Sequence[str], data_dir: Path, layout: str
+    spec: str, emotions: Sequence[str], data_dir: Path, naming: corpora.Naming
 ) -> tuple[Utterance, ...] | None:
     """The utterances that a run adapted to; None if its target cannot be read any more.
 
@@ -98,10 +99,10 @@ def load_target(
       spec: the target in the config of the run.
       emotions: those of the run.
       data_dir: where prepared corpora are kept.
-      layout: of a folder, in the config of the run.
+      naming: how names are understood, by the config of the run.
     """
     try:
-        return corpora.load_all(spec, tuple(emotions), data_dir, layout).utterances
+        return corpora.load_all(spec, tuple(emotions), data_dir, naming).utterances
     except (InputError, OSError) as error:
         log.warning("the target of the run cannot be read (%s)", error)
         return None

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jdann.corpora import Utterance
+from jdann.corpora import Naming, Utterance
 from jdann.corpora.cells import audio_path
 from jdann.corpora.index import Place, place
-from jdann.corpora.manifest import read_emotions, read_span, read_table
+from jdann.corpora.manifest import read_emotions, read_span
+from jdann.corpora.naming import AS_USUAL
 from jdann.corpora.no_person import known
+from jdann.corpora.tables import read_table
 from jdann.errors import InputError
 
 WEIGHT = "weight"  # column of a csv that `jdann evaluate --suggest` wrote
@@ -26,12 +28,13 @@ class Label(NamedTuple):
     weight: float | None  # how many clips of the target it represents; None: not known
 
 
-def read_labels(path: Path) -> list[Label]:
+def read_labels(path: Path, naming: Naming = AS_USUAL) -> list[Label]:
     """Reads a csv of clips; some of them or all are labelled.
 
     Args:
       path: a table with the column `file` and any of `emotion`, `speaker`, `start`, `end` and
         `weight`, as `jdann evaluate --suggest` writes it.
+      naming: what the labels mean.
 
     Returns:
       The clips in the order of the rows. If a clip is listed twice, it is returned once.
@@ -40,7 +43,7 @@ def read_labels(path: Path) -> list[Label]:
       InputError: the table cannot be read, a label is unknown, or a clip has two labels.
     """
     table = read_table(path)
-    emotions = read_emotions(path, table)
+    emotions = read_emotions(path, table, naming)
     labels: dict[Place, Label] = {}
     for line, row in zip(table.lines, table.rows, strict=True):
         place = Place(row["file"], *read_span(path, line, row))

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from jdann import files
-from jdann.corpora import EMOTIONS, canonical
+from jdann.corpora import EMOTIONS, Naming
 from jdann.corpora.index import Corpus, Utterance
+from jdann.corpora.naming import AS_USUAL
 from jdann.data.pairs import Domain, FeatureSettings, make_domain
 from jdann.data.target_labels import match_labels
 from jdann.errors import InputError
@@ -56,8 +57,12 @@ class Vectors:
     name: str = "vectors"
 
 
-def corpus_of_waveforms(waveforms: Waveforms, emotions: Sequence[str]) -> Corpus:
+def corpus_of_waveforms(
+    waveforms: Waveforms, emotions: Sequence[str], naming: Naming = AS_USUAL
+) -> Corpus:
     """A corpus whose audio is in memory, restricted to `emotions`.
+
+    `naming` tells what the labels mean.
 
     Raises:
       InputError: a column has another length, or a label is not a known emotion.
@@ -67,7 +72,7 @@ def corpus_of_waveforms(waveforms: Waveforms, emotions: Sequence[str]) -> Corpus
     speakers = _texts(waveforms.speakers, count, f"{name}: {count} waveforms", "speakers")
     kept, excluded = {}, Counter()
     for i, (label, speaker) in enumerate(zip(labels, speakers, strict=True)):
-        emotion = None if label is None else canonical(label)
+        emotion = None if label is None else naming.emotion(label)
         if label is not None and emotion is None:
             known = ", ".join(EMOTIONS)
             raise InputError(f"{name}: {label!r} is not a known emotion; expected one of {known}")
@@ -136,7 +141,11 @@ def domain_of_vectors(vectors: Vectors, settings: FeatureSettings, cache: Path) 
 
 
 def target_labels_of(
-    target: Waveforms | Vectors, labels: Sequence[object], domain: Domain, emotions: Sequence[str]
+    target: Waveforms | Vectors,
+    labels: Sequence[object],
+    domain: Domain,
+    emotions: Sequence[str],
+    naming: Naming = AS_USUAL,
 ) -> np.ndarray:
     """The labels to train on that a user gives for a target in memory.
 
@@ -145,6 +154,7 @@ def target_labels_of(
       labels: n names of emotions or classes, None or NaN for an utterance without a label.
       domain: made of the target.
       emotions: the emotions or classes of the run.
+      naming: what names of emotions mean.
 
     Returns:
       As `jdann.data.target_labels.match_labels`.
@@ -157,7 +167,7 @@ def target_labels_of(
     known = emotions if isinstance(target, Vectors) else EMOTIONS
     clips = []
     for i, text in enumerate(texts):
-        emotion = text if isinstance(target, Vectors) or text is None else canonical(text)
+        emotion = text if isinstance(target, Vectors) or text is None else naming.emotion(text)
         if text is not None and emotion not in known:
             raise InputError(
                 f"target_labels: {text!r} is not known; expected one of {', '.join(known)}"

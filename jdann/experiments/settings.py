@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jdann.audio import AudioSettings
+from jdann.corpora.naming import AUTO, Naming, make_naming
 from jdann.data.pairs import FeatureSettings
 from jdann.parameters import pick
 from jdann.training.members import SEEDS_IN, Members
@@ -17,6 +18,11 @@ from jdann.training.state import Hyper, MaskSettings, TrainingSettings
 def seeds_of(config: Any) -> tuple[int, ...]:
     """The seeds of a run."""
     return tuple(range(config.seed, config.seed + config.seeds))
+
+
+def naming_of(config: Any) -> Naming:
+    """How the names in the corpora of a config are understood."""
+    return make_naming(config.get("layout", AUTO), config.get("labels", ""))
 
 
 def encoder_names(config: Any) -> list[str]:

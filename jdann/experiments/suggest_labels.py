@@ -13,6 +13,7 @@ from jdann.experiments import workdir
 from jdann.experiments.finished_run import Choice, load_run_target, read_chosen, read_results
 from jdann.experiments.labelled_clips import WEIGHT, find_rows, read_labels
 from jdann.experiments.predictions_file import Place
+from jdann.experiments.settings import naming_of
 from jdann.inference import model
 
 
@@ -54,7 +55,8 @@ def suggest_labels(
     target = load_run_target(path, results, data_dir, choice.direction)
     unlabelled = chosen.emotion == metrics.UNLABELLED
     if csv is not None:
-        labels = [label for label in read_labels(csv) if label.emotion is not None]
+        naming = naming_of(workdir.read_config(path))
+        labels = [label for label in read_labels(csv, naming) if label.emotion is not None]
         unlabelled[find_rows(csv, labels, chosen.places, target, path)] = False
     candidates = np.flatnonzero(unlabelled)
     if not len(candidates):

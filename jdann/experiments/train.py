@@ -29,7 +29,12 @@ from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.owner import owned
 from jdann.experiments.package import find_familiarity, write_recogniser
-from jdann.experiments.settings import features_folder, make_feature_settings, seeds_of
+from jdann.experiments.settings import (
+    features_folder,
+    make_feature_settings,
+    naming_of,
+    seeds_of,
+)
 from jdann.experiments.voices import group_unknown_voices
 from jdann.training.members import CompiledTraining
 from jdann.training.task import Fitted
@@ -125,7 +130,11 @@ def open_directions(
     labels = target.target_labels  # of a target in memory
     if config.target_labels:
         labels = read_target_labels(
-            config.target_labels, target.features.utterances, config.emotions, data_dir
+            config.target_labels,
+            target.features.utterances,
+            config.emotions,
+            data_dir,
+            naming_of(config),
         )
     target = target._replace(target_labels=NO_LABELS)  # in the other direction it is the source
     there = group_unknown_voices(as_source(source, target), target, config, data_dir)
@@ -151,7 +160,7 @@ def _with_labels(target: Domain, labels: np.ndarray) -> Domain:
 def _load_corpora(config: Any, data_dir: Path) -> tuple[Corpus, Corpus]:
     """Lists both corpora, so that a mistake in either is found before any work."""
     source, target = (
-        corpora.load_all(spec, tuple(config.emotions), data_dir, config.layout)
+        corpora.load_all(spec, tuple(config.emotions), data_dir, naming_of(config))
         for spec in (config.source, config.target)
     )
     if source.name != target.name:

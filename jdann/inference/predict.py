@@ -17,8 +17,9 @@ import soundfile
 from jdann import files
 from jdann.audio import AudioError, NoSpeech, Rejected
 from jdann.corpora.cells import audio_path
-from jdann.corpora.manifest import SUFFIXES, read_span, read_table
+from jdann.corpora.manifest import read_span
 from jdann.corpora.no_person import known
+from jdann.corpora.tables import SUFFIXES, read_table
 from jdann.errors import InputError
 from jdann.inference.answers import Answer
 from jdann.inference.batches import ClipFeatures

@@ -17,6 +17,7 @@ from jdann.corpora import demo
 from jdann.errors import InputError
 from jdann.experiments import workdir
 from jdann.experiments.predictions_file import Place, read_predictions
+from jdann.experiments.settings import naming_of
 from jdann.inference import model
 from jdann.selection import calibration
 
@@ -190,9 +191,7 @@ def describe(config: Mapping[str, Any], results: Mapping[str, Any], data_dir: Pa
         spec = name if name.startswith(("esd:", "demo:")) else str(config[side])
         try:
             _check_available(spec, data_dir)
-            corpus = corpora.load_all(
-                spec, tuple(results["emotions"]), data_dir, config.get("layout", "auto")
-            )
+            corpus = corpora.load_all(spec, tuple(results["emotions"]), data_dir, naming_of(config))
         except (InputError, OSError) as error:
             described.unavailable[name] = str(error)
             continue

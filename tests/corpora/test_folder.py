@@ -11,6 +11,7 @@ from jdann.corpora.demo import MARKER
 from jdann.corpora.index import Listing, Skipped, Utterance
 from jdann.corpora.labels import canonical
 from jdann.corpora.name_schemes import not_named_like
+from jdann.corpora.naming import Naming
 from jdann.errors import InputError
 
 
@@ -380,15 +381,15 @@ def test_many_files_in_no_layout_are_read_and_few_are_skipped(tmp_path):
 
 def test_the_user_can_choose_the_layout(tmp_path):
     touch(tmp_path, "angry/03-01-01-01-01-01-01.wav", "sad/03-01-01-01-01-01-02.wav", "sad/x.wav")
-    plain = folder.load_folder(tmp_path, "plain")
+    plain = folder.load_folder(tmp_path, Naming("plain"))
     assert [u.emotion for u in plain.utterances] == ["angry", "sad", "sad"]
-    named = folder.load_folder(tmp_path, "RAVDESS")
+    named = folder.load_folder(tmp_path, Naming("RAVDESS"))
     assert [u.emotion for u in named.utterances] == ["neutral", "neutral"]
     assert [skipped.file for skipped in named.skipped] == ["sad/x.wav"]
     with pytest.raises(InputError, match="no file is named as in EmoDB"):
-        folder.load_folder(tmp_path, "emodb")
+        folder.load_folder(tmp_path, Naming("emodb"))
     with pytest.raises(InputError, match=r"config\.layout is 'emobd'; expected auto, esd, ravdess"):
-        folder.load_folder(tmp_path, "emobd")
+        folder.load_folder(tmp_path, Naming("emobd"))
 
 
 # --- Plain folders ---

@@ -103,7 +103,7 @@ def test_languages_and_genders():
         "diverse",
     ]
     codes = [
-        labels._normal_form(w)
+        labels.normal_form(w)
         for code, (name, words) in labels.LANGUAGES.items()
         for w in {code, name.lower(), *words.split()}
     ]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from jdann.corpora import manifest
+from jdann.corpora import manifest, tables
 from jdann.corpora.cells import parse_seconds
 from jdann.corpora.index import Utterance
 from jdann.corpora.labels import canonical
@@ -196,7 +196,7 @@ def test_two_spellings_of_one_label_and_a_quoted_newline(audio):
 
 def test_a_table_keeps_all_columns_and_fills_in_missing_cells(tmp_path):
     path = write(tmp_path, "FILE,Note,speaker\na.wav, loud ,s1\n,,\nb.wav\n")
-    table = manifest.read_table(path)
+    table = tables.read_table(path)
     assert table.columns == ("file", "Note", "speaker")
     assert table.rows == (
         {"file": "a.wav", "Note": "loud", "speaker": "s1"},
@@ -223,7 +223,7 @@ def test_an_unclosed_quote_loses_no_rows(audio, text, line, read):
 def test_predict_keeps_the_columns_of_its_table(audio):
     path = write(audio, "file,note,start,end\na.wav,loud,0.5,1\nc.wav,,,\n")
     items = find_items([str(path)])
-    assert [item.columns for item in items] == list(manifest.read_table(path).rows)
+    assert [item.columns for item in items] == list(tables.read_table(path).rows)
     assert [item.part for item in items] == [
         Part(audio / "a.wav", 0.5, 1.0),
         Part(audio / "c.wav", 0.0, None),
