@@ -206,7 +206,7 @@ def test_part_outside_the_file_is_refused(tmp_path, start_s, end_s, reason):
 
 
 def test_more_than_fits_in_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("jdann.audio._MOST_VALUES", 10000)
+    monkeypatch.setattr("jdann.audio.reading._MOST_VALUES", 10000)
     soundfile.write(tmp_path / "a.wav", tone(1.0), 16000)
     with pytest.raises(AudioError, match="give `start` and `end`"):
         read(tmp_path / "a.wav")
@@ -328,7 +328,7 @@ def test_an_offset_longer_than_the_clip_is_refused():
 
 def test_a_file_that_decodes_to_nothing_is_damaged():
     with pytest.raises(audio.AudioError, match="nothing can be decoded"):
-        list(audio._windows(iter(()), 16000, 1.0, 1.0))
+        list(audio.reading._windows(iter(()), 16000, 1.0, 1.0))
 
 
 SCALES = {

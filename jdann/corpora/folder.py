@@ -10,15 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from jdann import ffmpeg
 from jdann.corpora import casia, demo, esd, name_schemes, ravdess
 from jdann.corpora.index import Corpus, Listing, Skipped, Utterance
 from jdann.corpora.naming import AS_USUAL, AUTO, PLAIN, Naming
 from jdann.corpora.no_person import names_no_person
 from jdann.errors import InputError
 
-# The suffixes of files that libsndfile reads.
+# The suffixes of files that libsndfile reads, and of those that ffmpeg reads.
 AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64"}
-OTHER_AUDIO = {".m4a", ".aac", ".wma", ".mp4", ".m4b", ".amr", ".3gp", ".webm", ".ape"}
+OTHER_AUDIO = {".m4a", ".aac", ".wma", ".mp4", ".m4b", ".amr", ".3gp", ".webm", ".mkv"}
+OTHER_AUDIO |= {".ape", ".wv", ".avi", ".mov"}
 
 
 class Layout(NamedTuple):
@@ -181,10 +183,13 @@ def list_audio(root: Path) -> tuple[list[str], list[Skipped]]:
             suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
             if name.startswith("."):
                 continue
-            if suffix in AUDIO:
+            if suffix in AUDIO or (suffix in OTHER_AUDIO and ffmpeg.find() is not None):
                 files.append(prefix + name)
             elif suffix in OTHER_AUDIO:
-                reason = f"{suffix} cannot be read; convert it to .wav or .flac"
+                reason = (
+                    f"{suffix} needs ffmpeg, which is not installed: pip install 'jdann[formats]', "
+                    "or convert it to .wav or .flac"
+                )
                 skipped.append(Skipped(prefix + name, reason))
     if not files:
         raise InputError(_no_audio(root, skipped))

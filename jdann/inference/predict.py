@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import soundfile
 
-from jdann import files
+from jdann import audio, files
 from jdann.audio import AudioError, NoSpeech, Rejected
 from jdann.corpora.cells import audio_path
+from jdann.corpora.folder import list_audio
 from jdann.corpora.manifest import read_span
 from jdann.corpora.no_person import known
 from jdann.corpora.tables import SUFFIXES, read_table
@@ -24,7 +24,7 @@ from jdann.errors import InputError
 from jdann.inference.answers import Answer
 from jdann.inference.batches import ClipFeatures
 from jdann.inference.clip_speakers import read_speakers
-from jdann.inference.clips import Clip, Part, audio_files
+from jdann.inference.clips import Clip, Part
 from jdann.inference.recogniser import Recogniser
 from jdann.progress import track
 from jdann.selection.prediction_sets import make_sets
@@ -135,7 +135,10 @@ def find_items(names: Sequence[str]) -> list[Item]:
         if path.suffix.lower() in SUFFIXES and path.is_file():
             items += _from_csv(path)
         elif path.is_dir():
-            items += [Item({"file": os.fspath(file)}, Part(file)) for file in audio_files(path)]
+            files, skipped = list_audio(path)
+            # What nobody can read is tried too, so that the table says what was left out, and why.
+            below = sorted([*files, *(file.file for file in skipped)])
+            items += [Item({"file": os.fspath(path / file)}, Part(path / file)) for file in below]
         elif not path.exists() and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
             if not matches:
@@ -404,11 +407,9 @@ def _expected_rows(items: Sequence[Item], options: Options) -> int:
         return len(items)
     rows = 0
     for item in items:
-        try:
-            duration_s = soundfile.info(os.fspath(item.part.path)).duration
-        except (soundfile.SoundFileError, TypeError, OSError):
-            continue
-        rows += max(1, 1 + math.ceil((duration_s - options.window_s) / options.hop_s))
+        duration_s = audio.duration_s(item.part.path)
+        if duration_s is not None:
+            rows += max(1, 1 + math.ceil((duration_s - options.window_s) / options.hop_s))
     return rows
 
 

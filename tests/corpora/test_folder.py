@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jdann import ffmpeg
 from jdann.corpora import esd, folder, load, manifest
 from jdann.corpora.demo import MARKER
 from jdann.corpora.index import Listing, Skipped, Utterance
@@ -109,7 +110,8 @@ def test_esd_files_in_the_wrong_folder_are_reported(tmp_path):
     assert wrong_speaker.endswith("0012/Angry/0011_000352.wav")
 
 
-def test_other_files_and_copies_in_esd_are_skipped(tmp_path):
+def test_other_files_and_copies_in_esd_are_skipped(tmp_path, monkeypatch):
+    monkeypatch.setattr(ffmpeg, "find", lambda: None)
     touch(
         tmp_path,
         *FLAT,
@@ -125,7 +127,8 @@ def test_other_files_and_copies_in_esd_are_skipped(tmp_path):
         "0011/Angry/test/0011_000371.wav": "a copy of 0011/Angry/0011_000371.wav",
         "0011/Angry/0011_001751.wav": not_named_like("ESD", "0011_000351.wav"),
         "0011/Angry/notes.mp3": not_named_like("ESD", "0011_000351.wav"),
-        "0011/Angry/x.m4a": ".m4a cannot be read; convert it to .wav or .flac",
+        "0011/Angry/x.m4a": ".m4a needs ffmpeg, which is not installed: pip install "
+        "'jdann[formats]', or convert it to .wav or .flac",
     }
 
 
@@ -474,7 +477,8 @@ def test_links_are_followed_once(tmp_path):
     assert [u.file for u in folder.load_folder(tmp_path / "root").utterances] == ["link/sad/1.wav"]
 
 
-def test_unusable_folders(tmp_path):
+def test_unusable_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(ffmpeg, "find", lambda: None)
     with pytest.raises(InputError, match=r"gone: no such folder; check the path"):
         folder.load_folder(tmp_path / "gone")
     with pytest.raises(InputError, match=r"no audio in this folder; expected \.aif, .*\.wav"):
@@ -485,6 +489,8 @@ def test_unusable_folders(tmp_path):
         match=r"no audio in this folder, only 1 that cannot be read, such as a\.m4a; expected",
     ):
         folder.load_folder(tmp_path)
+    monkeypatch.setattr(ffmpeg, "find", lambda: "ffmpeg")
+    assert [u.file for u in folder.load_folder(tmp_path).utterances] == ["a.m4a"]
 
 
 def test_folders_that_may_not_be_read(tmp_path, monkeypatch):

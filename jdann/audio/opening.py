@@ -1,0 +1,130 @@
+"""Opens audio: by libsndfile, and what it cannot read by ffmpeg."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+
+from jdann import ffmpeg
+from jdann.audio.errors import AudioError
+from jdann.audio.formats import HEAD_BYTES, recognise
+from jdann.audio.headers import UNKNOWN_FRAMES, with_data_size
+from jdann.audio.scale import full_scale
+
+_NO_AUDIO = "not audio, or damaged: expected a wav, flac, mp3 or ogg file"
+_FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+_BLOCK_FRAMES = 2**20
+
+
+@contextmanager
+def opened(source: Path | bytes, longest_s: float = np.inf) -> Iterator[soundfile.SoundFile]:
+    """Opens an audio file, or one in memory.
+
+    Args:
+      source: the file, or its bytes.
+      longest_s: if the audio has to be converted, what comes later is left out, seconds.
+
+    Yields:
+      The open file; it is closed at the end.
+
+    Raises:
+      AudioError: it is not audio or damaged, also if this is found while it is open.
+    """
+    try:
+        with ExitStack() as to_close:
+            try:
+                file = _open_by_libsndfile(source, to_close)
+            # soundfile raises a TypeError for a `.raw` file, which has no header.
+            except (soundfile.SoundFileError, TypeError):
+                file = _open_converted(source, longest_s, to_close)
+            with file:
+                yield file
+    except soundfile.SoundFileError as error:
+        raise AudioError(_NO_AUDIO) from error
+    except OSError as error:
+        raise AudioError(f"cannot be read ({error.strerror or error})") from error
+
+
+def _open_by_libsndfile(source: Path | bytes, to_close: ExitStack) -> soundfile.SoundFile:
+    # We pass bytes, because soundfile refuses names that are not valid UTF-8.
+    given: Any = io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source)
+    file = soundfile.SoundFile(given)
+    if not file.frames and file.format in ("WAV", "WAVEX"):
+        raw: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        repaired = with_data_size(to_close.enter_context(raw))
+        if repaired is not None:
+            file.close()
+            return soundfile.SoundFile(repaired)
+    if file.frames >= UNKNOWN_FRAMES and ffmpeg.find() is not None:
+        file.close()
+        return _converted(source, file.format, file.format.lower(), np.inf, to_close)
+    return file
+
+
+def _open_converted(
+    source: Path | bytes, longest_s: float, to_close: ExitStack
+) -> soundfile.SoundFile:
+    """Opens what libsndfile cannot read."""
+    if isinstance(source, bytes):
+        head = source[:HEAD_BYTES]
+    else:
+        with source.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    found = recognise(head)
+    if found is None:
+        raise AudioError(_NO_AUDIO)
+    if found.demuxer is None:
+        raise AudioError(f"is {found.name}")
+    if ffmpeg.find() is None:
+        raise AudioError(
+            f"is {found.name}, which needs ffmpeg: pip install 'jdann[formats]', or convert it to "
+            "wav or flac"
+        )
+    return _converted(source, found.name, found.demuxer, longest_s, to_close)
+
+
+def _converted(
+    source: Path | bytes, name: str, demuxer: str, longest_s: float, to_close: ExitStack
+) -> soundfile.SoundFile:
+    try:
+        wav = to_close.enter_context(ffmpeg.convert(source, demuxer, longest_s))
+        return soundfile.SoundFile(wav)
+    except ffmpeg.ConversionError as error:
+        raise AudioError(f"is {name}, but damaged, or holds no sound ({error})") from error
+
+
+def scale_of(source: Path | bytes, file: soundfile.SoundFile) -> float:
+    """The full scale of a file's samples: 1.0, unless it holds floats on the scale of integers.
+
+    The whole file decides, because a part of it may be silent. Its position is kept.
+    """
+    if file.subtype not in _FLOAT_SUBTYPES:
+        return 1.0
+    if isinstance(source, bytes):
+        return _measure_scale(file)
+    status = source.stat()
+    return _kept_scale(source, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _kept_scale(path: Path, size: int, changed_ns: int) -> float:
+    """The scale of a file, which is measured once for many parts of it."""
+    del size, changed_ns
+    with opened(path) as file:
+        return _measure_scale(file)
+
+
+def _measure_scale(file: soundfile.SoundFile) -> float:
+    position, peak = file.tell(), 0.0
+    with suppress(soundfile.LibsndfileError):  # the part before a damaged place decides
+        file.seek(0)
+        while len(block := file.read(_BLOCK_FRAMES, dtype="float32")):
+            peak = max(peak, float(np.abs(block).max()))
+    file.seek(position)
+    return full_scale(peak)
