@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -60,7 +60,7 @@ def _open_by_libsndfile(source: Path | bytes, to_close: ExitStack) -> soundfile.
         repaired = with_data_size(to_close.enter_context(raw))
         if repaired is not None:
             file.close()
-            return soundfile.SoundFile(repaired)
+            return soundfile.SoundFile(cast("BinaryIO", repaired))
     if file.frames >= UNKNOWN_FRAMES and ffmpeg.find() is not None:
         file.close()
         return _converted(source, file.format, file.format.lower(), np.inf, to_close)
