@@ -49,10 +49,14 @@ def make_model(
         "direction": 0,
         "order": 1,
         "temperature": 1.5,
-        "source": {"name": "a"},
-        "target": {"name": "b"},
+        "source": {"name": "a", "description": "corpus a"},
+        "target": {"name": "b", "description": "corpus b"},
+        "members": [{"split": "all", "seed": seed} for seed in range(members)],
         "seeds": list(range(members)),
+        "values": fitted.mean.shape[1],
         "config": to_dict(config),
+        "versions": {"jdann": "0"},
+        "date": "2026-01-01",
     }
     adaptation = model.Adaptation(fitted.mean, fitted.std, np.zeros((1, 0), np.float32))
     return model.Model(variables, adaptation, card)
