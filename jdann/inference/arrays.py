@@ -13,6 +13,7 @@ import numpy as np
 from jdann.parameters import Range
 
 _FINITE, _POSITIVE = Range(), Range(0, above=True)
+_MAY_BE_EMPTY = ("axes", "views")  # axes of length 0: the voice does not matter, no views
 _MOST_AXES = 2  # of `jdann.speakers.similar_voices.position_grid`
 _TOLERANCE = 1e-3  # of sums in float32, relative to the variances
 
@@ -139,7 +140,7 @@ def _problems_of_shape(
     fits = values.ndim == len(names)
     for axis, length in zip(names, values.shape, strict=False):
         known = int(axis) if axis.isdigit() else lengths.setdefault(axis, length)
-        fits = fits and length == known
+        fits = fits and length == known and (length > 0 or axis in _MAY_BE_EMPTY or axis == "0")
     if not fits:
         expected = (a if a.isdigit() else f"{lengths.get(a, 'any')} {a}" for a in names)
         yield f"{name} has shape {values.shape}; expected [{', '.join(expected)}]"
@@ -162,11 +163,13 @@ def _is_covariance(matrix: np.ndarray, of_all_directions: bool) -> bool:
     """
     variance = matrix.diagonal()
     rounding = max(_TOLERANCE * float(variance.max()), float(np.finfo(np.float32).tiny))
-    if (variance < 0).any() or np.abs(matrix - matrix.T).max() > rounding:
-        return False
+    with np.errstate(over="ignore"):  # of numbers that are far too large
+        if (variance < 0).any() or np.abs(matrix - matrix.T).max() > rounding:
+            return False
     std = np.sqrt(variance + rounding)
     if not of_all_directions:
-        return bool((np.abs(matrix) <= std[:, None] * std).all())
+        with np.errstate(over="ignore"):
+            return bool((np.abs(matrix) <= std[:, None] * std).all())
     try:
         np.linalg.cholesky(matrix + rounding * np.eye(len(matrix), dtype=matrix.dtype))
     except np.linalg.LinAlgError:
@@ -176,5 +179,7 @@ def _is_covariance(matrix: np.ndarray, of_all_directions: bool) -> bool:
 
 def _is_orthonormal(columns: np.ndarray) -> bool:
     """Whether the columns of a matrix have length 1 and right angles, up to rounding."""
+    if np.abs(columns).max() > 1 + _TOLERANCE:
+        return False
     products = columns.T @ columns
-    return bool(np.abs(products - np.eye(len(products))).max(initial=0.0) < _TOLERANCE)
+    return bool(np.abs(products - np.eye(len(products))).max() < _TOLERANCE)

@@ -78,9 +78,12 @@ def read_card(path: Path, kind: Kind) -> dict[str, Any]:
         out of range.
     """
     try:
-        return parse_card(path.read_bytes(), path, kind)
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing; {kind.remedy}") from None
+        content = path.read_bytes()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        problem = "is missing" if missing else f"cannot be read ({error.strerror})"
+        raise InputError(f"{path}: {problem}; {kind.remedy}") from None
+    return parse_card(content, path, kind)
 
 
 def parse_card(data: bytes, path: Path, kind: Kind) -> dict[str, Any]:
@@ -110,43 +113,34 @@ def with_digest(card: Mapping[str, Any], kind: Kind, content: bytes) -> dict[str
     return plain | {_DIGEST: digest}
 
 
-def check_digest(
+def check_content(
     card: Mapping[str, Any], kind: Kind, of_content: str, path: Path, content_path: Path
 ) -> None:
-    """Refuses a card, or the file that it describes, if it has changed since it was written.
+    """Refuses the file that a card describes if it is not the one that was written with the card.
 
-    A card of an earlier schema has no digest, and is not checked.
+    A card of an earlier schema has no digest, and says nothing about the file.
 
     Args:
       card: from `read_card`.
       kind: of the card.
-      of_content: SHA-256 of the file that the card describes, in hexadecimal.
+      of_content: SHA-256 of the file, in hexadecimal.
       path: what messages call the card.
-      content_path: what messages call the other file.
+      content_path: what messages call the file.
 
     Raises:
-      InputError: names the file that was changed.
+      InputError: it is another file.
     """
-    written = card.get(_DIGEST)
-    if written is None:
-        return
-    if written["content"] != of_content:
+    if _DIGEST in card and card[_DIGEST]["content"] != of_content:
         raise InputError(
             f"{content_path}: was changed, or belongs to another model (its SHA-256 is "
-            f"{_start(of_content)}; expected {_start(written['content'])}, as in {path.name}); "
-            f"{kind.remedy}"
-        )
-    of_card = _digest_of_card(card, of_content)
-    if written["card"] != of_card:
-        raise InputError(
-            f"{path}: was changed after it was written (its digest is {_start(of_card)}; expected "
-            f"{_start(written['card'])}); {kind.remedy}"
+            f"{_start(of_content)}; expected {_start(card[_DIGEST]['content'])}, as in "
+            f"{path.name}); {kind.remedy}"
         )
 
 
 def _start(digest: str) -> str:
     """The beginning of a digest, for a message."""
-    return reprlib.repr(digest[:8])[1:-1]
+    return ascii(digest[:8])[1:-1] + "..."
 
 
 def _digest_of_card(card: Mapping[str, Any], of_content: str) -> str:
@@ -168,7 +162,8 @@ def _problem(card: Any, kind: Kind) -> str | None:
         return f"has schema {_short(schema)}, {expected}, which this jdann reads{hint}"
     return (
         _problem_of_fields(card)
-        or _problem_of_names(card)
+        or _problem_of_lists(card)
+        or _problem_of_settings(card["config"])
         or _problem_of_digest(card, schema >= kind.digest_from)
     )
 
@@ -193,10 +188,11 @@ def _problem_of_fields(card: dict[str, Any]) -> str | None:
     return None
 
 
-def _problem_of_names(card: dict[str, Any]) -> str | None:
-    """What is wrong with a list of names or of members, or with the names of the audio settings."""
-    emotions = card["config"].get("emotions")
-    for key, names in (("config.emotions", emotions), ("labels", card.get("labels"))):
+def _problem_of_lists(card: dict[str, Any]) -> str | None:
+    """What is wrong with the emotions, the labels or the members."""
+    emotions, labels = card["config"].get("emotions"), card.get("labels")
+    lists: dict[str, Any] = {"config.emotions": emotions, "labels": labels}
+    for key, names in lists.items():
         if not _is_list_of(names, str) or not all(names) or len(set(names)) != len(names):
             return f"{key} is {_short(names)}; expected a list of emotions, each once"
         if len(names) < 2:
@@ -207,20 +203,35 @@ def _problem_of_names(card: dict[str, Any]) -> str | None:
     members = card.get("members")
     if members is not None and not (_is_list_of(members, dict) and members):
         return f"members is {_short(members)}; expected a list with an object for each member"
-    surplus = [name for name in card["config"]["audio"] if name not in AudioSettings._fields]
+    return None
+
+
+def _problem_of_settings(config: dict[str, Any]) -> str | None:
+    """What is wrong with the names of settings; their values are in range."""
+    surplus = [name for name in config["audio"] if name not in AudioSettings._fields]
     if surplus:
         fields = ", ".join(AudioSettings._fields)
         return f"config.audio holds {_short(surplus[0])}; expected {fields}"
+    features = config["features"]
+    if features["recipe"] == "vectors" and features.get("vector_size") is None:
+        return "config.features.vector_size is missing"
     return None
 
 
 def _problem_of_digest(card: dict[str, Any], is_required: bool) -> str | None:
-    digest = card.get(_DIGEST)
-    if digest is None:
-        return "digest is missing" if is_required else None
+    """What is wrong with the digest, or with the values that it protects."""
+    if card.get(_DIGEST) is None:
+        return "digest is missing" if is_required or _DIGEST in card else None
+    digest = card[_DIGEST]
     texts = [digest.get(key) for key in ("content", "card")] if isinstance(digest, dict) else []
     if not texts or not _is_list_of(texts, str):
         return f"digest is {_short(digest)}; expected the texts `content` and `card`"
+    now = _digest_of_card(card, digest["content"])
+    if now != digest["card"]:
+        expected = _start(digest["card"])
+        return (
+            f"was changed after it was written (its digest is {_start(now)}; expected {expected})"
+        )
     return None
 
 

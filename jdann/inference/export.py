@@ -38,7 +38,7 @@ from jax import export as jax_export
 from jdann import audio
 from jdann.errors import InputError
 from jdann.files import write_bytes
-from jdann.inference.card import Kind, check_digest, parse_card, with_digest
+from jdann.inference.card import Kind, check_content, parse_card, with_digest
 from jdann.inference.recogniser import Recogniser
 from jdann.parameters import Count, parameter
 
@@ -290,7 +290,7 @@ class Exported:
         self.card: dict[str, Any] = parse_card(members[_CARD], card_path, _KIND)
         _check_fields(self.card, card_path)
         digest = hashlib.sha256(members[_PROGRAM]).hexdigest()
-        check_digest(self.card, _KIND, digest, card_path, program_path)
+        check_content(self.card, _KIND, digest, card_path, program_path)
         self.labels = tuple(self.card["labels"])
         self._program = _read_program(members[_PROGRAM], len(self.labels), program_path)
 

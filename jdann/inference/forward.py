@@ -64,22 +64,23 @@ def check_variables(variables: Any, *, sample_rate_hz: int, features: Any, encod
     outputs, initial = jax.eval_shape(
         lambda *batch: module.init_with_output(jax.random.key(0), *batch, False), *batch
     )
-    width = outputs["representation"].shape[-1]
-    expected = {f"encoder/{path}": x for path, x in flatten_dict(initial, sep="/").items()}
-    expected["classifier/kernel"] = jax.ShapeDtypeStruct((width, 0), np.float32)  # any classes
-    known = flatten_dict(variables, sep="/")
-    for name in sorted({*expected, *known} - {"classifier/bias"}):
-        if name not in known or name not in expected:
-            problem = "is missing" if name in expected else "belongs to another encoder"
-            raise InputError(f"{WEIGHTS}: {name} {problem}; expected {_REMEDY}")
-        shape, known_shape = expected[name].shape, known[name].shape[1:]
-        if name == "classifier/kernel":
-            shape, known_shape = shape[:1], known_shape[:1]
-        if shape != known_shape:
+    classes = variables["classifier"]["bias"].shape[-1]
+    kernel = jax.ShapeDtypeStruct((outputs["representation"].shape[-1], classes), np.float32)
+    bias = jax.ShapeDtypeStruct((classes,), np.float32)
+    expected = _shapes({"encoder": initial, "classifier": {"kernel": kernel, "bias": bias}})
+    known = {name: shape[1:] for name, shape in _shapes(variables).items()}  # of each member
+    for name in sorted(expected.keys() | known.keys()):
+        if known.get(name) != expected.get(name):
             raise InputError(
-                f"{WEIGHTS}: {name} of each member has shape {known_shape}, not {shape}; "
-                f"expected {_REMEDY}"
+                f"{WEIGHTS}: {name} has shape {known.get(name, 'none')} for each member, and the "
+                f"encoder needs {expected.get(name, 'none')}; expected {_REMEDY}"
             )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of a tree, by its path."""
+    arrays: dict[str, Any] = flatten_dict(tree, sep="/")
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def _check_adaptation(mean: jax.Array, voice: jax.Array, recipe: Recipe) -> None:

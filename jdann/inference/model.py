@@ -21,7 +21,7 @@ from safetensors.numpy import save as serialise
 from jdann.errors import InputError
 from jdann.files import write_bytes, write_text
 from jdann.inference import arrays as model_arrays
-from jdann.inference.card import Kind, check_digest, read_card, with_digest
+from jdann.inference.card import Kind, check_content, read_card, with_digest
 from jdann.selection.familiarity import Familiarity
 
 FOLDER = "recogniser"  # in a work directory
@@ -125,7 +125,7 @@ def save_model(folder: Path, model: Model) -> None:
 
 
 def load_card(folder: Path) -> dict[str, Any]:
-    """Reads the card of a model without its arrays; the digest is not checked.
+    """Reads the card of a model, and checks it without the arrays.
 
     Raises:
       InputError: as `load_model`, of this file.
@@ -145,7 +145,7 @@ def load_model(folder: Path) -> Model:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        check_digest(card, _KIND, digest, folder / CARD, path)
+        check_content(card, _KIND, digest, folder / CARD, path)
         arrays = load_file(path)
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; {_KIND.remedy}") from None

@@ -539,10 +539,19 @@ class Recogniser:
         return self._answer(ClipOutputs(logits[:, 0], representation[:, 0], features.padded[0]))
 
     def _answer(self, outputs: ClipOutputs | None) -> Answer:
-        """The answer to what the model gives a clip; None: the clip holds no speech."""
+        """The answer to what the model gives a clip; None: the clip holds no speech.
+
+        Raises:
+          InputError: the model gives numbers that are not finite.
+        """
         if outputs is None:
             return Answer(np.full(len(self.labels), np.nan, np.float32), "")
         chosen = outputs.logits[:, self.columns]
+        if not np.isfinite(chosen).all():  # NaN would be read as a clip without speech
+            raise InputError(
+                "the model gives numbers that are not finite; expected probabilities, so copy "
+                "both files of the model again"
+            )
         probabilities = mean_probabilities(chosen, self.temperature).astype(np.float32)
         unfamiliar = False
         if self.familiarity is not None and outputs.features is not None:
