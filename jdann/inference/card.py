@@ -11,6 +11,7 @@ import json
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 from jdann import configuration
@@ -35,6 +36,7 @@ class Kind(NamedTuple):
     oldest: int  # that it can read
     digest_from: int  # the first schema with a digest
     remedy: str  # what a user can do if the file cannot be used
+    more_fields: Mapping[str, Any] = MappingProxyType({})  # that this kind requires
 
 
 # The fields that every card has. A dot leads into a group. A hint is one of `jdann.parameters`.
@@ -161,15 +163,16 @@ def _problem(card: Any, kind: Kind) -> str | None:
         expected = f"expected {kind.oldest} to {kind.schema}"
         return f"has schema {_short(schema)}, {expected}, which this jdann reads{hint}"
     return (
-        _problem_of_fields(card)
+        _problem_of_fields(card, kind)
         or _problem_of_lists(card)
         or _problem_of_settings(card["config"])
         or _problem_of_digest(card, schema >= kind.digest_from)
     )
 
 
-def _problem_of_fields(card: dict[str, Any]) -> str | None:
-    for key, hint in (OPTIONAL | REQUIRED).items():
+def _problem_of_fields(card: dict[str, Any], kind: Kind) -> str | None:
+    required = REQUIRED | dict(kind.more_fields)
+    for key, hint in (OPTIONAL | required).items():
         *groups, name = key.split(".")
         node = card
         for depth, group in enumerate(groups, start=1):
@@ -178,7 +181,7 @@ def _problem_of_fields(card: dict[str, Any]) -> str | None:
                 return f"{'.'.join(groups[:depth])} is {_short(node)}; expected a JSON object"
         value = node.get(name) if node else None
         if value is None:
-            if key in REQUIRED:
+            if key in required:
                 return f"{key} is missing"
             continue
         expected = hint if isinstance(hint, Parameter) else parameter(name, hint)

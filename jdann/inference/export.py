@@ -40,11 +40,15 @@ from jdann.errors import InputError
 from jdann.files import write_bytes
 from jdann.inference.card import Kind, check_content, parse_card, with_digest
 from jdann.inference.recogniser import Recogniser
-from jdann.parameters import Count, parameter
+from jdann.parameters import Count
 
 # Schema 1 has no digest.
 _KIND = Kind(
-    schema=2, oldest=1, digest_from=2, remedy="copy the file again, or write it with jdann export"
+    schema=2,
+    oldest=1,
+    digest_from=2,
+    remedy="copy the file again, or write it with jdann export",
+    more_fields={"sample_rate_hz": Count, "least_samples": Count},
 )
 PLATFORMS = ("cpu", "cuda", "tpu")
 LEAST_SAMPLES = 2 * audio.TRIM_FRAME
@@ -243,16 +247,6 @@ def _read_members(path: Path) -> dict[str, bytes]:
         raise InputError(f"{path}: no export, or damaged ({error}); {_KIND.remedy}") from None
 
 
-def _check_fields(card: dict[str, Any], path: Path) -> None:
-    """Refuses a card whose fields of an export are missing or out of range."""
-    for name in ("sample_rate_hz", "least_samples"):
-        problem = parameter(name, Count).problem(card.get(name))
-        if problem is not None:
-            raise InputError(
-                f"{path}: {name} is {card.get(name)!r}; expected {problem}; {_KIND.remedy}"
-            )
-
-
 def _read_program(content: bytes, classes: int, path: Path) -> jax_export.Exported:
     """The program, if it takes samples and gives a probability for each of the classes."""
     try:
@@ -288,7 +282,6 @@ class Exported:
         members = _read_members(path)
         card_path, program_path = path / _CARD, path / _PROGRAM  # what messages call them
         self.card: dict[str, Any] = parse_card(members[_CARD], card_path, _KIND)
-        _check_fields(self.card, card_path)
         digest = hashlib.sha256(members[_PROGRAM]).hexdigest()
         check_content(self.card, _KIND, digest, card_path, program_path)
         self.labels = tuple(self.card["labels"])
