@@ -46,8 +46,8 @@ def make_random_model(config: Any, seeds: int) -> model.Model:
     adaptation = model.Adaptation(0 * std, std, np.zeros((1, 0), np.float32))
     card = {
         "labels": list(config.emotions),
-        "source": {"name": "random"},
-        "target": {"name": "random"},
+        "source": {"name": "random", "description": "random"},
+        "target": {"name": "random", "description": "random"},
         "method": "dann",
         "encoder": config.encoder.name,
         "direction": 0,
@@ -55,6 +55,8 @@ def make_random_model(config: Any, seeds: int) -> model.Model:
         "temperature": 1.0,
         "config": to_dict(config),
         "seeds": list(range(seeds)),
+        "versions": {"jdann": "random"},
+        "date": "2026-01-01",
     }
     return model.Model(variables, adaptation, card)
 

@@ -43,7 +43,8 @@ class Range(NamedTuple):
         """Whether a finite `value` lies in the range."""
         low = value > self.low if self.above else value >= self.low
         high = value < self.high if self.below else value <= self.high
-        return math.isfinite(value) and low and high
+        # `math.isfinite` fails for a whole number that is too large for a float.
+        return -math.inf < value < math.inf and low and high
 
     def __str__(self) -> str:
         """For messages: "of at least 1"."""

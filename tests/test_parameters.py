@@ -34,6 +34,7 @@ def test_defaults_are_those_of_the_signature():
         ({"hidden": 0}, "hidden is 0; expected a whole number of at least 1"),
         ({"hidden": 1.5}, "expected a whole number"),
         ({"hidden": True}, "expected a whole number"),
+        ({"dropout": 10**400}, "at least 0 and at most 1"),  # too large for a float
         ({"kind": "medium"}, "expected one of hard, soft"),
         ({"channels": ()}, "expected one or more whole numbers"),
         ({"channels": (8, 0)}, "expected one or more whole numbers of at least 1"),
@@ -48,6 +49,10 @@ def test_values_out_of_range_are_refused_by_a_call_and_by_a_check(values, messag
         factory(**values)
     with pytest.raises(InputError, match=rf"^config\.part\..*{message}"):
         parameters.check(factory, values, "config.part.")
+
+
+def test_a_whole_number_may_be_too_large_for_a_float():
+    assert factory(hidden=10**400)[0] == 10**400
 
 
 def test_a_name_picks_from_a_dict_or_is_told_what_is_near():

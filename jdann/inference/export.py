@@ -1,7 +1,8 @@
 """A recogniser as one portable file: audio in, probabilities out, without Flax and this package.
 
 The file is a zip archive of `card.json` (labels, sample rate, versions, config) and `program.bin`
-(StableHLO by `jax.export`, for any batch and any length). Neither can execute code of its own.
+(StableHLO by `jax.export`, for any batch and any length). Neither can execute code of its own. The
+card holds a digest of both, which `Exported` checks. The same recogniser gives the same bytes.
 Without jdann:
 
     import json, zipfile, jax.export
@@ -19,10 +20,12 @@ caller, or to `Exported`. The program does not search for speech: it uses all of
 whatever sound it is given. Use `jdann.features.speech.holds_speech` before it, or a `Recogniser`.
 """
 
+import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +38,23 @@ from jax import export as jax_export
 from jdann import audio
 from jdann.errors import InputError
 from jdann.files import write_bytes
+from jdann.inference.card import Kind, check_content, parse_card, with_digest
 from jdann.inference.recogniser import Recogniser
+from jdann.parameters import Count
 
-SCHEMA = 1
+# Schema 1 has no digest.
+_KIND = Kind(
+    schema=2,
+    oldest=1,
+    digest_from=2,
+    remedy="copy the file again, or write it with jdann export",
+    more_fields={"sample_rate_hz": Count, "least_samples": Count},
+)
 PLATFORMS = ("cpu", "cuda", "tpu")
 LEAST_SAMPLES = 2 * audio.TRIM_FRAME
 _CARD, _PROGRAM = "card.json", "program.bin"
+_DATE = (1980, 1, 1, 0, 0, 0)  # of both members, so that the same recogniser gives the same bytes
+_MOST_BYTES = 2**31  # of a member; a damaged or forged archive may claim any size
 
 
 def write(recogniser: Recogniser, path: Path, *, overwrite: bool = False) -> str:
@@ -64,7 +78,6 @@ def write(recogniser: Recogniser, path: Path, *, overwrite: bool = False) -> str
         raise InputError(f"{path.parent}: no such folder; make it first")
     program = _traced_program(recogniser)
     card = recogniser.card | {
-        "schema": SCHEMA,
         "labels": list(recogniser.labels),
         "sample_rate_hz": recogniser.sample_rate_hz,
         "least_samples": LEAST_SAMPLES,
@@ -72,10 +85,16 @@ def write(recogniser: Recogniser, path: Path, *, overwrite: bool = False) -> str
         "platforms": list(PLATFORMS),
         "calling_convention": program.calling_convention_version,
     }
+    content = bytes(program.serialize())
+    text = json.dumps(
+        with_digest(card, _KIND, content), indent=1, ensure_ascii=False, allow_nan=False
+    )
     archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr(_CARD, json.dumps(card, indent=1, ensure_ascii=False))
-        file.writestr(_PROGRAM, bytes(program.serialize()))
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, data in ((_CARD, text.encode("utf-8", "backslashreplace")), (_PROGRAM, content)):
+            member = zipfile.ZipInfo(name, _DATE)
+            member.external_attr = 0o644 << 16  # otherwise nobody may read what is unpacked
+            file.writestr(member, data, zipfile.ZIP_DEFLATED)
     write_bytes(path, archive.getvalue())
     megabytes = path.stat().st_size / 1e6
     return (
@@ -93,7 +112,22 @@ def _traced_program(recogniser: Recogniser) -> jax_export.Exported:
         jax.ShapeDtypeStruct((batch, samples), jnp.float32),
         jax.ShapeDtypeStruct((batch,), jnp.int32),
     )
-    return jax_export.export(jax.jit(probabilities(recogniser)), platforms=PLATFORMS)(*shapes)
+    with _without_locations():
+        return jax_export.export(jax.jit(probabilities(recogniser)), platforms=PLATFORMS)(*shapes)
+
+
+@contextmanager
+def _without_locations() -> Iterator[None]:
+    """Keeps the lines of source files out of traced programs.
+
+    They hold the names of folders on this machine, and they change with every edit of the source.
+    """
+    before = jax.config.jax_traceback_in_locations_limit  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", before)
 
 
 def probabilities(recogniser: Recogniser) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -196,6 +230,43 @@ def _loud_part(signal: jax.Array, size: jax.Array, trim_db: float) -> tuple[jax.
     return first.astype(jnp.int32), last.astype(jnp.int32)
 
 
+def _read_members(path: Path) -> dict[str, bytes]:
+    """The content of both members of an archive."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            for name in (_CARD, _PROGRAM):
+                if file.getinfo(name).file_size > _MOST_BYTES:
+                    raise ValueError(f"{name} has more than 2 GiB")
+            return {name: file.read(name) for name in (_CARD, _PROGRAM)}
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file; write one with jdann export MODEL {path}"
+        ) from None
+    # Damage in an archive reaches zlib, struct and others, whose errors have no common class.
+    except Exception as error:
+        raise InputError(f"{path}: no export, or damaged ({error}); {_KIND.remedy}") from None
+
+
+def _read_program(content: bytes, classes: int, path: Path) -> jax_export.Exported:
+    """The program, if it takes samples and gives a probability for each of the classes."""
+    try:
+        program = jax_export.deserialize(bytearray(content))
+        shapes = [len(array.shape) for array in program.in_avals]
+        fits = shapes == [2, 1] and program.out_avals[0].shape[1:] == (classes,)
+    # A program that was damaged, or written by another version of JAX, fails in many ways.
+    except Exception as error:
+        raise InputError(
+            f"{path}: cannot be read by jax {jax.__version__} ({' '.join(str(error).split())}); "
+            f"{_KIND.remedy}"
+        ) from None
+    if not fits:
+        raise InputError(
+            f"{path}: expected a program of samples and lengths that gives {classes} "
+            f"probabilities; {_KIND.remedy}"
+        )
+    return program
+
+
 class Exported:
     """An exported recogniser in use; it needs JAX, but not Flax.
 
@@ -207,19 +278,14 @@ class Exported:
     """
 
     def __init__(self, path: str | Path):
-        try:
-            with zipfile.ZipFile(path) as file:
-                self.card: dict[str, Any] = json.loads(file.read(_CARD))
-                self._program = jax_export.deserialize(bytearray(file.read(_PROGRAM)))
-        except FileNotFoundError:
-            raise InputError(
-                f"{path}: no such file; write one with jdann export MODEL {path}"
-            ) from None
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{path}: no export, or damaged ({error}); write it again with jdann export"
-            ) from None
+        path = Path(path)
+        members = _read_members(path)
+        card_path, program_path = path / _CARD, path / _PROGRAM  # what messages call them
+        self.card: dict[str, Any] = parse_card(members[_CARD], card_path, _KIND)
+        digest = hashlib.sha256(members[_PROGRAM]).hexdigest()
+        check_content(self.card, _KIND, digest, card_path, program_path)
         self.labels = tuple(self.card["labels"])
+        self._program = _read_program(members[_PROGRAM], len(self.labels), program_path)
 
     def __call__(self, samples: np.ndarray, length: np.ndarray) -> np.ndarray:
         """Probabilities of a batch.

@@ -7,12 +7,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
 
 from jdann.data.normalise import normalised_features
-from jdann.features.recipe import make_recipe_unchecked
+from jdann.errors import InputError
+from jdann.features.recipe import Recipe, make_recipe_unchecked
+from jdann.inference.model import WEIGHTS
 from jdann.methods.one_speaker import Views, mean_log_posteriors, mix
 from jdann.models import make_encoder
-from jdann.speakers.similar_voices import grid_weights
+from jdann.speakers.similar_voices import grid_weights, has_pitch
+
+_REMEDY = "the arrays of the config in model.json, so copy both files of the model again"
+_FRAMES = 64  # of the features by which an encoder tells the shapes of its parameters
 
 
 class Outputs(NamedTuple):
@@ -34,6 +41,57 @@ class Inference(NamedTuple):
     classify: Callable[..., Outputs]
     # Both in one: (variables, adaptation, samples, length) -> Outputs
     outputs: Callable[..., Outputs]
+
+
+def check_variables(variables: Any, *, sample_rate_hz: int, features: Any, encoder: Any) -> None:
+    """Refuses parameters of other names or shapes than the encoder of a config has.
+
+    The digest of a model tells the same, but models of earlier versions have none.
+
+    Args:
+      variables: {"encoder", "classifier"}, each array [members, ...].
+      sample_rate_hz: as for `make_inference`.
+      features: as for `make_inference`.
+      encoder: as for `make_inference`.
+
+    Raises:
+      InputError: names the first array that does not fit.
+    """
+    recipe = make_recipe_unchecked(features.recipe, features, sample_rate_hz)
+    module = make_encoder(encoder.name, encoder)
+    shape = (1, len(recipe.bins)) if recipe.is_vector else (1, _FRAMES, len(recipe.bins))
+    batch = jax.ShapeDtypeStruct(shape, np.float32), jax.ShapeDtypeStruct((1,), np.int32)
+    outputs, initial = jax.eval_shape(
+        lambda *batch: module.init_with_output(jax.random.key(0), *batch, False), *batch
+    )
+    classes = variables["classifier"]["bias"].shape[-1]
+    kernel = jax.ShapeDtypeStruct((outputs["representation"].shape[-1], classes), np.float32)
+    bias = jax.ShapeDtypeStruct((classes,), np.float32)
+    expected = _shapes({"encoder": initial, "classifier": {"kernel": kernel, "bias": bias}})
+    known = {name: shape[1:] for name, shape in _shapes(variables).items()}  # of each member
+    for name in sorted(expected.keys() | known.keys()):
+        if known.get(name) != expected.get(name):
+            raise InputError(
+                f"{WEIGHTS}: {name} has shape {known.get(name, 'none')} for each member, and the "
+                f"encoder needs {expected.get(name, 'none')}; expected {_REMEDY}"
+            )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of a tree, by its path."""
+    arrays: dict[str, Any] = flatten_dict(tree, sep="/")
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def _check_adaptation(mean: jax.Array, voice: jax.Array, recipe: Recipe) -> None:
+    """Refuses the normalisation of another recipe of features."""
+    if mean.shape[1] != len(recipe.bins):
+        problem = f"normalises {mean.shape[1]} values, not {len(recipe.bins)}"
+    elif voice.shape[1] and not has_pitch(recipe.bins):
+        problem = "has positions of voices, and the features do not tell the pitch"
+    else:
+        return
+    raise InputError(f"{WEIGHTS}: {problem}; expected {_REMEDY}")
 
 
 def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Inference:
@@ -58,6 +116,7 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
         adaptation: tuple[jax.Array, ...], values: jax.Array, frames: jax.Array
     ) -> jax.Array:
         mean, std, voice = adaptation[:3]
+        _check_adaptation(mean, voice, recipe)
         weight = grid_weights(values, frames, voice, recipe.bins)  # [batch, places]
         mean, std = weight @ mean, weight @ std
         return normalised_features(values, frames, mean, std, normalise_by)

@@ -3,9 +3,11 @@
 A run writes one folder for each direction, encoder and method, e.g. `recogniser/0-conv1d-dann/`,
 with two files. `model.safetensors` holds the parameters and running statistics of every member, and
 the normalisation of the target's features. `model.json` holds labels, the whole config, versions
-and calibration. Neither can execute code, and no corpus is needed to use them.
+and calibration. Neither can execute code, and no corpus is needed to use them. Both are checked
+when they are read (`jdann.inference.card`, `jdann.inference.arrays`).
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,16 +20,22 @@ from safetensors.numpy import save as serialise
 
 from jdann.errors import InputError
 from jdann.files import write_bytes, write_text
+from jdann.inference import arrays as model_arrays
+from jdann.inference.card import Kind, check_content, read_card, with_digest
 from jdann.selection.familiarity import Familiarity
 
 FOLDER = "recogniser"  # in a work directory
-SCHEMA = 4
-_OLDEST_SCHEMA = 2  # 2 has no reference and no views, 3 has no familiarity
+# Schema 2 has no reference and no views, 3 has no familiarity, and 4 has no digest.
+_KIND = Kind(
+    schema=5,
+    oldest=2,
+    digest_from=5,
+    remedy="copy both files of the model again, or write them again with --resume of the run",
+)
 # Parts of the file of arrays.
 _NORMALISATION, _REFERENCE, _FAMILIARITY = "normalisation", "reference", "familiarity"
 WEIGHTS, CARD = "model.safetensors", "model.json"
 NOT_ADAPTED = ("source_only", "supervised")  # methods that do not adapt to the target
-_WRITE_AGAIN = "write it again with --resume of the run"
 
 
 class Adaptation(NamedTuple):
@@ -96,7 +104,10 @@ def with_classes(model: Model, columns: np.ndarray) -> Model:
 
 
 def save_model(folder: Path, model: Model) -> None:
-    """Writes the two files of a model; each appears whole or not at all."""
+    """Writes the two files of a model; each appears whole or not at all.
+
+    The same model gives the same bytes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     arrays = (
         _flatten(model.variables)
@@ -105,34 +116,54 @@ def save_model(folder: Path, model: Model) -> None:
         | (_named(_FAMILIARITY, model.familiarity) if model.familiarity else {})
     )
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_bytes(folder / WEIGHTS, serialise(arrays, {"format": "jdann", "schema": str(SCHEMA)}))
-    text = json.dumps({"schema": SCHEMA, **model.card}, indent=1, ensure_ascii=False) + "\n"
+    # safetensors sorts arrays, but it writes several entries of the metadata in any order.
+    content = serialise(arrays, {"schema": str(_KIND.schema)})
+    card = with_digest(model.card, _KIND, content)
+    text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(folder / WEIGHTS, content)
     write_text(folder / CARD, text)
 
 
-def load_model(folder: Path) -> Model:
-    """Reads the two files that `save_model` wrote.
+def load_card(folder: Path) -> dict[str, Any]:
+    """Reads the card of a model, and checks it without the arrays.
 
     Raises:
-      InputError: a file is missing, damaged, or was written by a later version of jdann.
+      InputError: as `load_model`, of this file.
     """
+    return read_card(folder / CARD, _KIND)
+
+
+def load_model(folder: Path) -> Model:
+    """Reads the two files that `save_model` wrote, and checks them.
+
+    Raises:
+      InputError: a file is missing, damaged, changed, of another model, or was written by a later
+        version of jdann; the message names the file.
+    """
+    card = load_card(folder)
+    path = folder / WEIGHTS
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if not isinstance(card, dict) or "labels" not in card:
-            raise ValueError("it holds no labels")
-        _check_schema(card["schema"], folder / CARD)
-        arrays = load_file(folder / WEIGHTS)
-        adaptation = Adaptation(**_take(arrays, _NORMALISATION))
-        reference = _take(arrays, _REFERENCE)
-        reference = Reference(**reference) if reference else None
-        familiarity = _take(arrays, _FAMILIARITY)
-        familiarity = Familiarity(**familiarity) if familiarity else None
-    except FileNotFoundError as error:
-        missing = error.filename or folder / WEIGHTS
-        raise InputError(f"{missing}: is missing; {_WRITE_AGAIN}") from None
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise InputError(f"{folder}: is damaged ({error}); {_WRITE_AGAIN}") from None
-    return Model(_unflatten(arrays), adaptation, card, reference, familiarity)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        check_content(card, _KIND, digest, folder / CARD, path)
+        arrays = load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; {_KIND.remedy}") from None
+    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+        raise InputError(f"{path}: is damaged ({error}); {_KIND.remedy}") from None
+    problem = model_arrays.find_problem(arrays, card)
+    if problem is not None:
+        raise InputError(f"{path}: {problem}; {_KIND.remedy}")
+    adaptation = Adaptation(**_take(arrays, _NORMALISATION))
+    reference = _take(arrays, _REFERENCE)
+    familiarity = _take(arrays, _FAMILIARITY)
+    return Model(
+        _unflatten(arrays),
+        adaptation,
+        card,
+        Reference(**reference) if reference else None,
+        Familiarity(**familiarity) if familiarity else None,
+    )
 
 
 def _named(part: str, arrays: NamedTuple) -> dict[str, np.ndarray]:
@@ -144,12 +175,6 @@ def _take(arrays: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
     """Takes the arrays of a part of a model out of those of the whole file."""
     names = [name for name in arrays if name.startswith(f"{part}/")]
     return {name.removeprefix(f"{part}/"): arrays.pop(name) for name in names}
-
-
-def _check_schema(schema: int, path: Path) -> None:
-    if not _OLDEST_SCHEMA <= schema <= SCHEMA:
-        hint = "install the jdann that it names" if schema > SCHEMA else _WRITE_AGAIN
-        raise InputError(f"{path}: has schema {schema}, this jdann reads {SCHEMA}; {hint}")
 
 
 def find_model(
@@ -178,7 +203,7 @@ def find_model(
             f"or a folder with {CARD}{hint}"
         )
     cards = sorted((path / FOLDER).glob(f"*/{CARD}"))
-    models = [(card.parent, _read_names(card)) for card in cards]
+    models = [(card.parent, load_card(card.parent)) for card in cards]
     candidates = [
         (folder, names)
         for folder, names in models
@@ -201,15 +226,6 @@ def find_model(
         return not names["method"].startswith(NOT_ADAPTED), names["order"]
 
     return max(candidates, key=rank)[0]
-
-
-def _read_names(path: Path) -> dict[str, Any]:
-    """Method, encoder, direction and order of a model, from its card."""
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        return {name: card[name] for name in ("method", "encoder", "direction", "order")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is damaged ({error}); {_WRITE_AGAIN}") from None
 
 
 # flax.traverse_util has both of these functions. But importing it imports Flax, which takes a

@@ -108,10 +108,15 @@ class Programs:
 
     @cached_property
     def inference(self) -> "Inference":
-        """The pure functions, neither jitted nor traced."""
-        # Flax and librosa stay unloaded until a program is traced.
-        from jdann.inference.forward import make_inference
+        """The pure functions, neither jitted nor traced.
 
+        Raises:
+          InputError: the parameters are not those of the encoder in the settings.
+        """
+        # Flax and librosa stay unloaded until a program is traced.
+        from jdann.inference.forward import check_variables, make_inference
+
+        check_variables(self.variables, **self.settings._asdict())
         return make_inference(**self.settings._asdict())
 
     def outputs(

@@ -27,6 +27,7 @@ from jdann.inference import timeline
 from jdann.inference.adaptation import RELEVANCE, adapt_to_speakers
 from jdann.inference.answers import Answer, find_doubt
 from jdann.inference.batches import ClipFeatures, ClipOutputs, all_outputs, clip_features
+from jdann.inference.card import Temperature
 from jdann.inference.clips import (
     Clip,
     Clips,
@@ -53,6 +54,7 @@ from jdann.inference.model import (
 )
 from jdann.inference.program import Programs, Settings, keep_programs
 from jdann.inference.timeline import Timeline
+from jdann.parameters import parameter
 from jdann.selection.familiarity import Familiarity, is_unfamiliar
 
 __all__ = ["Clip", "Part", "Prepared", "Recogniser", "Timeline"]
@@ -99,7 +101,7 @@ class Recogniser:
           direction: 1: the second direction, of a run that trained in both.
 
         Raises:
-          InputError: there is no such recogniser, or it is damaged.
+          InputError: there is no such recogniser, or one of its files is damaged or was changed.
         """
         folder = find_model(Path(path), method, encoder, direction)
         recogniser = cls.of(load_model(folder))
@@ -439,9 +441,14 @@ class Recogniser:
         return dataclasses.replace(self, labels=tuple(labels), columns=columns)
 
     def at_temperature(self, temperature: float) -> "Recogniser":
-        """A recogniser whose logits are divided by `temperature`, above 0; 1: not calibrated."""
-        if not temperature > 0:
-            raise InputError(f"temperature is {temperature}; expected more than 0")
+        """A recogniser whose logits are divided by `temperature`; 1: not calibrated.
+
+        Raises:
+          InputError: the temperature is out of range.
+        """
+        problem = parameter("temperature", Temperature).problem(float(temperature))
+        if problem is not None:
+            raise InputError(f"temperature is {temperature}; expected {problem}")
         return dataclasses.replace(self, temperature=float(temperature))
 
     def adapt(
@@ -532,10 +539,19 @@ class Recogniser:
         return self._answer(ClipOutputs(logits[:, 0], representation[:, 0], features.padded[0]))
 
     def _answer(self, outputs: ClipOutputs | None) -> Answer:
-        """The answer to what the model gives a clip; None: the clip holds no speech."""
+        """The answer to what the model gives a clip; None: the clip holds no speech.
+
+        Raises:
+          InputError: the model gives numbers that are not finite.
+        """
         if outputs is None:
             return Answer(np.full(len(self.labels), np.nan, np.float32), "")
         chosen = outputs.logits[:, self.columns]
+        if not np.isfinite(chosen).all():  # NaN would be read as a clip without speech
+            raise InputError(
+                "the model gives numbers that are not finite; expected probabilities, so copy "
+                "both files of the model again"
+            )
         probabilities = mean_probabilities(chosen, self.temperature).astype(np.float32)
         unfamiliar = False
         if self.familiarity is not None and outputs.features is not None:

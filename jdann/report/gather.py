@@ -96,7 +96,7 @@ def read_run(path: Path, data_dir: Path) -> Run:
     config = workdir.read_config(path).to_dict()
     figures = tuple(_figures(path / "figures"))
     cards = sorted((path / model.FOLDER).glob(f"*/{model.CARD}"))
-    models = tuple(workdir.read_json(card) for card in cards)
+    models = tuple(model.load_card(card.parent) for card in cards)
     if not (path / "results.json").exists():
         return Run(
             path=path,

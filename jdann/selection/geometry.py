@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann.methods.discrepancy import squared_distances
 from jdann.selection.contract import Evidence, evenly
 
 MMD_ROWS = 1024  # at most, of each domain, because the matrix of distances is quadratic
@@ -32,6 +31,9 @@ def mmd(evidence: Evidence) -> jax.Array:
     Returns:
       A scalar, 0 to 2.
     """
+    # It imports Flax, which takes long, and predicting needs no criterion.
+    from jdann.methods.discrepancy import squared_distances
+
     source = evenly(evidence.source_representation, MMD_ROWS)
     target = evenly(evidence.target_representation, MMD_ROWS)
     x, n = jnp.concatenate([source, target]), len(source)

@@ -1,9 +1,11 @@
 """A recogniser as one file: its answers are the same, and a damaged file is refused."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,6 +130,111 @@ def test_slow_encoders_and_normalisations(encoder, by, tmp_path):
     np.testing.assert_allclose(
         export.Exported(tmp_path / "model.jdann")(*padded(clips())), expected, atol=1e-5
     )
+
+
+EXPORT_CARDS = {
+    "later schema": ({"schema": 3}, "schema 3, expected 1 to 2.*install a later jdann"),
+    "temperature": ({"temperature": 2.5}, "card.json: was changed after it was written"),
+    "temperature 0": ({"temperature": 0}, "card.json: temperature is 0; expected"),
+    "permuted": ({"labels": ["sad", "happy", "angry"]}, "was changed after it was written"),
+    "too few labels": ({"labels": ["sad"]}, "expected two or more"),
+    "rate": ({"sample_rate_hz": 0}, "sample_rate_hz is 0; expected a whole number"),
+    "samples": ({"least_samples": None}, "least_samples is missing"),
+    "no digest": ({"digest": None}, "digest is missing"),
+}
+
+
+def rewrite(path, exported, change):
+    """Writes an export of which `change` has edited the members."""
+    with zipfile.ZipFile(exported) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+@pytest.mark.parametrize("kind", EXPORT_CARDS)
+def test_a_changed_card_is_refused(exported, tmp_path, kind):
+    values, message = EXPORT_CARDS[kind]
+
+    def change(members):
+        card = json.loads(members["card.json"]) | values
+        members["card.json"] = json.dumps(card).encode()
+
+    rewrite(tmp_path / "changed.jdann", exported, change)
+    with pytest.raises(InputError, match=f"^{tmp_path}.*{message}.*write it with jdann export"):
+        export.Exported(tmp_path / "changed.jdann")
+
+
+def test_damaged_archives_and_programs_are_refused(exported, tmp_path):
+    whole = exported.read_bytes()
+    flipped = whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1])
+    changes = {
+        "truncated": whole[:-100],
+        "flipped": flipped + whole[len(flipped) :],
+        "encrypted": whole.replace(
+            b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"
+        ),
+        "empty": b"",
+    }
+    for name, content in changes.items():
+        assert content != whole
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name}: no export, or damaged"):
+            export.Exported(tmp_path / name)
+    for name in ("card.json", "program.bin"):
+        rewrite(tmp_path / "part", exported, lambda members, name=name: members.pop(name))
+        with pytest.raises(InputError, match=f"damaged .*{name}"):
+            export.Exported(tmp_path / "part")
+    rewrite(tmp_path / "other", exported, lambda m: m.update({"program.bin": b"another program"}))
+    with pytest.raises(InputError, match=r"program\.bin: was changed, or belongs to another model"):
+        export.Exported(tmp_path / "other")
+
+
+def test_an_export_of_an_earlier_version_is_read_and_its_program_checked(exported, tmp_path):
+    def change(members):
+        card = json.loads(members["card.json"]) | {"schema": 1}
+        del card["digest"]
+        members["card.json"] = json.dumps(card).encode()
+
+    rewrite(tmp_path / "earlier", exported, change)
+    assert export.Exported(tmp_path / "earlier").labels == ("happy", "angry", "sad")
+
+    def change_labels(members):
+        card = json.loads(members["card.json"])
+        members["card.json"] = json.dumps(card | {"labels": ["happy", "angry"]}).encode()
+
+    rewrite(tmp_path / "labels", tmp_path / "earlier", change_labels)
+    with pytest.raises(InputError, match="expected a program of .* 2 probabilities"):
+        export.Exported(tmp_path / "labels")
+    rewrite(tmp_path / "bad", tmp_path / "earlier", lambda m: m.update({"program.bin": b"x" * 99}))
+    with pytest.raises(InputError, match=r"program\.bin: cannot be read by jax"):
+        export.Exported(tmp_path / "bad")
+
+
+def test_an_export_tells_no_folder_of_this_machine(exported):
+    """Nor a line of the source, so that its bytes do not change with each edit."""
+    with zipfile.ZipFile(exported) as file:
+        program = file.read("program.bin")
+        assert {member.date_time for member in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert b".py" not in program and str(Path(export.__file__).parent).encode() not in program
+
+
+@pytest.mark.slow
+def test_the_same_recogniser_gives_the_same_bytes(exported, tmp_path):
+    """In another process too, in which Python orders sets in another way."""
+    code = f"""
+from pathlib import Path
+from jdann.inference import export
+from jdann.inference.recogniser import Recogniser
+from tests.support.models import make_model
+subset = Recogniser.of(make_model()).only("happy", "angry", "sad")
+export.write(subset, Path({str(tmp_path / "again.jdann")!r}))
+"""
+    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert (tmp_path / "again.jdann").read_bytes() == exported.read_bytes()
 
 
 def test_nothing_is_overwritten_and_damage_is_named(recogniser, exported, tmp_path):

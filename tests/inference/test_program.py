@@ -1,5 +1,6 @@
 """Programs that are traced once and kept: what finds them, what replaces them, and start-up."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ HEAVY = (
     "tensorflow_datasets",
     "matplotlib",
     "sklearn",
-    "jdann.features",
+    "jdann.features.store",  # the finder of speech needs other modules of jdann.features
 )
 
 
@@ -175,6 +176,19 @@ print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
         if path.is_file()
     }
     assert {"outputs", "jit_call"} <= kept, kept  # traced, compiled
+
+
+def test_importing_a_recogniser_imports_nothing_heavy():
+    code = f"""
+import sys
+import jdann.inference.predict
+print(*(name for name in {HEAVY} if name in sys.modules))
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
 
 
 @pytest.mark.slow

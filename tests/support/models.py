@@ -1,5 +1,7 @@
 """Recognisers with random parameters, and voiced signals for them."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -8,6 +10,7 @@ from jdann.configuration import base_config, to_dict
 from jdann.data import normalise
 from jdann.inference import model
 from jdann.models import make_encoder
+from jdann.selection.familiarity import Familiarity
 
 LABELS = ("neutral", "happy", "angry", "sad", "surprise")
 RECIPES = {"conv1d": "frames", "mlp": "statistics", "resnet50": "frames"}
@@ -42,20 +45,64 @@ def make_model(
 
     all_members = [jax.device_get(make_member(seed)) for seed in range(members)]
     variables = jax.tree.map(lambda *arrays: np.stack(arrays), *all_members)
-    card = {
+    card = _make_card(encoder, members, fitted.mean.shape[1], config)
+    adaptation = model.Adaptation(fitted.mean, fitted.std, np.zeros((1, 0), np.float32))
+    return model.Model(variables, adaptation, card)
+
+
+def make_model_of_vectors(members: int = 2, values: int = 6, seed: int = 0) -> model.Model:
+    """A small model with every part, which takes vectors of some values instead of audio."""
+    rng = np.random.default_rng(seed)
+    classes, width, directions = len(LABELS), 4, 2
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    layer = {"kernel": draw(members, values, width), "bias": draw(members, width)}
+    scale = {"scale": draw(members, width), "bias": draw(members, width)}
+    moments = {"mean": draw(members, width), "var": np.ones((members, width), np.float32)}
+    variables = {
+        "encoder": {
+            "params": {"Dense_0": layer, "BatchNorm_0": scale},
+            "batch_stats": {"BatchNorm_0": moments},
+        },
+        "classifier": {"kernel": draw(members, width, classes), "bias": draw(members, classes)},
+    }
+    mean, std, one = draw(1, values), np.exp(draw(1, values)), np.ones(1, np.float32)
+    adaptation = model.Adaptation(mean, std, np.zeros((1, 0), np.float32))
+    rows = draw(50, values)
+    reference = model.Reference(draw(classes, values), np.cov(rows.T), np.ones(classes, bool))
+    reference = reference._replace(covariance=reference.covariance.astype(np.float32))
+    columns = np.linalg.qr(draw(values, directions)).Q
+    variance = np.ones(directions, np.float32)
+    familiarity = Familiarity(
+        draw(values), np.exp(draw(values)), columns, variance, rest=one, limit=10 * one
+    )
+    config = base_config()
+    config.features.recipe, config.features.vector_size = "vectors", values
+    config.encoder.hidden, config.encoder.batch_norm = (width,), True
+    card = _make_card("mlp", members, values, config)
+    return model.Model(variables, adaptation, card, reference, familiarity)
+
+
+def _make_card(encoder: str, members: int, values: int, config: Any) -> dict[str, Any]:
+    """The card of a model, as a run writes it."""
+    return {
         "labels": list(LABELS),
         "method": "dann",
         "encoder": encoder,
         "direction": 0,
         "order": 1,
         "temperature": 1.5,
-        "source": {"name": "a"},
-        "target": {"name": "b"},
+        "source": {"name": "a", "description": "corpus a"},
+        "target": {"name": "b", "description": "corpus b"},
+        "members": [{"split": "all", "seed": seed} for seed in range(members)],
         "seeds": list(range(members)),
+        "values": values,
         "config": to_dict(config),
+        "versions": {"jdann": "0"},
+        "date": "2026-01-01",
     }
-    adaptation = model.Adaptation(fitted.mean, fitted.std, np.zeros((1, 0), np.float32))
-    return model.Model(variables, adaptation, card)
 
 
 def speech(
