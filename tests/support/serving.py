@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import io
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,15 +15,17 @@ import pytest
 import soundfile
 
 pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
-import uvicorn
-
 from jdann.inference.recogniser import Recogniser
-from jdann.web import server as web_server
-from jdann.web.pages import make_pages
-from jdann.web.uploads import Limits
+from jdann.web.access import Access, make_access
+from jdann.web.access_log import AccessLog
+from jdann.web.limits import Limits
+from jdann.web.server import claim_port, make_server
+from jdann.web.warm_up import warm_up
 from tests.support.corpora import EMOTIONS
 
 RATE = 16000
+ACCESS = make_access("127.0.0.1", None, (), (), ())
+NO_LOG = AccessLog(None)
 
 
 class Answer(NamedTuple):
@@ -55,17 +56,21 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(recogniser: Recogniser, path: Path, limits: Limits) -> Iterator[Server]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        pages = make_pages(recogniser, path, limits)
-        app = web_server.make_app(recogniser, pages, limits, web_server.LOOPBACK)
-        server = uvicorn.Server(uvicorn.Config(app, **web_server.UVICORN))
+def running(
+    recogniser: Recogniser,
+    path: Path,
+    limits: Limits,
+    access: Access = ACCESS,
+    access_log: AccessLog = NO_LOG,
+) -> Iterator[Server]:
+    with claim_port("127.0.0.1", 0) as listener:
+        server = make_server(recogniser, path, access, limits, access_log)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        yield Server(listener.getsockname()[1], recogniser, path)
+        port = listener.getsockname()[1]
+        yield Server(port, recogniser, path)
         server.should_exit = True
         thread.join(20)
 
@@ -73,7 +78,7 @@ def running(recogniser: Recogniser, path: Path, limits: Limits) -> Iterator[Serv
 @pytest.fixture(scope="session")
 def server(finished_run) -> Iterator[Server]:
     recogniser = Recogniser.load(finished_run)
-    web_server.warm_up(recogniser)
+    warm_up(recogniser)
     with running(recogniser, finished_run, Limits()) as served:
         yield served
 
