@@ -78,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     except KeyboardInterrupt as error:
         status = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
-        _stop("interrupted; continue a training by --resume", status)
+        serving = words[:1] == ["serve"]
+        _stop("stopped" if serving else "interrupted; continue a training by --resume", status)
     except Exception as error:
         message = _disk_message(error)
         if message is None:

@@ -84,9 +84,8 @@ class _Patient(logging.Handler):
     def handleError(self, record: logging.LogRecord) -> None:
         """Says once that lines are missing."""
         if not self._complained:
-            log.warning(
-                "the access log cannot be written: %s; lines are missing", sys.exc_info()[1]
-            )
+            reason = sys.exc_info()[1]
+            log.warning("the access log cannot be written: %s; lines are missing", reason)
         self._complained = True
 
 

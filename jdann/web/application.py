@@ -54,6 +54,7 @@ class Service:
         self.recogniser, self.limits, self.gate = recogniser, limits, Gate(limits)
         self.turns = Turns()
         self.stopping = False  # new requests are refused
+        self._answering: set[asyncio.Task[Any]] = set()
         self._worker = ThreadPoolExecutor(1, "jdann-recogniser")
         self._began = time.monotonic()
 
@@ -62,21 +63,29 @@ class Service:
         if self.stopping:
             sentence = "The server stops; send this to another one, or again in a minute."
             raise Refused(503, sentence, {"Retry-After": "60", "Connection": "close"})
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
+        try:
+            return JSONResponse(await self._answer(request))
+        except asyncio.CancelledError:
+            raise Refused(503, "The server stopped before the answer was ready.") from None
+        finally:
+            self._answering.discard(task)
+
+    async def _answer(self, request: Request) -> dict[str, Any]:
         client = client_of(request.client.host if request.client else "")
         with self.gate.request(client) as memory:
             options = read_options(request, longest_s(self.recogniser))
             uploads = await read_uploads(request, memory, self.limits)
             async with self.turns.turn(client, _hung_up(request)):
                 work = partial(recognise, self.recogniser, uploads, self.limits, options)
-                answer = await self._recognised(work)
-        return JSONResponse(answer)
+                return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
-    async def _recognised(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The result of work in the thread of the recogniser."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._worker, work)
-        except asyncio.CancelledError:
-            raise Refused(503, "The server stopped before the answer was ready.") from None
+    def give_up(self) -> None:
+        """Ends the requests that are still without an answer."""
+        for task in self._answering:
+            task.cancel()
 
     def health(self, name: str) -> Response:
         """Whether the server answers, and how much it has to do."""

@@ -124,10 +124,12 @@ class LimitedConnection(H11Protocol):
         """Answers what is not HTTP."""
         self._refuse(Refused(400, _DAMAGED))
 
-    def stop(self) -> None:
-        """Ends the connection, unless a request has arrived whose answer is under way."""
+    def stop(self, seconds: float) -> None:
+        """Ends the connection, which has some seconds more if its answer is under way."""
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
             self._end()
+        else:
+            self.loop.call_later(seconds, self.transport.abort)
 
     # --- The client reads ---
 

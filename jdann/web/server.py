@@ -47,7 +47,8 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.05)
         for connection in list(self.server_state.connections):
             if isinstance(connection, LimitedConnection):
-                connection.stop()
+                connection.stop(_CLOSING_S - 1)
+        service.give_up()
         await super().shutdown(sockets)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
@@ -40,6 +41,6 @@ def warm_up(recogniser: Recogniser) -> None:
 
 def _without_speech_detector(recogniser: Recogniser) -> Recogniser:
     """The recogniser, but it answers all of a clip: the noise below holds no speech."""
-    config = ConfigDict(recogniser.config)
-    config.audio.update({"speech_only": False})
+    config: Any = ConfigDict(recogniser.config)
+    config.audio.speech_only = False
     return dataclasses.replace(recogniser, config=FrozenConfigDict(config))

@@ -10,8 +10,8 @@ from ml_collections import FrozenConfigDict
 pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
 from jdann.web.answers import MAX_TIMELINE_WINDOWS
-from jdann.web.pages import make_pages
 from jdann.web.limits import Limits
+from jdann.web.pages import make_pages
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, encoded, form_of, running, speech
 
