@@ -78,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     except KeyboardInterrupt as error:
         status = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
-        _stop("interrupted; continue a training by --resume", status)
+        serving = words[:1] == ["serve"]
+        _stop("stopped" if serving else "interrupted; continue a training by --resume", status)
     except Exception as error:
         message = _disk_message(error)
         if message is None:
@@ -387,6 +388,40 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="0: any free one; default: 8000")
     parser.add_argument("--max-mb", type=float, default=20.0, help="largest upload, MB")
     parser.add_argument("--max-s", type=float, default=300.0, help="longest clip, s")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="a file with a token, without which nobody gets an answer; default: $JDANN_TOKEN",
+    )
+    parser.add_argument(
+        "--cors",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="a web site whose pages may ask, e.g. https://example.org, or * for all; repeatable",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which visitors reach the server, e.g. through a proxy; repeatable; "
+        "default: with --host 127.0.0.1 only the names of this machine, else any",
+    )
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a proxy whose X-Forwarded-For names the client, e.g. 127.0.0.1; repeatable",
+    )
+    parser.add_argument(
+        "--access-log",
+        default="",
+        metavar="FILE",
+        help="add a line of JSON for each request to this file; -: standard output",
+    )
 
 
 # name: what it does, and what adds its arguments

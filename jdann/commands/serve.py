@@ -7,7 +7,7 @@ from jdann.commands.recogniser import load_recogniser
 from jdann.errors import InputError
 
 try:
-    from jdann.web import server
+    from jdann.web import access, access_log, limits, server
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("jdann"):  # jdann itself is damaged: no extra would help
         raise
@@ -19,7 +19,17 @@ except ModuleNotFoundError as error:
 
 def execute(arguments: Namespace) -> int:
     """Serves a page and a JSON endpoint until it is stopped."""
-    limits = server.make_limits(arguments.max_mb, arguments.max_s)
-    model = expanded(arguments.model)
-    server.main(load_recogniser(arguments), model, arguments.host, arguments.port, limits)
+    upload = limits.make_limits(arguments.max_mb, arguments.max_s)
+    allowed = access.make_access(
+        arguments.host,
+        arguments.token_file,
+        arguments.cors,
+        arguments.allow_host,
+        arguments.trusted_proxy,
+    )
+    listener = server.claim_port(arguments.host, arguments.port)
+    with listener:
+        requests = access_log.open_access_log(arguments.access_log)
+        recogniser = load_recogniser(arguments)
+        server.main(recogniser, expanded(arguments.model), listener, allowed, upload, requests)
     return 0

@@ -1,8 +1,9 @@
 // The page of `jdann serve`. It contacts this server only, and keeps the clips in this tab only.
 import * as draw from "./draw.js";
+import { request } from "./token.js";
 
 const $ = (id) => document.getElementById(id);
-const info = await (await fetch("/api/info")).json();
+const info = await (await request("/api/info")).json();
 const ALONE = $("adapted").textContent; // what is said if no clip is adapted
 const clips = []; // {name, blob, url, answer, alone | reason}; `alone`: the answer without the other clips
 let shown = null;
@@ -42,7 +43,7 @@ function complain(text) {
 
 async function post(query, body) {
   const headers = body instanceof Blob ? { "Content-Type": "application/octet-stream" } : {}; // a form brings its own
-  const response = await fetch(`/api/predict?timeline=true&${query}`, { method: "POST", headers, body }).catch(() => {
+  const response = await request(`/api/predict?timeline=true&${query}`, { method: "POST", headers, body }).catch(() => {
     throw new Error("The server does not answer; is it still running?");
   });
   const answer = await response.json();

@@ -10,7 +10,8 @@ import numpy as np
 
 from jdann import audio
 from jdann.inference.recogniser import Prepared, Recogniser
-from jdann.web.uploads import Limits, Refused, Upload
+from jdann.web.limits import Limits, Refused
+from jdann.web.uploads import Upload
 
 
 class Decoded(NamedTuple):

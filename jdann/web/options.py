@@ -6,7 +6,7 @@ from typing import NamedTuple
 from starlette.requests import Request
 
 from jdann import audio
-from jdann.web.uploads import Refused
+from jdann.web.limits import Refused
 
 
 class Options(NamedTuple):

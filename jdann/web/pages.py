@@ -11,22 +11,23 @@ from jdann.figures.plots import emotion_colour
 from jdann.inference.recogniser import Recogniser
 from jdann.report import card
 from jdann.report.in_short import in_short_of_model
-from jdann.web.uploads import Limits
+from jdann.web.limits import Limits
 
 
 class Pages(NamedTuple):
     """What the server shows besides its answers."""
 
+    name: str  # of the model, one line
     index: str  # HTML
     card: str  # HTML
-    api: Callable[
-        [str], str
-    ]  # from the address of the server, such as http://127.0.0.1:8000, to HTML
+    api: Callable[[str], str]  # from the server's address, such as http://127.0.0.1:8000, to HTML
     info: dict[str, Any]
     openapi: dict[str, Any]
 
 
-def make_pages(recogniser: Recogniser, path: Path, limits: Limits) -> Pages:
+def make_pages(
+    recogniser: Recogniser, path: Path, limits: Limits, needs_token: bool = False
+) -> Pages:
     """The pages of a recogniser.
 
     Args:
@@ -34,6 +35,7 @@ def make_pages(recogniser: Recogniser, path: Path, limits: Limits) -> Pages:
       path: where the recogniser was loaded from. If its run has a results.json, the model card
         shows the scores of the run too.
       limits: the limits of an upload.
+      needs_token: requests must carry a token.
     """
     model = recogniser.card
     source, target = model["source"]["description"], model["target"]["description"]
@@ -49,6 +51,8 @@ def make_pages(recogniser: Recogniser, path: Path, limits: Limits) -> Pages:
         "clips": limits.clips,
         "can_adapt": recogniser.can_adapt,
         "heard": f"{model['config']['audio']['max_duration_s']:g}",
+        "needs_token": needs_token,
+        "curl_token": '-H "Authorization: Bearer TOKEN" ' if needs_token else "",
         "synthetic": bool(model["source"].get("synthetic") or model["target"].get("synthetic")),
     }
     info = {
@@ -73,6 +77,7 @@ def make_pages(recogniser: Recogniser, path: Path, limits: Limits) -> Pages:
     )
     api = environment.get_template("api.html.jinja")
     return Pages(
+        f"{source} → {target}, {model['method']}, {model['encoder']}",
         environment.get_template("index.html.jinja").render(facts),
         environment.get_template("card.html.jinja").render(facts),
         lambda address: api.render(facts, address=address),
@@ -169,12 +174,16 @@ def openapi(labels: tuple[str, ...], limits: Limits) -> dict[str, Any]:
     reasons = {
         "400": "no audio, a damaged form, several files without one_speaker, or an option that has "
         "no sensible value or is not for this model",
-        "408": f"the upload took longer than {limits.seconds:g} s",
+        "401": "the server needs a token, and the request has none or another one",
+        "408": f"the request took longer than {limits.seconds:g} s to arrive, or its headers "
+        f"longer than {limits.headers_s:g} s",
         "413": f"larger than {limits.bytes / 2**20:g} MB, longer than {limits.duration_s:g} s, "
         f"more than {limits.clips} files, or too much audio once it is decoded; the files of a "
         "request count together",
         "422": "not audio, damaged or too short; of several files, all of them",
-        "503": "too many requests at once; Retry-After says when to try again",
+        "429": "too many requests or too much audio of one client at once; Retry-After says when "
+        "to try again",
+        "503": "too many requests at once, or the server stops; Retry-After says when to try again",
     }
     binary = {"type": "string", "format": "binary"}
     files = {

@@ -4,26 +4,20 @@ The limits are checked while the file still arrives, so that no request can fill
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
 from typing import NamedTuple
 
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
+
+from jdann.web.clients import RequestMemory
+from jdann.web.limits import Limits, Refused
 
 MULTIPART = "multipart/form-data"
 _OVERHEAD = 64 * 1024  # bytes that a form adds to its files
 # Bytes beyond the limit are read and thrown away, up to this multiple of the limit. Most clients
 # read the answer, which says why the file is refused, only after they have sent everything.
 _DISCARDED = 8
-
-
-class Refused(Exception):
-    """A request that is refused: the HTTP status, and a sentence that says why."""
-
-    def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None):
-        super().__init__(sentence)
-        self.status, self.sentence, self.headers = status, sentence, headers or {}
 
 
 def unusable(reason: object) -> str:
@@ -38,79 +32,23 @@ class Upload(NamedTuple):
     data: bytes
 
 
-class Limits(NamedTuple):
-    """The limits of an upload."""
-
-    bytes: int = 20 * 2**20  # of one request, all of its files together
-    duration_s: float = 300.0  # of one request, all of its clips together
-    clips: int = 100  # of one person, in one request
-    # Samples times channels of one request: 128 MB decoded, a little more than 300 s of stereo at
-    # 48 kHz.
-    values: int = 2**25
-    in_flight_bytes: int = 256 * 2**20  # of all requests together
-    waiting: int = 256  # requests that may wait for the recogniser
-    seconds: float = 60.0  # within which a body must arrive
-
-
-class Gate:
-    """Counts the requests and their bytes in memory, and refuses more before memory ends."""
-
-    def __init__(self, limits: Limits):
-        self.limits, self.bytes, self.requests = limits, 0, 0
-
-    @asynccontextmanager
-    async def entered(self) -> AsyncIterator["RequestMemory"]:
-        """Counts one request from its first byte until its answer.
-
-        Raises:
-          Refused: too many requests are waiting.
-        """
-        if self.requests >= self.limits.waiting:
-            raise _busy("Too many requests at once; try again in a few seconds.")
-        self.requests += 1
-        memory = RequestMemory(self)
-        try:
-            yield memory
-        finally:
-            self.requests -= 1
-            self.bytes -= memory.bytes
-
-
-class RequestMemory:
-    """The bytes that one request holds in memory."""
-
-    def __init__(self, gate: Gate):
-        self.gate, self.bytes = gate, 0
-
-    def add(self, count: int) -> None:
-        """Counts further bytes.
-
-        Raises:
-          Refused: all requests together would hold too many bytes.
-        """
-        if self.gate.bytes + count > self.gate.limits.in_flight_bytes:
-            raise _busy("Too much audio at once; try again in a few seconds.")
-        self.gate.bytes += count
-        self.bytes += count
-
-
-def _busy(sentence: str) -> Refused:
-    return Refused(503, sentence, {"Retry-After": "5"})
-
-
-async def read_uploads(request: Request, memory: RequestMemory) -> list[Upload]:
+async def read_uploads(request: Request, memory: RequestMemory, limits: Limits) -> list[Upload]:
     """Reads the files of a request: its whole body, or the files of a form.
+
+    Args:
+      request: the request. Its `state.began`, by time.monotonic, is when its first byte arrived.
+      memory: counts the bytes that are held.
+      limits: the limits of a request.
 
     Raises:
       Refused: there is no file, the files are too large, too many or too slow, or the form is
         damaged.
     """
-    limits = memory.gate.limits
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
     is_form = media_type == MULTIPART
     most_bytes = limits.bytes + (_OVERHEAD if is_form else 0)
     try:
-        async with asyncio.timeout(limits.seconds):
+        async with asyncio.timeout(request.state.began + limits.seconds - time.monotonic()):
             body = await _body(request, memory, most_bytes, limits.bytes)
     except TimeoutError:
         sentence = f"The upload took longer than {limits.seconds:g} s; send it again."

@@ -92,17 +92,15 @@ def test_the_command_line_leaves_cells_empty(speech_model, folder, tmp_path, cap
 
 @pytest.mark.parametrize("name", NO_SPEECH)
 def test_the_endpoint_answers_null(recogniser, name):
-    server = pytest.importorskip("jdann.web.server", reason="needs the extra serve")
+    answers = pytest.importorskip("jdann.web.answers", reason="needs the extra serve")
     uploads = pytest.importorskip("jdann.web.uploads", reason="needs the extra serve")
     file = io.BytesIO()
     soundfile.write(file, NO_SPEECH[name], RATE_HZ, format="WAV")
-    options = server.Options(
+    options = answers.Options(
         one_speaker=False, timeline=True, picture=True, window_s=1.0, hop_s=1.0
     )
-    limits = server.make_limits(20, 300)
-    answer = server.recognise(
-        recogniser, [uploads.Upload("a.wav", file.getvalue())], limits, options
-    )
+    upload = uploads.Upload("a.wav", file.getvalue())
+    answer = answers.recognise(recogniser, [upload], answers.Limits(), options)
     assert answer["emotion"] is None and answer["probabilities"] is None
     assert [window["probabilities"] for window in answer["timeline"]] == [None, None]
     json.dumps(answer, allow_nan=False)

@@ -4,10 +4,15 @@ import contextlib
 import http.client
 import io
 import json
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +21,23 @@ import pytest
 import soundfile
 
 pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
-import uvicorn
-
 from jdann.inference.recogniser import Recogniser
-from jdann.web import server as web_server
-from jdann.web.pages import make_pages
-from jdann.web.uploads import Limits
+from jdann.web.access import Access, make_access
+from jdann.web.access_log import AccessLog
+from jdann.web.limits import Limits
+from jdann.web.server import claim_port, make_server
+from jdann.web.warm_up import warm_up
 from tests.support.corpora import EMOTIONS
 
 RATE = 16000
+ACCESS = make_access("127.0.0.1", None, (), (), ())
+NO_LOG = AccessLog(None)
+
+
+class RawAnswer(NamedTuple):
+    status: int
+    text: str
+    headers: http.client.HTTPMessage
 
 
 class Answer(NamedTuple):
@@ -37,43 +50,89 @@ class Server(NamedTuple):
     port: int
     recogniser: Recogniser
     workdir: Path
+    stop: Callable[[], None]  # as SIGTERM does
 
-    def ask(self, body, headers=None, path="/api/predict", method="POST") -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
+    def ask_raw(
+        self, body, headers=None, path="/api/predict", method="POST", client="127.0.0.1"
+    ) -> RawAnswer:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=60, source_address=(client, 0)
+        )
+        with contextlib.closing(connection):
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
-            return Answer(response.status, json.loads(response.read()), response.headers)
-        finally:
-            connection.close()
+            return RawAnswer(response.status, response.read().decode(), response.headers)
 
-    def page(self, path) -> tuple[int, str, http.client.HTTPMessage]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read().decode(), response.headers
+    def ask(self, *arguments, **options) -> Answer:
+        answer = self.ask_raw(*arguments, **options)
+        return Answer(answer.status, json.loads(answer.text), answer.headers)
+
+    def page(self, path) -> RawAnswer:
+        return self.ask_raw(None, path=path, method="GET")
+
+    def connected(self, data: bytes = b"", client: str = "127.0.0.1") -> socket.socket:
+        """A connection on which some bytes have been sent."""
+        connection = socket.create_connection(("127.0.0.1", self.port), 20, (client, 0))
+        connection.sendall(data)
+        return connection
 
 
 @contextlib.contextmanager
-def running(recogniser: Recogniser, path: Path, limits: Limits) -> Iterator[Server]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        pages = make_pages(recogniser, path, limits)
-        app = web_server.make_app(recogniser, pages, limits, web_server.LOOPBACK)
-        server = uvicorn.Server(uvicorn.Config(app, **web_server.UVICORN))
+def running(
+    recogniser: Recogniser,
+    path: Path,
+    limits: Limits,
+    access: Access = ACCESS,
+    access_log: AccessLog = NO_LOG,
+) -> Iterator[Server]:
+    with claim_port("127.0.0.1", 0) as listener:
+        server = make_server(recogniser, path, access, limits, access_log)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        yield Server(listener.getsockname()[1], recogniser, path)
-        server.should_exit = True
+        port = listener.getsockname()[1]
+        stop = partial(server.handle_exit, signal.SIGTERM, None)
+        yield Server(port, recogniser, path, stop)
+        stop()
         thread.join(20)
+
+
+class Program(NamedTuple):
+    """`jdann serve` in a process of its own."""
+
+    process: subprocess.Popen
+    port: int
+    stderr: Path
+
+    def stop(self) -> int:
+        """Ends the process as a service manager does, and returns its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def serving(model: Path, folder: Path, *options: str) -> Iterator[Program]:
+    """Runs `jdann serve`; its messages go to a file in the folder."""
+    command = [sys.executable, "-m", "jdann", "serve", str(model), "--port", "0", *options]
+    stderr = folder / "stderr.txt"
+    with stderr.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    assert process.stdout is not None
+    try:
+        address = re.match(r"http://\S+:(\d+) ", process.stdout.readline())
+        assert address, stderr.read_text()
+        yield Program(process, int(address[1]), stderr)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 @pytest.fixture(scope="session")
 def server(finished_run) -> Iterator[Server]:
     recogniser = Recogniser.load(finished_run)
-    web_server.warm_up(recogniser)
+    warm_up(recogniser)
     with running(recogniser, finished_run, Limits()) as served:
         yield served
 

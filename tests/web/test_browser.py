@@ -15,7 +15,7 @@ import soundfile
 
 pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
-from jdann.web.uploads import Limits
+from jdann.web.limits import Limits
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, running, speech
 

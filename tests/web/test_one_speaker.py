@@ -9,9 +9,9 @@ from ml_collections import FrozenConfigDict
 
 pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
-from jdann.web import server as web_server
+from jdann.web.answers import MAX_TIMELINE_WINDOWS
+from jdann.web.limits import Limits
 from jdann.web.pages import make_pages
-from jdann.web.uploads import Limits
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, encoded, form_of, running, speech
 
@@ -135,7 +135,7 @@ def test_the_windows_of_all_clips_are_limited_together(server):
     path = f"{PATH}&timeline=true&hop_s=0.05"
     answer = server.ask(*form_of(clips(30, 30)), path=path).body
     windows = [len(clip["timeline"]) for clip in answer["clips"]]
-    limit = web_server.MAX_TIMELINE_WINDOWS
+    limit = MAX_TIMELINE_WINDOWS
     assert 0.75 * limit < sum(windows) <= limit + 2 * len(windows)
 
 

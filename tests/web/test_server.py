@@ -33,10 +33,13 @@ from jdann.errors import InputError
 from jdann.inference import export
 from jdann.inference.recogniser import Recogniser
 from jdann.web import server as web_server
+from jdann.web.answers import MAX_TIMELINE_WINDOWS
+from jdann.web.limits import Limits, make_limits
 from jdann.web.pages import make_pages
-from jdann.web.uploads import Limits
+from jdann.web.server import claim_port
+from jdann.web.warm_up import warm_up
 from tests.support.corpora import EMOTIONS
-from tests.support.serving import RATE, encoded, form, row, running, speech
+from tests.support.serving import ACCESS, NO_LOG, RATE, encoded, form, row, running, speech
 
 # The start of an upload whose end never comes.
 BEGUN = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nRIFF"
@@ -101,7 +104,7 @@ def test_the_timeline_of_a_long_clip_is_limited(server):
     answer = server.ask(
         encoded(speech(290)), path="/api/predict?timeline=1&hop_s=0.05&picture=1"
     ).body
-    limit = web_server.MAX_TIMELINE_WINDOWS
+    limit = MAX_TIMELINE_WINDOWS
     assert 0.75 * limit < len(answer["timeline"]) <= limit + 2
     assert answer["timeline"][-1]["end_s"] == 290
     assert (
@@ -284,11 +287,36 @@ def test_every_clip_length_is_compiled_before_the_first_visitor(server, longest_
     recording_recogniser = dataclasses.replace(
         recogniser, programs=programs, config=FrozenConfigDict(config)
     )
-    web_server.warm_up(recording_recogniser)
+    warm_up(recording_recogniser)
     compiled = set(programs.sizes)
     for seconds in np.arange(0.2, longest_s + 3, 0.3):
         list(recording_recogniser.each([speech(seconds + offset_s)], RATE))
     assert programs.sizes == compiled and max(compiled) >= longest_s * RATE
+
+
+def test_a_model_that_uses_only_speech_is_compiled_too(server):
+    """What the server compiles with is noise, which holds no speech."""
+    sizes = []
+    for speech_only in (False, True):
+        config = ConfigDict(server.recogniser.config)
+        config.audio.speech_only = speech_only
+        labels, settings = server.recogniser.labels, server.recogniser.programs.settings
+        programs = RecordingPrograms(2, len(labels), settings)
+        warm_up(
+            dataclasses.replace(
+                server.recogniser, programs=programs, config=FrozenConfigDict(config)
+            )
+        )
+        sizes.append(programs.sizes)
+    assert sizes[0] == sizes[1] != set()
+
+
+def test_a_model_that_takes_no_audio_is_refused(server):
+    config = ConfigDict(server.recogniser.config)
+    config.features.recipe = "vectors"
+    recogniser = dataclasses.replace(server.recogniser, config=FrozenConfigDict(config))
+    with claim_port("127.0.0.1", 0) as listener, pytest.raises(InputError, match="on vectors"):
+        web_server.main(recogniser, server.workdir, listener, ACCESS, Limits(), NO_LOG)
 
 
 def test_the_examples_have_the_address_of_the_server(server):
@@ -427,13 +455,13 @@ def test_the_description_is_that_of_the_answers(server):
 
 def test_a_taken_port_and_senseless_limits_are_named(server):
     with pytest.raises(InputError, match="another --port"):
-        web_server.main(server.recogniser, server.workdir, "127.0.0.1", server.port, Limits())
+        claim_port("127.0.0.1", server.port)
     with pytest.raises(InputError, match="--port 99999"):
-        web_server.main(server.recogniser, server.workdir, "127.0.0.1", 99999, Limits())
+        claim_port("127.0.0.1", 99999)
     with pytest.raises(InputError, match="--max-mb"):
-        web_server.make_limits(0, 10)
+        make_limits(0, 10)
     with pytest.raises(InputError, match="--max-s"):
-        web_server.make_limits(1, float("nan"))
+        make_limits(1, float("nan"))
 
 
 def test_a_model_without_its_run_has_a_card_too(finished_run, tmp_path):
