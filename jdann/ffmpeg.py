@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-_LONGEST_RUN_S = 600
+_LONGEST_RUN_S = 600  # with a file; long recordings take minutes
+_LONGEST_UPLOAD_S = 60  # with bytes, for which somebody waits
 
 
 class ConversionError(Exception):
@@ -63,7 +64,7 @@ def convert(source: Path | bytes, demuxer: str, longest_s: float) -> BinaryIO:
             stdout=wav,
             stderr=subprocess.PIPE,
             pass_fds=() if given is None else (given.fileno(),),
-            timeout=_LONGEST_RUN_S,
+            timeout=_LONGEST_RUN_S if given is None else _LONGEST_UPLOAD_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

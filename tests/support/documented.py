@@ -267,7 +267,7 @@ CHECKS: dict[str, Callable[[list[str], pytest.MonkeyPatch], None]] = {
     "jdann": _jdann,
     "python": _python,
     "pip": _pip,
-    **dict.fromkeys(("curl", "cat", "echo", "head", "ls", "mkdir"), _nothing),
+    **dict.fromkeys(("curl", "cat", "echo", "head", "ls", "mkdir", "docker"), _nothing),
 }
 
 

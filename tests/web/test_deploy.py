@@ -74,7 +74,7 @@ def test_the_image_is_built_from_files_that_exist_and_holds_no_model():
     assert only("FROM") == "python:3.12-slim"
     copied = [shlex.split(rest)[:-1] for name, rest in instructions() if name == "COPY"]
     names = [name for group in copied for name in group]
-    assert sorted(names) == ["LICENSE", "configs", "jdann", "pyproject.toml"]
+    assert sorted(names) == ["LICENSE", "README.md", "configs", "jdann", "pyproject.toml"]
     assert all((ROOT / name).exists() for name in names)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (extra,) = re.findall(r"/source\[(\w+)\]", str(instructions()))
