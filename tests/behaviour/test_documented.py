@@ -136,6 +136,9 @@ class Session:
             )
         )
 
+    def _docker(self, words: list[str]) -> None:
+        """Not run, because few machines have it; `tests/web/test_deploy.py` checks the image."""
+
     def _curl(self, words: list[str]) -> None:
         if self.port is None or shutil.which("curl") is None:
             pytest.skip("needs curl and the extra `serve`")

@@ -231,7 +231,7 @@ def test_each_request_has_a_line(guarded):
     served, log = guarded
     path = "/api/predict?timeline=true"
     line = line_of(log, partial(served.ask, CLIP, bearer(TOKEN), path))
-    assert line.pop("time").endswith("+00:00") and 0 < line.pop("seconds") < 20
+    assert line.pop("time").endswith("+00:00") and line.pop("seconds") > 0
     assert line.pop("bytes") > 300
     assert line == {"client": "127.0.0.1", "method": "POST", "path": "/api/predict", "status": 200}
     answer = served.page("/")
