@@ -36,7 +36,7 @@ def convert(source: Path | bytes, demuxer: str, longest_s: float) -> BinaryIO:
     Only the given demuxer is used, because others open files and addresses that the input names.
 
     Args:
-      source: the file, or its bytes. Bytes are not written to disk.
+      source: the file, or its bytes. On Linux, bytes are not written to disk.
       demuxer: ffmpeg's name for the format, such as "mov".
       longest_s: what comes later is left out, seconds; infinite: nothing is.
 
@@ -89,7 +89,7 @@ def _given(source: Path | bytes) -> tuple[BinaryIO | None, str]:
     given.write(source)
     given.flush()
     given.seek(0)
-    return given, f"/proc/self/fd/{given.fileno()}"
+    return given, f"/dev/fd/{given.fileno()}"
 
 
 def _memory_file() -> BinaryIO:

@@ -76,17 +76,17 @@ def _open_converted(
     else:
         with source.open("rb") as file:
             head = file.read(HEAD_BYTES)
-    found = recognise(head)
-    if found is None:
+    audio_format = recognise(head)
+    if audio_format is None:
         raise AudioError(_NO_AUDIO)
-    if found.demuxer is None:
-        raise AudioError(f"is {found.name}")
+    if audio_format.demuxer is None:
+        raise AudioError(f"is {audio_format.name}")
     if ffmpeg.find() is None:
         raise AudioError(
-            f"is {found.name}, which needs ffmpeg: pip install 'jdann[formats]', or convert it to "
-            "wav or flac"
+            f"is {audio_format.name}, which needs ffmpeg: pip install 'jdann[formats]', or convert "
+            "it to wav or flac"
         )
-    return _converted(source, found.name, found.demuxer, longest_s, to_close)
+    return _converted(source, audio_format.name, audio_format.demuxer, longest_s, to_close)
 
 
 def _converted(
@@ -99,32 +99,34 @@ def _converted(
         raise AudioError(f"is {name}, but damaged, or holds no sound ({error})") from error
 
 
-def scale_of(source: Path | bytes, file: soundfile.SoundFile) -> float:
+def scale_of(path: Path, file: soundfile.SoundFile) -> float:
     """The full scale of a file's samples: 1.0, unless it holds floats on the scale of integers.
 
-    The whole file decides, because a part of it may be silent. Its position is kept.
+    The whole file decides, because a part of it may be silent.
+
+    Args:
+      path: of the file.
+      file: the same file, open. Its position is kept.
     """
     if file.subtype not in _FLOAT_SUBTYPES:
         return 1.0
-    if isinstance(source, bytes):
-        return _measure_scale(file)
-    status = source.stat()
-    return _kept_scale(source, status.st_size, status.st_mtime_ns)
+    status = path.stat()
+    return _measure_scale(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
-def _kept_scale(path: Path, size: int, changed_ns: int) -> float:
-    """The scale of a file, which is measured once for many parts of it."""
+def _measure_scale(path: Path, size: int, changed_ns: int) -> float:
+    """The scale of a file. It is kept, because many parts of one file may be read.
+
+    Args:
+      path: of the file.
+      size: bytes; a changed file is measured again.
+      changed_ns: when the file was changed.
+    """
     del size, changed_ns
-    with opened(path) as file:
-        return _measure_scale(file)
-
-
-def _measure_scale(file: soundfile.SoundFile) -> float:
-    position, peak = file.tell(), 0.0
-    with suppress(soundfile.LibsndfileError):  # the part before a damaged place decides
-        file.seek(0)
+    peak = 0.0
+    # If a place is damaged, what comes before it decides.
+    with opened(path) as file, suppress(soundfile.LibsndfileError):
         while len(block := file.read(_BLOCK_FRAMES, dtype="float32")):
             peak = max(peak, float(np.abs(block).max()))
-    file.seek(position)
     return full_scale(peak)

@@ -43,6 +43,8 @@ def read(
         raise AudioError(f"end is {end_s} s; expected more than the start, {start_s:g} s")
     with opened(Path(path)) as file:
         samples = _read_part(file, start_s, end_s)
+        if start_s == 0 and end_s is None:
+            return to_floating(samples), file.samplerate
         return _scaled(samples, scale_of(Path(path), file)), file.samplerate
 
 
@@ -75,7 +77,7 @@ def decode(
                 f"{file_s:.0f} s at {file.samplerate} Hz with {file.channels} channels "
                 "are too much; send mono at 16000 Hz"
             )
-        return _scaled(_read_part(file, 0.0, None), scale_of(data, file)), file.samplerate
+        return to_floating(_read_part(file, 0.0, None)), file.samplerate
 
 
 def duration_s(path: str | Path) -> float | None:

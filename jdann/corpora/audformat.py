@@ -14,12 +14,12 @@ import yaml
 from jdann.corpora import manifest
 from jdann.corpora.index import Corpus
 from jdann.corpora.naming import AS_USUAL, Naming
+from jdann.corpora.no_person import known
 from jdann.corpora.tables import Table, read_cells, read_table
 from jdann.errors import InputError
 from jdann.terminal import listed
 
 HEADER = "db.yaml"
-_ADDED = ("speaker", "gender", "language")  # columns that tables of emotions may lack
 
 
 def load_database(root: Path, naming: Naming = AS_USUAL) -> Corpus:
@@ -37,7 +37,7 @@ def load_database(root: Path, naming: Naming = AS_USUAL) -> Corpus:
       InputError: the header or a table cannot be read, or no table has emotions.
     """
     header = _read_header(root / HEADER)
-    tables = {name: read_table(_path(root, name)) for name in header.get("tables", {})}
+    tables = {name: read_table(_path(root, name)) for name in header["tables"]}
     with_emotions = [name for name, table in tables.items() if "emotion" in table.columns]
     if not with_emotions:
         raise InputError(
@@ -46,24 +46,24 @@ def load_database(root: Path, naming: Naming = AS_USUAL) -> Corpus:
         )
     speakers = _speakers(tables)
     of_speaker = _labels(root, header, "speaker")
-    languages = header.get("languages") or []
-    language = str(languages[0]) if len(languages) == 1 else ""
-    completed = []
-    for name in sorted(with_emotions, key=lambda name: "gold" not in name):
-        rows = []
-        for row in tables[name].rows:
-            speaker = row.get("speaker") or speakers.get(row["file"], "")
-            known = of_speaker.get(speaker, {})
-            found = {
-                "speaker": speaker,
-                "gender": str(known.get("gender") or ""),
-                "language": str(known.get("language") or language),
-            }
-            rows.append(row | {column: row.get(column) or found[column] for column in _ADDED})
-        columns = tuple(dict.fromkeys((*tables[name].columns, *_ADDED)))
-        completed.append(
-            (_path(root, name), tables[name]._replace(columns=columns, rows=tuple(rows)))
-        )
+    language = _only_language(header)
+
+    def complete(row: Mapping[str, str]) -> dict[str, str]:
+        """The row with what other tables and the header know."""
+        speaker = known(row.get("speaker", "")) or speakers.get(row["file"], "")
+        facts = of_speaker.get(speaker, {})
+        elsewhere = {
+            "speaker": speaker,
+            "gender": str(facts.get("gender") or ""),
+            "language": str(facts.get("language") or language),
+        }
+        own = {column: known(row.get(column, "")) for column in elsewhere}
+        return dict(row) | {column: own[column] or elsewhere[column] for column in elsewhere}
+
+    completed = [
+        (_path(root, name), tables[name]._replace(rows=tuple(map(complete, tables[name].rows))))
+        for name in sorted(with_emotions, key=lambda name: "gold" not in name)
+    ]
     corpus = manifest.make_corpus(root, completed, naming)
     return corpus._replace(description=f"{header.get('name') or root.name} (audformat)")
 
@@ -72,14 +72,27 @@ def _read_header(path: Path) -> Mapping[str, Any]:
     """The content of the header."""
     try:
         header = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         problem = " ".join(str(error).split())[:150]
         raise InputError(
             f"{path}: cannot be read as the header of a database in audformat ({problem})"
         ) from error
-    if not isinstance(header, dict) or not isinstance(header.get("tables", {}), dict):
+    if not isinstance(header, dict):
         raise InputError(f"{path}: is no header of a database in audformat; it names no tables")
+    for part in ("tables", "misc_tables"):
+        tables = header.setdefault(part, {})
+        if not isinstance(tables, dict) or not all(isinstance(name, str) for name in tables):
+            raise InputError(f"{path}: `{part}` does not name tables, as audformat does")
     return header
+
+
+def _only_language(header: Mapping[str, Any]) -> str:
+    """The language of a database in one language; "" if it has several, or names none."""
+    languages = header.get("languages")
+    if isinstance(languages, str):
+        return languages
+    is_one = isinstance(languages, list) and len(languages) == 1
+    return str(languages[0]) if is_one else ""
 
 
 def _path(root: Path, name: str) -> Path:
@@ -88,9 +101,9 @@ def _path(root: Path, name: str) -> Path:
     if not path.is_file():
         suffixes = ("parquet", "pkl")
         others = [suffix for suffix in suffixes if path.with_suffix(f".{suffix}").is_file()]
-        found = f"is there only as .{others[0]}" if others else "is missing"
+        problem = f"is there only as .{others[0]}" if others else "is missing"
         raise InputError(
-            f"{path}: {found}; write the tables as csv, with audformat: "
+            f"{path}: {problem}; write the tables as csv, with audformat: "
             "database.save(folder, storage_format='csv')"
         )
     return path
@@ -114,7 +127,7 @@ def _labels(root: Path, header: Mapping[str, Any], scheme: str) -> dict[str, Map
     schemes = header.get("schemes")
     entry = schemes.get(scheme) if isinstance(schemes, dict) else None
     labels = entry.get("labels") if isinstance(entry, dict) else None
-    if isinstance(labels, str) and labels in header.get("misc_tables", {}):
+    if isinstance(labels, str) and labels in header["misc_tables"]:
         names, _, rows = read_cells(_path(root, labels))
         return {row[0]: dict(zip(names, row, strict=True)) for row in rows}
     if not isinstance(labels, dict):

@@ -32,22 +32,30 @@ def audio_path(folder: str, cell: str) -> str:
     """The path of an audio file that a cell names.
 
     The cell is a path relative to `folder`, an absolute path, or an address `file://...`. If no
-    such file exists, three folders above `folder` are tried, then `\\` between folders and another
-    case of the suffix.
+    such file exists, `\\` between folders and another case of the suffix are tried, then the three
+    folders above `folder` if the cell names a folder and not only a file.
 
     Args:
       folder: of the table, absolute.
       cell: as written.
     """
     text = unquote(cell.removeprefix("file://")) if cell.startswith("file://") else cell
-    path = _joined(folder, text)
-    if os.path.isfile(path):  # noqa: PTH113
+    path = _existing(folder, text)
+    if os.path.isfile(path) or not os.path.dirname(text):  # noqa: PTH113, PTH120
         return path
     above = folder
     for _ in range(_FOLDERS_ABOVE):
         above = os.path.dirname(above)  # noqa: PTH120
         if os.path.isfile(_joined(above, text)):  # noqa: PTH113
             return _joined(above, text)
+    return path
+
+
+def _existing(folder: str, text: str) -> str:
+    """The path of a file, which need not exist, with other slashes or suffix if that one exists."""
+    path = _joined(folder, text)
+    if os.path.isfile(path):  # noqa: PTH113
+        return path
     if "\\" in text:
         path = _joined(folder, text.replace("\\", "/"))
     if not os.path.isfile(path):  # noqa: PTH113

@@ -15,12 +15,8 @@ from jdann.corpora import casia, demo, esd, name_schemes, ravdess
 from jdann.corpora.index import Corpus, Listing, Skipped, Utterance
 from jdann.corpora.naming import AS_USUAL, AUTO, PLAIN, Naming
 from jdann.corpora.no_person import names_no_person
+from jdann.corpora.suffixes import AUDIO, OTHER_AUDIO
 from jdann.errors import InputError
-
-# The suffixes of files that libsndfile reads, and of those that ffmpeg reads.
-AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64"}
-OTHER_AUDIO = {".m4a", ".aac", ".wma", ".mp4", ".m4b", ".amr", ".3gp", ".webm", ".mkv"}
-OTHER_AUDIO |= {".ape", ".wv", ".avi", ".mov"}
 
 
 class Layout(NamedTuple):

@@ -12,10 +12,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from jdann.corpora.suffixes import AUDIO, OTHER_AUDIO
 from jdann.errors import InputError
 
 _DIALOGUE, _UTTERANCE = "dialogue_id", "utterance_id"
-_CLIP = re.compile(r"(dia\d+_utt\d+)\.\w+")
+_CLIP = re.compile(r"(dia\d+_utt\d+)(\.\w+)")
 _NOT_USED = ("starttime", "endtime")
 
 
@@ -60,20 +61,21 @@ def with_files(
 
 def _clips(path: Path) -> dict[str, str]:
     """The clips by their names without a suffix, as paths relative to the folder of the table."""
-    found: dict[str, list[str]] = defaultdict(list)
+    paths: dict[str, list[str]] = defaultdict(list)
     folder = path.absolute().parent
     for current, folders, files in os.walk(folder):
         folders.sort()
         for file in sorted(files):
-            if match := _CLIP.fullmatch(file):
-                found[match[1]].append(os.path.relpath(f"{current}/{file}", folder))
-    if not found:
+            match = _CLIP.fullmatch(file)
+            if match and match[2].lower() in AUDIO | OTHER_AUDIO:
+                paths[match[1]].append(os.path.relpath(f"{current}/{file}", folder))
+    if not paths:
         raise InputError(
             f"{path}: is a table of MELD, but no clip like dia0_utt0.wav lies in {folder} or "
             "below; move the table to the clips, or add a column `file`"
         )
     part = path.stem.casefold().split("_")[0]  # train, dev or test
-    return {name: _of_part(files, part) for name, files in found.items()}
+    return {name: _of_part(files, part) for name, files in paths.items()}
 
 
 def _of_part(files: Sequence[str], part: str) -> str:

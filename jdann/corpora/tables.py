@@ -84,6 +84,10 @@ def read_table(path: Path) -> Table:
             raise InputError(
                 f"{path}: line {line} has no file; fill in the cell or delete the line"
             )
+        if "\0" in row["file"]:  # JSON can hold it
+            raise InputError(
+                f"{path}: line {line} has a null character in the column `file`; correct the name"
+            )
         if "\n" in row["file"] or "\r" in row["file"]:
             raise InputError(
                 f"{path}: line {line} has a line break in the column `file`; "

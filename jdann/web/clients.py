@@ -62,8 +62,8 @@ class Share:
 class RequestMemory:
     """Counts one request of a client, and the bytes that it holds in memory."""
 
-    def __init__(self, requests: Share, held: Share, client: str):
-        self._requests, self._held, self.client = requests, held, client
+    def __init__(self, requests: Share, memory: Share, client: str):
+        self._requests, self._memory, self.client = requests, memory, client
         self.bytes = 0
 
     def __enter__(self) -> "RequestMemory":
@@ -72,7 +72,7 @@ class RequestMemory:
 
     def __exit__(self, *_: object) -> None:
         self._requests.remove(self.client)
-        self._held.remove(self.client, self.bytes)
+        self._memory.remove(self.client, self.bytes)
 
     def add(self, count: int) -> None:
         """Counts further bytes.
@@ -80,7 +80,7 @@ class RequestMemory:
         Raises:
           Refused: the client, or all clients together, would hold too many bytes.
         """
-        self._held.add(self.client, count)
+        self._memory.add(self.client, count)
         self.bytes += count
 
 
@@ -90,8 +90,8 @@ class Gate:
     def __init__(self, limits: Limits):
         self.limits = limits
         self.requests = Share(limits.waiting, limits.client_waiting, "many requests")
-        self.held = Share(limits.in_flight_bytes, limits.client_bytes, "much audio")
+        self.memory = Share(limits.in_flight_bytes, limits.client_bytes, "much audio")
 
     def request(self, client: str) -> RequestMemory:
         """Counts a request from its first byte until its answer; to be used with `with`."""
-        return RequestMemory(self.requests, self.held, client)
+        return RequestMemory(self.requests, self.memory, client)

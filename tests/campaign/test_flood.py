@@ -121,7 +121,7 @@ class Flood:
     def going_on(self):
         """The flood goes on in threads while the context lasts."""
         work = [self.slow_connections, *[self.broken_requests] * 4]
-        threads = [threading.Thread(target=one, daemon=True) for one in work]
+        threads = [threading.Thread(target=attack, daemon=True) for attack in work]
         for thread in threads:
             thread.start()
         try:

@@ -45,10 +45,10 @@ def folders(tmp_path_factory):
     """A model, and another one with other arrays and labels in another order."""
     parent = tmp_path_factory.mktemp("models")
     model.save_model(parent / "model", make_model_of_vectors())
-    other = make_model_of_vectors(seed=1)
-    other.card["labels"].reverse()
-    model.save_model(parent / "other", other)
-    return parent / "model", parent / "other"
+    second = make_model_of_vectors(seed=1)
+    second.card["labels"].reverse()
+    model.save_model(parent / "second", second)
+    return parent / "model", parent / "second"
 
 
 @pytest.fixture(scope="module")
@@ -90,20 +90,20 @@ def refusal(work) -> str | None:
 
 
 def test_changed_folders_are_refused_or_answer_the_same(rng, folders, tmp_path):
-    whole, other = folders
+    whole, second = folders
     expected_model = model.load_model(whole)
     labels, probabilities, doubts = answers(whole)
     outcomes: Counter[tuple[str, str]] = Counter()
 
     def check(folder):
         assert_same_model(model.load_model(folder), expected_model)
-        found = answers(folder)
-        assert found[0] == labels and found[2] == doubts
-        np.testing.assert_array_equal(found[1], probabilities)
+        now = answers(folder)
+        assert now[0] == labels and now[2] == doubts
+        np.testing.assert_array_equal(now[1], probabilities)
 
     for number in range(OF_FOLDERS):
         folder = shutil.copytree(whole, tmp_path / str(number))
-        kind = tamper(rng, folder, other)
+        kind = tamper(rng, folder, second)
         line = refusal(lambda folder=folder: check(folder))
         outcomes[kind, "same answers" if line is None else "refused"] += 1
     for (kind, outcome), count in sorted(outcomes.items()):
@@ -113,12 +113,12 @@ def test_changed_folders_are_refused_or_answer_the_same(rng, folders, tmp_path):
 
 def test_changed_folders_of_earlier_versions_end_in_one_line_or_answer(rng, folders, tmp_path):
     """They have no digest, so another answer is possible. An error of another kind is not."""
-    whole, other = folders
+    whole, second = folders
     outcomes: Counter[str] = Counter()
     for number in range(OF_EARLIER_FOLDERS):
         folder = shutil.copytree(whole, tmp_path / str(number))
         as_earlier(folder, 4)
-        tamper(rng, folder, other)
+        tamper(rng, folder, second)
         line = refusal(lambda folder=folder: answers(folder))
         outcomes["answered" if line is None else "refused"] += 1
     print(dict(outcomes))
@@ -167,14 +167,14 @@ def test_changed_exports_are_refused_or_answer_the_same(rng, exported, tmp_path)
 
 
 def test_the_command_refuses_with_one_line_and_status_2(rng, folders, tmp_path):
-    whole, other = folders
+    whole, second = folders
     (tmp_path / "clip.wav").write_bytes(b"")
     refused = 0
     while refused < OF_COMMANDS:
         folder = tmp_path / "model"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(whole, folder)
-        tamper(rng, folder, other)
+        tamper(rng, folder, second)
         if refusal(lambda folder=folder: model.load_model(folder)) is None:
             continue
         refused += 1

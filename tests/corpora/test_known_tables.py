@@ -31,7 +31,9 @@ def test_meld_names_dialogues_instead_of_files(tmp_path):
     """The times are those of the episode, so each clip is used as a whole."""
     clips = ["wav/train_splits/dia0_utt0.wav", "wav/dev_splits_complete/dia0_utt0.wav"]
     clips.append("wav/train_splits/dia0_utt1.WAV")
-    fill(tmp_path, {"train_sent_emo.csv": MELD, "dev_sent_emo.csv": MELD}, clips)
+    fill(
+        tmp_path, {"train_sent_emo.csv": MELD, "dev_sent_emo.csv": MELD}, [*clips, "dia0_utt0.txt"]
+    )
     train = load(str(tmp_path / "train_sent_emo.csv"), EMOTIONS)
     assert facts(train) == [
         ("wav/train_splits/dia0_utt0.wav", "neutral", "Chandler"),
@@ -76,6 +78,7 @@ def test_json_lines_of_emobox(tmp_path):
         ('["a.wav"]\n', "line 1 is JSON, but no object"),
         ('{"key": "a"}\n', "no column `file`, only key"),
         ('{"wav": "a.wav"}\n{"emo": "sad"}\n', "line 2 has no file"),
+        ('{"wav": "a\\u0000.wav"}\n', "line 1 has a null character"),
         ("[" * 100_000, "line 1 is not JSON"),
         ("", "is empty"),
     ],
@@ -85,6 +88,14 @@ def test_json_lines_that_cannot_be_read(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as refusal:
         load(str(tmp_path / "list.jsonl"), EMOTIONS)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_bare_name_is_not_looked_for_above_its_table(tmp_path):
+    """It could be another clip of the same name."""
+    fill(tmp_path, {"lists/list.csv": "file\na.wav\nb.wav\n"}, ["a.wav", "lists/b.wav"])
+    corpus = load(str(tmp_path / "lists/list.csv"), EMOTIONS)
+    assert [u.file for u in corpus.utterances] == ["b.wav"]
+    assert [s.file for s in corpus.skipped] == ["a.wav"]
 
 
 HEADER = """
@@ -137,7 +148,8 @@ def test_audformat_that_cannot_be_read(tmp_path):
     (tmp_path / "db.files.csv").rename(tmp_path / "db.files.parquet")
     with pytest.raises(InputError, match=r"db\.files\.csv: is there only as \.parquet"):
         load(str(tmp_path), EMOTIONS)
-    for text in ("tables: [", "tables: 3", "- a", "!!python/object:os.system {}"):
+    unreadable = ["tables: [", "tables: 3", "tables:", "tables: {1: {}}", "misc_tables: a", "- a"]
+    for text in (*unreadable, "!!python/object:os.system {}", "[" * 100_000):
         (tmp_path / "db.yaml").write_text(text)
         with pytest.raises(InputError, match=r"db\.yaml: ") as refusal:
             load(str(tmp_path), EMOTIONS)

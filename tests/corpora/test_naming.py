@@ -35,9 +35,9 @@ def test_words_name_emotions(corpus, by, name):
     assert {u.file: u.emotion for u in utterances} == expected
     (corpus / "few.csv").write_text("file,emotion\ngribbit/a.wav,gribbit\n")
     target = [u._replace(emotion=None) for u in utterances]
-    found = read_target_labels(str(corpus / "few.csv"), target, EMOTIONS, naming=naming)
+    numbers = read_target_labels(str(corpus / "few.csv"), target, EMOTIONS, naming=naming)
     labelled = {
-        u.file: label for u, label in zip(target, found.tolist(), strict=True) if label >= 0
+        u.file: label for u, label in zip(target, numbers.tolist(), strict=True) if label >= 0
     }
     assert labelled == {"gribbit/a.wav": EMOTIONS.index("angry")}
 
