@@ -91,8 +91,9 @@ def _only_language(header: Mapping[str, Any]) -> str:
     languages = header.get("languages")
     if isinstance(languages, str):
         return languages
-    is_one = isinstance(languages, list) and len(languages) == 1
-    return str(languages[0]) if is_one else ""
+    if isinstance(languages, list) and len(languages) == 1:
+        return str(languages[0])
+    return ""
 
 
 def _path(root: Path, name: str) -> Path:
