@@ -205,38 +205,44 @@ def test_only_a_trusted_proxy_may_say_who_the_client_is(guarded):
     forwarded = {"X-Forwarded-For": "203.0.113.7"}
     for address, client in (("127.0.0.9", "203.0.113.7"), ("127.0.0.8", "127.0.0.8")):
         ask = partial(served.ask, None, forwarded, "/health", "GET", client=address)
-        assert line_of(log, ask)["client"] == client
+        assert line_of(served, log, ask)["client"] == client
 
 
 # --- The access log ---
 
 
-def last(log) -> dict:
-    return json.loads(log.read_text("ascii").splitlines()[-1])
-
-
-def line_of(log, request) -> dict:
+def line_of(served, log, request) -> dict:
     """The line that a request adds; it may come shortly after the answer."""
+    # The lines of earlier requests stand before that of this one.
+    mark = f"/before/{time.monotonic_ns()}"
+    served.page(mark)
+    wait_for(lambda: any(mark in line for line in log.read_text("ascii").splitlines()))
     before = len(log.read_text("ascii").splitlines())
     request()
-    end = time.monotonic() + 10
-    while len(lines := log.read_text("ascii").splitlines()) == before:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(lambda: len(log.read_text("ascii").splitlines()) > before)
+    lines = log.read_text("ascii").splitlines()
     assert len(lines) == before + 1 and lines[-1].isprintable()
     return json.loads(lines[-1])
+
+
+def wait_for(is_so) -> None:
+    """Waits until something is so, for ten seconds at most."""
+    end = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_each_request_has_a_line(guarded):
     served, log = guarded
     path = "/api/predict?timeline=true"
-    line = line_of(log, partial(served.ask, CLIP, bearer(TOKEN), path))
+    line = line_of(served, log, partial(served.ask, CLIP, bearer(TOKEN), path))
     assert line.pop("time").endswith("+00:00") and line.pop("seconds") > 0
     assert line.pop("bytes") > 300
     assert line == {"client": "127.0.0.1", "method": "POST", "path": "/api/predict", "status": 200}
     answer = served.page("/")
-    assert line_of(log, partial(served.page, "/"))["bytes"] == len(answer.text.encode())
-    assert line_of(log, partial(served.ask, CLIP))["status"] == 401
+    assert line_of(served, log, partial(served.page, "/"))["bytes"] == len(answer.text.encode())
+    assert line_of(served, log, partial(served.ask, CLIP))["status"] == 401
 
 
 def test_what_is_not_http_has_a_line_too(guarded):
@@ -246,7 +252,7 @@ def test_what_is_not_http_has_a_line_too(guarded):
         with served.connected(b"no request\r\n\r\n") as connection:
             connection.recv(1000)
 
-    line = line_of(log, nonsense)
+    line = line_of(served, log, nonsense)
     assert (line["client"], line["method"], line["path"]) == ("127.0.0.1", "", "")
     assert line["status"] == 400
 
@@ -254,7 +260,7 @@ def test_what_is_not_http_has_a_line_too(guarded):
 def test_no_name_can_forge_a_line_or_control_a_terminal(guarded):
     served, log = guarded
     path = "/%0A%1B[31mred%7F%E2%80%AE%C3%A4%22" + "a" * 3000 + "?secret"
-    line = line_of(log, partial(served.ask, None, path=path, method="GET"))
+    line = line_of(served, log, partial(served.ask, None, path=path, method="GET"))
     assert line["path"].startswith('/\n\x1b[31mred\x7f\u202e\xe4"aaa')
     assert len(json.dumps(line)) < 1000
 
