@@ -211,6 +211,10 @@ def test_only_a_trusted_proxy_may_say_who_the_client_is(guarded):
 # --- The access log ---
 
 
+def last(log) -> dict:
+    return json.loads(log.read_text("ascii").splitlines()[-1])
+
+
 def line_of(served, log, request) -> dict:
     """The line that a request adds; it may come shortly after the answer."""
     # The lines of earlier requests stand before that of this one.
