@@ -12,6 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+
+from jdann.cluster.mesh import place_parts, split_batch
 
 R = TypeVar("R")
 
@@ -65,16 +68,23 @@ class StoredFrames(NamedTuple):
     # (indices of utterances) -> the features of each, [frames, bins] float16
 
 
+class ReadBatch(NamedTuple):
+    """The features of the utterances of one step, which were read from disk in the order needed."""
+
+    values: jax.Array  # [batch, window, bins] float16, zero beyond the length
+    length: jax.Array  # [batch] int32, frames
+
+
 class TrainingData(NamedTuple):
     """What a training learns from. There is no field for the target's labels.
 
     The utterances of `Split.labelled`, whose labels the user gives, are the last ones of `source`.
     """
 
-    source: Frames | StoredFrames
+    source: Frames | StoredFrames | ReadBatch
     emotion: jax.Array | np.ndarray  # [source utterances] int32
     speaker: jax.Array | np.ndarray  # [source utterances] int32, -1 where unknown
-    target: Frames | StoredFrames
+    target: Frames | StoredFrames | ReadBatch
 
 
 class BatchIndices(NamedTuple):
@@ -85,13 +95,18 @@ class BatchIndices(NamedTuple):
 
 
 def take(
-    frames: Frames, index: jax.Array, window: int | None, offset: jax.typing.ArrayLike = 0.0
+    frames: Frames | ReadBatch,
+    index: jax.Array,
+    window: int | None,
+    offset: jax.typing.ArrayLike = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
     """Gathers a batch of utterances and pads them with zeros to a common length.
 
+    With several devices, each of them gathers its own part of the batch.
+
     Args:
-      frames: the features of all utterances.
-      index: [batch] int32, the utterances wanted.
+      frames: the features of all utterances, or of this batch.
+      index: [batch] int32, the utterances wanted; a `ReadBatch` holds them in this order already.
       window: frames of the batch; static. Of a longer utterance a part of this length is taken.
         None: each utterance is one vector, a single row of `frames`.
       offset: [batch] or scalar in [0, 1): where that part begins, from the first possible frame (0)
@@ -101,15 +116,23 @@ def take(
       features [batch, window, bins] float32, or [batch, values] of vectors, and length [batch]
       int32.
     """
+    index = split_batch(index)
     if window is None:
-        return take_vectors(frames, index), jnp.ones(len(index), jnp.int32)
-    start, length = jnp.asarray(frames.start)[index], jnp.asarray(frames.length)[index]
+        assert isinstance(frames, Frames)  # vectors are never left on disk
+        return split_batch(take_vectors(frames, index)), jnp.ones(len(index), jnp.int32)
+    if isinstance(frames, ReadBatch):
+        start, length = jnp.zeros_like(frames.length), frames.length
+    else:
+        start, length = jnp.asarray(frames.start)[index], jnp.asarray(frames.length)[index]
     starts = (jnp.maximum(length - window, 0) + 1).astype(jnp.float32)  # how many there are
     start += jnp.floor(offset * starts).astype(start.dtype)
     length = jnp.minimum(length, window)
-    values = jnp.asarray(frames.values)
     rows = start[:, None] + jnp.arange(window)[None]  # [batch, window]
-    features = values[rows].astype(jnp.float32)  # [batch, window, bins]
+    if isinstance(frames, ReadBatch):
+        values = jnp.take_along_axis(frames.values, rows[..., None], 1, mode="clip")
+    else:
+        values = jnp.asarray(frames.values)[rows]
+    features = split_batch(values.astype(jnp.float32))  # [batch, window, bins]
     valid = jnp.arange(window)[None] < length[:, None]
     return jnp.where(valid[..., None], features, 0.0), length
 
@@ -204,37 +227,57 @@ def read_frames(stored: StoredFrames, rows: np.ndarray) -> Frames:
     Returns:
       Frames of n utterances, in the order of `rows`.
     """
-    values = np.zeros((len(rows), stored.window, stored.bins), np.float16)
-    for place, features in zip(values, stored.read(rows), strict=True):
-        place[: len(features)] = features
+    values = _read_padded(stored, rows)
     start = np.arange(len(rows), dtype=np.int32) * stored.window
     return Frames(jnp.asarray(values.reshape(-1, stored.bins)), start, stored.length[rows])
 
 
 def read_step(
-    data: TrainingData, step: BatchIndices, pseudo_labels: jax.Array
-) -> tuple[TrainingData, BatchIndices, jax.Array]:
+    data: TrainingData, step: BatchIndices, pseudo_labels: np.ndarray, mesh: Mesh
+) -> tuple[TrainingData, BatchIndices, np.ndarray]:
     """Reads what one step needs of features that are on disk.
 
     Args:
       data: with `StoredFrames`.
       step: the utterances of this step, [members, 1, batch] each.
       pseudo_labels: [members, target utterances, classes].
+      mesh: the devices. A process reads those utterances that its devices train on.
 
     Returns:
-      The same three for an epoch of one step: only the step's utterances, on the device.
+      The same three for an epoch of one step. All arrays have a leading axis of members, because
+      every member reads utterances of its own.
     """
     assert isinstance(data.source, StoredFrames) and isinstance(data.target, StoredFrames)
-    # Every member reads utterances of its own.
-    source, target = (np.asarray(rows).reshape(-1) for rows in step)
-    index = jnp.arange(source.size, dtype=jnp.int32).reshape(np.shape(step.source))
+    source, target = (np.asarray(rows)[:, 0] for rows in step)  # [members, batch]
     part = TrainingData(
-        read_frames(data.source, source),
-        jnp.asarray(np.asarray(data.emotion)[source]),
-        jnp.asarray(np.asarray(data.speaker)[source]),
-        read_frames(data.target, target),
+        _read_batch(data.source, source, mesh),
+        np.asarray(data.emotion)[source],
+        np.asarray(data.speaker)[source],
+        _read_batch(data.target, target, mesh),
     )
-    return part, BatchIndices(index, index), pseudo_labels[:, target]
+    index = np.broadcast_to(np.arange(source.shape[1], dtype=np.int32), np.shape(step.source))
+    labels = np.take_along_axis(pseudo_labels, target[..., None], 1)
+    return part, BatchIndices(index, index), labels
+
+
+def _read_batch(stored: StoredFrames, rows: np.ndarray, mesh: Mesh) -> ReadBatch:
+    """The utterances `rows` [members, batch], divided over the devices."""
+
+    def read(part: tuple[slice, ...]) -> tuple[np.ndarray, np.ndarray]:
+        wanted = rows[part]
+        values = _read_padded(stored, wanted.reshape(-1))
+        shape = (*wanted.shape, stored.window, stored.bins)
+        return values.reshape(shape), stored.length[wanted].astype(np.int32)
+
+    return ReadBatch(*place_parts(mesh, rows.shape, read))
+
+
+def _read_padded(stored: StoredFrames, rows: np.ndarray) -> np.ndarray:
+    """The features of utterances [n, window, bins] float16, zero beyond their length."""
+    values = np.zeros((len(rows), stored.window, stored.bins), np.float16)
+    for place, features in zip(values, stored.read(rows), strict=True):
+        place[: len(features)] = features
+    return values
 
 
 def evaluation_batches(

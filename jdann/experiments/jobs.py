@@ -12,6 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from jdann import selection
+from jdann.cluster.mesh import make_mesh
 from jdann.configuration import method_settings
 from jdann.data import batches, splits
 from jdann.data.batches import TrainingData
@@ -212,9 +213,19 @@ def make_job_budget(job: Job, config: Any) -> Budget:
 
 
 def make_job_training(
-    job: Job, direction: Direction, config: Any
+    job: Job, direction: Direction, config: Any, members: int | None = None
 ) -> tuple[CompiledTraining, Budget]:
-    """The compiled functions and the budget that all of a job's splits share."""
+    """The compiled functions and the budget that all of a job's splits share.
+
+    Args:
+      job: what to train.
+      direction: its two domains.
+      config: of the run.
+      members: how many are trained side by side; None: the config's seeds.
+
+    Raises:
+      InputError: the processes cannot share the work equally.
+    """
     budget = make_job_budget(job, config)
     program = Program(
         encoder=_make_encoder(config, job.encoder),
@@ -226,7 +237,8 @@ def make_job_training(
         window=direction.window,
         phase_steps=tuple(budget.steps * epochs for epochs in budget.phases),
     )
-    return CompiledTraining(program, config.seeds_in), budget
+    mesh = make_mesh(members or config.seeds, config.batch_size)
+    return CompiledTraining(program, config.seeds_in, mesh), budget
 
 
 def make_task(job: Job, split: Split, direction: Direction) -> Task:

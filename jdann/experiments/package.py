@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jdann import configuration
+from jdann.cluster.mesh import gather
 from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
 from jdann.data.pairs import Direction, Domain
@@ -167,7 +168,7 @@ def _chosen_variables(job: Job, fitted: Sequence[Fitted]) -> Any:
             "encoder": {"params": average["encoder"], "batch_stats": statistics},
             "classifier": average["classifier"],
         }
-        variables = jax.device_get(variables)
+        variables = gather(variables)
         per_split.append(jax.tree.map(lambda x, rows=finite: np.asarray(x)[rows], variables))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *per_split)
 

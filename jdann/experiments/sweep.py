@@ -170,8 +170,8 @@ def train_members(job: Job, direction: Direction, config: Any, checkpoints: Path
     """
     if config.selection == LAST:  # nothing reads the earlier records
         config = apply(config, {"evaluate_every": config.epochs})
-    training, budget = jobs.make_job_training(job, direction, config)
-    points, seeds = grid(config, training.program.method), seeds_of(config)
+    points, seeds = grid(config, jobs.make_job_method(job, config)), seeds_of(config)
+    training, budget = jobs.make_job_training(job, direction, config, len(points) * len(seeds))
     members = _make_members(points, seeds, config.strength.maximum)
     fitted = []
     for split in job.splits:

@@ -10,8 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jdann import selection
+from jdann.cluster.mesh import gather, place
 from jdann.data import batches
 from jdann.data.batches import BatchIndices, Frames, StoredFrames, take_vectors
 from jdann.errors import DivergenceError, InputError
@@ -19,7 +21,7 @@ from jdann.methods.contract import InitialLabels, MakeInitialLabels
 from jdann.methods.one_speaker import rows_of_speakers
 from jdann.progress import track
 from jdann.training.checkpoint import Checkpoints, open_checkpoints
-from jdann.training.members import CompiledTraining, Members
+from jdann.training.members import CompiledTraining, Members, over_members
 from jdann.training.records import outputs, record_outputs
 from jdann.training.state import State
 from jdann.training.task import (
@@ -74,7 +76,7 @@ def fit(
       DivergenceError: no member's loss and gradient are finite any more. Checkpoints of earlier
         epochs are kept.
     """
-    run = Run(training, task, budget, members, members.keys(), selection)
+    run = Run(training, task, budget, members, training.keys(members), selection)
     progress = _start(run)
     with open_checkpoints(folder) as checkpoints:
         done, progress = _restored(checkpoints, task, progress)
@@ -107,7 +109,7 @@ def restore(
     """The finished training in `folder`, or None where there is none."""
     if not folder.exists():
         return None
-    template = _start(Run(training, task, budget, members, members.keys(), LAST))
+    template = _start(Run(training, task, budget, members, training.keys(members), LAST))
     with open_checkpoints(folder) as checkpoints:
         done, progress = _restored(checkpoints, task, template)
     return _fitted(progress, budget) if done == budget.epochs else None
@@ -117,7 +119,7 @@ def restore_states(
     training: CompiledTraining, members: Members, folder: Path
 ) -> tuple[State, State] | None:
     """The chosen and the last state in `folder`, or None. Neither corpus is needed."""
-    state = training.init(members.keys())
+    state = training.init(training.keys(members))
     with open_checkpoints(folder) as checkpoints:
         restored = checkpoints.restore({"state": state, "chosen": state.average})
     if restored is None:
@@ -137,8 +139,10 @@ def _start(run: Run) -> Progress:
     epoch_inputs = (task.data, BatchIndices(index, index), pseudo_labels)  # pyright: ignore
     if isinstance(task.data.source, StoredFrames):
         first = np.zeros((members, 1, budget.batch_size), np.int32)
-        zeros = jnp.zeros(pseudo_labels.shape)
-        epoch_inputs = batches.read_step(task.data, BatchIndices(first, first), zeros)
+        zeros = np.zeros(pseudo_labels.shape, np.float32)
+        epoch_inputs = batches.read_step(
+            task.data, BatchIndices(first, first), zeros, training.mesh
+        )
     names = training.metric_names(state, run.keys, run.members.hyper, *epoch_inputs)
     records = len(budget.record_at)
 
@@ -271,16 +275,21 @@ def _run_steps(
         state, metrics = training.train_epoch(
             phase, state, run.keys, hyper, data, indices, pseudo_labels
         )
-        return state, {name: np.asarray(values) for name, values in metrics.items()}
+        return state, gather(metrics)
+    labels = np.asarray(pseudo_labels)
     steps = (
         BatchIndices(*(np.asarray(rows)[:, [i]] for rows in indices))
         for i in range(indices.source.shape[1])
     )
     per_step = []
-    for part in batches.read_ahead(lambda s: batches.read_step(data, s, pseudo_labels), steps):
+
+    def read(step: BatchIndices) -> tuple[Any, ...]:
+        return batches.read_step(data, step, labels, training.mesh)
+
+    for part in batches.read_ahead(read, steps):
         state, metrics = training.train_epoch(phase, state, run.keys, hyper, *part)
         # Waiting for the metrics keeps no more than two steps' features in memory.
-        per_step.append(jax.device_get(metrics))
+        per_step.append(gather(metrics))
     return state, {name: np.concatenate([m[name] for m in per_step], 1) for name in per_step[0]}
 
 
@@ -302,15 +311,15 @@ def _initial_labels(run: Run) -> InitialLabels | None:
         known = jnp.zeros((len(data.target.length), classes))
         known = known.at[split.labelled].set(target_labels(run.task, classes))[split.target]
     clips_of_speaker = rows_of_speakers(run.task.target_speaker[split.target])
-    return _compiled_initial_labels(make)(
-        run.keys, source, jax.nn.one_hot(emotion, classes), target, known, clips_of_speaker
-    )
+    mesh, one_hot = run.training.mesh, jax.nn.one_hot(emotion, classes)
+    domains = place(mesh, (source, one_hot, target, known, clips_of_speaker))
+    return gather(_compiled_initial_labels(make, mesh)(run.keys, *domains))
 
 
 @lru_cache(maxsize=8)
-def _compiled_initial_labels(make: MakeInitialLabels) -> MakeInitialLabels:
+def _compiled_initial_labels(make: MakeInitialLabels, mesh: Mesh) -> MakeInitialLabels:
     """A method's `initial_labels` over members; folds of the same size share the program."""
-    return jax.jit(lambda keys, *domains: jax.lax.map(lambda key: make(key, *domains), keys))
+    return jax.jit(over_members(make, (0, *[None] * 5), "map", mesh))
 
 
 def _pseudo_labels(

@@ -4,18 +4,22 @@ A member is one training of a sweep: a seed with its own hyper-parameters. All m
 program, side by side or one after the other.
 """
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 
+from jdann.cluster import mesh as cluster
 from jdann.data.batches import BatchIndices, Frames, TrainingData
 from jdann.training import outputs, step
 from jdann.training.state import Hyper, Metrics, Outputs, Program, State
 
 SEEDS_IN = ("auto", "vmap", "map")
+_PLACED = 3  # source and target, and the source with utterances of the target that have labels
 
 
 class Members(NamedTuple):
@@ -41,38 +45,74 @@ class CompiledTraining:
     of evaluation, which all members share.
     """
 
-    def __init__(self, program: Program, seeds_in: str = "auto"):
+    def __init__(self, program: Program, seeds_in: str = "auto", mesh: Mesh | None = None):
         """Prepares compilation.
 
         Args:
           program: what is fixed.
-          seeds_in: "vmap": members side by side; "map": one after the other; "auto": vmap on a GPU
-            or TPU, map on a CPU.
+          seeds_in: how the members of one device train. "vmap": side by side; "map": one after the
+            other; "auto": vmap on a GPU or TPU, map on a CPU.
+          mesh: the devices, from `jdann.cluster.mesh.make_mesh`; None: the first one.
         """
         self.program = program
-        self._init = jax.jit(jax.vmap(partial(step.init_state, program)))
-        self._enter = jax.jit(jax.vmap(partial(step.enter_phase, program)))
+        self.mesh = cluster.one_device() if mesh is None else mesh
+        # Frames that were placed on several devices, by the array they were made of.
+        self._placed: deque[tuple[Any, Frames]] = deque(maxlen=_PLACED)
+        over = partial(over_members, mesh=self.mesh)
+        self._init = jax.jit(over(partial(step.init_state, program), (0,), "vmap"))
+        self._enter = jax.jit(over(partial(step.enter_phase, program), (0,), "vmap"))
         self._epochs = tuple(
-            jax.jit(
-                over_members(
-                    partial(step.train_epoch, program, phase), (0, 0, 0, None, 0, 0), seeds_in
-                ),
-                donate_argnums=0,
-            )
+            jax.jit(partial(self._epoch, phase, seeds_in), donate_argnums=0)
             for phase in range(len(program.phase_steps))
         )
         self._outputs = {
             domain: jax.jit(
-                over_members(
+                over(
                     partial(outputs.encode_utterances, program, domain), (0, None, None), seeds_in
                 )
             )
             for domain in ("source", "target")
         }
         self._statistics = jax.jit(
-            over_members(partial(outputs.target_statistics, program), (0, None, None), seeds_in)
+            over(partial(outputs.target_statistics, program), (0, None, None), seeds_in)
         )
-        self._with_statistics = jax.jit(jax.vmap(outputs.with_target_statistics))
+        self._with_statistics = jax.jit(over(outputs.with_target_statistics, (0, 0), "vmap"))
+
+    def _epoch(self, phase: int, seeds_in: str, *arguments: Any) -> tuple[State, Metrics]:
+        """One epoch of all members, to be compiled; takes what `train_epoch` takes."""
+        # Utterances that were read from disk are those of each member.
+        data = None if isinstance(arguments[3].source, Frames) else 0
+        function = partial(step.train_epoch, self.program, phase)
+        return over_members(function, (0, 0, 0, data, 0, 0), seeds_in, self.mesh)(*arguments)
+
+    def keys(self, members: Members) -> jax.Array:
+        """The random key of each member, [members], on the devices."""
+        if self.mesh.size == 1:
+            return members.keys()
+        sharding = NamedSharding(self.mesh, cluster.BY_MEMBER)
+        return jax.jit(members.keys, out_shardings=sharding)()
+
+    def _place_frames(self, frames: Frames) -> Frames:
+        """The features on all devices; those of the last calls are remembered."""
+        if self.mesh.size == 1:
+            return frames
+        for values, placed in self._placed:
+            if values is frames.values:
+                return placed
+        placed = cluster.place(self.mesh, frames)
+        self._placed.append((frames.values, placed))
+        return placed
+
+    def _place_data(self, data: TrainingData) -> TrainingData:
+        if not isinstance(data.source, Frames):  # what was read from disk is placed already
+            labels = cluster.place(self.mesh, (data.emotion, data.speaker), cluster.BY_MEMBER)
+            return data._replace(emotion=labels[0], speaker=labels[1])
+        assert isinstance(data.target, Frames)
+        return TrainingData(
+            self._place_frames(data.source),
+            *cluster.place(self.mesh, (data.emotion, data.speaker)),
+            self._place_frames(data.target),
+        )
 
     def init(self, keys: jax.Array) -> State:
         """The state before the first step."""
@@ -93,7 +133,8 @@ class CompiledTraining:
         pseudo_labels: jax.Array,
     ) -> tuple[State, Metrics]:
         """Trains for one epoch and donates the state; `jdann.training.step.train_epoch`."""
-        return self._epochs[phase](state, keys, hyper, data, indices, pseudo_labels)
+        by_member = cluster.place(self.mesh, (hyper, indices, pseudo_labels), cluster.BY_MEMBER)
+        return self._epochs[phase](state, keys, by_member[0], self._place_data(data), *by_member[1:])
 
     def metric_names(self, *arguments: Any) -> tuple[str, ...]:
         """The names of the metrics of all phases; takes what `train_epoch` takes after `phase`."""
@@ -104,11 +145,15 @@ class CompiledTraining:
 
     def outputs(self, domain: str, state: State, frames: Frames, index: jax.Array) -> Outputs:
         """Outputs of utterances, [members, utterances, ...]."""
-        return self._outputs[domain](state, frames, index)
+        return self._outputs[domain](
+            state, self._place_frames(frames), cluster.place(self.mesh, index)
+        )
 
     def target_statistics(self, state: State, frames: Frames, index: jax.Array) -> Any:
         """Batch norm's statistics of target utterances, per batch."""
-        return self._statistics(state, frames, index)
+        return self._statistics(
+            state, self._place_frames(frames), cluster.place(self.mesh, index)
+        )
 
     def with_target_statistics(self, state: State, per_batch: Any) -> State:
         """The state whose average uses these statistics for the target."""
@@ -120,20 +165,23 @@ class CompiledTraining:
 
 
 def over_members(
-    function: Callable[..., Any], axes: tuple[int | None, ...], seeds_in: str
+    function: Callable[..., Any], axes: tuple[int | None, ...], seeds_in: str, mesh: Mesh
 ) -> Callable[..., Any]:
     """Batches a function over the leading axis of those arguments whose axis is 0.
+
+    Each row of the mesh takes its part of the members.
 
     Args:
       function: of one member.
       axes: 0 or None for each argument, as `in_axes` of `jax.vmap`.
       seeds_in: "vmap", "map" or "auto".
+      mesh: the devices.
     """
     if seeds_in == "auto":
         # On a CPU members one after the other are as fast or faster (benchmarks/results/sweep.md).
         seeds_in = "map" if jax.default_backend() == "cpu" else "vmap"
     if seeds_in == "vmap":
-        return jax.vmap(function, in_axes=axes)
+        return cluster.split_members(mesh, jax.vmap(function, in_axes=axes), axes)
 
     def mapped(*arguments: Any) -> Any:
         batched = tuple(a for a, axis in zip(arguments, axes, strict=True) if axis == 0)
@@ -146,4 +194,4 @@ def over_members(
 
         return jax.lax.map(one_member, batched)
 
-    return mapped
+    return cluster.split_members(mesh, mapped, axes)

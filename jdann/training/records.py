@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann import selection
+from jdann.cluster.mesh import gather
 from jdann.data import batches
 from jdann.data.batches import Frames, StoredFrames
 from jdann.evaluation.metrics import unweighted_average_recall
@@ -27,7 +28,7 @@ def outputs(
         nothing = np.zeros((len(state.step), 0, 1), np.float32)
         return Outputs(nothing, nothing)  # pyright: ignore[reportArgumentType]
     parts = [
-        jax.device_get(training.outputs(domain, state, part, index))
+        gather(training.outputs(domain, state, part, index))
         for part, index in batches.evaluation_batches(frames, rows, EVALUATION_BATCH)
     ]
     joined = (np.concatenate(values, 1)[:, : len(rows)] for values in zip(*parts, strict=True))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jdann.data.batches import BatchIndices, Frames, Source, Target, TrainingData, take
+from jdann.data.batches import BatchIndices, Source, StoredFrames, Target, TrainingData, take
 from jdann.features.augment import spec_augment
 from jdann.methods.contract import Context, Dims, Phase, Update
 from jdann.models import network
@@ -112,7 +112,7 @@ def train_step(
 ) -> tuple[State, Metrics]:
     """One training step: all updates of the phase on one batch; see `train_epoch`."""
     phase, settings = program.method.phases[phase_index], program.settings
-    assert isinstance(data.source, Frames) and isinstance(data.target, Frames)
+    assert not isinstance(data.source, StoredFrames) and not isinstance(data.target, StoredFrames)
     first, length = sum(program.phase_steps[:phase_index]), program.phase_steps[phase_index]
     done = state.step - first
     strength, rate = _scheduled(settings, phase, hyper, done, length)

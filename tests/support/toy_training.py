@@ -1,7 +1,7 @@
 """Three clusters, turned and shifted in the target: data for trainings, and batches for losses."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.configuration import base_config
-from jdann.data.batches import Frames, Source, Target, TrainingData
+from jdann.data.batches import Frames, Source, StoredFrames, Target, TrainingData
 from jdann.data.splits import Split
 from jdann.experiments.settings import make_training_settings
+from jdann.features.prosody import PROSODIC
 from jdann.methods import Context, Dims, Method, make_method
 from jdann.models.layers import MaskedBatchNorm, mean_pool
 from jdann.training import loop, state
@@ -76,6 +77,43 @@ def make_toy(
             source, jnp.asarray(emotion, jnp.int32), jnp.asarray(speaker, jnp.int32), target
         ),
         answer,
+    )
+
+
+@cache
+def make_vectors() -> Toy:
+    """One vector per utterance: prosody that both domains share, and values that they do not."""
+    random = np.random.default_rng(1)
+    shared = random.normal(size=(CLASSES, len(PROSODIC)))
+    label = np.arange(UTTERANCES) % CLASSES
+
+    def draw() -> Frames:
+        others = random.normal(size=(CLASSES, 12))
+        clean = np.concatenate([shared[label], 2 * others[label]], 1)
+        values = (clean + random.normal(size=clean.shape)).astype(np.float16)
+        rows = np.arange(UTTERANCES, dtype=np.int32)
+        return Frames(jnp.asarray(values), rows, np.ones(UTTERANCES, np.int32))
+
+    unknown = jnp.full(UTTERANCES, -1, jnp.int32)
+    data = TrainingData(draw(), jnp.asarray(label, jnp.int32), unknown, draw())
+    return Toy(data, label)
+
+
+def on_disk(toy: Toy) -> Toy:
+    """The same utterances as if their features were on disk."""
+
+    def stored(frames: Any) -> StoredFrames:
+        values = np.asarray(frames.values)
+
+        def read(rows: Iterable[int]) -> Iterator[np.ndarray]:
+            return (values[frames.start[i] : frames.start[i] + frames.length[i]] for i in rows)
+
+        return StoredFrames(frames.length, WINDOW, BINS, read)
+
+    data = toy.data
+    emotion, speaker = np.asarray(data.emotion), np.asarray(data.speaker)
+    return toy._replace(
+        data=TrainingData(stored(data.source), emotion, speaker, stored(data.target))
     )
 
 
