@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import NoReturn
 import jax
 
 from jdann import __version__
+from jdann.cluster import processes
 from jdann.errors import DivergenceError, InputError
 from jdann.parameters import pick
 from jdann.progress import silenced
@@ -39,7 +41,8 @@ def run_program() -> NoReturn:
     """Runs the command line as a program of its own.
 
     SIGTERM ends it like an interrupt. After either of them the process ends at once: threads of
-    libraries may still compute or write, and Python's shutdown beneath them can crash.
+    libraries may still compute or write, and Python's shutdown beneath them can crash. One of
+    several processes that fails ends at once, too, because JAX would wait for the others.
     """
 
     def terminate(number: int, frame: object) -> None:
@@ -49,13 +52,22 @@ def run_program() -> NoReturn:
     try:
         main()
     except SystemExit as end:
-        if end.code not in _INTERRUPTED:
+        if end.code not in _INTERRUPTED and processes.count() == 1:
             raise
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(int(end.code))
+        _end_at_once(int(end.code or 0))
+    except Exception:
+        if processes.count() == 1:
+            raise
+        traceback.print_exc()
+        _end_at_once(1)
     sys.exit(0)
+
+
+def _end_at_once(status: int) -> NoReturn:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -178,9 +190,33 @@ def _resume_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _processes_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the commands that several processes may run together."""
+    parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0, if several processes train together; Slurm, Kubernetes and Open MPI "
+        "tell it by themselves",
+    )
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="how many train together; 1: this one alone"
+    )
+    parser.add_argument(
+        "--process-id", type=int, metavar="I", help="of this process, from 0 to N - 1"
+    )
+    parser.add_argument(
+        "--wait-s",
+        type=int,
+        default=300,
+        metavar="S",
+        help="how long to wait for the other processes, s; default: 300",
+    )
+
+
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
     _run_arguments(parser, "en2zh", "runs/<config name>")
     _resume_arguments(parser)
+    _processes_arguments(parser)
 
 
 def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -253,6 +289,7 @@ def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rates", help="config.sweep.learning_rate, e.g. 3e-4,1e-3,3e-3")
     parser.add_argument("--weight-decays", help="config.sweep.weight_decay, e.g. 0,1e-2")
     _resume_arguments(parser)
+    _processes_arguments(parser)
 
 
 def _tune_arguments(parser: argparse.ArgumentParser) -> None:

@@ -40,17 +40,32 @@ def make_mesh(members: int, batch_size: int) -> Mesh:
     for device in jax.devices():
         per_process.setdefault(device.process_index, []).append(device)
     most = min(map(len, per_process.values()))
-    for local in range(most, 0, -1):
-        count = local * len(per_process)
+    shape = mesh_shape(len(per_process), most, members, batch_size)
+    used = shape[0] * shape[1] // len(per_process)  # of each process
+    chosen = [device for devices in per_process.values() for device in devices[:used]]
+    return Mesh(np.array(chosen).reshape(shape), (MEMBERS, DATA))
+
+
+def mesh_shape(processes: int, devices: int, members: int, batch_size: int) -> tuple[int, int]:
+    """How many parts members and batches are divided into: `make_mesh` with numbers.
+
+    Args:
+      processes: how many train together.
+      devices: of each process; some may stay idle.
+      members: as for `make_mesh`.
+      batch_size: as for `make_mesh`.
+
+    Raises:
+      InputError: not even one device of each process can be used.
+    """
+    for used in range(devices, 0, -1):
+        count = used * processes
         for rows in range(min(count, members), 0, -1):
             if count % rows == 0 and members % rows == 0 and batch_size % (count // rows) == 0:
-                chosen = [d for devices in per_process.values() for d in devices[:local]]
-                grid = np.array(chosen).reshape(rows, count // rows)
-                return Mesh(grid, (MEMBERS, DATA))
+                return rows, count // rows
     raise InputError(
-        f"{len(per_process)} processes cannot share batches of {batch_size} utterances and "
-        f"{members} trainings side by side equally; choose --config.batch_size or --config.seeds "
-        f"so that {len(per_process)} divides one of them"
+        f"{processes} processes cannot share batches of {batch_size} utterances and {members} "
+        f"trainings equally; choose --config.batch_size so that {processes} divides it"
     )
 
 
@@ -105,9 +120,7 @@ def place_parts(
             parts[name] = read(index)
         pieces.append([jax.device_put(x, device) for x in parts[name]])
     return tuple(
-        jax.make_array_from_single_device_arrays(
-            (*shape, *same[0].shape[2:]), sharding, list(same)
-        )
+        jax.make_array_from_single_device_arrays((*shape, *same[0].shape[2:]), sharding, list(same))
         for same in zip(*pieces, strict=True)
     )
 

@@ -1,7 +1,7 @@
-"""The place of this process among those of one training: told by flags, or found in the environment.
+"""The place of this process among those of one training, from flags or from a scheduler.
 
 A scheduler tells each process its place by environment variables. JAX reads those of Slurm,
-Kubernetes and Open MPI. A scheduler that starts a single process is left alone.
+Kubernetes and Open MPI. Where a scheduler has started one process only, it trains alone.
 """
 
 import importlib.util

@@ -119,6 +119,7 @@ def together() -> Iterator[None]:
     """Makes all processes end if one of them fails, with the reason that the failed one gives."""
     if count() == 1 or _watching.is_set():
         yield
+        wait_for_all()
         return
     _watching.set()
     threading.Thread(target=_watch, daemon=True).start()
@@ -154,9 +155,21 @@ def first_ahead() -> Iterator[None]:
     """Lets process 0 do some work before the others, which then find its files."""
     if not is_first():
         wait_for_all()
-    yield
+    try:
+        yield
+    finally:
+        if is_first():
+            wait_for_all()
+
+
+def of_first(value: Any) -> Any:
+    """The value of process 0, which JSON can hold, on every process."""
+    if count() == 1:
+        return value
+    name = f"jdann/values/{next(_notes)}"
     if is_first():
-        wait_for_all()
+        _client().key_value_set(name, json.dumps(value))
+    return json.loads(_client().blocking_key_value_get(name, _LONGEST_WAIT_MS))
 
 
 def check_same(what: Mapping[str, Any], hint: str) -> None:
@@ -169,14 +182,8 @@ def check_same(what: Mapping[str, Any], hint: str) -> None:
     Raises:
       InputError: names what differs, and both values.
     """
-    if count() == 1:
-        return
-    name = f"jdann/values/{next(_notes)}"
     mine = json.loads(json.dumps(what))
-    if is_first():
-        _client().key_value_set(name, json.dumps(mine))
-        return
-    first = json.loads(_client().blocking_key_value_get(name, _LONGEST_WAIT_MS))
+    first = of_first(mine)
     keys = [key for key in {**first, **mine} if first.get(key) != mine.get(key)]
     if keys:
         values = "; ".join(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.audio import AudioSettings
+from jdann.cluster.processes import first_ahead
 from jdann.corpora.index import Corpus, Skipped, place
 from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
@@ -110,14 +111,15 @@ def load_domain(
       cache: the folder in which features are kept.
       channel: what each clip is sent through before its features are computed; None: nothing.
     """
-    features = extract(
-        corpus,
-        recipe_name=settings.recipe_name,
-        settings=settings.recipe_settings,
-        audio_settings=settings.audio,
-        cache=cache,
-        channel=channel,
-    )
+    with first_ahead():  # the other processes find the features in the cache
+        features = extract(
+            corpus,
+            recipe_name=settings.recipe_name,
+            settings=settings.recipe_settings,
+            audio_settings=settings.audio,
+            cache=cache,
+            channel=channel,
+        )
     notes = corpus.notes
     if features.cut:
         longest_s = settings.audio.max_duration_s

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jdann import configuration
+from jdann.cluster import processes
 from jdann.cluster.mesh import gather
 from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
@@ -64,7 +65,8 @@ def write_recogniser(
     """
     folder = path / model.FOLDER / job.name
     made = make_model(job, direction, config, training, fitted, order)
-    model.save_model(folder, made._replace(familiarity=familiarity))
+    if processes.is_first():
+        model.save_model(folder, made._replace(familiarity=familiarity))
     return folder
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jdann import configuration, files, selection
+from jdann.cluster import processes
 from jdann.data.pairs import Direction, Domain
 from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
@@ -35,6 +36,7 @@ from jdann.experiments.sweep_results import (
     result_rows,
     summarise,
 )
+from jdann.experiments.together import check_same_run, check_shared
 from jdann.experiments.train import open_directions
 from jdann.figures import sweep as sweep_figures
 from jdann.methods import Method
@@ -81,34 +83,50 @@ def sweep(
     """
     begun = time.monotonic()
     config = with_absolute_paths(config)
-    _check(config, path, overwrite)
-    with ExitStack() as stack:
-        stack.enter_context(owned(path))
-        workdir.check(path, config, resume, overwrite)
-        stack.enter_context(workdir.log_to(path))
+    with processes.together(), ExitStack() as stack:
+        check_same_run(config, path, resume=resume, overwrite=overwrite)
+        if processes.is_first():
+            _check(config, path, overwrite)
+            stack.enter_context(owned(path))
+            workdir.check(path, config, resume, overwrite)
+            stack.enter_context(workdir.log_to(path))
+        log.info("runs on %s", processes.describe())
         directions = open_directions(config, data_dir, path, domains)
         planned = _plan(config, directions)
-        workdir.begin(path, config, overwrite)
+        if processes.is_first():
+            workdir.begin(path, config, overwrite)
+        processes.wait_for_all()
+        check_shared(path)
         swept, failed = _train_jobs(planned, directions, config, path / workdir.CHECKPOINTS)
-        results = heading(config, directions) | {
-            "kind": "sweep",
-            "failed": failed,
-            "rows": [],
-            "choices": [],
-        }
-        table: list[tuple[Any, ...]] = []
-        for job_swept in swept:
-            direction = directions[job_swept.outcome.job.direction]
-            results["rows"] += result_rows(job_swept, direction)
-            results["choices"] += choices(job_swept, direction)
-            table += member_rows(job_swept, direction)
-            write_best(path, job_swept, config)
-        results["scored"] = any(row["analysis"] for row in results["rows"])
-        results["seconds"] = round(time.monotonic() - begun, 1)
-        files.write_csv(path / "sweep.csv", member_columns(), table)
-        sweep_figures.draw(path / workdir.FIGURES, results)
-        files.write_json(path / workdir.RESULTS, results)
-        return results
+        if processes.is_first():
+            results = heading(config, directions) | {"kind": "sweep", "failed": failed}
+            return _report(config, path, directions, swept, results, begun)
+    return workdir.read_json(path / workdir.RESULTS)  # when process 0 has written it
+
+
+def _report(
+    config: Any,
+    path: Path,
+    directions: Sequence[Direction],
+    swept: Sequence[Swept],
+    results: dict[str, Any],
+    begun: float,
+) -> dict[str, Any]:
+    """Writes what the members have reached, beneath the heading in `results`; returns both."""
+    results |= {"rows": [], "choices": []}
+    table: list[tuple[Any, ...]] = []
+    for job_swept in swept:
+        direction = directions[job_swept.outcome.job.direction]
+        results["rows"] += result_rows(job_swept, direction)
+        results["choices"] += choices(job_swept, direction)
+        table += member_rows(job_swept, direction)
+        write_best(path, job_swept, config)
+    results["scored"] = any(row["analysis"] for row in results["rows"])
+    results["seconds"] = round(time.monotonic() - begun, 1)
+    files.write_csv(path / "sweep.csv", member_columns(), table)
+    sweep_figures.draw(path / workdir.FIGURES, results)
+    files.write_json(path / workdir.RESULTS, results)
+    return results
 
 
 def _check(config: Any, path: Path, overwrite: bool) -> None:

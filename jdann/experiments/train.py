@@ -13,6 +13,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from jdann import corpora, files
+from jdann.cluster import processes
 from jdann.corpora.index import Corpus
 from jdann.data.pairs import (
     NO_LABELS,
@@ -35,6 +36,7 @@ from jdann.experiments.settings import (
     naming_of,
     seeds_of,
 )
+from jdann.experiments.together import check_same_run, check_shared
 from jdann.experiments.voices import group_unknown_voices
 from jdann.training.members import CompiledTraining
 from jdann.training.task import Fitted
@@ -72,29 +74,49 @@ def run(
     """
     begun = time.monotonic()
     config = with_absolute_paths(config)
-    with ExitStack() as stack:
-        stack.enter_context(owned(path))
-        workdir.check(path, config, resume, overwrite)
-        stack.enter_context(workdir.log_to(path))
+    with processes.together(), ExitStack() as stack:
+        check_same_run(config, path, resume=resume, overwrite=overwrite)
+        if processes.is_first():
+            stack.enter_context(owned(path))
+            workdir.check(path, config, resume, overwrite)
+            stack.enter_context(workdir.log_to(path))
+        log.info("runs on %s", processes.describe())
         directions = open_directions(config, data_dir, path, domains)
         planned = jobs.plan_jobs(config, directions)
         if resume:
             workdir.check_groups(path, directions)
-        workdir.begin(path, config, overwrite)
-        workdir.save_statistics(path, directions)
-        draw.corpora(path / "figures", directions, config.emotions)
+        if processes.is_first():
+            workdir.begin(path, config, overwrite)
+            workdir.save_statistics(path, directions)
+            draw.corpora(path / "figures", directions, config.emotions)
+        processes.wait_for_all()
+        check_shared(path)
         outcomes, history = _train(config, directions, planned, path)
-        summary = results.summarise(config, directions, outcomes)
-        summary["seconds"] = round(time.monotonic() - begun, 1)
-        write_predictions(path, config, directions, outcomes)
-        if not summary["scored"]:
-            log.info(
-                "nothing could be scored because the target has no labels; its predictions are "
-                "in predictions.csv"
-            )
-        draw.outcomes(path / "figures", directions, outcomes, summary, history, config.tsne)
-        files.write_json(path / "results.json", summary)
-        return summary
+        if processes.is_first():
+            return _report(config, path, directions, outcomes, history, begun)
+    return workdir.read_json(path / workdir.RESULTS)  # when process 0 has written it
+
+
+def _report(
+    config: Any,
+    path: Path,
+    directions: list[Direction],
+    outcomes: list[Outcome],
+    history: History,
+    begun: float,
+) -> dict[str, Any]:
+    """Writes what the trainings have reached; returns what results.json holds."""
+    summary = results.summarise(config, directions, outcomes)
+    summary["seconds"] = round(time.monotonic() - begun, 1)
+    write_predictions(path, config, directions, outcomes)
+    if not summary["scored"]:
+        log.info(
+            "nothing could be scored because the target has no labels; its predictions are "
+            "in predictions.csv"
+        )
+    draw.outcomes(path / "figures", directions, outcomes, summary, history, config.tsne)
+    files.write_json(path / workdir.RESULTS, summary)
+    return summary
 
 
 def open_directions(
@@ -115,7 +137,7 @@ def open_directions(
     if domains is None:
         cache = features_folder(data_dir)
         domains = [load_domain(c, settings, cache) for c in _load_corpora(config, data_dir)]
-    if path is not None:
+    if path is not None and processes.is_first():
         workdir.write_skipped(path, domains)
     for domain in domains:
         check_failures(domain, config.max_failed_fraction)
@@ -159,10 +181,11 @@ def _with_labels(target: Domain, labels: np.ndarray) -> Domain:
 
 def _load_corpora(config: Any, data_dir: Path) -> tuple[Corpus, Corpus]:
     """Lists both corpora, so that a mistake in either is found before any work."""
-    source, target = (
-        corpora.load_all(spec, tuple(config.emotions), data_dir, naming_of(config))
-        for spec in (config.source, config.target)
-    )
+    with processes.first_ahead():  # a demo corpus is made when it is needed first
+        source, target = (
+            corpora.load_all(spec, tuple(config.emotions), data_dir, naming_of(config))
+            for spec in (config.source, config.target)
+        )
     if source.name != target.name:
         return source, target
     # Two manifests of one name in different folders: each is named with its folder.
@@ -233,6 +256,9 @@ def _recording(
     path: Path, job: Job, direction: Direction, config: Any, history: History
 ) -> Iterator[Callable[[str, int, dict[str, np.ndarray]], None]]:
     """A callback that adds epochs to the history and to TensorBoard; history.csv at the end."""
+    if not processes.is_first():
+        yield jobs.ignore_epoch
+        return
     steps, seeds = jobs.make_job_budget(job, config).steps, seeds_of(config)
     writers = {
         split.name: SummaryWriter(str(path / "tensorboard" / job.folder(split)), purge_step=1)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdann.cluster.processes import first_ahead
 from jdann.data import normalise
 from jdann.data.pairs import Domain, with_voice_groups
 from jdann.errors import InputError
@@ -85,14 +86,15 @@ def voice_vectors(domain: Domain, config: Any, data_dir: Path) -> np.ndarray:
       InputError: the encoder cannot be fetched, or it cannot use the audio.
     """
     settings = make_feature_settings(config)
-    wheel = encoder_file.find_or_fetch(data_dir)
-    features = extract(
-        domain.corpus,
-        recipe_name=VOICE_VECTORS,
-        settings={"weights": str(wheel)},
-        audio_settings=settings.audio,
-        cache=features_folder(data_dir),
-    )
+    with first_ahead():
+        wheel = encoder_file.find_or_fetch(data_dir)
+        features = extract(
+            domain.corpus,
+            recipe_name=VOICE_VECTORS,
+            settings={"weights": str(wheel)},
+            audio_settings=settings.audio,
+            cache=features_folder(data_dir),
+        )
     usable = [u.file for u in domain.features.utterances]
     if [u.file for u in features.utterances] != usable:
         raise InputError("the speaker encoder cannot use the same files as the recipe")

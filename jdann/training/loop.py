@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jdann import selection
+from jdann.cluster import processes
 from jdann.cluster.mesh import gather, place
 from jdann.data import batches
 from jdann.data.batches import BatchIndices, Frames, StoredFrames, take_vectors
@@ -76,10 +77,17 @@ def fit(
       DivergenceError: no member's loss and gradient are finite any more. Checkpoints of earlier
         epochs are kept.
     """
+    processes.check_same(
+        {"the corpora": task.identity.hex(), "features on disk": _is_stored(task)},
+        "give all processes the same corpora, and --config.features_gib",
+    )
     run = Run(training, task, budget, members, training.keys(members), selection)
     progress = _start(run)
     with open_checkpoints(folder) as checkpoints:
         done, progress = _restored(checkpoints, task, progress)
+        processes.check_same(
+            {"epochs in the checkpoint": done}, "start all of them again with --resume"
+        )
         checkpoints.drop_after(done)
         if done:
             log.info("%s: continues after epoch %d of %d", task.name, done, budget.epochs)
@@ -96,7 +104,8 @@ def fit(
             begun = time.monotonic()
             # Saving a large model takes seconds, so the pause grows with the cost.
             pause_s = max(budget.checkpoint_every_s, _CHECKPOINT_SHARE * cost_s)
-            if epoch + 1 == budget.epochs or begun - saved >= pause_s:
+            is_due = processes.of_first(begun - saved >= pause_s)
+            if epoch + 1 == budget.epochs or is_due:
                 checkpoints.save(epoch + 1, _to_items(progress, task))
                 saved = time.monotonic()
                 cost_s = saved - begun
@@ -128,6 +137,11 @@ def restore_states(
     return items["state"]._replace(average=items["chosen"]), items["state"]
 
 
+def _is_stored(task: Task) -> bool:
+    """Whether the features stay on disk."""
+    return isinstance(task.data.source, StoredFrames)
+
+
 def _start(run: Run) -> Progress:
     """What a training has before its first epoch."""
     training, task, budget = run.training, run.task, run.budget
@@ -137,7 +151,7 @@ def _start(run: Run) -> Progress:
     targets = len(task.data.target.length)
     pseudo_labels = jax.ShapeDtypeStruct((members, targets, classes), jnp.float32)
     epoch_inputs = (task.data, BatchIndices(index, index), pseudo_labels)  # pyright: ignore
-    if isinstance(task.data.source, StoredFrames):
+    if _is_stored(task):
         first = np.zeros((members, 1, budget.batch_size), np.int32)
         zeros = np.zeros(pseudo_labels.shape, np.float32)
         epoch_inputs = batches.read_step(

@@ -67,9 +67,7 @@ class CompiledTraining:
         )
         self._outputs = {
             domain: jax.jit(
-                over(
-                    partial(outputs.encode_utterances, program, domain), (0, None, None), seeds_in
-                )
+                over(partial(outputs.encode_utterances, program, domain), (0, None, None), seeds_in)
             )
             for domain in ("source", "target")
         }
@@ -134,7 +132,9 @@ class CompiledTraining:
     ) -> tuple[State, Metrics]:
         """Trains for one epoch and donates the state; `jdann.training.step.train_epoch`."""
         by_member = cluster.place(self.mesh, (hyper, indices, pseudo_labels), cluster.BY_MEMBER)
-        return self._epochs[phase](state, keys, by_member[0], self._place_data(data), *by_member[1:])
+        return self._epochs[phase](
+            state, keys, by_member[0], self._place_data(data), *by_member[1:]
+        )
 
     def metric_names(self, *arguments: Any) -> tuple[str, ...]:
         """The names of the metrics of all phases; takes what `train_epoch` takes after `phase`."""
@@ -151,9 +151,7 @@ class CompiledTraining:
 
     def target_statistics(self, state: State, frames: Frames, index: jax.Array) -> Any:
         """Batch norm's statistics of target utterances, per batch."""
-        return self._statistics(
-            state, self._place_frames(frames), cluster.place(self.mesh, index)
-        )
+        return self._statistics(state, self._place_frames(frames), cluster.place(self.mesh, index))
 
     def with_target_statistics(self, state: State, per_batch: Any) -> State:
         """The state whose average uses these statistics for the target."""

@@ -52,6 +52,8 @@ NOT_RUN = {
     "jdann tune --config tune_poster --storage": "needs a database",
     "python run.py --config configs/poster.py": "ResNet-50 takes minutes to compile",
     "python run.py --config configs/base.py --config.encoder.name=resnet50": "the same",
+    "srun": "there is no Slurm; tests/cluster sets its variables",
+    "ssh": "it needs other machines",
     ".venv": "the set-up in the README, which continuous integration runs",
     "python3 -m venv": "the same",
     "pip": "the tests run with the installed packages",

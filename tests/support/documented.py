@@ -152,6 +152,7 @@ def understood(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         raise Reached
 
     with monkeypatch.context() as patch:
+        patch.setattr("jdann.cluster.processes.join", lambda *_: None)  # there are no others
         for edge in EDGES:
             patch.setattr(edge, stop)
         try:
@@ -193,6 +194,11 @@ def expanded(words: list[str]) -> list[str]:
 
 def _jdann(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     understood(expanded(words), monkeypatch)
+
+
+def _launched(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that another program starts elsewhere, as `srun` and `ssh` do."""
+    _jdann(words[words.index("jdann") + 1 :], monkeypatch)
 
 
 def _python(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +273,7 @@ CHECKS: dict[str, Callable[[list[str], pytest.MonkeyPatch], None]] = {
     "jdann": _jdann,
     "python": _python,
     "pip": _pip,
+    **dict.fromkeys(("srun", "ssh"), _launched),
     **dict.fromkeys(("curl", "cat", "echo", "head", "ls", "mkdir", "docker"), _nothing),
 }
 

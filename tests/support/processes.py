@@ -95,7 +95,7 @@ def train_cases(
         assert status == 0, errors
 
 
-def _train(case: Case, folder: Path, stop_after: int) -> dict:
+def train(case: Case, folder: Path, stop_after: int = 0) -> dict:
     """The trained parameters of a case; nothing if it stops after so many epochs."""
     import jax
 
@@ -179,7 +179,7 @@ def main() -> None:
         trained = {
             f"{name}: {key}": value
             for name in arguments.cases
-            for key, value in _train(CASES[name], folder / name, arguments.stop_after).items()
+            for key, value in train(CASES[name], folder / name, arguments.stop_after).items()
         }
         if processes.is_first():
             np.savez(arguments.out, **trained)
