@@ -5,6 +5,7 @@ whole batch, and XLA divides the work. So a mean over a batch is that over the w
 models and methods know nothing of devices. With one device all functions here change nothing.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jdann.errors import InputError
 
+log = logging.getLogger("jdann")
 MEMBERS, DATA = "members", "data"  # the axes
 WHOLE = PartitionSpec()  # each device has all of an array
 BY_MEMBER = PartitionSpec(MEMBERS)  # the leading axis is that of members
@@ -42,6 +44,15 @@ def make_mesh(members: int, batch_size: int) -> Mesh:
     most = min(map(len, per_process.values()))
     shape = mesh_shape(len(per_process), most, members, batch_size)
     used = shape[0] * shape[1] // len(per_process)  # of each process
+    if used < most:
+        log.info(
+            "%d of %d devices are used, because %d trainings and batches of %d utterances cannot "
+            "be divided equally over more",
+            used * len(per_process),
+            len(jax.devices()),
+            members,
+            batch_size,
+        )
     chosen = [device for devices in per_process.values() for device in devices[:used]]
     return Mesh(np.array(chosen).reshape(shape), (MEMBERS, DATA))
 

@@ -26,7 +26,7 @@ _HEARTBEAT_S = 30  # a process that says nothing for as long is taken for dead
 _GOODBYE_S = 10.0  # how long the last words of a process may take to reach the others
 _LONGEST_WAIT_MS = 7 * 24 * 3600 * 1000  # process 0 may compute features for days
 _END_NOTE = "jdann/end"
-_LOST = ("Gloo", "NCCL", "UNAVAILABLE", "Connection", "heartbeat", "Socket closed")
+_LOST = ("Gloo", "NCCL", "UNAVAILABLE", "Socket closed")  # words of XLA's messages
 log = logging.getLogger("jdann")
 _barriers = numbers()
 _notes = numbers()
@@ -128,7 +128,7 @@ def together() -> Iterator[None]:
         wait_for_all()
         _watching.clear()
     except BaseException as error:
-        if isinstance(error, Exception) and any(word in str(error) for word in _LOST):
+        if _is_lost_connection(error):
             time.sleep(_GOODBYE_S / 2)  # if the lost one has left a reason, the watch ends us
             error = InputError(
                 "another process of this run has been lost; see what it said, and start all of "
@@ -136,6 +136,12 @@ def together() -> Iterator[None]:
             )
         _leave_note(error)
         raise error
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    """Whether XLA raised this because another process does not answer."""
+    from_xla = isinstance(error, RuntimeError | ValueError)  # Gloo's are ValueError
+    return from_xla and any(word in str(error) for word in _LOST)
 
 
 def leave() -> None:

@@ -30,8 +30,8 @@ class Case(NamedTuple):
 
 CASES = {
     "dann": Case("dann", (0,)),
-    "co_training": Case("co_training", (0,), "mlp"),
-    "mcc+self_training": Case("mcc+self_training", (0, 1)),
+    "co_training": Case("co_training", (0, 1), "mlp"),
+    "mcc+self_training": Case("mcc+self_training", (0,)),
     "dann, stored": Case("dann", (0,), stored=True),
 }
 
