@@ -22,7 +22,7 @@ from jdann.cluster.places import Place
 from jdann.errors import DivergenceError, InputError
 from jdann.terminal import visible
 
-_HEARTBEAT_S = 30  # a process that says nothing for as long is taken for dead
+_HEARTBEAT_S = 60  # a process that says nothing for as long is taken for dead
 _GOODBYE_S = 10.0  # how long the last words of a process may take to reach the others
 _LONGEST_WAIT_MS = 7 * 24 * 3600 * 1000  # process 0 may compute features for days
 _END_NOTE = "jdann/end"

@@ -81,10 +81,19 @@ class TrainingData(NamedTuple):
     The utterances of `Split.labelled`, whose labels the user gives, are the last ones of `source`.
     """
 
-    source: Frames | StoredFrames | ReadBatch
+    source: Frames | StoredFrames
     emotion: jax.Array | np.ndarray  # [source utterances] int32
     speaker: jax.Array | np.ndarray  # [source utterances] int32, -1 where unknown
-    target: Frames | StoredFrames | ReadBatch
+    target: Frames | StoredFrames
+
+
+class StepData(NamedTuple):
+    """What one step learns from, where the features are on disk."""
+
+    source: ReadBatch
+    emotion: jax.Array | np.ndarray  # [batch] int32
+    speaker: jax.Array | np.ndarray  # [batch] int32, -1 where unknown
+    target: ReadBatch
 
 
 class BatchIndices(NamedTuple):
@@ -234,7 +243,7 @@ def read_frames(stored: StoredFrames, rows: np.ndarray) -> Frames:
 
 def read_step(
     data: TrainingData, step: BatchIndices, pseudo_labels: np.ndarray, mesh: Mesh
-) -> tuple[TrainingData, BatchIndices, np.ndarray]:
+) -> tuple[StepData, BatchIndices, np.ndarray]:
     """Reads what one step needs of features that are on disk.
 
     Args:
@@ -244,12 +253,12 @@ def read_step(
       mesh: the devices. A process reads those utterances that its devices train on.
 
     Returns:
-      The same three for an epoch of one step. All arrays have a leading axis of members, because
+      What an epoch of this one step takes. All arrays have a leading axis of members, because
       every member reads utterances of its own.
     """
     assert isinstance(data.source, StoredFrames) and isinstance(data.target, StoredFrames)
     source, target = (np.asarray(rows)[:, 0] for rows in step)  # [members, batch]
-    part = TrainingData(
+    part = StepData(
         _read_batch(data.source, source, mesh),
         np.asarray(data.emotion)[source],
         np.asarray(data.speaker)[source],

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from jdann.cluster import mesh as cluster
-from jdann.data.batches import BatchIndices, Frames, TrainingData
+from jdann.data.batches import BatchIndices, Frames, StepData, TrainingData
 from jdann.training import outputs, step
 from jdann.training.state import Hyper, Metrics, Outputs, Program, State
 
@@ -79,7 +79,7 @@ class CompiledTraining:
     def _epoch(self, phase: int, seeds_in: str, *arguments: Any) -> tuple[State, Metrics]:
         """One epoch of all members, to be compiled; takes what `train_epoch` takes."""
         # Utterances that were read from disk are those of each member.
-        data = None if isinstance(arguments[3].source, Frames) else 0
+        data = 0 if isinstance(arguments[3], StepData) else None
         function = partial(step.train_epoch, self.program, phase)
         return over_members(function, (0, 0, 0, data, 0, 0), seeds_in, self.mesh)(*arguments)
 
@@ -101,11 +101,11 @@ class CompiledTraining:
         self._placed.append((frames.values, placed))
         return placed
 
-    def _place_data(self, data: TrainingData) -> TrainingData:
-        if not isinstance(data.source, Frames):  # what was read from disk is placed already
+    def _place_data(self, data: TrainingData | StepData) -> TrainingData | StepData:
+        if isinstance(data, StepData):  # its features are on the devices already
             labels = cluster.place(self.mesh, (data.emotion, data.speaker), cluster.BY_MEMBER)
             return data._replace(emotion=labels[0], speaker=labels[1])
-        assert isinstance(data.target, Frames)
+        assert isinstance(data.source, Frames) and isinstance(data.target, Frames)
         return TrainingData(
             self._place_frames(data.source),
             *cluster.place(self.mesh, (data.emotion, data.speaker)),
@@ -126,7 +126,7 @@ class CompiledTraining:
         state: State,
         keys: jax.Array,
         hyper: Hyper,
-        data: TrainingData,
+        data: TrainingData | StepData,
         indices: BatchIndices,
         pseudo_labels: jax.Array,
     ) -> tuple[State, Metrics]:

@@ -10,7 +10,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jdann.data.batches import BatchIndices, Source, StoredFrames, Target, TrainingData, take
+from jdann.data.batches import (
+    BatchIndices,
+    Source,
+    StepData,
+    StoredFrames,
+    Target,
+    TrainingData,
+    take,
+)
 from jdann.features.augment import spec_augment
 from jdann.methods.contract import Context, Dims, Phase, Update
 from jdann.models import network
@@ -74,7 +82,7 @@ def train_epoch(
     state: State,
     key: jax.Array,
     hyper: Hyper,
-    data: TrainingData,
+    data: TrainingData | StepData,
     indices: BatchIndices,
     pseudo_labels: jax.Array,
 ) -> tuple[State, Metrics]:
@@ -106,7 +114,7 @@ def train_step(
     state: State,
     key: jax.Array,
     hyper: Hyper,
-    data: TrainingData,
+    data: TrainingData | StepData,
     index: BatchIndices,
     pseudo_labels: jax.Array,
 ) -> tuple[State, Metrics]:

@@ -143,7 +143,7 @@ def train(case: Case, folder: Path, stop_after: int = 0) -> dict:
         pass
 
     def stop(epoch, values):
-        if epoch == stop_after:
+        if stop_after and epoch == stop_after + 1:  # the epoch before has left a checkpoint
             raise _Stop
 
     try:
