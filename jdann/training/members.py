@@ -103,14 +103,14 @@ class CompiledTraining:
 
     def _place_data(self, data: TrainingData | StepData) -> TrainingData | StepData:
         if isinstance(data, StepData):  # its features are on the devices already
-            labels = cluster.place(self.mesh, (data.emotion, data.speaker), cluster.BY_MEMBER)
-            return data._replace(emotion=labels[0], speaker=labels[1])
+            emotion, speaker = cluster.place(
+                self.mesh, (data.emotion, data.speaker), cluster.BY_MEMBER
+            )
+            return data._replace(emotion=emotion, speaker=speaker)
         assert isinstance(data.source, Frames) and isinstance(data.target, Frames)
-        return TrainingData(
-            self._place_frames(data.source),
-            *cluster.place(self.mesh, (data.emotion, data.speaker)),
-            self._place_frames(data.target),
-        )
+        emotion, speaker = cluster.place(self.mesh, (data.emotion, data.speaker))
+        source, target = self._place_frames(data.source), self._place_frames(data.target)
+        return TrainingData(source, emotion, speaker, target)
 
     def init(self, keys: jax.Array) -> State:
         """The state before the first step."""
