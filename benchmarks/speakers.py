@@ -37,6 +37,7 @@ from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
 from jdann.speakers import encoder_file, similar_voices
 from jdann.speakers.clusters import VoiceGroups, group_voices
 from jdann.speakers.missing_ids import name_speakers
+from jdann.speakers.voice_shares import Voices, read_voices
 
 
 def hide_speakers(part: Part) -> Part:
@@ -108,10 +109,16 @@ def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
         return np.asarray(label(keys, source, labels, target)[0])
 
     vectors = vectors.where(lambda u: u.emotion in task.emotions)
-    groups = group_voices(vectors.values, predict)
-    return (
-        task._replace(target=task.target._replace(groups=groups)) if groups.follow_persons else task
-    )
+    groups, target = group_voices(vectors.values, predict), task.target
+    if not groups.follow_persons(read_part_voices(target)):
+        return task
+    return task._replace(target=target._replace(groups=groups))
+
+
+def read_part_voices(part: Part) -> Voices | None:
+    """The voices of the utterances."""
+    vectors, bins = list(part.values[:, None]), statistics_names()  # an utterance is one frame
+    return read_voices(similar_voices.voice_positions(vectors, bins), lambda: vectors, bins)
 
 
 def score(task: Task, relevance: float) -> float:
