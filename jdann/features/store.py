@@ -41,7 +41,7 @@ _DECODED = 4 * _BATCH  # clips that are decoded ahead
 _BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
 _PARTIAL = ".partial-"
 _STALE_S = 24 * 3600
-_VERSION = 2  # part of the hash: raise it when features change
+_VERSION = 3  # part of the hash: raise it when features change
 log = logging.getLogger("jdann")
 
 
