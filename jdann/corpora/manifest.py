@@ -140,7 +140,8 @@ def _notes(tables: Sequence[Table], repeated: int, contradicting: int) -> Iterat
         yield f"columns that mean nothing here and are ignored: {listed(ignored)}"
     if repeated:
         conflict = f", {contradicting:,} of them with another emotion" if contradicting else ""
-        yield (f"rows that repeat an earlier one and are left out: {repeated:,}{conflict}")
+        verb = "repeats" if repeated == 1 else "repeat"
+        yield f"{counted(repeated, 'row')} {verb} an earlier one{conflict}; the first was kept"
 
 
 def read_emotions(path: Path, table: Table, naming: Naming = AS_USUAL) -> dict[str, str | None]:

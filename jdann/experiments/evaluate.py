@@ -101,8 +101,7 @@ def _evaluate_elsewhere(
     """Scores a run's methods on another corpus, which is given by its name and its layout."""
     target, layout = make_absolute(elsewhere[0]), elsewhere[1]
     changed = {"target": target, "target_layout": layout, "target_labels": ""}
-    changed["both_directions"] = False
-    values = configuration.to_dict(trained) | changed
+    values = configuration.to_dict(trained) | changed | {"both_directions": False}
     config: Any = FrozenConfigDict(configuration.tuples(values))
     (direction,) = open_directions(config, data_dir)
     adapted = _adapted_labels(direction.target, trained, data_dir)
