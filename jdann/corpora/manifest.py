@@ -81,7 +81,8 @@ def make_corpus(path: Path, tables: Sequence[tuple[Path, Table]], naming: Naming
         utterances.append(utterance)
     if not utterances:
         raise InputError(
-            f"{path}: none of its {len(skipped):,} audio files exists, e.g. {skipped[0].file}; "
+            f"{path}: no audio file exists, of {counted(len(skipped), 'row')}, e.g. "
+            f"{skipped[0].file}; "
             f"paths are relative to {tables[0][0].absolute().parent}: move the table or correct "
             "the column file"
         )

@@ -149,7 +149,7 @@ def test_unknown_columns_are_named(audio):
         ),
         (
             "file\nx.wav\ny.wav\n",
-            r"none of its 2 audio files exists, e\.g\. x\.wav; paths are relative to ",
+            r"no audio file exists, of 2 rows, e\.g\. x\.wav; paths are relative to ",
         ),
         (
             b"PK\x03\x04 spreadsheet",
