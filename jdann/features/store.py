@@ -146,7 +146,7 @@ def cache_name(
     sizes = recipe_sizes("frames") | recipe_sizes(recipe_name)
     recipe_keys = {size: settings.get(size, default) for size, default in sizes.items()}
     recipe_keys["recipe"] = recipe_name
-    # Without a search for speech, folders keep the names of earlier versions too.
+    # The detector of speech matters only where speech is searched.
     audio_keys: dict[str, Any] = audio_settings._asdict()
     if audio_keys.pop("speech_only"):
         audio_keys["speech"] = DETECTOR_VERSION
