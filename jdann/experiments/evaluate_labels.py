@@ -114,7 +114,7 @@ def _predictions_of_run(
 ) -> LabelledPredictions:
     """Finds the predictions of a run for labelled clips of its target."""
     results = read_results(path)
-    labels = read_labels(csv, naming_of(workdir.read_config(path)))
+    labels = read_labels(csv, naming_of(workdir.read_config(path), "target"))
     kept, other_labels = keep_labelled(csv, labels, results["emotions"])
     predictions = read_chosen(path, results, choice)
     target = load_run_target(path, results, data_dir, choice.direction)
@@ -141,7 +141,7 @@ def _predictions_of_model(
 ) -> LabelledPredictions:
     """Recognises labelled clips by a model, each by itself."""
     recogniser = Recogniser.load(path, choice.method, choice.encoder, choice.direction)
-    labels = read_labels(csv, naming_of(recogniser.card["config"]))
+    labels = read_labels(csv, naming_of(recogniser.card["config"], "target"))
     kept, other_labels = keep_labelled(csv, labels, recogniser.labels)
     missing = [label for label in kept if not Path(label.path).exists()]
     if missing:

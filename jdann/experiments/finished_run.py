@@ -50,8 +50,9 @@ def load_run_target(
         the opposite direction.
     """
     config: Any = workdir.read_config(path)
-    spec = config.source if direction == 1 else config.target
-    return load_target(spec, results["emotions"], data_dir, naming_of(config))
+    domain = "source" if direction == 1 else "target"
+    naming = naming_of(config, domain)
+    return load_target(config[domain], results["emotions"], data_dir, naming)
 
 
 def read_chosen(path: Path, results: dict[str, Any], choice: Choice) -> list[MethodPredictions]:

@@ -55,7 +55,7 @@ def suggest_labels(
     target = load_run_target(path, results, data_dir, choice.direction)
     unlabelled = chosen.emotion == metrics.UNLABELLED
     if csv is not None:
-        naming = naming_of(workdir.read_config(path))
+        naming = naming_of(workdir.read_config(path), "target")
         labels = [label for label in read_labels(csv, naming) if label.emotion is not None]
         unlabelled[find_rows(csv, labels, chosen.places, target, path)] = False
     candidates = np.flatnonzero(unlabelled)

@@ -134,7 +134,7 @@ def open_directions(
             target.features.utterances,
             config.emotions,
             data_dir,
-            naming_of(config),
+            naming_of(config, "target"),
         )
     target = target._replace(target_labels=NO_LABELS)  # in the other direction it is the source
     there = group_unknown_voices(as_source(source, target), target, config, data_dir)
@@ -160,8 +160,10 @@ def _with_labels(target: Domain, labels: np.ndarray) -> Domain:
 def _load_corpora(config: Any, data_dir: Path) -> tuple[Corpus, Corpus]:
     """Lists both corpora, so that a mistake in either is found before any work."""
     source, target = (
-        corpora.load_all(spec, tuple(config.emotions), data_dir, naming_of(config))
-        for spec in (config.source, config.target)
+        corpora.load_all(
+            config[domain], tuple(config.emotions), data_dir, naming_of(config, domain)
+        )
+        for domain in ("source", "target")
     )
     if source.name != target.name:
         return source, target

@@ -41,7 +41,7 @@ _DECODED = 4 * _BATCH  # clips that are decoded ahead
 _BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
 _PARTIAL = ".partial-"
 _STALE_S = 24 * 3600
-_VERSION = 2  # part of the hash: raise it when features change
+_VERSION = 3  # part of the hash: raise it when features change
 log = logging.getLogger("jdann")
 
 
@@ -146,7 +146,7 @@ def cache_name(
     sizes = recipe_sizes("frames") | recipe_sizes(recipe_name)
     recipe_keys = {size: settings.get(size, default) for size, default in sizes.items()}
     recipe_keys["recipe"] = recipe_name
-    # Without a search for speech, folders keep the names of earlier versions too.
+    # The detector of speech matters only where speech is searched.
     audio_keys: dict[str, Any] = audio_settings._asdict()
     if audio_keys.pop("speech_only"):
         audio_keys["speech"] = DETECTOR_VERSION

@@ -191,7 +191,8 @@ def describe(config: Mapping[str, Any], results: Mapping[str, Any], data_dir: Pa
         spec = name if name.startswith(("esd:", "demo:")) else str(config[side])
         try:
             _check_available(spec, data_dir)
-            corpus = corpora.load_all(spec, tuple(results["emotions"]), data_dir, naming_of(config))
+            naming = naming_of(config, side)
+            corpus = corpora.load_all(spec, tuple(results["emotions"]), data_dir, naming)
         except (InputError, OSError) as error:
             described.unavailable[name] = str(error)
             continue

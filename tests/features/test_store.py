@@ -13,7 +13,7 @@ from jdann.features.recipe import make_recipe, recipe_sizes
 from tests.support.corpora import EMOTIONS
 
 TONES = audio.AudioSettings(speech_only=False)  # the corpus holds tones
-CHANGED_NAME = "ac00f5db24b7a6fa585d"
+CHANGED_NAME = "5456293e314c706ba9d9"
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def extract(corpus, cache):
     )
 
 
-def test_the_cache_keeps_the_names_of_earlier_versions(extracted, tones, tmp_path):
+def test_the_cache_keeps_its_names_until_features_change(extracted, tones, tmp_path):
     settings = base_config().features
-    # These names were computed before the recipes were factories, for the fingerprint "0123abcd".
+    # These names were computed by features of version 3, for the fingerprint "0123abcd".
     name = store.cache_name("0123abcd", "frames", settings, TONES)
-    assert name == "5f7d26aab69c3f2026f7"
+    assert name == "d815fcd88afe98f2725a"
     settings.n_mels, settings.voice = 80, True
     unlevelled = TONES._replace(level_db=0.0)
     assert store.cache_name("0123abcd", "statistics", settings, unlevelled) == CHANGED_NAME
