@@ -96,7 +96,15 @@ def make_task(source: Part, target: Part) -> Task:
 
 
 def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
-    """The pair with groups of voices as the target's speakers. Target labels are not used."""
+    """The pair with groups of voices as the target's speakers, if a run would use them."""
+    groups = find_groups(task, vectors, relevance)
+    if not is_used(groups, task.target):
+        return task
+    return task._replace(target=task.target._replace(groups=groups))
+
+
+def find_groups(task: Task, vectors: Part, relevance: float) -> VoiceGroups:
+    """The groups of the target's voices. Target labels are not used."""
     label = make_label_function(task.emotions, {"least_share": 0.0})
     keys = jax.random.key(0)[None]
     emotion = np.array([task.emotions.index(u.emotion or "") for u in task.source.utterances])
@@ -109,10 +117,12 @@ def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
         return np.asarray(label(keys, source, labels, target)[0])
 
     vectors = vectors.where(lambda u: u.emotion in task.emotions)
-    groups, target = group_voices(vectors.values, predict), task.target
-    if not groups.follow_persons(read_part_voices(target)):
-        return task
-    return task._replace(target=target._replace(groups=groups))
+    return group_voices(vectors.values, predict)
+
+
+def is_used(groups: VoiceGroups, target: Part) -> bool:
+    """Whether a run would normalise the target by these groups."""
+    return groups.follow_persons(read_part_voices(target))
 
 
 def read_part_voices(part: Part) -> Voices | None:
