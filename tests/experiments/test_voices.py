@@ -12,8 +12,8 @@ from jdann.data.pairs import make_direction, make_domain
 from jdann.errors import InputError
 from jdann.experiments import voices, workdir
 from jdann.experiments.settings import make_feature_settings
+from jdann.features.feature_set import FeatureSet
 from jdann.features.recipe import make_recipe_unchecked
-from jdann.features.store import FeatureSet
 from jdann.speakers.clusters import VoiceGroups
 from jdann.speakers.encoder_file import find_or_fetch
 
