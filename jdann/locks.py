@@ -120,6 +120,7 @@ def _lock(file: Path, on_busy: Callable[[], None] | None) -> int | None:
         except OSError as error:
             os.close(descriptor)
             if error.errno in _NO_LOCKS:
+                file.unlink(missing_ok=True)
                 return None
             raise
         # The owner before may have removed the file after it was opened here.

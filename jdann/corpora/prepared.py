@@ -159,9 +159,9 @@ def _decode(path: str) -> tuple[np.ndarray, int]:
 def prepare_esd(root: Path, data_dir: Path | None = None, *, force: bool = False) -> Preparation:
     """Writes a copy of ESD into a TFDS data folder, for `esd:en` and `esd:zh`.
 
-    If that has been done before, nothing happens. While another process prepares ESD there, this one
-    waits. Only the samples of one speaker are in memory at a time. An interrupted preparation leaves
-    the data folder as it was.
+    If that has been done before, nothing happens. While another process prepares ESD there, this
+    one waits. Only the samples of one speaker are in memory at a time. An interrupted preparation
+    leaves the data folder as it was.
 
     Args:
       root: the folder of ESD, in any known layout.

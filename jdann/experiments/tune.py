@@ -80,7 +80,7 @@ def tune(
         stack.enter_context(workdir.log_to(path))
         directions = open_directions(config, data_dir, path)
         _check_splits(config, jobs.plan_jobs(config, directions))
-        workdir.begin(path, config, overwrite=False)
+        workdir.begin(path, config)
         study = open_study(config, place)
         remaining = max(config.tune.trials - count_finished(study), 0)
         log.info("%s: %d of %d trials are left", place, remaining, config.tune.trials)

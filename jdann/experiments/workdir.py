@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,9 +34,10 @@ STUDY = "tune.db"  # of `jdann tune`, unless --storage names another database
 EVALUATION = "evaluation"  # a folder for each corpus of `jdann evaluate --target`
 LOG = "log.txt"
 SKIPPED = "skipped.csv"
+REPLACED = "replaced"  # the run that `--overwrite` replaces, until the new one is finished
 # Everything that train, sweep, tune, evaluate and report write, except for the files that a new
 # run has already written when it begins: the config, the log and the list of skipped files.
-_REPLACED = (
+WRITTEN = (
     CHECKPOINTS,
     RESULTS,
     FIGURES,
@@ -95,21 +95,13 @@ def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
         )
 
 
-def begin(path: Path, config: Any, overwrite: bool) -> None:
+def begin(path: Path, config: Any) -> None:
     """Writes the config into a checked work directory.
 
     Args:
       path: the work directory, which exists.
       config: of the run.
-      overwrite: remove everything that an earlier run left, so that no command can read it.
     """
-    if overwrite:
-        for pattern in _REPLACED:
-            for old in path.glob(pattern):
-                if old.is_dir() and not old.is_symlink():
-                    shutil.rmtree(old)
-                else:
-                    old.unlink(missing_ok=True)
     write_json(path / CONFIG, absolute_values(configuration.to_dict(config)))
     (path / FIGURES).mkdir(exist_ok=True)
 
@@ -130,7 +122,7 @@ def log_to(path: Path, name: str = LOG) -> Iterator[None]:
 
 def _is_foreign(path: Path) -> bool:
     """Whether a file is none of those that a run writes before its config."""
-    return path.name not in (LOG, SKIPPED, LOCK) and path.suffix != PARTIAL
+    return path.name not in (LOG, SKIPPED, LOCK, REPLACED) and path.suffix != PARTIAL
 
 
 def read_config(path: Path) -> FrozenConfigDict:

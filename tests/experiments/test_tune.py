@@ -14,7 +14,7 @@ from jdann.cli import main
 from jdann.configuration import load_config
 from jdann.errors import InputError
 from jdann.experiments import jobs
-from jdann.experiments import workdir as work_directory
+from jdann.experiments.replaced import replacing
 from jdann.experiments.search_space import apply, parse, propose, read_space
 from jdann.experiments.study import StudyPlace, open_study
 from jdann.experiments.train import open_directions
@@ -255,9 +255,8 @@ def test_a_study_is_the_same_by_relative_and_by_absolute_paths(tmp_path, monkeyp
 def test_overwrite_removes_all_that_a_tuning_left(finished, tmp_path):
     copy = Path(shutil.copytree(finished, tmp_path / "copy"))
     (copy / "worker-0.log").write_text("trial 0")
-    work_directory.begin(copy, work_directory.read_config(copy), overwrite=True)
-    names = {path.name for path in copy.iterdir()}
-    assert names == {"config.json", "figures", "log.txt", "skipped.csv"}
+    with replacing(copy, overwrite=True):
+        assert {path.name for path in copy.iterdir()} == {"log.txt", "replaced"}
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 100, 101, 250, 1000, 5000])
