@@ -48,10 +48,11 @@ class Journal:
         self.entries: dict[int, Entry] = {}
         self._row_bytes, self._rows, self._count = 4 * bins, 0, count
         values, lines = folder / VALUES, folder / LINES
-        for path in (values, lines):
+        for path in folder.iterdir():
             if path.is_dir():  # nothing of jdann
                 shutil.rmtree(path)
-            path.touch()
+        values.touch()
+        lines.touch()
         with values.open("rb") as file:
             intact_bytes = self._recover(lines, file)
         os.truncate(lines, intact_bytes)
@@ -83,7 +84,7 @@ class Journal:
         """The utterance and the entry in a line; None if it is not a whole line of a journal."""
         try:
             i, *fields = json.loads(line)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return None
         kinds = [type(value) for value in Entry()]
         if not line.endswith(b"\n") or type(i) is not int or list(map(type, fields)) != kinds:
