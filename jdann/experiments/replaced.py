@@ -20,8 +20,9 @@ def put_back(path: Path) -> None:
       path: the work directory; this process owns it.
     """
     aside, moving = path / REPLACED, path / _MOVING
-    finished = (path / RESULTS).exists()
-    if aside.is_dir() and not finished and not any(path.glob(f"{CHECKPOINTS}/*/[0-9]*")):
+    # Orbax writes a checkpoint under another name, then renames it to its number.
+    saved = any(entry.name.isdigit() for entry in path.glob(f"{CHECKPOINTS}/*/*"))
+    if aside.is_dir() and not saved and not (path / RESULTS).exists():
         _remove_run(path)
         aside.rename(moving)
     if moving.is_dir():
