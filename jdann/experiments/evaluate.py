@@ -65,10 +65,10 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
 
 def _evaluate(path: Path, data_dir: Path, config: Any, target: str | None) -> dict[str, Any]:
     """Scores a run whose config is complete; see `evaluate`."""
-    before = workdir.read_json(path / workdir.RESULTS)
-    workdir.check_kind(path, before)
+    before = workdir.read_results(path)
+    seconds = before.get("seconds")  # the training's
     if target is not None:
-        return _evaluate_elsewhere(path, data_dir, config, target, before["seconds"])
+        return _evaluate_elsewhere(path, data_dir, config, target, seconds)
     directions = open_directions(config, data_dir)
     workdir.check_groups(path, directions)
     outcomes = [
@@ -76,7 +76,7 @@ def _evaluate(path: Path, data_dir: Path, config: Any, target: str | None) -> di
         for job in jobs.plan_jobs(config, directions)
     ]
     summary = results.summarise(config, directions, outcomes)
-    summary["seconds"] = before["seconds"]
+    summary["seconds"] = seconds
     write_predictions(path, config, directions, outcomes)
     files.write_json(path / workdir.RESULTS, summary)
     return summary
@@ -90,7 +90,7 @@ def result_folder(path: Path, target: str | None) -> Path:
 
 
 def _evaluate_elsewhere(
-    path: Path, data_dir: Path, trained: Any, target: str, seconds: float
+    path: Path, data_dir: Path, trained: Any, target: str, seconds: float | None
 ) -> dict[str, Any]:
     """Scores a run's methods on another corpus."""
     target = make_absolute(target)

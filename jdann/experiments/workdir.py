@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the features, which these import, stay unloaded
 
 log = logging.getLogger("jdann")
 
+SCHEMA = 1  # of results.json
 CONFIG = "config.json"
 RESULTS = "results.json"
 CHECKPOINTS = "checkpoints"  # a folder for each training
@@ -55,6 +56,10 @@ WRITTEN = (
     f"{STUDY}*",  # SQLite may keep a journal beside the database
     "worker-*.log",
 )
+
+_CONFIG_KEYS = {"source": str, "target": str, "emotions": list}
+# Those that readers need, whichever command wrote the file.
+_RESULT_KEYS = {"schema": int, "emotions": list, "directions": list, "protocol": str}
 
 
 def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
@@ -133,7 +138,42 @@ def read_config(path: Path) -> FrozenConfigDict:
     """
     if not (path / CONFIG).exists():
         raise InputError(f"{path}: no run of jdann here; expected a work directory with a {CONFIG}")
-    return FrozenConfigDict(configuration.tuples(read_json(path / CONFIG)))
+    config = read_json(path / CONFIG)
+    _check_content(path / CONFIG, config, _CONFIG_KEYS, "the config of a run")
+    return FrozenConfigDict(configuration.tuples(config))
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The content of results.json of a finished run.
+
+    Raises:
+      InputError: the run is not finished, the file is damaged or by another version of jdann, or
+        the folder is that of a sweep or a study.
+    """
+    results = read_json(path / RESULTS)
+    _check_content(path / RESULTS, results, _RESULT_KEYS, "the outcome of a run")
+    if results["schema"] != SCHEMA:
+        raise InputError(
+            f"{path / RESULTS}: has the form {results['schema']}, and this version of jdann knows "
+            f"the form {SCHEMA}; read it by the version that wrote it, or write it anew by "
+            "--resume"
+        )
+    check_kind(path, results)
+    return results
+
+
+def _check_content(file: Path, content: Any, kinds: dict[str, type], expected: str) -> None:
+    """Raises InputError if a file of a run does not hold what every run writes."""
+    remedy = "write it anew by --resume" if file.name == RESULTS else "train again by --overwrite"
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: is not {expected}; {remedy}")
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key), kind) or content[key] == []:
+            problem = f"holds something else as {key}" if key in content else f"lacks {key}"
+            raise InputError(
+                f"{file}: is not {expected}, or another version of jdann wrote it ({problem}); "
+                f"{remedy}"
+            )
 
 
 def read_json(path: Path) -> Any:
@@ -220,8 +260,7 @@ def check_groups(path: Path, directions: Sequence[Direction]) -> None:
         file = _statistics_file(path, i)
         if not file.exists():
             continue
-        with np.load(file) as saved:
-            groups = [tuple(saved[f"{domain}_groups"]) for domain in ("source", "target")]
+        groups = _read_groups(file)
         for domain, before, now in zip(
             ("source", "target"), groups, direction.statistics, strict=True
         ):
@@ -231,6 +270,19 @@ def check_groups(path: Path, directions: Sequence[Direction]) -> None:
                     "began; is the speaker encoder in another place, or were speakers changed? "
                     "Train again by --overwrite"
                 )
+
+
+def _read_groups(file: Path) -> list[tuple[Any, ...]]:
+    """The groups of source and target that a run began with."""
+    try:
+        # Opened here, because NumPy leaves a damaged file open.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as saved:
+            return [tuple(saved[f"{domain}_groups"]) for domain in ("source", "target")]
+    except Exception as error:  # a foreign file makes NumPy raise errors of many types
+        raise InputError(
+            f"{file}: is damaged, so it is not known in which groups the run is normalised; "
+            "train again by --overwrite"
+        ) from error
 
 
 def _statistics_file(path: Path, direction: int) -> Path:

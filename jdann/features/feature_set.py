@@ -112,15 +112,13 @@ def read_features(folder: Path, corpus: Corpus, bins: int) -> FeatureSet | None:
         raise DamagedError(str(error)) from error
     except MemoryError:
         raise
-    except Exception as error:  # a foreign file makes NumPy raise errors of many types
+    except Exception as error:  # foreign content causes errors of many types
         raise DamagedError(str(error) or type(error).__name__) from error
 
 
 def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     values = OpenFile(folder / VALUES)
-    # Opened here, because NumPy leaves a damaged file open.
-    with (folder / _INDEX).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        index = dict(arrays)
+    index = _read_index(folder / _INDEX)
     reasons = json.loads((folder / _SKIPPED).read_text(encoding="utf-8"))
     _check(index, reasons, values, len(corpus.utterances), bins)
     skipped = tuple(Skipped(corpus.utterances[i].file, *reason) for i, *reason in reasons)
@@ -135,6 +133,18 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
         skipped=(*corpus.skipped, *skipped),
         values=values,
     )
+
+
+def _read_index(path: Path) -> dict[str, np.ndarray]:
+    # Opened here, because NumPy leaves a damaged file open.
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # a foreign file makes NumPy raise errors of many types
+            raise ValueError(f"{_INDEX} holds no arrays") from error
 
 
 def _check(
