@@ -32,6 +32,7 @@ _NAME = "esd"
 _VERSION = "1.0.0"  # raise it when the records change, so that old ones are not read
 _SPLIT = "speaker_{}"
 _COMPLETE = (constants.DATASET_INFO_FILENAME, constants.METADATA_FILENAME)
+_METADATA = ("utterances", "skipped", "notes", "synthetic", "root", "identity")
 _TEXTS = ("file", "emotion", "speaker", "language", "gender", "sentence", "split")
 
 
@@ -281,7 +282,7 @@ def load_prepared(data_dir: Path) -> Corpus:
     try:
         return _load(data_dir)
     except Exception as error:  # foreign files make TFDS raise errors of many types
-        reason = str(error) or type(error).__name__
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
             f"{path}: the prepared ESD cannot be read ({reason}); prepare it again with --force"
         ) from error
@@ -290,6 +291,8 @@ def load_prepared(data_dir: Path) -> Corpus:
 def _load(data_dir: Path) -> Corpus:
     """As `load_prepared`; raises errors of any type for files that are not whole."""
     metadata = _metadata(data_dir)
+    if missing := [key for key in _METADATA if key not in metadata]:
+        raise ValueError(f"{constants.METADATA_FILENAME} lacks {missing[0]}")
     utterances = tuple(Utterance(**row) for row in metadata["utterances"])
     # One source for each split.
     sources: Any = tfds.builder_from_directory(dataset_dir(data_dir)).as_data_source()

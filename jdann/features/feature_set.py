@@ -46,12 +46,12 @@ class OpenFile:
         return os.fstat(self._descriptor).st_size
 
     def read_into(self, rows: np.ndarray, offset: int) -> None:
-        """Fills an array with the file's bytes from an offset on. Any thread may call it.
+        """Fills a contiguous array with the file's bytes from an offset on. Any thread may call it.
 
         Raises:
           InputError: the file ends before, because somebody has changed it.
         """
-        buffer, done = memoryview(rows).cast("B") if rows.size else memoryview(b""), 0
+        buffer, done = rows.reshape(-1).view(np.uint8).data, 0
         while done < len(buffer):
             count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
             if not count:

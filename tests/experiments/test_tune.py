@@ -14,6 +14,7 @@ from jdann.cli import main
 from jdann.configuration import load_config
 from jdann.errors import InputError
 from jdann.experiments import jobs
+from jdann.experiments.owner import owned
 from jdann.experiments.replaced import replacing
 from jdann.experiments.search_space import apply, parse, propose, read_space
 from jdann.experiments.study import StudyPlace, open_study
@@ -249,6 +250,12 @@ def test_a_study_is_the_same_by_relative_and_by_absolute_paths(tmp_path, monkeyp
     (tmp_path / "machine").mkdir()
     monkeypatch.chdir(tmp_path / "machine")
     open_study(config("a.csv", "b.csv"), StudyPlace(f"sqlite:///{tmp_path / 'tune.db'}", "ours"))
+
+
+def test_a_second_tuning_in_the_same_folder_is_refused(tones, data_dir, tmp_path, capsys):
+    with owned(tmp_path):
+        message = fail(capsys, *tune_arguments(tones, tmp_path, data_dir)).splitlines()[-1]
+    assert "another run" in message and "uses this folder" in message
 
 
 @pytest.mark.slow
