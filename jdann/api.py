@@ -180,7 +180,7 @@ def train(
       workdir: folder for the results; None: a temporary folder that lives as long as the result.
       data_dir: folder of prepared corpora and cached features; None: that of TFDS.
       resume: continue the training in `workdir`.
-      overwrite: replace the run in `workdir`.
+      overwrite: replace the run in `workdir`, once the new one is finished.
 
     Returns:
       The Result.
@@ -285,7 +285,7 @@ def sweep(
       workdir: folder for the results; None: a temporary folder that lives as long as the result.
       data_dir: folder of prepared corpora and cached features; None: that of TFDS.
       resume: continue the sweep in `workdir`.
-      overwrite: replace the sweep in `workdir`.
+      overwrite: replace the sweep in `workdir`, once the new one is finished.
 
     Returns:
       The Result, without predictions and without a recogniser.

@@ -174,7 +174,10 @@ def _resume_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="continue the run in the work directory"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the run in the work directory"
+        "--overwrite",
+        action="store_true",
+        help="replace the run in the work directory, which is kept there in the folder `replaced` "
+        "until the new one is finished",
     )
 
 

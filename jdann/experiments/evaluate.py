@@ -71,10 +71,10 @@ def _evaluate(
     path: Path, data_dir: Path, config: Any, target: str | None, layout: str
 ) -> dict[str, Any]:
     """Scores a run whose config is complete; see `evaluate`."""
-    before = workdir.read_json(path / workdir.RESULTS)
-    workdir.check_kind(path, before)
+    before = workdir.read_results(path)
+    seconds = before.get("seconds")  # the training's
     if target is not None:
-        return _evaluate_elsewhere(path, data_dir, config, (target, layout), before["seconds"])
+        return _evaluate_elsewhere(path, data_dir, config, (target, layout), seconds)
     directions = open_directions(config, data_dir)
     workdir.check_groups(path, directions)
     outcomes = [
@@ -82,7 +82,7 @@ def _evaluate(
         for job in jobs.plan_jobs(config, directions)
     ]
     summary = results.summarise(config, directions, outcomes)
-    summary["seconds"] = before["seconds"]
+    summary["seconds"] = seconds
     write_predictions(path, config, directions, outcomes)
     files.write_json(path / workdir.RESULTS, summary)
     return summary
@@ -96,7 +96,7 @@ def result_folder(path: Path, target: str | None) -> Path:
 
 
 def _evaluate_elsewhere(
-    path: Path, data_dir: Path, trained: Any, elsewhere: tuple[str, str], seconds: float
+    path: Path, data_dir: Path, trained: Any, elsewhere: tuple[str, str], seconds: float | None
 ) -> dict[str, Any]:
     """Scores a run's methods on another corpus, which is given by its name and its layout."""
     target, layout = make_absolute(elsewhere[0]), elsewhere[1]

@@ -23,20 +23,6 @@ class Choice(NamedTuple):
     direction: int = 0  # 0: from source to target; 1: the opposite
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """The content of results.json of a finished run.
-
-    Args:
-      path: the work directory.
-
-    Raises:
-      InputError: the run is not finished, or the folder is that of a sweep or a study.
-    """
-    results = workdir.read_json(path / workdir.RESULTS)
-    workdir.check_kind(path, results)
-    return results
-
-
 def load_run_target(
     path: Path, results: dict[str, Any], data_dir: Path, direction: int
 ) -> tuple[Utterance, ...] | None:

@@ -29,6 +29,7 @@ from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.owner import owned
 from jdann.experiments.package import find_familiarity, write_recogniser
+from jdann.experiments.replaced import put_back, replacing
 from jdann.experiments.settings import (
     features_folder,
     make_feature_settings,
@@ -74,13 +75,15 @@ def run(
     config = with_absolute_paths(config)
     with ExitStack() as stack:
         stack.enter_context(owned(path))
+        put_back(path)
         workdir.check(path, config, resume, overwrite)
         stack.enter_context(workdir.log_to(path))
+        stack.enter_context(replacing(path, overwrite))
         directions = open_directions(config, data_dir, path, domains)
         planned = jobs.plan_jobs(config, directions)
         if resume:
             workdir.check_groups(path, directions)
-        workdir.begin(path, config, overwrite)
+        workdir.begin(path, config)
         workdir.save_statistics(path, directions)
         draw.corpora(path / "figures", directions, config.emotions)
         outcomes, history = _train(config, directions, planned, path)

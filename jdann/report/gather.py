@@ -110,13 +110,7 @@ def read_run(path: Path, data_dir: Path) -> Run:
             described=Described({}, {}, {}, {}),
             models=models,
         )
-    results = workdir.read_json(path / "results.json")
-    if not isinstance(results, dict) or not {"rows", "kind"} & set(results):
-        raise InputError(
-            f"{path / 'results.json'}: is not the outcome of a run; "
-            "run the training again by --overwrite"
-        )
-    workdir.check_kind(path, results)
+    results = workdir.read_results(path)
     stems = [figure.stem for figure in figures]
     evaluations = sorted(path.glob("evaluation/*/results.json"))
     return Run(

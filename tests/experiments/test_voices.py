@@ -1,19 +1,23 @@
 """Corpora without speaker ids: groups of voices, and what happens without the speaker encoder."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from jdann import locks
 from jdann.configuration import load_config
 from jdann.corpora.index import Corpus, Utterance
 from jdann.data.pairs import make_direction, make_domain
 from jdann.errors import InputError
 from jdann.experiments import voices, workdir
 from jdann.experiments.settings import make_feature_settings
+from jdann.features.feature_set import FeatureSet
 from jdann.features.recipe import make_recipe_unchecked
-from jdann.features.store import FeatureSet
+from jdann.speakers import encoder_file
 from jdann.speakers.clusters import VoiceGroups
 from jdann.speakers.encoder_file import find_or_fetch
 
@@ -190,3 +194,24 @@ def test_a_wheel_that_is_there_is_not_fetched(tmp_path):
     wheel.parent.mkdir(parents=True)
     wheel.touch()
     assert find_or_fetch(tmp_path) == wheel
+
+
+def test_two_processes_fetch_the_speaker_encoder_once(tmp_path, monkeypatch):
+    begun, go_on, calls = Event(), Event(), []
+
+    def slow_fetch(folder):
+        calls.append(1)
+        begun.set()
+        assert go_on.wait(60)
+        (folder / "fetched").write_bytes(b"weights")
+        return folder / "fetched"
+
+    monkeypatch.setattr(encoder_file, "_fetch", slow_fetch)
+    monkeypatch.setattr(locks.log, "warning", lambda *_: go_on.set())
+    with ThreadPoolExecutor(1) as pool:
+        # For a lock, another descriptor of the same process is as good as another process.
+        first = pool.submit(find_or_fetch, tmp_path)
+        assert begun.wait(60)
+        wheel = find_or_fetch(tmp_path)
+    assert first.result() == wheel and wheel.read_bytes() == b"weights" and len(calls) == 1
+    assert list(wheel.parent.iterdir()) == [wheel]
