@@ -23,6 +23,7 @@ from jdann.experiments import jobs, workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job
 from jdann.experiments.owner import owned
+from jdann.experiments.replaced import put_back, replacing
 from jdann.experiments.results import heading
 from jdann.experiments.search_space import apply
 from jdann.experiments.settings import seeds_of
@@ -88,13 +89,15 @@ def sweep(
         if processes.is_first():
             _check(config, path, overwrite)
             stack.enter_context(owned(path))
+            put_back(path)
             workdir.check(path, config, resume, overwrite)
             stack.enter_context(workdir.log_to(path))
+            stack.enter_context(replacing(path, overwrite))
         log.info("runs on %s", processes.describe())
         directions = open_directions(config, data_dir, path, domains)
         planned = _plan(config, directions)
         if processes.is_first():
-            workdir.begin(path, config, overwrite)
+            workdir.begin(path, config)
         processes.wait_for_all()
         check_shared(path)
         swept, failed = _train_jobs(planned, directions, config, path / workdir.CHECKPOINTS)

@@ -30,6 +30,7 @@ from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.owner import owned
 from jdann.experiments.package import find_familiarity, write_recogniser
+from jdann.experiments.replaced import put_back, replacing
 from jdann.experiments.settings import (
     features_folder,
     make_feature_settings,
@@ -78,15 +79,17 @@ def run(
         check_same_run(config, path, resume=resume, overwrite=overwrite)
         if processes.is_first():
             stack.enter_context(owned(path))
+            put_back(path)
             workdir.check(path, config, resume, overwrite)
             stack.enter_context(workdir.log_to(path))
+            stack.enter_context(replacing(path, overwrite))
         log.info("runs on %s", processes.describe())
         directions = open_directions(config, data_dir, path, domains)
         planned = jobs.plan_jobs(config, directions)
         if resume:
             workdir.check_groups(path, directions)
         if processes.is_first():
-            workdir.begin(path, config, overwrite)
+            workdir.begin(path, config)
             workdir.save_statistics(path, directions)
             draw.corpora(path / "figures", directions, config.emotions)
         processes.wait_for_all()
@@ -156,7 +159,7 @@ def open_directions(
             target.features.utterances,
             config.emotions,
             data_dir,
-            naming_of(config),
+            naming_of(config, "target"),
         )
     target = target._replace(target_labels=NO_LABELS)  # in the other direction it is the source
     there = group_unknown_voices(as_source(source, target), target, config, data_dir)
@@ -183,8 +186,10 @@ def _load_corpora(config: Any, data_dir: Path) -> tuple[Corpus, Corpus]:
     """Lists both corpora, so that a mistake in either is found before any work."""
     with processes.first_ahead():  # a demo corpus is made when it is needed first
         source, target = (
-            corpora.load_all(spec, tuple(config.emotions), data_dir, naming_of(config))
-            for spec in (config.source, config.target)
+            corpora.load_all(
+                config[domain], tuple(config.emotions), data_dir, naming_of(config, domain)
+            )
+            for domain in ("source", "target")
         )
     if source.name != target.name:
         return source, target

@@ -5,7 +5,7 @@ import signal
 import numpy as np
 import pytest
 
-from tests.support.processes import CASES, finish, flags, free_port, start, train, train_cases
+from tests.support.cluster import CASES, finish, flags, free_port, start, train, train_cases
 from tests.support.runs import arguments, fail, read
 
 METHODS = ["dann", "co_training", "mcc+self_training"]
