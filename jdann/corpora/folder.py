@@ -17,6 +17,7 @@ from jdann.corpora.naming import AS_USUAL, AUTO, PLAIN, Naming
 from jdann.corpora.no_person import names_no_person
 from jdann.corpora.suffixes import AUDIO, OTHER_AUDIO
 from jdann.errors import InputError
+from jdann.parameters import shown
 
 
 class Layout(NamedTuple):
@@ -100,7 +101,7 @@ def _with_layout(root: Path, files: Sequence[str], layout: str) -> dict[str, Seq
     names = {name.lower(): name for name in LAYOUTS} | {PLAIN: PLAIN}
     name = names.get(layout.lower())
     if name is None:
-        raise InputError(f"config.layout is {layout!r}; expected {', '.join([AUTO, *names])}")
+        raise InputError(f"config.layout is {shown(layout)}; expected {', '.join([AUTO, *names])}")
     if name != PLAIN and not any(LAYOUTS[name].is_file(file) for file in files):
         raise InputError(
             f"{root}: no file is named as in {name}; the first is {files[0]}; "

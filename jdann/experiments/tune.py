@@ -33,6 +33,7 @@ from jdann.experiments.study import (
 from jdann.experiments.train import open_directions
 from jdann.experiments.trial import CHECKPOINT_PREFIX, make_objective
 from jdann.figures import tuning
+from jdann.parameters import shown
 from jdann.progress import silenced, track
 
 log = logging.getLogger("jdann")
@@ -100,7 +101,8 @@ def _check(config: Any) -> None:
     criterion = config.tune.criterion
     if criterion not in selection.CRITERIA:
         raise InputError(
-            f"config.tune.criterion is {criterion!r}; choose one of {', '.join(selection.CRITERIA)}"
+            f"config.tune.criterion is {shown(criterion)}; choose one of "
+            f"{', '.join(selection.CRITERIA)}"
         )
     if config.tune.trials < 1:
         raise InputError(f"config.tune.trials is {config.tune.trials}; expected at least 1")
