@@ -257,9 +257,9 @@ def borders_of(name: str, is_low: bool) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", [name for name in METHODS if borders_of(name, True)])
 def test_each_method_runs_at_the_borders_of_its_parameters(name, few, tmp_path):
-    """A large weight may make a training diverge."""
+    """Some methods have two phases. A large weight may make a training diverge."""
     source, target, data_dir = few
-    small = {"epochs": 1, "batch_size": 8, "encoder.hidden": "8", "evaluate_every": 1}
+    small = {"epochs": 2, "batch_size": 8, "encoder.hidden": "8", "evaluate_every": 1}
     small |= {"baseline": False, "tsne": False, "audio.speech_only": False}
     for is_low in (True, False):
         with contextlib.suppress(DivergenceError):
