@@ -37,6 +37,7 @@ from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
 from jdann.speakers import encoder_file, similar_voices
 from jdann.speakers.clusters import VoiceGroups, group_voices
 from jdann.speakers.missing_ids import name_speakers
+from jdann.speakers.voice_shares import Voices, read_voices
 
 
 def hide_speakers(part: Part) -> Part:
@@ -95,7 +96,15 @@ def make_task(source: Part, target: Part) -> Task:
 
 
 def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
-    """The pair with groups of voices as the target's speakers. Target labels are not used."""
+    """The pair with groups of voices as the target's speakers, if a run would use them."""
+    groups = find_groups(task, vectors, relevance)
+    if not is_used(groups, task.target):
+        return task
+    return task._replace(target=task.target._replace(groups=groups))
+
+
+def find_groups(task: Task, vectors: Part, relevance: float) -> VoiceGroups:
+    """The groups of the target's voices. Target labels are not used."""
     label = make_label_function(task.emotions, {"least_share": 0.0})
     keys = jax.random.key(0)[None]
     emotion = np.array([task.emotions.index(u.emotion or "") for u in task.source.utterances])
@@ -108,10 +117,18 @@ def with_groups(task: Task, vectors: Part, relevance: float) -> Task:
         return np.asarray(label(keys, source, labels, target)[0])
 
     vectors = vectors.where(lambda u: u.emotion in task.emotions)
-    groups = group_voices(vectors.values, predict)
-    return (
-        task._replace(target=task.target._replace(groups=groups)) if groups.follow_persons else task
-    )
+    return group_voices(vectors.values, predict)
+
+
+def is_used(groups: VoiceGroups, target: Part) -> bool:
+    """Whether a run would normalise the target by these groups."""
+    return groups.follow_persons(read_part_voices(target))
+
+
+def read_part_voices(part: Part) -> Voices | None:
+    """The voices of the utterances."""
+    vectors, bins = list(part.values[:, None]), statistics_names()  # an utterance is one frame
+    return read_voices(similar_voices.voice_positions(vectors, bins), lambda: vectors, bins)
 
 
 def score(task: Task, relevance: float) -> float:

@@ -20,8 +20,10 @@ def get_config() -> ConfigDict:
     config.target = "auto:zh"
     # How the names of the files in a folder are read: "plain" takes emotions from folders only;
     # "esd", "ravdess", "casia", "emodb", "savee", "tess", "emovo", "crema-d" or "nemo" means the
-    # names of that corpus; "auto" recognises these by the values in the names
-    config.layout = "auto"
+    # names of that corpus; "auto" recognises these by the values in the names. For several sources,
+    # one for all, or one for each, joined by commas
+    config.source_layout = "auto"
+    config.target_layout = "auto"
     # Words of your own for emotions, like "kızgın=angry,mutlu=happy", or a table with the columns
     # `word` and `emotion`. Words of more than twenty languages are known already. "": none
     config.labels = ""

@@ -24,6 +24,7 @@ from jdann import corpora
 from jdann.configuration import load_config
 from jdann.corpora import Naming
 from jdann.corpora.index import Corpus
+from jdann.corpora.naming import AUTO
 from jdann.data.pairs import Domain, load_domain
 from jdann.errors import InputError
 from jdann.experiments import evaluate as evaluation
@@ -179,7 +180,7 @@ def train(
       workdir: folder for the results; None: a temporary folder that lives as long as the result.
       data_dir: folder of prepared corpora and cached features; None: that of TFDS.
       resume: continue the training in `workdir`.
-      overwrite: replace the run in `workdir`.
+      overwrite: replace the run in `workdir`, once the new one is finished.
 
     Returns:
       The Result.
@@ -215,6 +216,7 @@ def evaluate(
     run: Result | str | Path,
     target: str | Path | None = None,
     *,
+    layout: str = AUTO,
     data_dir: str | Path | None = None,
 ) -> Result:
     """Scores a finished run again, on its own target or on another corpus. Nothing is trained.
@@ -223,6 +225,8 @@ def evaluate(
       run: a `Result`, or the work directory of a run.
       target: a corpus, a folder or a manifest; None: the run's own target, with the labels that it
         has now.
+      layout: how names of files in another target are read: "auto", "plain", or the name of a
+        corpus such as "ravdess".
       data_dir: folder of prepared corpora and cached features; None: that of TFDS.
 
     Raises:
@@ -239,7 +243,7 @@ def evaluate(
                 f"{name}: was in memory during the training, so it cannot be read again; use the "
                 "result of jdann.train, or train from files"
             )
-    results = evaluation.evaluate(workdir, _data_folder(data_dir), spec)
+    results = evaluation.evaluate(workdir, _data_folder(data_dir), spec, layout)
     folder = evaluation.result_folder(workdir, spec)
     return Result(results, folder, workdir, temporary, arrays)
 
@@ -281,7 +285,7 @@ def sweep(
       workdir: folder for the results; None: a temporary folder that lives as long as the result.
       data_dir: folder of prepared corpora and cached features; None: that of TFDS.
       resume: continue the sweep in `workdir`.
-      overwrite: replace the sweep in `workdir`.
+      overwrite: replace the sweep in `workdir`, once the new one is finished.
 
     Returns:
       The Result, without predictions and without a recogniser.
@@ -425,11 +429,12 @@ def _load_domains(
         return None
     settings, cache = make_feature_settings(config), features_folder(data_folder)
     domains = []
-    for domain in (source, target):
+    for domain, name in ((source, "source"), (target, "target")):
         if isinstance(domain, Vectors):
             domains.append(domain_of_vectors(domain, settings, cache))
         else:
-            corpus = _as_corpus(domain, settings.emotions, data_folder, naming_of(config))
+            naming = naming_of(config, name)
+            corpus = _as_corpus(domain, settings.emotions, data_folder, naming)
             domains.append(load_domain(corpus, settings, cache))
     return domains
 
@@ -451,7 +456,8 @@ def _with_target_labels(
             "give a table with the columns `file` and `emotion`"
         )
     source_domain, domain = domains
-    rows = target_labels_of(target, labels, domain, config.emotions, naming_of(config))
+    naming = naming_of(config, "target")
+    rows = target_labels_of(target, labels, domain, config.emotions, naming)
     return [source_domain, domain._replace(target_labels=rows)]
 
 

@@ -174,7 +174,10 @@ def _resume_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="continue the run in the work directory"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the run in the work directory"
+        "--overwrite",
+        action="store_true",
+        help="replace the run in the work directory, which is kept there in the folder `replaced` "
+        "until the new one is finished",
     )
 
 
@@ -205,12 +208,7 @@ def _corpora_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "corpus", nargs="*", help="esd:en, demo:zh, a folder or a .csv; default: all prepared ones"
     )
-    parser.add_argument(
-        "--layout",
-        default="auto",
-        metavar="NAME",
-        help="how the file names of a folder are read: auto, plain, or a corpus such as ravdess",
-    )
+    _layout_argument(parser, "each corpus", default="auto", more="; several, joined by commas")
     parser.add_argument(
         "--labels",
         default="",
@@ -218,6 +216,18 @@ def _corpora_arguments(parser: argparse.ArgumentParser) -> None:
         help="words of your own for emotions, or a table with the columns word,emotion",
     )
     _data_dir_argument(parser)
+
+
+def _layout_argument(
+    parser: argparse.ArgumentParser, corpora: str, default: str | None, more: str = ""
+) -> None:
+    parser.add_argument(
+        "--layout",
+        default=default,
+        metavar="NAME",
+        help=f"how the names of files in the folder of {corpora} are read: auto, plain, or a "
+        f"corpus such as ravdess{more}",
+    )
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -235,6 +245,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", help="a corpus to score on instead of the run's own: a name, a folder or a .csv"
     )
+    _layout_argument(parser, "--target", default=None)
     parser.add_argument(
         "--suggest", type=int, metavar="N", help="write a csv of N clips that should be labelled"
     )

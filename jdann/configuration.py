@@ -23,6 +23,9 @@ from jdann.parameters import (
     shown,
 )
 
+# Keys that set several keys at once.
+BOTH = {"layout": ("source_layout", "target_layout")}
+
 
 def base_config() -> Any:
     """Every key with its default: `get_config()` of configs/base.py."""
@@ -52,10 +55,21 @@ def load_config(name: str, overrides: Sequence[tuple[str, str]] = ()) -> FrozenC
     """
     path = _config_path(name)
     config = _read(path) if path.suffix == ".json" else _run(path)
+    _spread(config)
     for key, text in overrides:
-        _override(config, key, text)
+        for current_key in BOTH.get(key, (key,)):
+            _override(config, current_key, text)
     check(config)
     return FrozenConfigDict(config)
+
+
+def _spread(config: ConfigDict) -> None:
+    """Replaces keys in BOTH, which a config may have set."""
+    for key, current_keys in BOTH.items():
+        if key in config:
+            for current_key in current_keys:
+                config[current_key] = config[key]
+            del config[key]
 
 
 def _config_path(name: str) -> Path:
@@ -107,7 +121,8 @@ def _read(path: Path) -> ConfigDict:
             f"config {path}: holds no keys; expected a config as a work directory holds it"
         )
     for key, value in leaves:
-        set_key(config, key, value, f"config {path}: {key}")
+        for current_key in BOTH.get(key, (key,)):
+            set_key(config, current_key, value, f"config {path}: {key}")
     return config
 
 
@@ -244,7 +259,8 @@ def _nearest(config: ConfigDict, key: str) -> str:
 RANGES: dict[str, Any] = {
     "source": str,
     "target": str,
-    "layout": str,  # `jdann.corpora.folder` looks it up
+    "source_layout": str,  # `jdann.corpora.folder` looks it up
+    "target_layout": str,
     "labels": str,
     "target_labels": str,
     "speakers": Literal["auto", "names", "voice", "none"],

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ def default_data_dir() -> Path:
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file so that a reader finds all of the old content or all of the new.
 
+    Several processes may write the same file at the same time; the last of them wins.
+
     Args:
       path: the file; its folder must exist.
       data: the content.
@@ -32,7 +35,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
       OSError: the disk is full or not writable; `path` is then as it was.
     """
-    temporary = path.with_name(path.name + PARTIAL)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         with temporary.open("wb") as file:
             file.write(data)

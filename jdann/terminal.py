@@ -31,6 +31,11 @@ def _is_control(character: str) -> bool:
     return character in _BREAKS or unicodedata.category(character) in _CONTROL
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with a noun, such as "1 file" or "2,000 files"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def listed(names: Sequence[str], most: int = 10) -> str:
     """Names with commas between them; of more than `most`, only these and how many there are."""
     if len(names) <= most:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -36,3 +37,13 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(TypeError):
         files.write_json(path, {"a": object()})
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_writers_of_the_same_file_do_not_disturb_each_other(tmp_path):
+    """Processes that compile the same program, for example, keep it in the same file."""
+    path = tmp_path / "a"
+    contents = [bytes([i]) * 1_000_000 for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(lambda content: files.write_bytes(path, content), contents * 10):
+            assert path.read_bytes() in contents
+    assert list(tmp_path.iterdir()) == [path]

@@ -22,6 +22,10 @@ def execute(arguments: Namespace) -> int:
         print("Any folder or manifest can be listed: jdann corpora FOLDER list.csv")
         return 0
     naming = corpora.make_naming(arguments.layout, arguments.labels)
-    loaded = [corpora.load(name, corpora.EMOTIONS, folder, naming) for name in names]
+    namings = corpora.namings_of_each(naming, names)
+    loaded = [
+        corpora.load(name, corpora.EMOTIONS, folder, of_name)
+        for name, of_name in zip(names, namings, strict=True)
+    ]
     print_table(render_summaries([corpora.describe(corpus) for corpus in loaded]))
     return 0

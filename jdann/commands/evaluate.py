@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jdann.commands.printing import print_results
 from jdann.commands.reading import data_dir, expanded
+from jdann.corpora.naming import AUTO
 from jdann.errors import InputError
 from jdann.experiments.evaluate import evaluate
 from jdann.experiments.evaluate_labels import evaluate_labels
@@ -21,6 +22,11 @@ def execute(arguments: Namespace) -> int:
     for_labels = labels is not None or arguments.suggest is not None
     if for_labels and arguments.target is not None:
         raise InputError("--target: scores a whole corpus; leave out the labels and --suggest")
+    if arguments.layout is not None and arguments.target is None:
+        raise InputError(
+            "--layout: tells how names in the folder of --target are read; add --target FOLDER"
+        )
+    layout = arguments.layout or AUTO
     if not for_labels and choice != Choice():
         raise InputError(
             "--method, --encoder, --direction: need a csv of labelled clips, or --suggest"
@@ -38,5 +44,5 @@ def execute(arguments: Namespace) -> int:
     if labels is not None:
         print_results(evaluate_labels(path, labels, data_dir(arguments), choice))
     else:
-        print_results(evaluate(path, data_dir(arguments), arguments.target))
+        print_results(evaluate(path, data_dir(arguments), arguments.target, layout))
     return 0

@@ -3,7 +3,7 @@
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.corpora.labels import EMOTIONS, canonical
 from jdann.corpora.merged import load_all
-from jdann.corpora.naming import Naming, make_naming
+from jdann.corpora.naming import Naming, make_naming, namings_of_each
 from jdann.corpora.resolve import load
 from jdann.corpora.summary import Summary, describe, fingerprint
 
@@ -20,4 +20,5 @@ __all__ = [
     "load",
     "load_all",
     "make_naming",
+    "namings_of_each",
 ]

@@ -7,17 +7,15 @@ a pipeline works. Scores measured on it say nothing about people.
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from jdann import folders
 from jdann.corpora import demo_speech, esd
 from jdann.corpora.demo_speech import EMOTIONS, SAMPLE_RATE_HZ, VERSION
 from jdann.corpora.sentences import SENTENCES
@@ -26,7 +24,6 @@ from jdann.progress import track
 
 MARKER = "demo.json"  # written last: a folder without it is not complete
 _MOST_PROCESSES = 8  # each takes some 150 MB
-_STALE_S = 24 * 3600  # the process of an unfinished folder this old no longer runs
 
 
 def folder(data_dir: str | Path, *, sentences: int = 10, speakers: int = 10) -> Path:
@@ -57,7 +54,8 @@ def ensure(
       force: make the corpus again.
 
     Returns:
-      The folder, complete. If the work is interrupted, no folder appears.
+      The folder, complete. If the work is interrupted, no folder appears. While another process
+      makes the same corpus, this one waits.
 
     Raises:
       InputError: a number is out of range, espeakng-loader is not installed, or the folder cannot
@@ -83,18 +81,14 @@ def ensure(
             "the demo corpus needs espeak-ng, which is not installed; "
             'run: pip install "jdann[demo]"'
         )
+    made = "made this demo corpus"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:
-            scratch = Path(name)
-            _make(scratch / "new", scratch, marker)
-            if target.exists():
-                target.rename(scratch / "old")
-            (scratch / "new").rename(target)
+        with folders.unfinished(target.parent, target.name, str(target), made) as scratch:
+            # Another process may have made it meanwhile.
+            if force or _read_marker(target) != marker:
+                _make(scratch / "new", scratch, marker)
+                folders.put_in_place(scratch / "new", target)
     except OSError as error:
-        if _read_marker(target) == marker:  # another process was faster
-            return target
         raise InputError(
             f"{target}: the demo corpus cannot be written there ({error.strerror or error})"
         ) from error
@@ -106,13 +100,6 @@ def _read_marker(target: Path) -> dict | None:
         return json.loads((target / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def _remove_stale(target: Path) -> None:
-    """Removes the unfinished folders of processes that were killed."""
-    for path in target.parent.glob(f".{target.name}-*"):
-        if time.time() - path.stat().st_mtime > _STALE_S:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _make(root: Path, scratch: Path, marker: dict) -> None:

@@ -16,8 +16,9 @@ from jdann.corpora.index import Corpus, Listing, Skipped, Utterance
 from jdann.corpora.naming import AS_USUAL, AUTO, PLAIN, Naming
 from jdann.corpora.no_person import names_no_person
 from jdann.corpora.suffixes import AUDIO, OTHER_AUDIO
+from jdann.corpora.tables import SUFFIXES
 from jdann.errors import InputError
-from jdann.parameters import shown
+from jdann.terminal import counted
 
 
 class Layout(NamedTuple):
@@ -64,13 +65,14 @@ def load_folder(root: Path, naming: Naming = AS_USUAL) -> Corpus:
         unknown, or no file is in it.
     """
     files, skipped = list_audio(root)
-    parts = _with_layout(root, files, naming.layout)
+    parts = _with_layout(root, files, naming)
     listings = {
         name: read_plain(root, own, naming) if name == PLAIN else LAYOUTS[name].read(root, own)
         for name, own in parts.items()
     }
     utterances = [u for listing in listings.values() for u in listing.utterances]
     utterances.sort(key=lambda utterance: utterance.file)
+    left_out = [clip for listing in listings.values() for clip in listing.skipped]
     names = [f"folder {root.name}" if name == PLAIN else name for name in parts]
     description = " and ".join(names)
     synthetic = (root / demo.MARKER).is_file()
@@ -78,34 +80,66 @@ def load_folder(root: Path, naming: Naming = AS_USUAL) -> Corpus:
         utterances = [utterance._replace(corpus="demo") for utterance in utterances]
         description = "demo corpus (synthesised speech)"
     notes = [note for listing in listings.values() for note in listing.notes]
+    option = naming.layout_option
+    if any(clip.reason.startswith(name_schemes.NOT_NAMED_LIKE) for clip in left_out):
+        notes.append(
+            f"{option}={PLAIN} also reads files that are not named like those of the corpus; then "
+            "emotions come from the names of folders only"
+        )
+    if not notes and list(parts) == [PLAIN] and not any(u.emotion for u in utterances):
+        notes.append(_no_labels(root, option))
     if len(parts) > 1:
         counts = [
-            f"{len(own):,} files {'in no known layout' if name == PLAIN else f'of {name}'}"
+            f"{counted(len(own), 'file')} {'in no known layout' if name == PLAIN else f'of {name}'}"
             for name, own in parts.items()
         ]
-        notes.insert(0, f"understood as {' and '.join(counts)}; --config.layout chooses one layout")
+        notes.insert(0, f"understood as {' and '.join(counts)}; {option} chooses one layout")
     return Corpus(
         name=root.name,
         description=description,
         synthetic=synthetic,
         utterances=tuple(utterances),
-        skipped=(*skipped, *(clip for listing in listings.values() for clip in listing.skipped)),
+        skipped=(*skipped, *left_out),
         notes=tuple(notes),
     )
 
 
-def _with_layout(root: Path, files: Sequence[str], layout: str) -> dict[str, Sequence[str]]:
+def _no_labels(root: Path, option: str) -> str:
+    """A note on a folder in which nothing is labelled, and where its labels may be."""
+    tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
+    remedy = f"if there are labels, give a table of them, or choose a layout by {option}"
+    if tables:
+        remedy = f"if a table in the folder has the labels, give that: {_examples(tables)}"
+    return (
+        "nothing is labelled, because no folder is named like an emotion, and the names of the "
+        f"files are those of no known corpus; {remedy}"
+    )
+
+
+def check_layout(naming: Naming) -> str:
+    """The title of the layout that a user names: a key of LAYOUTS, AUTO or PLAIN.
+
+    Raises:
+      InputError: there is no such layout.
+    """
+    titles = {AUTO: AUTO, PLAIN: PLAIN} | {name.lower(): name for name in LAYOUTS}
+    title = titles.get(naming.layout.lower())
+    if title is None:
+        raise InputError(
+            f"{naming.layout_option}={naming.layout}: no such layout; expected {', '.join(titles)}"
+        )
+    return title
+
+
+def _with_layout(root: Path, files: Sequence[str], naming: Naming) -> dict[str, Sequence[str]]:
     """The files of each layout; see `load_folder`."""
-    if layout == AUTO:
+    name = check_layout(naming)
+    if name == AUTO:
         return assign_layouts(files)
-    names = {name.lower(): name for name in LAYOUTS} | {PLAIN: PLAIN}
-    name = names.get(layout.lower())
-    if name is None:
-        raise InputError(f"config.layout is {shown(layout)}; expected {', '.join([AUTO, *names])}")
     if name != PLAIN and not any(LAYOUTS[name].is_file(file) for file in files):
         raise InputError(
             f"{root}: no file is named as in {name}; the first is {files[0]}; "
-            f"the layout {PLAIN!r} takes any name, and {AUTO!r} recognises the layout"
+            f"{naming.layout_option}={PLAIN} takes any name, and {AUTO} recognises the layout"
         )
     return {name: files}
 
@@ -244,7 +278,8 @@ def read_plain(root: Path, files: Sequence[str], naming: Naming = AS_USUAL) -> L
     )
     if unlabelled and len(unlabelled) < len(emotions):
         notes.append(
-            f"{unlabelled.total():,} files lie in folders that name no emotion and are unlabelled: "
+            "unlabelled, because no folder above them names an emotion: "
+            f"{counted(unlabelled.total(), 'file')} in "
             f"{_examples([folder for folder, _ in unlabelled.most_common()])}"
         )
     return Listing(utterances, [], notes)

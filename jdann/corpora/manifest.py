@@ -21,7 +21,7 @@ from jdann.corpora.naming import AS_USUAL, Naming
 from jdann.corpora.no_person import is_missing, known
 from jdann.corpora.tables import COLUMNS, Table, read_table
 from jdann.errors import InputError
-from jdann.terminal import listed
+from jdann.terminal import counted, listed
 
 
 def load_manifest(path: Path, naming: Naming = AS_USUAL) -> Corpus:
@@ -81,7 +81,8 @@ def make_corpus(path: Path, tables: Sequence[tuple[Path, Table]], naming: Naming
         utterances.append(utterance)
     if not utterances:
         raise InputError(
-            f"{path}: none of its {len(skipped):,} audio files exists, e.g. {skipped[0].file}; "
+            f"{path}: no audio file exists, of {counted(len(skipped), 'row')}, e.g. "
+            f"{skipped[0].file}; "
             f"paths are relative to {tables[0][0].absolute().parent}: move the table or correct "
             "the column file"
         )
@@ -140,7 +141,8 @@ def _notes(tables: Sequence[Table], repeated: int, contradicting: int) -> Iterat
         yield f"columns that mean nothing here and are ignored: {listed(ignored)}"
     if repeated:
         conflict = f", {contradicting:,} of them with another emotion" if contradicting else ""
-        yield f"{repeated:,} rows repeat an earlier one{conflict}; the first was kept"
+        verb = "repeats" if repeated == 1 else "repeat"
+        yield f"{counted(repeated, 'row')} {verb} an earlier one{conflict}; the first was kept"
 
 
 def read_emotions(path: Path, table: Table, naming: Naming = AS_USUAL) -> dict[str, str | None]:
@@ -171,14 +173,14 @@ def read_emotions(path: Path, table: Table, naming: Naming = AS_USUAL) -> dict[s
     raise InputError(
         f"{path}: labels that name no known emotion, the first in line {line}: {listed}{more}; "
         f"use one of {', '.join(EMOTIONS)}, say what a word means by "
-        "--config.labels=WORD=EMOTION, or leave the cell blank where there is no label"
+        f"{naming.labels_option}=WORD=EMOTION, or leave the cell blank where there is no label"
     )
 
 
 def _unknown_label(label: str, count: int) -> str:
     suggestion = suggest_spelling(label)
     question = f", did you mean {suggestion}?" if suggestion else ""
-    return f"{label[:40]} ({count:,} rows{question})"
+    return f"{label[:40]} ({counted(count, 'row')}{question})"
 
 
 def read_span(path: Path, line: int, row: dict[str, str]) -> tuple[float, float | None]:

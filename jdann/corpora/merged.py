@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jdann.corpora.index import Corpus, Skipped, Utterance
-from jdann.corpora.naming import AS_USUAL, Naming
+from jdann.corpora.naming import AS_USUAL, Naming, namings_of_each
 from jdann.corpora.resolve import load
 from jdann.errors import InputError
 
@@ -24,7 +24,7 @@ def load_all(
       specs: one or several names that `load` takes; several as a sequence, or joined by commas.
       emotions: as for `load`.
       data_dir: as for `load`.
-      naming: as for `load`.
+      naming: as for `load`; the layout is one for all corpora, or one for each, joined by commas.
 
     Returns:
       One corpus. If there are several, the `corpus` of each utterance is the name of its corpus.
@@ -32,13 +32,18 @@ def load_all(
       different people.
 
     Raises:
-      InputError: `load` fails, or a corpus is named twice.
+      InputError: `load` fails, a corpus is named twice, or there are not as many layouts as
+        corpora.
     """
     if isinstance(specs, str):
         specs = [specs] if Path(specs).exists() else [spec.strip() for spec in specs.split(",")]
+    namings = namings_of_each(naming, specs)
     if len(specs) == 1:
-        return load(specs[0], emotions, data_dir, naming)
-    parts = [load(spec, emotions, data_dir, naming) for spec in specs]
+        return load(specs[0], emotions, data_dir, namings[0])
+    parts = [
+        load(spec, emotions, data_dir, of_spec)
+        for spec, of_spec in zip(specs, namings, strict=True)
+    ]
     names = [part.name for part in parts]
     if len(set(names)) < len(names):  # two manifests with one name, in different folders
         names = list(specs)

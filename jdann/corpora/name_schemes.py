@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from jdann.corpora.index import Listing, Skipped, Utterance
 
+NOT_NAMED_LIKE = "not named like a file of"  # how the reason begins why a file is skipped
+
 
 class NameScheme(NamedTuple):
     """How the files of a corpus are named. The values are checked, not only the form."""
@@ -64,10 +66,7 @@ def read(scheme: NameScheme, root: Path, files: Sequence[str]) -> Listing:
 
 def not_named_like(title: str, example: str) -> str:
     """Why a file of a folder in a known layout is skipped."""
-    return (
-        f"not named like a file of {title} ({example}); "
-        "--config.layout=plain takes any name and reads emotions from folders"
-    )
+    return f"{NOT_NAMED_LIKE} {title}, such as {example}, with speakers and codes that occur there"
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -1,6 +1,6 @@
 """What a user says about names: the layout of file names, and words for emotions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,9 +16,14 @@ _EXPECTED = "expected words like kızgın=angry,mutlu=happy, or a table with the
 class Naming(NamedTuple):
     """How the names in a corpus are understood."""
 
-    layout: str = AUTO  # of a folder; see `jdann.corpora.folder.load_folder`
+    # Of a folder; see `jdann.corpora.folder.load_folder`. For `load_all`, there may be one for each
+    # corpus, joined by commas.
+    layout: str = AUTO
     # The emotion of each word, in its normal form. These count before the words that are built in.
     words: Mapping[str, str] = MappingProxyType({})
+    # How messages call the options by which the user chooses the layout and the words.
+    layout_option: str = "--layout"
+    labels_option: str = "--labels"
 
     def emotion(self, label: str) -> str | None:
         """The name in `EMOTIONS` that a label means; None if it is not known."""
@@ -28,40 +33,62 @@ class Naming(NamedTuple):
 AS_USUAL = Naming()
 
 
-def make_naming(layout: str, labels: str) -> Naming:
+def make_naming(
+    layout: str, labels: str, layout_option: str = "--layout", labels_option: str = "--labels"
+) -> Naming:
     """The naming that a config describes.
 
     Args:
-      layout: `config.layout`.
-      labels: `config.labels`: words of one's own for emotions, like `kızgın=angry,mutlu=happy`; or
-        the path of a table with the columns `word` and `emotion`; or "".
+      layout: of the folders of a domain.
+      labels: words of one's own for emotions, like `kızgın=angry,mutlu=happy`; or the path of a
+        table with the columns `word` and `emotion`; or "".
+      layout_option: how messages call the option of `layout`.
+      labels_option: how messages call the option of `labels`.
 
     Raises:
       InputError: `labels` cannot be read, or names an emotion that is not known.
     """
+    naming = Naming(layout, layout_option=layout_option, labels_option=labels_option)
     if not labels.strip():
-        return Naming(layout)
+        return naming
     if Path(labels).suffix.lower() in SUFFIXES and "=" not in labels:
-        return Naming(layout, _read_table(Path(labels).expanduser()))
+        return naming._replace(words=_read_table(Path(labels).expanduser(), labels_option))
     words: dict[str, str] = {}
     for part in labels.split(","):
         word, equals, emotion = part.partition("=")
         if not equals or not word.strip():
             raise InputError(
-                f"config.labels: {part.strip()[:40]!r} is no word=emotion; {_EXPECTED}"
+                f"{labels_option}: {part.strip()[:40]!r} is no word=emotion; {_EXPECTED}"
             )
-        _add(words, word, emotion, f"config.labels: {part.strip()[:40]!r}")
-    return Naming(layout, words)
+        _add(words, word, emotion, f"{labels_option}: {part.strip()[:40]!r}")
+    return naming._replace(words=words)
 
 
-def _read_table(path: Path) -> dict[str, str]:
-    """The words of a table."""
+def namings_of_each(naming: Naming, specs: Sequence[str]) -> list[Naming]:
+    """The naming of each of several corpora: with the only layout, or with that of its place.
+
+    Raises:
+      InputError: there are several layouts, but not one for each corpus.
+    """
+    layouts = [layout.strip() for layout in naming.layout.split(",")]
+    if len(layouts) == 1:
+        layouts *= len(specs)
+    if len(layouts) != len(specs):
+        raise InputError(
+            f"{naming.layout_option}={naming.layout} names {len(layouts)} layouts, and there are "
+            f"{len(specs)} corpora; give one layout for all, or one for each corpus in its order"
+        )
+    return [naming._replace(layout=layout) for layout in layouts]
+
+
+def _read_table(path: Path, option: str) -> dict[str, str]:
+    """The words of a table, which an option names."""
     names, lines, rows = read_cells(path)
     columns = [name.casefold() for name in names]
     if not {"word", "emotion"} <= set(columns):
         raise InputError(
             f"{path}: line 1 names the columns {', '.join(names)[:200] or 'nothing'}; "
-            "config.labels needs the columns word,emotion"
+            f"{option} needs the columns word,emotion"
         )
     words: dict[str, str] = {}
     for line, row in zip(lines, rows, strict=True):

@@ -21,6 +21,7 @@ import soundfile
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import constants
 
+from jdann import folders
 from jdann.corpora import esd, folder
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.errors import InputError
@@ -31,6 +32,7 @@ _NAME = "esd"
 _VERSION = "1.0.0"  # raise it when the records change, so that old ones are not read
 _SPLIT = "speaker_{}"
 _COMPLETE = (constants.DATASET_INFO_FILENAME, constants.METADATA_FILENAME)
+_METADATA = ("utterances", "skipped", "notes", "synthetic", "root", "identity")
 _TEXTS = ("file", "emotion", "speaker", "language", "gender", "sentence", "split")
 
 
@@ -158,45 +160,54 @@ def _decode(path: str) -> tuple[np.ndarray, int]:
 def prepare_esd(root: Path, data_dir: Path | None = None, *, force: bool = False) -> Preparation:
     """Writes a copy of ESD into a TFDS data folder, for `esd:en` and `esd:zh`.
 
-    If that has been done before, nothing happens. Only the samples of one speaker are in memory at
-    a time. An interrupted preparation leaves no dataset behind.
+    If that has been done before, nothing happens. While another process prepares ESD there, this
+    one waits. Only the samples of one speaker are in memory at a time. An interrupted preparation
+    leaves the data folder as it was.
 
     Args:
       root: the folder of ESD, in any known layout.
       data_dir: the TFDS data folder; None: `default_data_dir()`.
-      force: prepare again and replace the dataset that is there.
+      force: prepare again. A dataset that is there is replaced when the new one is complete.
 
     Raises:
       InputError: `root` is not ESD, or the data folder cannot be written or has too little space.
     """
     data_dir = data_dir or default_data_dir()
-    target = dataset_dir(data_dir)
     if is_prepared(data_dir) and not force:
         return _preparation(data_dir, existed_before=True)
+    try:
+        with folders.unfinished(
+            data_dir, f"{_NAME}-{_VERSION}", str(data_dir), "prepared ESD there"
+        ) as scratch:
+            existed_before = is_prepared(data_dir) and not force  # by another process meanwhile
+            if not existed_before:
+                _prepare(root, data_dir, scratch, force)
+    except (OSError, RuntimeError) as error:  # TFDS raises RuntimeError when the disk is full
+        raise InputError(
+            f"{data_dir}: cannot be written ({error}); "
+            f"make room, or choose another folder with --data-dir"
+        ) from error
+    return _preparation(data_dir, existed_before)
+
+
+def _prepare(root: Path, data_dir: Path, scratch: Path, force: bool) -> None:
+    """Writes the dataset into an empty folder `scratch`, then moves it into the data folder."""
+    target = dataset_dir(data_dir)
     if target.exists() and not force:
         raise InputError(
             f"{target}: exists, but its preparation is not complete; "
             f"move it away, or prepare with --force"
         )
     corpus, n_bytes = _load_usable(root)
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(data_dir).free + _size(target)
-        if free < n_bytes:
-            raise InputError(
-                f"{data_dir}: {free / 2**20:,.0f} MiB are free, "
-                f"ESD needs {n_bytes / 2**20:,.0f} MiB; "
-                f"make room, or choose another folder with --data-dir"
-            )
-        if target.exists():
-            shutil.rmtree(target)
-        _write(Esd(corpus, root, data_dir))
-    except (OSError, RuntimeError) as error:  # TFDS raises RuntimeError when the disk is full
+    free = shutil.disk_usage(data_dir).free
+    if free < n_bytes:
         raise InputError(
-            f"{data_dir}: cannot be written ({error}); "
+            f"{data_dir}: {free / 2**20:,.0f} MiB are free, "
+            f"ESD needs {n_bytes / 2**20:,.0f} MiB; "
             f"make room, or choose another folder with --data-dir"
-        ) from error
-    return _preparation(data_dir, existed_before=False)
+        )
+    _write(Esd(corpus, root, scratch))
+    folders.put_in_place(dataset_dir(scratch), target)
 
 
 def _write(builder: Esd) -> None:
@@ -205,11 +216,6 @@ def _write(builder: Esd) -> None:
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare()
-
-
-def _size(target: Path) -> int:
-    """Bytes in the files of a folder."""
-    return sum(path.stat().st_size for path in target.glob("*")) if target.is_dir() else 0
 
 
 def _load_usable(root: Path) -> tuple[Corpus, int]:
@@ -244,7 +250,7 @@ def _load_usable(root: Path) -> tuple[Corpus, int]:
     return corpus, n_bytes + overhead
 
 
-def _preparation(data_dir: Path, *, existed_before: bool) -> Preparation:
+def _preparation(data_dir: Path, existed_before: bool) -> Preparation:
     corpus = load_prepared(data_dir)
     return Preparation(
         path=dataset_dir(data_dir),
@@ -274,18 +280,32 @@ def load_prepared(data_dir: Path) -> Corpus:
         )
     path = dataset_dir(data_dir)
     try:
-        metadata = _metadata(data_dir)
-        utterances = tuple(Utterance(**row) for row in metadata["utterances"])
-        sources: Any = tfds.builder_from_directory(path).as_data_source()  # one for each split
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        return _load(data_dir)
+    except Exception as error:  # foreign files make TFDS raise errors of many types
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
-            f"{path}: the prepared ESD cannot be read ({error}); prepare it again with --force"
+            f"{path}: the prepared ESD cannot be read ({reason}); prepare it again with --force"
         ) from error
+
+
+def _load(data_dir: Path) -> Corpus:
+    """As `load_prepared`; raises errors of any type for files that are not whole."""
+    metadata = _metadata(data_dir)
+    if missing := [key for key in _METADATA if key not in metadata]:
+        raise ValueError(f"{constants.METADATA_FILENAME} lacks {missing[0]}")
+    utterances = tuple(Utterance(**row) for row in metadata["utterances"])
+    # One source for each split.
+    sources: Any = tfds.builder_from_directory(dataset_dir(data_dir)).as_data_source()
     counter: Counter[str | None] = Counter()
     records: dict[str, tuple[str, int]] = {}  # split and position of the record of each file
     for utterance in utterances:
         records[utterance.file] = (_SPLIT.format(utterance.speaker), counter[utterance.speaker])
         counter[utterance.speaker] += 1
+    for speaker, count in counter.items():
+        split = _SPLIT.format(speaker)
+        if len(sources[split]) != count:
+            raise ValueError(f"{split} has {len(sources[split])} records; expected {count}")
+        _read(records, sources, next(u for u in utterances if u.speaker == speaker))
     return Corpus(
         name=_NAME,
         description="demo corpus (synthesised speech)" if metadata["synthetic"] else "ESD",
@@ -311,5 +331,12 @@ def _read(
     """Samples, [samples] int16, and sample rate in Hz of an utterance."""
     split, position = records[utterance.file]
     record = sources[split][position]
+    file = record["file"].decode()
+    if file != utterance.file:
+        raise InputError(
+            f"{split} of the prepared ESD holds {file} in the place of {utterance.file}; "
+            "another process has replaced it, or it is damaged: start the command again, or "
+            "prepare ESD again with --force"
+        )
     samples = np.array(record["samples"])  # a copy, because TFDS returns a read-only view
     return samples, int(record["sample_rate_hz"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from jdann.corpora.copies import without_copies
 from jdann.corpora.index import Listing, Skipped, Utterance
 from jdann.corpora.name_schemes import not_named_like
+from jdann.terminal import counted
 
 # modality - vocal channel - emotion - intensity - statement - repetition - actor
 NAME = re.compile(r"(?:^|/)(0[1-3])-(0[12])-(0[1-8])-0[12]-(0[12])-0[12]-(0[1-9]|1\d|2[0-4])\.\w+$")
@@ -65,9 +66,12 @@ def read(root: Path, files: Sequence[str]) -> Listing:
                     corpus="ravdess",
                 )
             )
-    notes = [f"{songs:,} songs were left out: only speech is used"] if songs else []
+    notes = []
+    if songs:
+        notes.append(f"left out, because only speech is used: {counted(songs, 'song')}")
     if films:
         notes.append(
-            f"{films:,} sound tracks of films were left out: they repeat the audio-only files"
+            "left out, because they repeat the files without a film: "
+            f"{counted(films, 'sound track')}"
         )
     return Listing(utterances, skipped, notes)

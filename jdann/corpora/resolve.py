@@ -44,9 +44,10 @@ def load(
       and a note tells if it is the demo corpus.
 
     Raises:
-      InputError: nothing has that name, or no utterance can be used.
+      InputError: nothing has that name, no utterance can be used, or there is no such layout.
     """
     _check_emotions(emotions)
+    folder.check_layout(naming)
     if spec in NAMES:
         kind, language = spec.removesuffix(UNNAMED).split(":")
         corpus = _load_named(kind, language, data_dir)

@@ -3,14 +3,16 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import soundfile
 
 from jdann.corpora.index import Corpus, Utterance
 from jdann.progress import track
+from jdann.terminal import counted, listed
 
+_MOST_REASONS = 5  # why files are left out, in the notes
 Counts = tuple[tuple[str, int], ...]
 
 
@@ -58,8 +60,20 @@ def describe(corpus: Corpus) -> Summary:
         genders=_counts(u.gender for u in utterances),
         excluded_emotions=corpus.excluded_emotions,
         skipped=len(corpus.skipped),
-        notes=corpus.notes,
+        notes=(*corpus.notes, *_left_out(corpus)),
     )
+
+
+def _left_out(corpus: Corpus) -> Iterator[str]:
+    """Notes on the files that are left out, by their reason."""
+    files: dict[str, list[str]] = {}
+    for clip in corpus.skipped:
+        files.setdefault(clip.reason, []).append(clip.file)
+    for reason, names in list(files.items())[:_MOST_REASONS]:
+        yield f"{counted(len(names), 'file')} left out: {listed(names, 3)}: {reason}"
+    rest = sum(map(len, list(files.values())[_MOST_REASONS:]))
+    if rest:
+        yield f"{counted(rest, 'more file')} left out for other reasons"
 
 
 def _counts(values: Iterable[str | None]) -> Counts:

@@ -85,7 +85,8 @@ def read_table(path: Path) -> Table:
     for line, row in zip(lines, rows, strict=True):
         if not row["file"]:
             raise InputError(
-                f"{path}: line {line} has no file; fill in the cell or delete the line"
+                f"{path}: line {line} has no file; fill in the cell in the column "
+                f"`{names[columns.index('file')]}`, or delete the line"
             )
         if "\0" in row["file"]:  # JSON can hold it
             raise InputError(

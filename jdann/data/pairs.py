@@ -19,8 +19,9 @@ from jdann.data import normalise
 from jdann.data.batches import Frames, StoredFrames
 from jdann.errors import InputError
 from jdann.features.clip_channel import ClipChannel
+from jdann.features.feature_set import FeatureSet
 from jdann.features.recipe import make_recipe_unchecked
-from jdann.features.store import FeatureSet, extract
+from jdann.features.store import extract
 from jdann.speakers import similar_voices
 from jdann.speakers.missing_ids import Way, name_speakers
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jdann.corpora import EMOTIONS, Naming, load, manifest, tables
 from jdann.corpora.index import Place, Utterance, place
-from jdann.corpora.naming import AS_USUAL
+from jdann.corpora.naming import AS_USUAL, AUTO
 from jdann.errors import InputError
 
 
@@ -53,6 +53,8 @@ def _read_clips(
         for line, utterance in manifest.read_utterances(path, table, naming):
             yield f"{spec}: line {line}", utterance
     else:
+        # It is one folder, also if the target is several, each with its layout.
+        naming = naming._replace(layout=AUTO) if "," in naming.layout else naming
         for utterance in load(spec, EMOTIONS, data_dir, naming).utterances:
             yield f"{spec}: {utterance.file}", utterance
 

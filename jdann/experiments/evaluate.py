@@ -11,6 +11,7 @@ from ml_collections import FrozenConfigDict
 
 from jdann import configuration, files, selection
 from jdann.corpora.index import Place, place
+from jdann.corpora.naming import AUTO
 from jdann.corpora.resolve import NAMES
 from jdann.data.pairs import Direction, Domain
 from jdann.data.splits import Split
@@ -34,7 +35,9 @@ _NAME_CHARACTERS = 60  # of a folder in evaluation/, before the digest
 log = logging.getLogger("jdann")
 
 
-def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str, Any]:
+def evaluate(
+    path: Path, data_dir: Path, target: str | None = None, layout: str = AUTO
+) -> dict[str, Any]:
     """Scores the last checkpoints of a finished run. Nothing is trained.
 
     Args:
@@ -43,6 +46,7 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
       target: None: the run's own target with the labels that it has now; results.json and
         predictions.csv are written again. Otherwise a corpus: its utterances are predicted and
         scored, and the results are written to a folder of `evaluation/`.
+      layout: of the other corpus, if it is a folder.
 
     Returns:
       What results.json holds. The protocol of scores on another corpus is "transductive" if the
@@ -60,15 +64,17 @@ def evaluate(path: Path, data_dir: Path, target: str | None = None) -> dict[str,
             "it; evaluate the run by that version, or train again in another --workdir"
         )
     with owned(path):
-        return _evaluate(path, data_dir, config, target)
+        return _evaluate(path, data_dir, config, target, layout)
 
 
-def _evaluate(path: Path, data_dir: Path, config: Any, target: str | None) -> dict[str, Any]:
+def _evaluate(
+    path: Path, data_dir: Path, config: Any, target: str | None, layout: str
+) -> dict[str, Any]:
     """Scores a run whose config is complete; see `evaluate`."""
-    before = workdir.read_json(path / workdir.RESULTS)
-    workdir.check_kind(path, before)
+    before = workdir.read_results(path)
+    seconds = before.get("seconds")  # the training's
     if target is not None:
-        return _evaluate_elsewhere(path, data_dir, config, target, before["seconds"])
+        return _evaluate_elsewhere(path, data_dir, config, (target, layout), seconds)
     directions = open_directions(config, data_dir)
     workdir.check_groups(path, directions)
     outcomes = [
@@ -76,7 +82,7 @@ def _evaluate(path: Path, data_dir: Path, config: Any, target: str | None) -> di
         for job in jobs.plan_jobs(config, directions)
     ]
     summary = results.summarise(config, directions, outcomes)
-    summary["seconds"] = before["seconds"]
+    summary["seconds"] = seconds
     write_predictions(path, config, directions, outcomes)
     files.write_json(path / workdir.RESULTS, summary)
     return summary
@@ -90,12 +96,12 @@ def result_folder(path: Path, target: str | None) -> Path:
 
 
 def _evaluate_elsewhere(
-    path: Path, data_dir: Path, trained: Any, target: str, seconds: float
+    path: Path, data_dir: Path, trained: Any, elsewhere: tuple[str, str], seconds: float | None
 ) -> dict[str, Any]:
-    """Scores a run's methods on another corpus."""
-    target = make_absolute(target)
-    changed = {"target": target, "target_labels": "", "both_directions": False, "layout": "auto"}
-    values = configuration.to_dict(trained) | changed
+    """Scores a run's methods on another corpus, which is given by its name and its layout."""
+    target, layout = make_absolute(elsewhere[0]), elsewhere[1]
+    changed = {"target": target, "target_layout": layout, "target_labels": ""}
+    values = configuration.to_dict(trained) | changed | {"both_directions": False}
     config: Any = FrozenConfigDict(configuration.tuples(values))
     (direction,) = open_directions(config, data_dir)
     adapted = _adapted_labels(direction.target, trained, data_dir)
@@ -168,7 +174,7 @@ def _adapted_labels(scored: Domain, trained: Any, data_dir: Path) -> dict[Place,
       InputError: the labels that the run was trained on cannot be read any more.
     """
     emotions = tuple(trained.emotions)
-    utterances = load_target(trained.target, emotions, data_dir, naming_of(trained))
+    utterances = load_target(trained.target, emotions, data_dir, naming_of(trained, "target"))
     if utterances is None:
         name = scored.corpus.name
         log.warning("%s: so it is not known whether the run adapted to it", name)
@@ -176,7 +182,7 @@ def _adapted_labels(scored: Domain, trained: Any, data_dir: Path) -> dict[Place,
     labels = np.full(len(utterances), -1)
     if trained.target_labels:
         labels = read_target_labels(
-            trained.target_labels, utterances, emotions, data_dir, naming_of(trained)
+            trained.target_labels, utterances, emotions, data_dir, naming_of(trained, "target")
         )
     return dict(zip(map(place, utterances), labels.tolist(), strict=True))
 

@@ -21,7 +21,6 @@ from jdann.experiments.finished_run import (
     Choice,
     load_run_target,
     read_chosen,
-    read_results,
 )
 from jdann.experiments.labelled_clips import Label, find_rows, keep_labelled, read_labels
 from jdann.experiments.predictions_file import MethodPredictions
@@ -113,8 +112,8 @@ def _predictions_of_run(
     path: Path, csv: Path, data_dir: Path, choice: Choice
 ) -> LabelledPredictions:
     """Finds the predictions of a run for labelled clips of its target."""
-    results = read_results(path)
-    labels = read_labels(csv, naming_of(workdir.read_config(path)))
+    results = workdir.read_results(path)
+    labels = read_labels(csv, naming_of(workdir.read_config(path), "target"))
     kept, other_labels = keep_labelled(csv, labels, results["emotions"])
     predictions = read_chosen(path, results, choice)
     target = load_run_target(path, results, data_dir, choice.direction)
@@ -141,7 +140,7 @@ def _predictions_of_model(
 ) -> LabelledPredictions:
     """Recognises labelled clips by a model, each by itself."""
     recogniser = Recogniser.load(path, choice.method, choice.encoder, choice.direction)
-    labels = read_labels(csv, naming_of(recogniser.card["config"]))
+    labels = read_labels(csv, naming_of(recogniser.card["config"], "target"))
     kept, other_labels = keep_labelled(csv, labels, recogniser.labels)
     missing = [label for label in kept if not Path(label.path).exists()]
     if missing:
@@ -197,7 +196,7 @@ def _count_adapted_by_model(
     run = path.resolve().parent.parent
     if path.resolve().parent.name != model.FOLDER or not (run / workdir.RESULTS).exists():
         return None
-    results = read_results(run)
+    results = workdir.read_results(run)
     if results["protocol"] != TRANSDUCTIVE:
         return None  # each of the averaged networks adapted to the audio of other speakers
     target = load_run_target(run, results, data_dir, direction)

@@ -23,20 +23,6 @@ class Choice(NamedTuple):
     direction: int = 0  # 0: from source to target; 1: the opposite
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """The content of results.json of a finished run.
-
-    Args:
-      path: the work directory.
-
-    Raises:
-      InputError: the run is not finished, or the folder is that of a sweep or a study.
-    """
-    results = workdir.read_json(path / workdir.RESULTS)
-    workdir.check_kind(path, results)
-    return results
-
-
 def load_run_target(
     path: Path, results: dict[str, Any], data_dir: Path, direction: int
 ) -> tuple[Utterance, ...] | None:
@@ -50,8 +36,9 @@ def load_run_target(
         the opposite direction.
     """
     config: Any = workdir.read_config(path)
-    spec = config.source if direction == 1 else config.target
-    return load_target(spec, results["emotions"], data_dir, naming_of(config))
+    domain = "source" if direction == 1 else "target"
+    naming = naming_of(config, domain)
+    return load_target(config[domain], results["emotions"], data_dir, naming)
 
 
 def read_chosen(path: Path, results: dict[str, Any], choice: Choice) -> list[MethodPredictions]:

@@ -15,8 +15,8 @@ from jdann.corpora.naming import AS_USUAL
 from jdann.data.pairs import Domain, FeatureSettings, make_domain
 from jdann.data.target_labels import match_labels
 from jdann.errors import InputError
+from jdann.features.feature_set import FeatureSet
 from jdann.features.recipe import RECIPES
-from jdann.features.store import FeatureSet
 
 
 @dataclasses.dataclass(frozen=True)

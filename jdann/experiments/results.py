@@ -18,6 +18,7 @@ from jdann import configuration, selection
 from jdann.data.pairs import Direction, Domain
 from jdann.evaluation import baseline, metrics
 from jdann.evaluation.domain_distance import a_distance
+from jdann.experiments import workdir
 from jdann.experiments.estimates import calibrated_probabilities, estimate_rows
 from jdann.experiments.jobs import Job, Outcome, make_job_method
 from jdann.experiments.new_speakers import ADAPTED
@@ -33,7 +34,6 @@ from jdann.experiments.settings import seeds_of
 from jdann.inference.answers import find_doubt
 from jdann.training.task import LAST
 
-SCHEMA = 1  # of results.json
 _PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
 log = logging.getLogger("jdann")
 
@@ -208,7 +208,7 @@ def heading(config: Any, directions: Sequence[Direction]) -> dict[str, Any]:
     corpora = [d.source.corpus for d in directions] + [d.target.corpus for d in directions]
     devices = ", ".join(sorted({d.device_kind for d in jax.devices()}))
     return {
-        "schema": SCHEMA,
+        "schema": workdir.SCHEMA,
         "title": _title(directions),
         "synthetic": any(corpus.synthetic for corpus in corpora),
         "protocol": config.protocol,

@@ -20,9 +20,14 @@ def seeds_of(config: Any) -> tuple[int, ...]:
     return tuple(range(config.seed, config.seed + config.seeds))
 
 
-def naming_of(config: Any) -> Naming:
-    """How the names in the corpora of a config are understood."""
-    return make_naming(config.get("layout", AUTO), config.get("labels", ""))
+def naming_of(config: Any, domain: str) -> Naming:
+    """How the names in the corpora of a domain, "source" or "target", are understood.
+
+    A config of an earlier version lacks some of the keys.
+    """
+    key = f"{domain}_layout"
+    layout = config.get(key, config.get("layout", AUTO))
+    return make_naming(layout, config.get("labels", ""), f"--config.{key}", "--config.labels")
 
 
 def encoder_names(config: Any) -> list[str]:

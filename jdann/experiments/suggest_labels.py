@@ -10,7 +10,7 @@ from jdann.errors import InputError
 from jdann.evaluation import metrics
 from jdann.evaluation.suggestions import suggest_clips
 from jdann.experiments import workdir
-from jdann.experiments.finished_run import Choice, load_run_target, read_chosen, read_results
+from jdann.experiments.finished_run import Choice, load_run_target, read_chosen
 from jdann.experiments.labelled_clips import WEIGHT, find_rows, read_labels
 from jdann.experiments.predictions_file import Place
 from jdann.experiments.settings import naming_of
@@ -48,14 +48,14 @@ def suggest_labels(
             f"{path}: is not the work directory of a run; --suggest chooses among the clips in "
             "its predictions.csv"
         )
-    results = read_results(path)
+    results = workdir.read_results(path)
     predictions = read_chosen(path, results, choice)
     adapting = [p for p in predictions if not p.method.startswith(model.NOT_ADAPTED)]
     chosen = (adapting or predictions)[-1]
     target = load_run_target(path, results, data_dir, choice.direction)
     unlabelled = chosen.emotion == metrics.UNLABELLED
     if csv is not None:
-        naming = naming_of(workdir.read_config(path))
+        naming = naming_of(workdir.read_config(path), "target")
         labels = [label for label in read_labels(csv, naming) if label.emotion is not None]
         unlabelled[find_rows(csv, labels, chosen.places, target, path)] = False
     candidates = np.flatnonzero(unlabelled)

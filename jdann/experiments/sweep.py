@@ -22,6 +22,7 @@ from jdann.experiments import jobs, workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job
 from jdann.experiments.owner import owned
+from jdann.experiments.replaced import put_back, replacing
 from jdann.experiments.results import heading
 from jdann.experiments.search_space import apply
 from jdann.experiments.settings import seeds_of
@@ -85,11 +86,13 @@ def sweep(
     _check(config, path, overwrite)
     with ExitStack() as stack:
         stack.enter_context(owned(path))
+        put_back(path)
         workdir.check(path, config, resume, overwrite)
         stack.enter_context(workdir.log_to(path))
+        stack.enter_context(replacing(path, overwrite))
         directions = open_directions(config, data_dir, path, domains)
         planned = _plan(config, directions)
-        workdir.begin(path, config, overwrite)
+        workdir.begin(path, config)
         swept, failed = _train_jobs(planned, directions, config, path / workdir.CHECKPOINTS)
         results = heading(config, directions) | {
             "kind": "sweep",

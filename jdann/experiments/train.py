@@ -29,6 +29,7 @@ from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.owner import owned
 from jdann.experiments.package import find_familiarity, write_recogniser
+from jdann.experiments.replaced import put_back, replacing
 from jdann.experiments.settings import (
     features_folder,
     make_feature_settings,
@@ -74,13 +75,15 @@ def run(
     config = with_absolute_paths(config)
     with ExitStack() as stack:
         stack.enter_context(owned(path))
+        put_back(path)
         workdir.check(path, config, resume, overwrite)
         stack.enter_context(workdir.log_to(path))
+        stack.enter_context(replacing(path, overwrite))
         directions = open_directions(config, data_dir, path, domains)
         planned = jobs.plan_jobs(config, directions)
         if resume:
             workdir.check_groups(path, directions)
-        workdir.begin(path, config, overwrite)
+        workdir.begin(path, config)
         workdir.save_statistics(path, directions)
         draw.corpora(path / "figures", directions, config.emotions)
         outcomes, history = _train(config, directions, planned, path)
@@ -134,7 +137,7 @@ def open_directions(
             target.features.utterances,
             config.emotions,
             data_dir,
-            naming_of(config),
+            naming_of(config, "target"),
         )
     target = target._replace(target_labels=NO_LABELS)  # in the other direction it is the source
     there = group_unknown_voices(as_source(source, target), target, config, data_dir)
@@ -160,8 +163,10 @@ def _with_labels(target: Domain, labels: np.ndarray) -> Domain:
 def _load_corpora(config: Any, data_dir: Path) -> tuple[Corpus, Corpus]:
     """Lists both corpora, so that a mistake in either is found before any work."""
     source, target = (
-        corpora.load_all(spec, tuple(config.emotions), data_dir, naming_of(config))
-        for spec in (config.source, config.target)
+        corpora.load_all(
+            config[domain], tuple(config.emotions), data_dir, naming_of(config, domain)
+        )
+        for domain in ("source", "target")
     )
     if source.name != target.name:
         return source, target

@@ -9,6 +9,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from jdann import configuration, files, selection
 from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
+from jdann.experiments.owner import owned
 from jdann.experiments.results import heading
 from jdann.experiments.search_space import apply, parse, read_space
 from jdann.experiments.settings import encoder_names
@@ -72,12 +74,14 @@ def tune(
         raise InputError(f"--workers is {workers}; expected at least 1")
     read_space(config)
     _check(config)
-    _check_directory(path, config)
     place = StudyPlace(storage or f"sqlite:///{(path / workdir.STUDY).absolute()}", study_name)
-    with workdir.log_to(path):
+    with ExitStack() as stack:
+        stack.enter_context(owned(path))
+        _check_directory(path, config)
+        stack.enter_context(workdir.log_to(path))
         directions = open_directions(config, data_dir, path)
         _check_splits(config, jobs.plan_jobs(config, directions))
-        workdir.begin(path, config, overwrite=False)
+        workdir.begin(path, config)
         study = open_study(config, place)
         remaining = max(config.tune.trials - count_finished(study), 0)
         log.info("%s: %d of %d trials are left", place, remaining, config.tune.trials)

@@ -19,6 +19,7 @@ from jdann.methods import METHODS
 from jdann.methods.contract import MakeInitialLabels
 from jdann.speakers import encoder_file
 from jdann.speakers.clusters import SMALLEST_GROUP, Predict, group_voices
+from jdann.speakers.voice_shares import read_voices
 
 log = logging.getLogger("jdann")
 
@@ -66,7 +67,8 @@ def _grouped(domain: Domain, config: Any, data_dir: Path, predict: Predict) -> D
         log.warning("%s: %s", domain.corpus.name, error)
         return domain
     groups = group_voices(vectors, predict)
-    if not groups.follow_persons:
+    heard = read_voices(voices.positions, domain.features.read, domain.bins)
+    if not groups.follow_persons(heard):
         note = f"the speaker encoder does not tell the persons apart: {domain.grouping_note}"
         return domain._replace(grouping_note=note)
     note = f"normalised in {groups.count} groups of similar voices, by a speaker encoder"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ if TYPE_CHECKING:  # the features, which these import, stay unloaded
 
 log = logging.getLogger("jdann")
 
+SCHEMA = 1  # of results.json
 CONFIG = "config.json"
 RESULTS = "results.json"
 CHECKPOINTS = "checkpoints"  # a folder for each training
@@ -35,9 +35,10 @@ STUDY = "tune.db"  # of `jdann tune`, unless --storage names another database
 EVALUATION = "evaluation"  # a folder for each corpus of `jdann evaluate --target`
 LOG = "log.txt"
 SKIPPED = "skipped.csv"
+REPLACED = "replaced"  # the run that `--overwrite` replaces, until the new one is finished
 # Everything that train, sweep, tune, evaluate and report write, except for the files that a new
 # run has already written when it begins: the config, the log and the list of skipped files.
-_REPLACED = (
+WRITTEN = (
     CHECKPOINTS,
     RESULTS,
     FIGURES,
@@ -55,6 +56,10 @@ _REPLACED = (
     f"{STUDY}*",  # SQLite may keep a journal beside the database
     "worker-*.log",
 )
+
+_CONFIG_KEYS = {"source": str, "target": str, "emotions": list}
+# Those that readers need, whichever command wrote the file.
+_RESULT_KEYS = {"schema": int, "emotions": list, "directions": list, "protocol": str}
 
 
 def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
@@ -95,21 +100,13 @@ def check(path: Path, config: Any, resume: bool, overwrite: bool) -> None:
         )
 
 
-def begin(path: Path, config: Any, overwrite: bool) -> None:
+def begin(path: Path, config: Any) -> None:
     """Writes the config into a checked work directory.
 
     Args:
       path: the work directory, which exists.
       config: of the run.
-      overwrite: remove everything that an earlier run left, so that no command can read it.
     """
-    if overwrite:
-        for pattern in _REPLACED:
-            for old in path.glob(pattern):
-                if old.is_dir() and not old.is_symlink():
-                    shutil.rmtree(old)
-                else:
-                    old.unlink(missing_ok=True)
     write_json(path / CONFIG, absolute_values(configuration.to_dict(config)))
     (path / FIGURES).mkdir(exist_ok=True)
 
@@ -130,7 +127,7 @@ def log_to(path: Path, name: str = LOG) -> Iterator[None]:
 
 def _is_foreign(path: Path) -> bool:
     """Whether a file is none of those that a run writes before its config."""
-    return path.name not in (LOG, SKIPPED, LOCK) and path.suffix != PARTIAL
+    return path.name not in (LOG, SKIPPED, LOCK, REPLACED) and path.suffix != PARTIAL
 
 
 def read_config(path: Path) -> FrozenConfigDict:
@@ -141,7 +138,42 @@ def read_config(path: Path) -> FrozenConfigDict:
     """
     if not (path / CONFIG).exists():
         raise InputError(f"{path}: no run of jdann here; expected a work directory with a {CONFIG}")
-    return FrozenConfigDict(configuration.tuples(read_json(path / CONFIG)))
+    config = read_json(path / CONFIG)
+    _check_content(path / CONFIG, config, _CONFIG_KEYS, "the config of a run")
+    return FrozenConfigDict(configuration.tuples(config))
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The content of results.json of a finished run.
+
+    Raises:
+      InputError: the run is not finished, the file is damaged or by another version of jdann, or
+        the folder is that of a sweep or a study.
+    """
+    results = read_json(path / RESULTS)
+    _check_content(path / RESULTS, results, _RESULT_KEYS, "the outcome of a run")
+    if results["schema"] != SCHEMA:
+        raise InputError(
+            f"{path / RESULTS}: has the form {results['schema']}, and this version of jdann knows "
+            f"the form {SCHEMA}; read it by the version that wrote it, or write it anew by "
+            "--resume"
+        )
+    check_kind(path, results)
+    return results
+
+
+def _check_content(file: Path, content: Any, kinds: dict[str, type], expected: str) -> None:
+    """Raises InputError if a file of a run does not hold what every run writes."""
+    remedy = "write it anew by --resume" if file.name == RESULTS else "train again by --overwrite"
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: is not {expected}; {remedy}")
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key), kind) or content[key] == []:
+            problem = f"holds something else as {key}" if key in content else f"lacks {key}"
+            raise InputError(
+                f"{file}: is not {expected}, or another version of jdann wrote it ({problem}); "
+                f"{remedy}"
+            )
 
 
 def read_json(path: Path) -> Any:
@@ -228,8 +260,7 @@ def check_groups(path: Path, directions: Sequence[Direction]) -> None:
         file = _statistics_file(path, i)
         if not file.exists():
             continue
-        with np.load(file) as saved:
-            groups = [tuple(saved[f"{domain}_groups"]) for domain in ("source", "target")]
+        groups = _read_groups(file)
         for domain, before, now in zip(
             ("source", "target"), groups, direction.statistics, strict=True
         ):
@@ -239,6 +270,19 @@ def check_groups(path: Path, directions: Sequence[Direction]) -> None:
                     "began; is the speaker encoder in another place, or were speakers changed? "
                     "Train again by --overwrite"
                 )
+
+
+def _read_groups(file: Path) -> list[tuple[Any, ...]]:
+    """The groups of source and target that a run began with."""
+    try:
+        # Opened here, because NumPy leaves a damaged file open.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as saved:
+            return [tuple(saved[f"{domain}_groups"]) for domain in ("source", "target")]
+    except Exception as error:  # a foreign file makes NumPy raise errors of many types
+        raise InputError(
+            f"{file}: is damaged, so it is not known in which groups the run is normalised; "
+            "train again by --overwrite"
+        ) from error
 
 
 def _statistics_file(path: Path, direction: int) -> Path:

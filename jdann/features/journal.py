@@ -5,13 +5,16 @@ One file holds the values, another says which rows belong to which utterance.
 
 import json
 import os
+import shutil
 import time
+import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+VALUES, LINES = "values.f32", "journal.jsonl"
 _FLUSH_S = 10.0  # a killed run loses at most the features of this time
 
 
@@ -24,6 +27,7 @@ class Entry(NamedTuple):
     cut: bool = False  # True: it was longer than the maximum duration
     reason: str = ""  # why it was skipped
     no_speech: bool = False  # it was skipped because nobody speaks in it
+    checksum: int = 0  # CRC-32 of its values
 
 
 class Journal:
@@ -31,45 +35,69 @@ class Journal:
 
     `values.f32` holds rows of float32, and `journal.jsonl` one line [utterance, *Entry] per
     utterance. Values reach the disk before their lines. When a journal is opened again, it cuts
-    off all lines from the first one that is damaged or lacks its values, and all values without a
-    line.
+    off all lines from the first one that is damaged, is not by this version or lacks its values,
+    and all values without a line.
+
+    Args:
+      folder: of the two files, which may be missing.
+      bins: columns of the values.
+      count: utterances of the corpus.
     """
 
-    def __init__(self, folder: Path, bins: int):
+    def __init__(self, folder: Path, bins: int, count: int):
         self.entries: dict[int, Entry] = {}
-        self._row_bytes, self._rows = 4 * bins, 0
-        values, lines = folder / "values.f32", folder / "journal.jsonl"
+        self._row_bytes, self._rows, self._count = 4 * bins, 0, count
+        values, lines = folder / VALUES, folder / LINES
+        for path in folder.iterdir():
+            if path.is_dir():  # nothing of jdann
+                shutil.rmtree(path)
         values.touch()
         lines.touch()
-        intact_bytes = self._recover(lines, values.stat().st_size)
+        with values.open("rb") as file:
+            intact_bytes = self._recover(lines, file)
         os.truncate(lines, intact_bytes)
         os.truncate(values, self._rows * self._row_bytes)
         self._values, self._lines = values.open("ab"), lines.open("a")
         self._waiting: list[str] = []
         self._flushed_at = time.monotonic()
 
-    def _recover(self, lines: Path, size: int) -> int:
+    def _recover(self, lines: Path, values: BinaryIO) -> int:
         """Reads the entries of an earlier run; returns the size of the intact lines."""
-        intact_bytes = 0
+        intact_bytes, rows = 0, os.fstat(values.fileno()).st_size // self._row_bytes
         with lines.open("rb") as file:
             for line in file:
-                try:
-                    i, *values = json.loads(line)
-                    entry = Entry(*values)
-                    end = (entry.start + entry.length) * self._row_bytes
-                    if not line.endswith(b"\n") or end > size:
-                        break
-                except (ValueError, TypeError):
+                parsed = self._parse(line)
+                if parsed is None or parsed[0] in self.entries:
                     break
-                self.entries[int(i)] = entry
-                self._rows = max(self._rows, entry.start + entry.length)
+                i, entry = parsed
+                if entry.length:
+                    if entry.start != self._rows or entry.start + entry.length > rows:
+                        break
+                    if zlib.crc32(values.read(entry.length * self._row_bytes)) != entry.checksum:
+                        break
+                self.entries[i] = entry
+                self._rows += entry.length
                 intact_bytes += len(line)
         return intact_bytes
 
+    def _parse(self, line: bytes) -> tuple[int, Entry] | None:
+        """The utterance and the entry in a line; None if it is not a whole line of a journal."""
+        try:
+            i, *fields = json.loads(line)
+        except (ValueError, TypeError, RecursionError):
+            return None
+        kinds = [type(value) for value in Entry()]
+        if not line.endswith(b"\n") or type(i) is not int or list(map(type, fields)) != kinds:
+            return None
+        entry = Entry(*fields)
+        return (i, entry) if 0 <= i < self._count and entry.length >= 0 else None
+
     def add(self, i: int, values: np.ndarray, duration_s: float, cut: bool) -> None:
         """Appends the values [rows, bins] of utterance `i`."""
-        self._values.write(np.ascontiguousarray(values, np.float32).tobytes())
-        self._note(i, Entry(self._rows, len(values), duration_s, cut))
+        data = np.ascontiguousarray(values, np.float32).tobytes()
+        self._values.write(data)
+        entry = Entry(self._rows, len(values), duration_s, cut, checksum=zlib.crc32(data))
+        self._note(i, entry)
         self._rows += len(values)
 
     def skip(self, i: int, reason: str, no_speech: bool = False) -> None:

@@ -7,27 +7,26 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import time
-import zipfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann import audio
+from jdann import audio, folders
 from jdann.corpora import fingerprint
-from jdann.corpora.index import Corpus, Skipped, Utterance
+from jdann.corpora.index import Corpus, Utterance
+from jdann.errors import InputError
 from jdann.features import speech_part
 from jdann.features.clip_channel import ClipChannel
-from jdann.features.journal import Journal
+from jdann.features.feature_set import DamagedError, FeatureSet, read_features, write_index
+from jdann.features.journal import LINES, Journal
 from jdann.features.recipe import Recipe, make_recipe, recipe_sizes
 from jdann.features.speech_part import DETECTOR_VERSION
 from jdann.progress import track
@@ -39,35 +38,8 @@ _BATCH = 32  # clips in one call of the recipe
 _CALLS = 2  # calls of the recipe at the same time
 _DECODED = 4 * _BATCH  # clips that are decoded ahead
 _BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
-_PARTIAL = ".partial-"
-_STALE_S = 24 * 3600
-_VERSION = 2  # part of the hash: raise it when features change
+_VERSION = 3  # part of the hash: raise it when features change
 log = logging.getLogger("jdann")
-
-
-class FeatureSet(NamedTuple):
-    """Features of the usable utterances of a corpus, not normalised.
-
-    A vector recipe gives one row of values per utterance.
-    """
-
-    utterances: tuple[Utterance, ...]
-    path: Path  # the file of values
-    bins: int
-    start: np.ndarray  # [utterances] int64, first row of each utterance
-    length: np.ndarray  # [utterances] int32, frames
-    duration_s: np.ndarray  # [utterances] float32, after trimming and cutting
-    cut: int  # number of utterances longer than the maximum duration
-    skipped: tuple[Skipped, ...]  # those of the corpus, and files that could not be decoded
-
-    def read(self, rows: Iterable[int] | None = None) -> Iterator[np.ndarray]:
-        """Yields the features [frames, bins] float32 of these utterances, by default of all."""
-        with self.path.open("rb", buffering=0) as file:
-            for row in range(len(self.length)) if rows is None else rows:
-                file.seek(4 * self.bins * int(self.start[row]))
-                yield np.fromfile(file, np.float32, self.bins * int(self.length[row])).reshape(
-                    -1, self.bins
-                )
 
 
 def extract(
@@ -90,7 +62,8 @@ def extract(
       settings: values for the recipe's parameters; other keys are ignored.
       audio_settings: how the audio is prepared.
       cache: folder of cached features. A finished folder appears in it complete or not at all.
-        The partial results of a killed run stay there for a day, and the next run continues them.
+        While another process computes the same features, this one waits. The partial results of a
+        killed run stay there for a day, and the next run continues them.
       channel: what each clip is sent through before it is trimmed; None: nothing.
 
     Returns:
@@ -104,25 +77,38 @@ def extract(
     recipe, program = compiled_recipe(recipe_name, sizes, audio_settings.sample_rate_hz, _BATCH)
     name = cache_name(fingerprint(corpus), recipe_name, settings, audio_settings, channel)
     folder = cache / name
-    if folder.exists():
-        try:
-            return _read(folder, corpus, len(recipe.bins))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            log.warning("%s: damaged (%s); the features are computed again", folder, error)
-            shutil.rmtree(folder, ignore_errors=True)
-    cache.mkdir(parents=True, exist_ok=True)
-    _remove_stale(cache)
-    with _partial(cache, folder.name) as partial:
-        if not folder.exists():  # another run may have finished the same features just now
-            _write(partial, corpus, recipe, program, audio_settings, channel)
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            # Another process was faster and wrote the same features.
-            shutil.rmtree(partial, ignore_errors=True)
-    return _read(folder, corpus, len(recipe.bins))
+
+    bins = len(recipe.bins)
+    with suppress(DamagedError):
+        features = read_features(folder, corpus, bins)
+        if features is not None:
+            return features
+    folders.remove_stale(cache)
+    work = "computed these features"
+    while True:  # a second time only without locks, if others replace the folder just now
+        with folders.unfinished(cache, name, corpus.name, work, continued=True) as unfinished:
+            try:  # another process may have computed them meanwhile
+                features = read_features(folder, corpus, bins)
+            except DamagedError as error:
+                log.warning("%s: damaged (%s); the features are computed again", folder, error)
+                features = None
+            if features is None:
+                _write(unfinished, corpus, recipe, program, audio_settings, channel)
+                folders.put_in_place(unfinished, folder)
+                features = _read_back(folder, corpus, bins)
+        if features is not None:
+            return features
+
+
+def _read_back(folder: Path, corpus: Corpus, bins: int) -> FeatureSet | None:
+    """As `read_features`, of a folder that has just been written."""
+    try:
+        return read_features(folder, corpus, bins)
+    except DamagedError as error:
+        raise InputError(
+            f"{folder}: what was written cannot be read back ({error}); "
+            "is the disk full or damaged? Choose another --data-dir"
+        ) from error
 
 
 def cache_name(
@@ -146,7 +132,7 @@ def cache_name(
     sizes = recipe_sizes("frames") | recipe_sizes(recipe_name)
     recipe_keys = {size: settings.get(size, default) for size, default in sizes.items()}
     recipe_keys["recipe"] = recipe_name
-    # Without a search for speech, folders keep the names of earlier versions too.
+    # The detector of speech matters only where speech is searched.
     audio_keys: dict[str, Any] = audio_settings._asdict()
     if audio_keys.pop("speech_only"):
         audio_keys["speech"] = DETECTOR_VERSION
@@ -155,36 +141,6 @@ def cache_name(
         parts.append(channel.identity)
     key = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:20]
-
-
-@contextmanager
-def _partial(cache: Path, name: str) -> Iterator[Path]:
-    """A folder that no other process writes to: that of a killed run, or a new one."""
-    partial = cache / f"{_PARTIAL}{name}"
-    partial.mkdir(exist_ok=True)
-    with (partial / "lock").open("w") as lock:
-        if not _locked(lock):  # another run computes the same features now
-            partial = cache / f"{_PARTIAL}{name}-{os.getpid()}"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-        try:
-            yield partial
-        except Exception:  # KeyboardInterrupt is none: the next run continues the folder
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-
-
-def _locked(file: IO[str]) -> bool:
-    """Locks a file until it is closed or the process ends; False if another process has it."""
-    try:
-        import fcntl  # not at the top of the file: Windows has no such module
-    except ImportError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 @lru_cache(maxsize=2)
@@ -216,32 +172,6 @@ def compiled_recipe(
     return recipe, program
 
 
-def _remove_stale(cache: Path) -> None:
-    """Removes partial folders that no run has written to for a day."""
-    for partial in cache.glob(f"{_PARTIAL}*"):
-        try:
-            written = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
-        except OSError:  # another process removed it
-            continue
-        if time.time() - written > _STALE_S:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
-    with np.load(folder / "index.npz") as index:
-        indices, start, length = index["kept"], index["start"], index["length"]
-        duration_s, cut = index["duration_s"], int(index["cut"])
-    reasons = json.loads((folder / "skipped.json").read_text())
-    skipped = tuple(Skipped(corpus.utterances[i].file, *reason) for i, *reason in reasons)
-    path = folder / "values.f32"
-    if path.stat().st_size != 4 * bins * length.sum(dtype=np.int64):
-        raise ValueError(f"{path.name} is not as long as the index says")
-    utterances = tuple(corpus.utterances[i] for i in indices)
-    return FeatureSet(
-        utterances, path, bins, start, length, duration_s, cut, (*corpus.skipped, *skipped)
-    )
-
-
 def _write(
     folder: Path,
     corpus: Corpus,
@@ -250,7 +180,7 @@ def _write(
     audio_settings: audio.AudioSettings,
     channel: ClipChannel | None,
 ) -> None:
-    with Journal(folder, len(recipe.bins)) as journal:
+    with Journal(folder, len(recipe.bins), len(corpus.utterances)) as journal:
         if journal.entries:
             log.info(
                 "%s: the features of %d of %d utterances are there already",
@@ -259,19 +189,8 @@ def _write(
                 len(corpus.utterances),
             )
         _compute(journal, corpus, recipe, program, audio_settings, channel)
-        entries = sorted(journal.entries.items())
-    usable = [(i, entry) for i, entry in entries if entry.length]
-    skipped = [(i, entry.reason, entry.no_speech) for i, entry in entries if not entry.length]
-    (folder / "skipped.json").write_text(json.dumps(skipped))  # renamed with its folder
-    np.savez(
-        folder / "index.npz",
-        kept=np.array([i for i, _ in usable], np.int64),
-        start=np.array([entry.start for _, entry in usable], np.int64),
-        length=np.array([entry.length for _, entry in usable], np.int32),
-        duration_s=np.array([entry.duration_s for _, entry in usable], np.float32),
-        cut=sum(entry.cut for _, entry in usable),
-    )
-    (folder / "journal.jsonl").unlink()
+    write_index(folder, journal.entries)
+    (folder / LINES).unlink()
 
 
 def _compute(

@@ -183,6 +183,8 @@ def prepare(
         highest = jnp.max(jnp.where(inside, signal, -jnp.inf))
         lowest = jnp.min(jnp.where(inside, signal, jnp.inf))
         has_sound = highest - lowest >= 2 * audio.SILENCE
+        if not settings.keeps_offset:
+            signal = _without_offset(signal, inside)
         if settings.trim_db:
             moved = _move_to_start(signal, start, end - start)
             first, last = _loud_part(moved, end - start, settings.trim_db)
@@ -196,6 +198,22 @@ def prepare(
         return jnp.where(usable, clip, 0.0), jnp.maximum(size, 1).astype(jnp.int32), usable
 
     return jax.vmap(prepare_clip)(samples, length)
+
+
+def _without_offset(signal: jax.Array, inside: jax.Array) -> jax.Array:
+    """A signal [samples] without the constant offset of what was recorded inside the clip.
+
+    Zeros at the ends stay zeros, as in `jdann.audio.prepare`.
+    """
+    is_sound = inside & (signal != 0)
+    position = jnp.arange(signal.shape[0])
+    first, last = jnp.argmax(is_sound), signal.shape[0] - 1 - jnp.argmax(is_sound[::-1])
+    recorded = inside & (position >= first) & (position <= last)
+    with jax.enable_x64(True):
+        total = jnp.where(recorded, signal, 0.0).astype(jnp.float64).sum()
+        count = jnp.maximum(recorded.sum(), 1).astype(jnp.float64)
+        offset = (total / count).astype(jnp.float32)
+    return jnp.where(recorded, signal - offset, signal)
 
 
 def _gain(clip: jax.Array, size: jax.Array, level_db: float) -> jax.Array:
@@ -305,7 +323,9 @@ class Exported:
         """The probability of each label in an audio file of any rate and channels."""
         rate_hz = self.card["sample_rate_hz"]
         try:
-            mono = audio.mono(*audio.read(path), rate_hz)
+            samples, file_hz = audio.read(path)
+            settings = audio.AudioSettings(**self.card["config"]["audio"])
+            mono = audio.mono(samples, file_hz, rate_hz, keep_offset=settings.keeps_offset)
         except audio.AudioError as error:
             raise InputError(f"{path}: {error}; leave it out, or mend it") from error
         # Padded to whole seconds, so that few shapes are compiled.

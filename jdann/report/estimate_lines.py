@@ -1,6 +1,6 @@
 """Notes about the accuracy that is estimated without labels of the target."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jdann.experiments.new_speakers import ADAPTED
@@ -17,8 +17,9 @@ def estimate_lines(results: Mapping[str, Any]) -> list[str]:
     rows = results.get("estimates", ())
     for source, target in dict.fromkeys((row["source"], row["target"]) for row in rows):
         own = [row for row in rows if (row["source"], row["target"]) == (source, target)]
-        lines += [_basis(row) for row in own if row.get("evidence")]
-        listed = ", ".join(f"{_name(row)} {row['accuracy']:.0%}" for row in own)
+        name = name_of_training(own)
+        lines += [_basis(row, name(row)) for row in own if row.get("evidence")]
+        listed = ", ".join(f"{name(row)} {row['accuracy']:.0%}" for row in own)
         lines.append(f"Estimated without labels, share of right answers on {target}: {listed}.")
     return lines
 
@@ -37,16 +38,27 @@ def estimate_sentence(estimate: Mapping[str, Any], name: str) -> str:
     )
 
 
-def _name(estimate: Mapping[str, Any]) -> str:
-    method = estimate["method"].removesuffix(ADAPTED)
-    return method if method == estimate["method"] else f"{method} adapted to each speaker"
+def name_of_training(rows: Iterable[Mapping[str, Any]]) -> Callable[[Mapping[str, Any]], str]:
+    """A function that names the training of a row: the method, and the encoder if rows differ.
+
+    Args:
+      rows: of scores or of estimates, with "method" and "encoder".
+    """
+    several = len({row["encoder"] for row in rows}) > 1
+
+    def name(row: Mapping[str, Any]) -> str:
+        method = row["method"].removesuffix(ADAPTED)
+        text = f"{method} with {row['encoder']}" if several else method
+        return text if method == row["method"] else f"{text} adapted to each speaker"
+
+    return name
 
 
-def _basis(estimate: Mapping[str, Any]) -> str:
+def _basis(estimate: Mapping[str, Any], name: str) -> str:
     """What the labels of co-training rest on."""
     evidence = estimate["evidence"]
     text = (
-        f"{estimate['method']} on {estimate['target']} gave the same emotion as prosody alone for "
+        f"{name} on {estimate['target']} gave the same emotion as prosody alone for "
         f"{evidence[AS_PROSODY]:.0%} of the utterances, and the same as the source alone for "
         f"{evidence[AS_SOURCE]:.0%}."
     )

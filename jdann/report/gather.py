@@ -110,13 +110,7 @@ def read_run(path: Path, data_dir: Path) -> Run:
             described=Described({}, {}, {}, {}),
             models=models,
         )
-    results = workdir.read_json(path / "results.json")
-    if not isinstance(results, dict) or not {"rows", "kind"} & set(results):
-        raise InputError(
-            f"{path / 'results.json'}: is not the outcome of a run; "
-            "run the training again by --overwrite"
-        )
-    workdir.check_kind(path, results)
+    results = workdir.read_results(path)
     stems = [figure.stem for figure in figures]
     evaluations = sorted(path.glob("evaluation/*/results.json"))
     return Run(
@@ -191,7 +185,8 @@ def describe(config: Mapping[str, Any], results: Mapping[str, Any], data_dir: Pa
         spec = name if name.startswith(("esd:", "demo:")) else str(config[side])
         try:
             _check_available(spec, data_dir)
-            corpus = corpora.load_all(spec, tuple(results["emotions"]), data_dir, naming_of(config))
+            naming = naming_of(config, side)
+            corpus = corpora.load_all(spec, tuple(results["emotions"]), data_dir, naming)
         except (InputError, OSError) as error:
             described.unavailable[name] = str(error)
             continue

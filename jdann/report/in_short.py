@@ -6,6 +6,7 @@ from typing import Any
 from jdann.experiments.new_speakers import ADAPTED
 from jdann.experiments.score_rows import BASELINE
 from jdann.report.advice import RECOMMENDED
+from jdann.report.estimate_lines import name_of_training
 from jdann.training.task import LAST
 
 # The least accuracy, and what such answers are good for.
@@ -25,7 +26,7 @@ def in_short(results: Mapping[str, Any]) -> list[str]:
     """A few sentences about each direction of a run.
 
     They are about the recommended method or, if the run has not trained it, about the last one
-    whose accuracy is known or estimated.
+    whose accuracy is known or estimated. Of several encoders, the last one counts.
 
     Args:
       results: the content of results.json.
@@ -60,27 +61,30 @@ def _of_direction(results: Mapping[str, Any], direction: Mapping[str, Any]) -> s
     def is_here(row: Mapping[str, Any]) -> bool:
         return (row["source"], row["target"]) == names and not row["method"].endswith(ADAPTED)
 
-    scored = {
-        row["method"]: row["accuracy"]["mean"]
+    scored = [
+        row
         for row in results["rows"]
         if is_here(row)
         and row["selection"] == LAST
         and row["method"] != BASELINE
         and not row["method"].startswith("supervised")
-    }
-    estimates = {row["method"]: row for row in results.get("estimates", ()) if is_here(row)}
-    methods = [*estimates, *scored]
-    if not methods:
+    ]
+    estimates = [row for row in results.get("estimates", ()) if is_here(row)]
+    trained = [*estimates, *scored]
+    if not trained:
         return None
-    method = RECOMMENDED if RECOMMENDED in methods else methods[-1]
-    estimate = estimates.get(method)
-    if method in scored:
-        accuracy = scored[method]
+    name = name_of_training(trained)
+    recommended = [row for row in trained if row["method"] == RECOMMENDED]
+    training = name((recommended or trained)[-1])
+    score = next((row for row in scored if name(row) == training), None)
+    estimate = next((row for row in estimates if name(row) == training), None)
+    if score is not None:
+        accuracy = score["accuracy"]["mean"]
         rate = f"{accuracy:.0%} of the utterances of {names[1]}, by their labels"
     else:
-        assert estimate is not None  # `methods` has no others
+        assert estimate is not None  # `trained` has no others
         accuracy, rate = estimate["accuracy"], f"about {_rate(estimate, names[1])}"
-    parts = [f"In short: {method} gives the right emotion for {rate}.", _use(accuracy)]
+    parts = [f"In short: {training} gives the right emotion for {rate}.", _use(accuracy)]
     if accuracy < _GOOD and estimate is not None:
         parts.append(_what_helps(estimate["by_speaker"]))
     return " ".join(parts)

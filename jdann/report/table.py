@@ -316,7 +316,8 @@ def render_summaries(summaries: Sequence[Summary]) -> RenderableType:
         "utterances": [f"{s.utterances:,}" for s in summaries],
         "labelled": [f"{s.labelled:,}" for s in summaries],
         "hours": [f"{s.hours:.2f}" for s in summaries],
-        "unreadable": [f"{s.unreadable + s.skipped:,}" for s in summaries],
+        "unreadable": [f"{s.unreadable:,}" for s in summaries],
+        "left out": [f"{s.skipped:,}" for s in summaries],
     }
     for title in ("emotions", "languages", "genders", "speakers"):
         counts = [dict(getattr(s, title)) for s in summaries]

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.cluster import KMeans
 
+from jdann.speakers.voice_shares import Voices, explained
+
 ROUNDS = 3  # of predicting emotions and grouping again
 SMALLEST_GROUP = 20  # utterances
 # A group is divided if its cluster index, minus that of one cloud, is at most this many standard
@@ -53,10 +55,18 @@ class VoiceGroups(NamedTuple):
         """How many groups hold many persons."""
         return len(np.unique(self.number[self.is_mixed]))
 
-    @property
-    def follow_persons(self) -> bool:
-        """Whether the groups are persons, or women and men. Other groups should not be used."""
-        return self.mixed_count <= _MOST_MIXED
+    def follow_persons(self, voices: Voices | None) -> bool:
+        """Whether the groups are persons, or women and men. Other groups should not be used.
+
+        On a bad line, the vectors depend on the emotion more than on the person. Then the groups
+        differ in expression. One group of all is no evidence of one person.
+
+        Args:
+          voices: of the same n utterances; None: unknown.
+        """
+        if self.count == 1 or self.mixed_count > _MOST_MIXED:
+            return False
+        return voices is None or explained(voices, self.number).are_of_persons
 
 
 def group_voices(vectors: np.ndarray, predict: Predict, seed: int = 0) -> VoiceGroups:

@@ -1,12 +1,11 @@
 """Where the weights of the speaker encoder are, and how they get there."""
 
 import logging
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
+from jdann import folders
 from jdann.errors import InputError
 from jdann.features.voice_encoder import WHEEL
 
@@ -32,20 +31,25 @@ def find_or_fetch(data_dir: Path) -> Path:
     wheel = folder / WHEEL
     if wheel.is_file():
         return wheel
-    log.info("fetching the speaker encoder %s (16 MB) to %s", WHEEL, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        options = ("--no-deps", "--only-binary=:all:", "--retries=1", "--timeout=10")
-        command = [sys.executable, "-m", "pip", "download", *options, "--dest", temporary]
-        try:
-            subprocess.run(
-                [*command, "Resemblyzer==0.1.4"], check=True, capture_output=True, timeout=_SECONDS
-            )
-            (fetched,) = Path(temporary).iterdir()
-        except (OSError, subprocess.SubprocessError, ValueError):
-            raise InputError(
-                f"the speaker encoder cannot be fetched; put {WHEEL} into {folder}, as by "
-                "pip download --no-deps Resemblyzer==0.1.4"
-            ) from None
-        shutil.move(fetched, wheel)
+    with folders.unfinished(folder, WHEEL, "the speaker encoder", "fetched it") as unfinished:
+        if not wheel.is_file():  # another process may have fetched it meanwhile
+            log.info("fetching the speaker encoder %s (16 MB) to %s", WHEEL, folder)
+            _fetch(unfinished).replace(wheel)
     return wheel
+
+
+def _fetch(folder: Path) -> Path:
+    """Fetches the wheel into an empty folder."""
+    options = ("--no-deps", "--only-binary=:all:", "--retries=1", "--timeout=10")
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder)]
+    try:
+        subprocess.run(
+            [*command, "Resemblyzer==0.1.4"], check=True, capture_output=True, timeout=_SECONDS
+        )
+        (fetched,) = folder.iterdir()
+        return fetched
+    except (OSError, subprocess.SubprocessError, ValueError):
+        raise InputError(
+            f"the speaker encoder cannot be fetched; put {WHEEL} into {folder.parent}, as by "
+            "pip download --no-deps Resemblyzer==0.1.4"
+        ) from None

@@ -10,10 +10,10 @@ import numpy as np
 
 from jdann.corpora.index import Utterance
 from jdann.errors import InputError
-from jdann.speakers.names import NamedSpeakers, Voices, match_speakers, read_speakers
+from jdann.speakers.names import NamedSpeakers, match_speakers, read_speakers
+from jdann.speakers.voice_shares import Voices, read_voices
 
 Way = Literal["auto", "names", "voice", "none"]
-_EXPRESSION = ("pitch/range_20_80", "loudness/range_20_80")  # of a vector recipe
 _MAX_UNKNOWN = 0.5  # in a corpus with fewer unknown speakers, the ids are taken as they are
 
 
@@ -61,11 +61,11 @@ def name_speakers(
     ]
     if not unnamed or (way in ("voice", "none") and not pattern):
         return Named(tuple(utterances), ())
-    voices = None if pattern else _voices(positions, read_features, bins)
+    voices = None if pattern else read_voices(positions, read_features, bins)
     named, notes = list(utterances), []
     for rows in unnamed:
         files = [utterances[i].file.replace("\\", "/") for i in rows]
-        reading = _read(files, voices and _select(voices, rows), way, pattern)
+        reading = _read(files, voices and voices.select(rows), way, pattern)
         if reading is None:
             continue
         notes.append(reading.evidence)
@@ -95,20 +95,3 @@ def _read(
             f"voices as speakers would; {remedy}"
         )
     return reading
-
-
-def _voices(
-    positions: np.ndarray | None,
-    read_features: Callable[[], Iterable[np.ndarray]],
-    bins: Sequence[str],
-) -> Voices | None:
-    """What tells speakers from emotions; None if the recipe lacks the third formant or ranges."""
-    if positions is None or positions.shape[1] < 2 or not set(_EXPRESSION) <= set(bins):
-        return None
-    columns = [bins.index(name) for name in _EXPRESSION]
-    expression = np.array([x[0, columns] for x in read_features()], np.float64)
-    return Voices(positions[:, 0], positions[:, 1], expression)
-
-
-def _select(voices: Voices, rows: Sequence[int]) -> Voices:
-    return Voices(voices.pitch[rows], voices.formant[rows], voices.expression[rows])

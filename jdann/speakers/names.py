@@ -16,6 +16,7 @@ import numpy as np
 from jdann.corpora.labels import canonical
 from jdann.corpora.no_person import names_no_person
 from jdann.errors import InputError
+from jdann.speakers.voice_shares import Voices, explained
 
 MINIMUM_FILES = 20
 _MOST_FILES_WITHOUT = 0.05  # fraction of the files in which the part may be missing
@@ -25,7 +26,6 @@ _MEAN_GROUP = 4  # files, at least
 # EmoDB in view; `benchmarks/results/speakers.md` has the figures.
 _FORMANT_SHARE = 0.3
 _PITCH_SHARE = 0.15
-_EXPRESSION_RATIO = 0.5  # expression's share beside that of the formant, at most
 _FINER_GAIN = 0.02  # in the formant's share, that a finer grouping needs
 _GENDER = re.compile("f|m|w|female|male|woman|man|women|men|girl|boy")
 _FIELD = re.compile(r"[^\W_]+")
@@ -38,14 +38,6 @@ class Place(NamedTuple):
     level: int  # 0: the file's name without suffix; 1: its folder; 2: the folder above; ...
     field: int | None = None  # number of the text between separators; None: the whole name
     run: int | None = None  # number of the run of digits or letters in the field; None: all of it
-
-
-class Voices(NamedTuple):
-    """What tells a group of speakers from a group of emotions; one value per utterance."""
-
-    pitch: np.ndarray  # [n] base of the pitch
-    formant: np.ndarray  # [n] median third formant
-    expression: np.ndarray  # [n, measures], such as the ranges of pitch and loudness
 
 
 class NamedSpeakers(NamedTuple):
@@ -72,23 +64,23 @@ def read_speakers(files: Sequence[str], voices: Voices) -> NamedSpeakers | None:
     for names in sorted(candidates(files), key=lambda names: len(set(names))):
         rows = np.array([name is not None for name in names])
         group = np.unique([name for name in names if name is not None], return_inverse=True)[1]
-        pitch, formant = (share(x[rows], group) for x in (voices.pitch, voices.formant))
-        expression = max(share(x[rows], group) for x in voices.expression.T)
+        shares = explained(voices.select(rows), group)
         holds = (
-            _lower_bound(formant, len(group)) >= _FORMANT_SHARE
-            and pitch >= _PITCH_SHARE
-            and expression <= _EXPRESSION_RATIO * formant
+            _lower_bound(shares.formant, len(group)) >= _FORMANT_SHARE
+            and shares.pitch >= _PITCH_SHARE
+            and shares.are_of_persons
         )
-        if holds and formant > best_share + _FINER_GAIN:
-            best, best_share = (names, pitch, formant), formant
+        if holds and shares.formant > best_share + _FINER_GAIN:
+            best, best_share = (names, shares), shares.formant
     if best is None:
         return None
-    names, pitch, formant = best
+    names, shares = best
     row = next(i for i, name in enumerate(names) if name is not None)
     count = len({name for name in names if name is not None})
     evidence = (
         f"{count} speakers read from the names ({names[row]!r} in {files[row]}): they explain "
-        f"{pitch:.0%} of the variance of the pitch's base and {formant:.0%} of the third formant's"
+        f"{shares.pitch:.0%} of the variance of the pitch's base and {shares.formant:.0%} of the "
+        "third formant's"
     )
     return NamedSpeakers(names, evidence)
 
@@ -160,22 +152,6 @@ def candidates(files: Sequence[str]) -> list[tuple[str | None, ...]]:
         for alternatives in same_groups.values()
         if not any(map(_names_no_persons, alternatives))
     ]
-
-
-def share(values: np.ndarray, group: np.ndarray) -> float:
-    """The share of the variance of [n] values that n group numbers explain.
-
-    It is omega squared, which is about 0 for random groups of any number: Hays 1963, "Statistics
-    for Psychologists". It may be slightly negative.
-    """
-    n, size = len(values), np.bincount(group)
-    centred = values - values.mean()
-    total = np.square(centred).sum()
-    between = (np.bincount(group, centred) ** 2 / size).sum()
-    within_mean_square = (total - between) / max(n - len(size), 1)
-    if total <= 0:
-        return 0.0
-    return float((between - (len(size) - 1) * within_mean_square) / (total + within_mean_square))
 
 
 def _lower_bound(share_of_variance: float, n: int) -> float:

@@ -225,7 +225,8 @@ def _mono(samples: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def _channel_levels(samples: np.ndarray, frames: int) -> np.ndarray:
-    """The level of each channel, [frames, channels] in dB."""
+    """The level of each channel without its constant offset, [frames, channels] in dB."""
+    samples = samples - samples.mean(axis=0, dtype=np.float64).astype(np.float32)
     edges = np.linspace(0, len(samples), frames, endpoint=False).astype(int)
     power = np.add.reduceat(np.square(samples, dtype=np.float64), edges, axis=0)
     width = np.diff(np.r_[edges, len(samples)])[:, None]

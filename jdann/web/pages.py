@@ -1,17 +1,21 @@
 """The HTML and JSON that belong to a recogniser: its page, its model card, its documentation."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from jdann.errors import InputError
 from jdann.experiments import workdir
 from jdann.figures.plots import emotion_colour
 from jdann.inference.recogniser import Recogniser
 from jdann.report import card
 from jdann.report.in_short import in_short_of_model
 from jdann.web.limits import Limits
+
+log = logging.getLogger("jdann")
 
 
 class Pages(NamedTuple):
@@ -90,7 +94,10 @@ def _results(path: Path) -> dict[str, Any] | None:
     """The results.json of the run from which a recogniser was loaded, if it is still there."""
     for folder in (path, path.parent.parent):
         if (folder / "results.json").exists():
-            return workdir.read_json(folder / "results.json")
+            try:
+                return workdir.read_results(folder)
+            except InputError as error:  # the recogniser is whole all the same
+                log.warning("%s; the page shows nothing of the run", error)
     return None
 
 

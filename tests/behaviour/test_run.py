@@ -19,6 +19,7 @@ from jdann.configuration import load_config
 from jdann.errors import InputError
 from jdann.experiments import workdir as work_directory
 from jdann.experiments.evaluate import result_folder
+from jdann.experiments.replaced import replacing
 from jdann.inference import model
 from jdann.inference.recogniser import Recogniser
 from tests.support.corpora import EMOTIONS, write_manifest, write_tones
@@ -301,16 +302,18 @@ def test_overwrite_removes_all_that_a_run_left(copy, tones, data_dir):
     Recogniser.load(copy)
     config = work_directory.read_config(copy)
     work_directory.check(copy, config, resume=False, overwrite=True)
-    work_directory.begin(copy, config, overwrite=True)
-    assert {path.name for path in copy.iterdir()} == {
-        "config.json",
-        "figures",
-        "log.txt",
-        "skipped.csv",
-    }
-    assert not list((copy / "figures").iterdir())
-    with pytest.raises(InputError):
-        Recogniser.load(copy)
+    with replacing(copy, overwrite=True):
+        work_directory.begin(copy, config)
+        assert {path.name for path in copy.iterdir()} == {
+            "config.json",
+            "figures",
+            "log.txt",
+            "replaced",
+        }
+        assert not list((copy / "figures").iterdir())
+        with pytest.raises(InputError):
+            Recogniser.load(copy)
+    assert not (copy / "replaced").exists()
 
 
 @pytest.mark.slow

@@ -1,13 +1,16 @@
 """The demo corpus: ESD's layout, the same bytes each time, and no folder after an interruption."""
 
 import hashlib
+import json
 import os
 import sys
+import threading
 
 import numpy as np
 import pytest
 import soundfile
 
+from jdann import locks
 from jdann.corpora import demo, demo_speech, esd
 from jdann.corpora.sentences import SENTENCES
 from jdann.errors import InputError
@@ -103,6 +106,48 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     (unmarked / "0001").mkdir(parents=True)
     assert demo.ensure(tmp_path, sentences=1, speakers=1) == unmarked
     assert len(list(unmarked.rglob("*.wav"))) == 10
+
+
+def test_a_second_process_waits_and_synthesises_nothing(tmp_path, monkeypatch):
+    begun, go_on, lines, calls = threading.Event(), threading.Event(), [], []
+
+    def slow_make(root, scratch, marker):
+        calls.append(1)
+        begun.set()
+        assert go_on.wait(60)
+        root.mkdir()
+        (root / demo.MARKER).write_text(json.dumps(marker))
+
+    def note(text, *values):
+        lines.append(text % values)
+        go_on.set()
+
+    monkeypatch.setattr(demo, "_make", slow_make)
+    monkeypatch.setattr(locks.log, "warning", note)
+    # For a lock, another descriptor of the same process is as good as another process.
+    first = threading.Thread(target=lambda: demo.ensure(tmp_path))
+    first.start()
+    assert begun.wait(60)
+    folder = demo.ensure(tmp_path)
+    first.join()
+    assert (folder / demo.MARKER).exists() and len(calls) == 1
+    assert len(lines) == 1 and "which has made this demo corpus for" in lines[0]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", '{"made_by": "another"}', "\0"])
+def test_a_foreign_marker_is_no_demo_corpus(tmp_path, monkeypatch, content):
+    folder = demo.folder(tmp_path, sentences=2, speakers=2)
+    folder.mkdir()
+    (folder / demo.MARKER).write_text(content)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(demo, "_make", fail)
+    with pytest.raises(InputError, match="cannot be written there"):
+        demo.ensure(tmp_path, sentences=2, speakers=2)
+    assert (folder / demo.MARKER).read_text() == content
 
 
 def test_failing_synthesiser_says_why(tmp_path, monkeypatch):

@@ -225,8 +225,10 @@ def test_ravdess(tmp_path):
         "Actor_01/readme.ogg",
     ]
     assert corpus.notes == (
-        "1 songs were left out: only speech is used",
-        "1 sound tracks of films were left out: they repeat the audio-only files",
+        "left out, because only speech is used: 1 song",
+        "left out, because they repeat the files without a film: 1 sound track",
+        "--layout=plain also reads files that are not named like those of the corpus; then "
+        "emotions come from the names of folders only",
     )
 
 
@@ -379,7 +381,9 @@ def test_many_files_in_no_layout_are_read_and_few_are_skipped(tmp_path):
     assert "5 files in no known layout" in many.notes[0]
     few = folder.load_folder(touch(tmp_path / "few", *ravdess, "hello.wav"))
     assert len(few.utterances) == 8
-    assert few.skipped[0].file == "hello.wav" and "--config.layout=plain" in few.skipped[0].reason
+    assert few.skipped[0].file == "hello.wav"
+    assert few.skipped[0].reason.startswith("not named like a file of RAVDESS, such as 03-01-")
+    assert few.notes[0].startswith("--layout=plain also reads files")
 
 
 def test_the_user_can_choose_the_layout(tmp_path):
@@ -391,7 +395,7 @@ def test_the_user_can_choose_the_layout(tmp_path):
     assert [skipped.file for skipped in named.skipped] == ["sad/x.wav"]
     with pytest.raises(InputError, match="no file is named as in EmoDB"):
         folder.load_folder(tmp_path, Naming("emodb"))
-    with pytest.raises(InputError, match=r"config\.layout is 'emobd'; expected auto, esd, ravdess"):
+    with pytest.raises(InputError, match=r"--layout=emobd: no such layout; expected auto, plain"):
         folder.load_folder(tmp_path, Naming("emobd"))
 
 
@@ -412,7 +416,11 @@ def test_a_plain_folder_is_unlabelled(tmp_path):
     assert not corpus.labelled, "the folder's own name is no label"
     assert {u.speaker for u in corpus.utterances} == {None}
     assert corpus.description == "folder happy"
-    assert not corpus.notes
+    (note,) = corpus.notes
+    assert note.startswith("nothing is labelled") and note.endswith("choose a layout by --layout")
+    (tmp_path / "happy" / "labels.csv").touch()
+    (note,) = folder.load_folder(tmp_path / "happy").notes
+    assert note.endswith("if a table in the folder has the labels, give that: labels.csv")
 
 
 def test_folders_give_labels_and_speakers(tmp_path):
@@ -428,7 +436,7 @@ def test_folders_give_labels_and_speakers(tmp_path):
         *(("happy", "anna"), ("angry", "anna"), ("angry", "bert"), (None, None)),
     ]
     assert corpus.notes == (
-        "1 files lie in folders that name no emotion and are unlabelled: all/bert/misc",
+        "unlabelled, because no folder above them names an emotion: 1 file in all/bert/misc",
     )
 
 

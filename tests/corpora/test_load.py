@@ -168,7 +168,7 @@ def test_a_folder_with_nothing_usable(tmp_path):
     (tmp_path / "03-02-06-01-01-01-01.wav").touch()
     with pytest.raises(
         InputError,
-        match=r"holds no utterance that can be used \(1 songs were left out: only speech is",
+        match=r"no utterance that can be used \(left out, because only speech is used: 1 song",
     ):
         load(str(tmp_path), FIVE)
 
@@ -222,7 +222,10 @@ def test_description_of_a_corpus(esd_root):
     assert summary.genders == (("female", 1), ("male", 2), ("unknown", 1))
     assert summary.excluded_emotions == (("disgust", 1),)
     assert summary.skipped == 1
-    assert summary.notes == ("1 of 4 utterances have no speaker id",)
+    assert summary.notes == (
+        "1 of 4 utterances have no speaker id",
+        "1 file left out: gone.wav: no such file (line 6 of t.csv)",
+    )
 
 
 @pytest.mark.parametrize(

@@ -125,13 +125,13 @@ def test_unknown_columns_are_named(audio):
         ),
         (
             "file,emotion\na.wav,sad\n,sad\n",
-            r"line 3 has no file; fill in the cell or delete the line",
+            r"line 3 has no file; fill in the cell in the column `file`, or delete the line",
         ),
         (
             "file,emotion\na.wav,sad\nb.wav,suprised\nc.wav,suprised\nc.wav,blub7\n",
             r"labels that name no known emotion, the first in line 3: "
             r"suprised \(2 rows, did you mean surprised\?\), "
-            r"blub7 \(1 rows\); use one of neutral, calm, happy, .* or leave the cell blank",
+            r"blub7 \(1 row\); use one of neutral, calm, happy, .* or leave the cell blank",
         ),
         (
             "file,start\na.wav,soon\n",
@@ -149,7 +149,7 @@ def test_unknown_columns_are_named(audio):
         ),
         (
             "file\nx.wav\ny.wav\n",
-            r"none of its 2 audio files exists, e\.g\. x\.wav; paths are relative to ",
+            r"no audio file exists, of 2 rows, e\.g\. x\.wav; paths are relative to ",
         ),
         (
             b"PK\x03\x04 spreadsheet",

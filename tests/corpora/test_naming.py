@@ -43,7 +43,7 @@ def test_words_name_emotions(corpus, by, name):
 
 
 def test_without_words_the_manifest_is_refused(corpus):
-    message = r"GRIBBIT \(1 rows\), blä \(1 rows\).*--config\.labels=WORD=EMOTION"
+    message = r"GRIBBIT \(1 row\), blä \(1 row\).*--labels=WORD=EMOTION"
     with pytest.raises(InputError, match=message):
         load(str(corpus / "list.csv"), EMOTIONS)
 

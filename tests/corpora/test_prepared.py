@@ -1,11 +1,13 @@
 """ESD as a TFDS dataset: bit for bit, without TensorFlow, and never incomplete."""
 
+import json
 import pickle
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import soundfile
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import constants
 
+from jdann import locks
 from jdann.corpora import describe, fingerprint, prepared
 from jdann.corpora.demo import MARKER
 from jdann.corpora.index import Skipped
@@ -214,6 +217,98 @@ def test_damaged_and_absent_datasets(data_dir, tmp_path):
         InputError, match=r"the prepared ESD cannot be read .*; prepare it again with --force"
     ):
         prepared.load_prepared(tmp_path)
+
+
+FOREIGN = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "another file": lambda data: b"\x89PNG\r\n\x00\xff",
+    "a list": lambda data: b"[1, 2]",
+    "a dict": lambda data: b'{"a": 1}',
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_file_in_any_place_is_refused_and_force_mends_it(root, data_dir, tmp_path, kind):
+    dataset = tmp_path / "esd" / "1.0.0"
+    for name in sorted(path.name for path in (data_dir / "esd" / "1.0.0").iterdir()):
+        shutil.rmtree(tmp_path / "esd", ignore_errors=True)
+        shutil.copytree(data_dir / "esd", tmp_path / "esd")
+        (dataset / name).write_bytes(FOREIGN[kind]((dataset / name).read_bytes()))
+        with pytest.raises(InputError, match="prepare it again with --force") as error:
+            prepared.load_prepared(tmp_path)
+        assert "\n" not in str(error.value)
+    prepared.prepare_esd(root, tmp_path, force=True)
+    assert len(prepared.load_prepared(tmp_path).utterances) == len(FILES)
+
+
+def test_metadata_of_another_version_is_refused(data_dir, tmp_path):
+    shutil.copytree(data_dir / "esd", tmp_path / "esd")
+    file = tmp_path / "esd" / "1.0.0" / "metadata.json"
+    metadata = json.loads(file.read_text())
+    changes = [{key: None} for key in ("utterances", "skipped", "notes")]
+    changes += [{"utterances": metadata["utterances"][1:]}, {"utterances": [{"path": "a"}]}]
+    for changed in [metadata | change for change in changes] + [
+        {name: value for name, value in metadata.items() if name != key} for key in metadata
+    ]:
+        file.write_text(json.dumps(changed))
+        with pytest.raises(InputError, match="prepare it again with --force"):
+            prepared.load_prepared(tmp_path)
+
+
+def test_a_reader_of_a_replaced_dataset_gets_no_other_samples(root, data_dir, tmp_path):
+    shutil.copytree(data_dir / "esd", tmp_path / "data" / "esd")
+    corpus = prepared.load_prepared(tmp_path / "data")
+    corpus = pickle.loads(pickle.dumps(corpus))  # it opens the files again when it reads
+    shutil.copytree(root, tmp_path / "ESD")
+    first = "0011/Angry/0011_000351.wav"
+    (tmp_path / "ESD" / first).unlink()
+    prepared.prepare_esd(tmp_path / "ESD", tmp_path / "data", force=True)
+    utterances = {utterance.file: utterance for utterance in corpus.utterances}
+    with pytest.raises((InputError, ValueError, IndexError)):
+        corpus.read(utterances[first])
+
+
+@pytest.mark.parametrize("name", ["put_in_place", "_write", "_load_usable"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_what_fails_leaves_the_dataset_before(root, data_dir, tmp_path, monkeypatch, name, error):
+    shutil.copytree(data_dir / "esd", tmp_path / "esd")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def fail(*_):
+        raise error
+
+    module = prepared.folders if name == "put_in_place" else prepared
+    monkeypatch.setattr(module, name, fail)
+    expected = InputError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        prepared.prepare_esd(root, tmp_path, force=True)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_second_process_waits_and_prepares_nothing(root, tmp_path, monkeypatch):
+    write, begun, go_on, lines, calls = prepared._write, Event(), Event(), [], []
+
+    def slow_write(builder):
+        calls.append(1)
+        begun.set()
+        assert go_on.wait(60)
+        write(builder)
+
+    def note(text, *values):
+        lines.append(text % values)
+        go_on.set()
+
+    monkeypatch.setattr(prepared, "_write", slow_write)
+    monkeypatch.setattr(locks.log, "warning", note)
+    with ThreadPoolExecutor(1) as pool:
+        # For a lock, another descriptor of the same process is as good as another process.
+        first = pool.submit(prepared.prepare_esd, root, tmp_path)
+        assert begun.wait(60)
+        second = prepared.prepare_esd(root, tmp_path)
+    assert second.existed_before and not first.result().existed_before and len(calls) == 1
+    assert len(lines) == 1 and "which has prepared ESD there for" in lines[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["esd"]
 
 
 def test_other_forms_of_audio(tmp_path):

@@ -18,8 +18,8 @@ from jdann.cli import main
 from jdann.configuration import load_config
 from jdann.data.pairs import Direction, Domain
 from jdann.data.splits import Split
-from jdann.experiments import workdir as work_directory
 from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.replaced import replacing
 from jdann.experiments.sweep import grid
 from jdann.experiments.sweep_results import Point, choices, choose, result_rows, summarise
 from jdann.figures import sweep
@@ -192,9 +192,8 @@ def test_other_commands_refuse_the_work_directory_of_a_sweep(swept, data_dir, ca
 
 def test_overwrite_removes_all_that_a_sweep_left(swept, tmp_path):
     copy = Path(shutil.copytree(swept, tmp_path / "copy"))
-    work_directory.begin(copy, work_directory.read_config(copy), overwrite=True)
-    names = {path.name for path in copy.iterdir()}
-    assert names == {"config.json", "figures", "log.txt", "skipped.csv"}
+    with replacing(copy, overwrite=True):
+        assert {path.name for path in copy.iterdir()} == {"log.txt", "replaced"}
 
 
 @pytest.mark.slow

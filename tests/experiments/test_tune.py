@@ -14,7 +14,8 @@ from jdann.cli import main
 from jdann.configuration import load_config
 from jdann.errors import InputError
 from jdann.experiments import jobs
-from jdann.experiments import workdir as work_directory
+from jdann.experiments.owner import owned
+from jdann.experiments.replaced import replacing
 from jdann.experiments.search_space import apply, parse, propose, read_space
 from jdann.experiments.study import StudyPlace, open_study
 from jdann.experiments.train import open_directions
@@ -251,13 +252,18 @@ def test_a_study_is_the_same_by_relative_and_by_absolute_paths(tmp_path, monkeyp
     open_study(config("a.csv", "b.csv"), StudyPlace(f"sqlite:///{tmp_path / 'tune.db'}", "ours"))
 
 
+def test_a_second_tuning_in_the_same_folder_is_refused(tones, data_dir, tmp_path, capsys):
+    with owned(tmp_path):
+        message = fail(capsys, *tune_arguments(tones, tmp_path, data_dir)).splitlines()[-1]
+    assert "another run" in message and "uses this folder" in message
+
+
 @pytest.mark.slow
 def test_overwrite_removes_all_that_a_tuning_left(finished, tmp_path):
     copy = Path(shutil.copytree(finished, tmp_path / "copy"))
     (copy / "worker-0.log").write_text("trial 0")
-    work_directory.begin(copy, work_directory.read_config(copy), overwrite=True)
-    names = {path.name for path in copy.iterdir()}
-    assert names == {"config.json", "figures", "log.txt", "skipped.csv"}
+    with replacing(copy, overwrite=True):
+        assert {path.name for path in copy.iterdir()} == {"log.txt", "replaced"}
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 100, 101, 250, 1000, 5000])

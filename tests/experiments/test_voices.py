@@ -1,19 +1,23 @@
 """Corpora without speaker ids: groups of voices, and what happens without the speaker encoder."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from jdann import locks
 from jdann.configuration import load_config
 from jdann.corpora.index import Corpus, Utterance
 from jdann.data.pairs import make_direction, make_domain
 from jdann.errors import InputError
 from jdann.experiments import voices, workdir
 from jdann.experiments.settings import make_feature_settings
+from jdann.features.feature_set import FeatureSet
 from jdann.features.recipe import make_recipe_unchecked
-from jdann.features.store import FeatureSet
+from jdann.speakers import encoder_file
 from jdann.speakers.clusters import VoiceGroups
 from jdann.speakers.encoder_file import find_or_fetch
 
@@ -33,9 +37,13 @@ def make_config(**changes):
 
 
 def make_pair(folder, config, source_speaker=SPEAKER, target_speaker=None, target_emotion=EMOTION):
-    """Two domains of random statistics, in which women and men and the emotions differ."""
+    """Two domains of random statistics, in which women and men and the emotions differ.
+
+    Women and men have the same ranges of pitch and loudness.
+    """
     settings = make_feature_settings(config)
-    bins = make_recipe_unchecked("statistics", config.features, 16000).bins[:100]
+    bins = make_recipe_unchecked("statistics", config.features, 16000).bins
+    is_voice = np.array(["range_20_80" not in name for name in bins])
     rng = np.random.default_rng(0)
     shift = rng.normal(size=(5, len(bins)))
     domains = []
@@ -44,7 +52,7 @@ def make_pair(folder, config, source_speaker=SPEAKER, target_speaker=None, targe
         ("target", target_speaker or (None,) * COUNT, target_emotion),
     ):
         values = rng.normal(size=(COUNT, len(bins))) + shift[np.arange(COUNT) % 5] + 100
-        values += 3 * IS_WOMAN[:, None]
+        values += 3 * IS_WOMAN[:, None] * is_voice
         path = folder / f"{name}.f32"
         values.astype(np.float32).tofile(path)
         rows = zip(emotion, speaker, strict=True)
@@ -117,6 +125,17 @@ def test_groups_that_do_not_follow_persons_are_not_used(tmp_path, encoder, monke
     assert len(set(direction.source.group)) == COUNT  # by voice, as the target
 
 
+def test_groups_that_differ_in_expression_are_not_used(tmp_path, encoder, monkeypatch):
+    config = make_config()
+    pair = make_pair(tmp_path, config)
+    by_emotion = np.arange(COUNT) % 5  # the statistics of each emotion differ, the ranges too
+    groups = VoiceGroups(by_emotion, np.zeros(COUNT, bool))
+    monkeypatch.setattr(voices, "group_voices", lambda *_: groups)
+    _, target = voices.group_unknown_voices(*pair, config, tmp_path)
+    assert target.group == pair[1].group
+    assert "does not tell the persons apart" in target.all_notes[-1]
+
+
 def test_a_source_without_ids_is_grouped_too(tmp_path, encoder):
     config = make_config()
     pair = make_pair(tmp_path, config, source_speaker=(None,) * COUNT, target_speaker=SPEAKER)
@@ -175,3 +194,24 @@ def test_a_wheel_that_is_there_is_not_fetched(tmp_path):
     wheel.parent.mkdir(parents=True)
     wheel.touch()
     assert find_or_fetch(tmp_path) == wheel
+
+
+def test_two_processes_fetch_the_speaker_encoder_once(tmp_path, monkeypatch):
+    begun, go_on, calls = Event(), Event(), []
+
+    def slow_fetch(folder):
+        calls.append(1)
+        begun.set()
+        assert go_on.wait(60)
+        (folder / "fetched").write_bytes(b"weights")
+        return folder / "fetched"
+
+    monkeypatch.setattr(encoder_file, "_fetch", slow_fetch)
+    monkeypatch.setattr(locks.log, "warning", lambda *_: go_on.set())
+    with ThreadPoolExecutor(1) as pool:
+        # For a lock, another descriptor of the same process is as good as another process.
+        first = pool.submit(find_or_fetch, tmp_path)
+        assert begun.wait(60)
+        wheel = find_or_fetch(tmp_path)
+    assert first.result() == wheel and wheel.read_bytes() == b"weights" and len(calls) == 1
+    assert list(wheel.parent.iterdir()) == [wheel]

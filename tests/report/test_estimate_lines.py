@@ -7,7 +7,7 @@ from jdann.methods.co_training import AS_PROSODY, AS_SOURCE, MIXED
 from jdann.report.card import recogniser_card
 from jdann.report.estimate_lines import estimate_lines
 
-NAMES = {"source": "english", "target": "calls"}
+NAMES = {"source": "english", "target": "calls", "encoder": "mlp"}
 INTERVAL = {"low": 0.51, "high": 0.89, "by_speaker": True, "utterances": 40}
 ESTIMATE = INTERVAL | {"accuracy": 0.7, "evidence": {}}
 
@@ -26,6 +26,13 @@ def test_all_methods_are_listed_in_one_sentence():
         "Estimated without labels, share of right answers on calls: source_only 50%, "
         "co_training 70%, co_training adapted to each speaker 80%."
     ]
+
+
+def test_several_encoders_are_named():
+    rows = [estimate("dann", 0.5), estimate("dann", 0.6, encoder="conv1d")]
+    assert estimate_lines({"estimates": rows})[0].endswith(
+        "dann with mlp 50%, dann with conv1d 60%."
+    )
 
 
 @pytest.mark.parametrize("mixed", [0.0, 1.0])

@@ -4,7 +4,7 @@ import pytest
 
 from jdann.report.in_short import in_short, in_short_of_model
 
-NAMES = {"source": "english", "target": "calls"}
+NAMES = {"source": "english", "target": "calls", "encoder": "mlp"}
 
 
 def results(estimates=(), rows=(), **others) -> dict:
@@ -46,6 +46,14 @@ def test_the_last_method_stands_for_a_run_without_the_recommended_one():
     adapted = estimated("mcc, adapted to each speaker", 0.9)
     assert in_short(results([estimated("mcc", 0.4), adapted])) == in_short(
         results([estimated("mcc", 0.4)])
+    )
+
+
+def test_of_several_encoders_one_is_named():
+    rows = [estimated("co_training", 0.5) | {"encoder": name} for name in ("mlp", "conv1d")]
+    (text,) = in_short(results(rows))
+    assert text.startswith(
+        "In short: co_training with conv1d gives the right emotion for about 50%"
     )
 
 

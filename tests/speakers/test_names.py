@@ -9,7 +9,8 @@ from jdann.corpora.index import Utterance
 from jdann.errors import InputError
 from jdann.speakers import similar_voices
 from jdann.speakers.missing_ids import name_speakers
-from jdann.speakers.names import Voices, match_speakers, read_speakers, share
+from jdann.speakers.names import match_speakers, read_speakers
+from jdann.speakers.voice_shares import Voices
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 CODES = dict(zip(EMOTIONS, "WFNT", strict=True))
@@ -145,16 +146,6 @@ def test_real_names_hold_the_speakers_of_real_corpora(corpora_dir):
         assert len(set(zip(named.speaker, (row[2] for row in rows), strict=True))) == len(
             {row[2] for row in rows}
         )
-
-
-def test_share_is_the_omega_squared_of_an_analysis_of_variance():
-    scipy_stats = pytest.importorskip("scipy.stats")
-    random = np.random.default_rng(0)
-    group = random.integers(0, 5, 200)
-    values = random.normal(size=200) + 0.7 * group
-    f = scipy_stats.f_oneway(*(values[group == k] for k in range(5))).statistic
-    assert share(values, group) == pytest.approx(4 * (f - 1) / (4 * (f - 1) + 200))
-    assert share(np.ones(10), np.arange(10) % 2) == 0
 
 
 @pytest.mark.parametrize(
