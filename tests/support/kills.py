@@ -1,0 +1,102 @@
+"""Runs of the command line that end by a kill, inside a chosen write or at a chosen time."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.killed_program import PLAN
+
+ROOT = Path(__file__).parents[2]
+LONGEST_S = 240.0  # of one run
+MOMENTS = ("before", "during")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command line.
+
+    Fields:
+      words: its arguments.
+      roots: the folders into which it writes.
+      log: of its writes, a line "event path" each; beside the folders.
+      environment: variables that differ from those of this process.
+    """
+
+    words: Sequence[str]
+    roots: Sequence[Path]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def start(self, plan: Mapping[str, Any] | None = None) -> subprocess.Popen[str]:
+        """Starts it in a process; `plan` says where it kills itself, None: nowhere."""
+        self.log.unlink(missing_ok=True)
+        whole = {"roots": list(map(str, self.roots)), "log": str(self.log), **(plan or {})}
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.support.killed_program", *self.words],
+            cwd=ROOT,
+            env={**os.environ, **self.environment, PLAN: json.dumps(whole)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self) -> str:
+        """Runs it to its end, which must be a good one; returns its standard error."""
+        with self.start() as process:
+            _, errors = process.communicate(timeout=LONGEST_S)
+        assert process.returncode == 0, errors
+        assert "Traceback" not in errors, errors
+        return errors
+
+    def writes(self) -> list[str]:
+        """The writes of the newest run."""
+        return self.log.read_text().splitlines()
+
+    def kill_in(self, kind: str, pattern: str, count: int, chance: random.Random) -> str:
+        """Runs it until it kills itself in a write of a kind.
+
+        Args:
+          kind: a name for messages.
+          pattern: of the lines in the log.
+          count: how many writes of the kind there are; one of them is chosen.
+          chance: chooses.
+
+        Returns:
+          What was done, for messages.
+        """
+        moment = chance.choice(("soon", *MOMENTS) if "tmp" in pattern else MOMENTS)
+        plan = {
+            "pattern": pattern,
+            "number": chance.randint(1, count),
+            "moment": moment,
+            "seed": chance.randrange(2**32),
+        }
+        with self.start(plan) as process:
+            _, errors = process.communicate(timeout=LONGEST_S)
+        hits = [line for line in self.writes() if re.search(pattern, line)]
+        done = f"{kind}: killed {moment} write {plan['number']} of {count}"
+        assert process.returncode == -signal.SIGKILL, f"{done}: {process.returncode} {errors}"
+        assert len(hits) >= plan["number"], done
+        return f"{done}, {hits[plan['number'] - 1]}"
+
+    def kill_after(self, seconds: float, number: int = signal.SIGKILL) -> tuple[int, str]:
+        """Runs it, and sends it a signal after a time; returns its exit status and its errors."""
+        with self.start() as process:
+            time.sleep(seconds)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=LONGEST_S)
+        return process.returncode, errors
+
+
+def kind_of(line: str, kinds: Mapping[str, str]) -> str | None:
+    """The first kind whose pattern is found in a line of the log."""
+    return next((kind for kind, pattern in kinds.items() if re.search(pattern, line)), None)
