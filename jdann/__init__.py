@@ -1,14 +1,11 @@
 """Train a speech emotion recogniser for a language in which nobody has labelled anything.
 
-Importing jdann costs no more than importing jax: everything but the gradient reversal is loaded on
-first use.
+Importing jdann costs next to nothing: everything is loaded on first use.
 """
 
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any
-
-from jdann.gradient_reversal import gradient_reversal
 
 if TYPE_CHECKING:  # so that editors and type checkers find what is loaded on first use
     from jdann.api import Result, Vectors, Waveforms, evaluate, sweep, train
@@ -16,6 +13,7 @@ if TYPE_CHECKING:  # so that editors and type checkers find what is loaded on fi
     from jdann.inference.recogniser import Recogniser
     from jdann.methods import METHODS
     from jdann.models import ENCODERS
+    from jdann.reversal import gradient_reversal
     from jdann.selection import CRITERIA
 
 __version__ = "0.1.0"
@@ -31,6 +29,7 @@ _LAZY = {
     "Vectors": "jdann.api",
     "Waveforms": "jdann.api",
     "evaluate": "jdann.api",
+    "gradient_reversal": "jdann.reversal",
     "sweep": "jdann.api",
     "train": "jdann.api",
 }

@@ -37,7 +37,7 @@ from tests.support.runs import arguments
 from tests.support.sessions import once
 
 # Modules in which numbers are compared as users get them, with all optimisations.
-OPTIMISED = ("test_gradient_reversal",)
+OPTIMISED = ("test_reversal",)
 
 
 @pytest.hookimpl(optionalhook=True)

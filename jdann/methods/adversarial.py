@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jdann.gradient_reversal import gradient_reversal
 from jdann.methods.contract import (
     Context,
     Dims,
@@ -19,6 +18,7 @@ from jdann.methods.contract import (
 from jdann.methods.losses import domain_loss, entropies
 from jdann.methods.perceptron import apply_perceptron, init_perceptron
 from jdann.parameters import Count, CountOrZero, NonNegative, checked
+from jdann.reversal import gradient_reversal
 
 
 @checked

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jdann.gradient_reversal import gradient_reversal
 from jdann.methods.contract import (
     Context,
     Dims,
@@ -22,6 +21,7 @@ from jdann.methods.contract import (
 )
 from jdann.methods.perceptron import apply_perceptron, init_perceptron
 from jdann.parameters import Count, NonNegative, Positive, checked
+from jdann.reversal import gradient_reversal
 
 
 @checked

@@ -6,7 +6,6 @@ The decision boundaries then avoid the data.
 import jax
 import jax.numpy as jnp
 
-from jdann.gradient_reversal import gradient_reversal
 from jdann.methods.contract import (
     Context,
     Dims,
@@ -22,6 +21,7 @@ from jdann.methods.contract import (
 from jdann.methods.losses import domain_loss, entropies, kl_divergence
 from jdann.methods.perceptron import apply_perceptron, init_perceptron
 from jdann.parameters import Count, FractionBetween, NonNegative, Positive, checked
+from jdann.reversal import gradient_reversal
 
 
 @checked

@@ -4,6 +4,7 @@ The same command continues each of them. The seed is printed; set JDANN_CAMPAIGN
 campaign.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -25,6 +26,8 @@ from tests.support.runs import arguments, without_clock
 
 pytestmark = pytest.mark.slow
 AT_RANDOM, IN_A_ROW = 10, 5
+OF_SIGNALS = 9  # of SIGINT, and of SIGTERM
+LINE = "jdann: interrupted; continue a training by --resume\n"
 # What a training writes, by stage: the name of each kind, and what its lines in the log match.
 FEATURES = {
     "values of features": r"^(?!rename|mkdir).*features/.*values\.f32$",
@@ -117,6 +120,15 @@ def _is_of_interest(path: Path) -> bool:
     return path.name != "writes.txt" and not {"tensorboard", "ocdbt.process_0", "d"} & {*parts}
 
 
+@contextlib.contextmanager
+def explained(done: list[str]):
+    """Adds what was done to the message of a failure."""
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError("\n".join([*done, str(error)])) from error
+
+
 def in_parallel(work, items) -> list:
     """Two at a time: most tests of a campaign wait for processes."""
     with ThreadPoolExecutor(2) as pool:
@@ -131,6 +143,17 @@ def test_every_write_is_of_a_known_kind(uninterrupted):
     assert set(counts) == set(KINDS)
 
 
+def kill_in_turn(program: Program, kinds, writes: list[str], seed: int) -> list[str]:
+    """Kills a program in one write of each kind, and then lets it end; returns what was done."""
+    chance = random.Random(seed)
+    done = []
+    for kind, pattern in kinds:
+        count = sum(bool(re.search(pattern, line)) for line in writes)
+        done.append(program.kill_in(kind, pattern, count, chance))
+    program.finish()
+    return done
+
+
 def test_runs_killed_inside_each_kind_of_write(corpora, uninterrupted, chance, tmp_path):
     """A run is killed in one write of each stage in turn, and then goes on to its end."""
     expected, writes, _ = uninterrupted
@@ -142,16 +165,10 @@ def test_runs_killed_inside_each_kind_of_write(corpora, uninterrupted, chance, t
 
     def kill_and_continue(item) -> list[str]:
         number, kinds, seed = item
-        program, own_chance = training(corpora, tmp_path / str(number)), random.Random(seed)
-        done = []
-        for kind, pattern in kinds:
-            count = sum(bool(re.search(pattern, line)) for line in writes)
-            done.append(program.kill_in(kind, pattern, count, own_chance))
-        program.finish()
-        try:
-            assert_equal_runs(tmp_path / str(number), expected)
-        except AssertionError as error:
-            raise AssertionError("\n".join([*done, str(error)])) from error
+        folder = tmp_path / str(number)
+        done = kill_in_turn(training(corpora, folder), kinds, writes, seed)
+        with explained(done):
+            assert_equal_runs(folder, expected)
         return done
 
     items = [(i, kinds, chance.randrange(2**32)) for i, kinds in enumerate(series)]
@@ -170,10 +187,8 @@ def test_runs_killed_at_random_moments(corpora, uninterrupted, chance, tmp_path)
         statuses = [program.kill_after(moment)[0] for moment in moments]
         assert set(statuses) <= {-signal.SIGKILL, 0}
         program.finish()
-        try:
+        with explained([f"killed after {moments} s: {statuses}"]):
             assert_equal_runs(tmp_path / str(number), expected)
-        except AssertionError as error:
-            raise AssertionError(f"killed after {moments} s: {statuses} {error}") from error
         return statuses.count(-signal.SIGKILL)
 
     items = [
@@ -181,3 +196,37 @@ def test_runs_killed_at_random_moments(corpora, uninterrupted, chance, tmp_path)
         for i in range(AT_RANDOM // IN_A_ROW)
     ]
     assert sum(in_parallel(kill_and_continue, items)) >= AT_RANDOM // 2
+
+
+def test_signals_end_a_run_in_one_line_at_any_moment(corpora, uninterrupted, chance, tmp_path):
+    """Also during the imports at the start, and during Python's shutdown at the end."""
+    expected, _, seconds = uninterrupted
+
+    def interrupt_and_continue(item) -> list[int]:
+        number, moments = item
+        folder = tmp_path / signal.Signals(number).name
+        program, statuses = training(corpora, folder), []
+        for place, moment in moments:
+            end = folder / "run" / "results.json" if place == "end" else None
+            if end:
+                end.unlink(missing_ok=True)
+            status, errors = program.kill_after(moment, number, end)
+            statuses.append(status)
+            done = f"{signal.Signals(number).name} at the {place}, after {moment} s: {status}"
+            assert status in ((128 + number, 0) if place != "start" else (128 + number,)), done
+            assert "Traceback" not in errors and "Exception ignored" not in errors, done + errors
+            assert errors.count(LINE) == (status != 0) and (not status or errors.endswith(LINE)), (
+                done + errors
+            )
+        program.finish()
+        with explained([str(moments)]):
+            assert_equal_runs(folder, expected)
+        return statuses
+
+    longest = {"start": seconds / 4, "middle": seconds, "end": seconds / 8}
+    items = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        places = ["start", "middle", "end"] * (OF_SIGNALS // 3)
+        items.append((number, [(place, chance.uniform(0, longest[place])) for place in places]))
+    for statuses in in_parallel(interrupt_and_continue, items):
+        assert sum(status != 0 for status in statuses) >= OF_SIGNALS // 3

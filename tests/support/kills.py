@@ -36,17 +36,26 @@ class Program:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def start(self, plan: Mapping[str, Any] | None = None) -> subprocess.Popen[str]:
-        """Starts it in a process; `plan` says where it kills itself, None: nowhere."""
+    def start(
+        self, plan: Mapping[str, Any] | None = None, module: str = "tests.support.killed_program"
+    ) -> subprocess.Popen[str]:
+        """Starts it in a process.
+
+        Args:
+          plan: where it kills itself; None: nowhere.
+          module: "jdann": the program as it is, which logs no writes.
+        """
         self.log.unlink(missing_ok=True)
         whole = {"roots": list(map(str, self.roots)), "log": str(self.log), **(plan or {})}
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.support.killed_program", *self.words],
+            [sys.executable, "-m", module, *self.words],
             cwd=ROOT,
             env={**os.environ, **self.environment, PLAN: json.dumps(whole)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell that starts the tests in the background lets them ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def finish(self) -> str:
@@ -88,13 +97,37 @@ class Program:
         assert len(hits) >= plan["number"], done
         return f"{done}, {hits[plan['number'] - 1]}"
 
-    def kill_after(self, seconds: float, number: int = signal.SIGKILL) -> tuple[int, str]:
-        """Runs it, and sends it a signal after a time; returns its exit status and its errors."""
-        with self.start() as process:
+    def kill_after(
+        self, seconds: float, number: int = signal.SIGKILL, file: Path | None = None
+    ) -> tuple[int, str]:
+        """Runs it, and sends it a signal.
+
+        Args:
+          seconds: how long to wait before the signal.
+          number: the signal.
+          file: wait until this file exists, and then `seconds`. Otherwise the seconds count from
+            the first line of the program itself.
+
+        Returns:
+          The exit status, and the standard error.
+        """
+        with self.start(module="jdann") as process:
+            deadline = time.monotonic() + LONGEST_S
+            while process.poll() is None and time.monotonic() < deadline:
+                if file.exists() if file else _handles_sigterm(process.pid):
+                    break
+                time.sleep(0.002)
             time.sleep(seconds)
             process.send_signal(number)
             _, errors = process.communicate(timeout=LONGEST_S)
         return process.returncode, errors
+
+
+def _handles_sigterm(process_id: int) -> bool:
+    """Whether a process has set a handler of SIGTERM; Python itself sets none."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    caught = re.search(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def kind_of(line: str, kinds: Mapping[str, str]) -> str | None:

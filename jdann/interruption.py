@@ -1,0 +1,105 @@
+"""How the program ends when it is asked to: in one line, with the right status, at any moment.
+
+While a command works, SIGINT and SIGTERM raise `KeyboardInterrupt`, so that files are closed and
+processes ended. At any other time there is nothing to put in order, and a traceback of an import
+would tell nobody anything: the program says its line and ends.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Watch:
+    """What the handlers know."""
+
+    message = ""  # the line that the program ends with
+    working = False  # whether a command works, and would be told by KeyboardInterrupt
+    received: int | None = None  # the first signal, once a command was told
+
+
+_watch = _Watch()
+
+
+def watch(message: str) -> None:
+    """Sets the handlers of the program; `message` is the line that it ends with."""
+    _watch.message = message
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell's `&` sets SIGINT
+            signal.signal(number, _on_signal)
+    sys.unraisablehook = _on_unraisable
+
+
+@contextmanager
+def orderly() -> Iterator[None]:
+    """A signal raises `KeyboardInterrupt` meanwhile; a second one ends the program at once."""
+    _watch.working = True
+    try:
+        yield
+    finally:
+        _watch.working = False
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status after an interruption, 0 for any other error.
+
+    A library may turn `KeyboardInterrupt` into an error of its own.
+    """
+    if _watch.received is not None:
+        return 128 + _watch.received
+    return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0
+
+
+def end_program(status: object) -> NoReturn:
+    """Ends the program, whose line has been printed; `status` is as for `sys.exit`."""
+    if _watch.received is not None and status == 128 + _watch.received:
+        _end_at_once(int(status))
+    # The work is done, so a signal only hastens the end.
+    for number in _SIGNALS:
+        if signal.getsignal(number) is _on_signal:
+            signal.signal(number, lambda *_: _end_at_once(status if isinstance(status, int) else 1))
+    sys.exit(status)  # pyright: ignore[reportArgumentType]
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    del frame
+    if _watch.working and _watch.received is None:
+        _watch.received = number
+        raise KeyboardInterrupt
+    if _watch.working or _watch.received is None:
+        _say_and_end(_watch.received or number)
+    # Else the command has been told, has put its files in order, and the program is about to end.
+
+
+def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Ends the program where Python would print a `KeyboardInterrupt` and go on.
+
+    It does so with errors in callbacks, for example of the garbage collector.
+    """
+    if _watch.received is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
+        _say_and_end(_watch.received)
+    sys.__unraisablehook__(unraisable)
+
+
+def _say_and_end(number: int) -> NoReturn:
+    with suppress(OSError):
+        # Not by `print`: the signal may have come while the program was printing.
+        os.write(2, f"jdann: {_watch.message}\n".encode())
+    _end_at_once(128 + number)
+
+
+def _end_at_once(status: int) -> NoReturn:
+    """Ends the process without Python's shutdown; what was printed arrives."""
+    with suppress(Exception):
+        logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(status)
