@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ _NAME = "esd"
 _VERSION = "1.0.0"  # raise it when the records change, so that old ones are not read
 _SPLIT = "speaker_{}"
 _COMPLETE = (constants.DATASET_INFO_FILENAME, constants.METADATA_FILENAME)
+_STALE_S = 24 * 3600.0
 _TEXTS = ("file", "emotion", "speaker", "language", "gender", "sentence", "split")
 
 
@@ -190,6 +192,7 @@ def prepare_esd(root: Path, data_dir: Path | None = None, *, force: bool = False
             )
         if target.exists():
             shutil.rmtree(target)
+        _remove_stale(target)
         _write(Esd(corpus, root, data_dir))
     except (OSError, RuntimeError) as error:  # TFDS raises RuntimeError when the disk is full
         raise InputError(
@@ -197,6 +200,13 @@ def prepare_esd(root: Path, data_dir: Path | None = None, *, force: bool = False
             f"make room, or choose another folder with --data-dir"
         ) from error
     return _preparation(data_dir, existed_before=False)
+
+
+def _remove_stale(target: Path) -> None:
+    """Removes what killed preparations left beside the dataset a day ago or earlier."""
+    for unfinished in target.parent.glob("incomplete.*"):
+        if time.time() - unfinished.stat().st_mtime > _STALE_S:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write(builder: Esd) -> None:

@@ -1,27 +1,21 @@
 """Runs that are killed, at random moments and inside each kind of write, end as if they were not.
 
 The same command continues each of them. The seed is printed; set JDANN_CAMPAIGN_SEED to repeat a
-campaign.
+campaign. `test_kills_of_commands.py` does the same to the other commands.
 """
 
-import contextlib
 import itertools
 import json
-import os
-import random
-import re
-import secrets
 import signal
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from jdann.experiments.owner import LOCK
 from tests.support.corpora import write_tones
-from tests.support.kills import Program, kind_of
+from tests.support.kills import Program, explained, in_parallel, kill_in_turn, kind_of
 from tests.support.runs import arguments, without_clock
 
 pytestmark = pytest.mark.slow
@@ -62,13 +56,6 @@ END = {
     "results.json": r" results\.json",
 }
 KINDS = FEATURES | BEGINNING | CHECKPOINTS | END
-
-
-@pytest.fixture(scope="module")
-def chance() -> random.Random:
-    seed = int(os.environ.get("JDANN_CAMPAIGN_SEED") or secrets.randbelow(2**32))
-    print(f"seed {seed}")
-    return random.Random(seed)
 
 
 @pytest.fixture(scope="module")
@@ -120,38 +107,12 @@ def _is_of_interest(path: Path) -> bool:
     return path.name != "writes.txt" and not {"tensorboard", "ocdbt.process_0", "d"} & {*parts}
 
 
-@contextlib.contextmanager
-def explained(done: list[str]):
-    """Adds what was done to the message of a failure."""
-    try:
-        yield
-    except AssertionError as error:
-        raise AssertionError("\n".join([*done, str(error)])) from error
-
-
-def in_parallel(work, items) -> list:
-    """Two at a time: most tests of a campaign wait for processes."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(work, items))
-
-
 def test_every_write_is_of_a_known_kind(uninterrupted):
     """Otherwise no kill would hit a kind that is new: name it above."""
     counts = Counter(kind_of(line, KINDS) for line in uninterrupted[1])
     unknown = [line for line in uninterrupted[1] if kind_of(line, KINDS) is None]
     assert not unknown
     assert set(counts) == set(KINDS)
-
-
-def kill_in_turn(program: Program, kinds, writes: list[str], seed: int) -> list[str]:
-    """Kills a program in one write of each kind, and then lets it end; returns what was done."""
-    chance = random.Random(seed)
-    done = []
-    for kind, pattern in kinds:
-        count = sum(bool(re.search(pattern, line)) for line in writes)
-        done.append(program.kill_in(kind, pattern, count, chance))
-    program.finish()
-    return done
 
 
 def test_runs_killed_inside_each_kind_of_write(corpora, uninterrupted, chance, tmp_path):

@@ -62,7 +62,7 @@ class Killer:
         """Logs a write, and kills if it is the chosen one."""
         path = path.absolute()
         root = next((root for root in self.roots if path.is_relative_to(root)), None)
-        if root is None:
+        if root is None or path == root:
             return
         if self.cut is not None:
             self.kill_after_a_part()
@@ -130,7 +130,11 @@ def main() -> None:
     loop._CHECKPOINT_SHARE = 0
     from jdann.cli import run_program
 
-    run_program()
+    try:
+        run_program()
+    finally:
+        if killer.cut is not None:  # no write has followed
+            kill()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Runs of the command line that end by a kill, inside a chosen write or at a chosen time."""
 
+import contextlib
 import json
 import os
 import random
@@ -8,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,8 +56,6 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A shell that starts the tests in the background lets them ignore it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def finish(self) -> str:
@@ -70,7 +70,9 @@ class Program:
         """The writes of the newest run."""
         return self.log.read_text().splitlines()
 
-    def kill_in(self, kind: str, pattern: str, count: int, chance: random.Random) -> str:
+    def kill_in(
+        self, kind: str, pattern: str, count: int, chance: random.Random, moment: str = ""
+    ) -> str:
         """Runs it until it kills itself in a write of a kind.
 
         Args:
@@ -78,11 +80,12 @@ class Program:
           pattern: of the lines in the log.
           count: how many writes of the kind there are; one of them is chosen.
           chance: chooses.
+          moment: "before", "during" or "soon"; "": any.
 
         Returns:
           What was done, for messages.
         """
-        moment = chance.choice(("soon", *MOMENTS) if "tmp" in pattern else MOMENTS)
+        moment = moment or chance.choice(("soon", *MOMENTS) if "tmp" in pattern else MOMENTS)
         plan = {
             "pattern": pattern,
             "number": chance.randint(1, count),
@@ -133,3 +136,41 @@ def _handles_sigterm(process_id: int) -> bool:
 def kind_of(line: str, kinds: Mapping[str, str]) -> str | None:
     """The first kind whose pattern is found in a line of the log."""
     return next((kind for kind, pattern in kinds.items() if re.search(pattern, line)), None)
+
+
+def kill_in_turn(
+    program: Program, kinds: Iterable[tuple[str, str]], writes: Sequence[str], seed: int
+) -> list[str]:
+    """Kills a program in one write of each kind, and then lets it end.
+
+    Args:
+      program: what is killed.
+      kinds: names and patterns, in the order of the kills.
+      writes: those of a run that nobody killed.
+      seed: of the choices.
+
+    Returns:
+      What was done, for messages.
+    """
+    chance = random.Random(seed)
+    done = []
+    for kind, pattern in kinds:
+        count = sum(bool(re.search(pattern, line)) for line in writes)
+        done.append(program.kill_in(kind, pattern, count, chance))
+    program.finish()
+    return done
+
+
+@contextlib.contextmanager
+def explained(done: Sequence[str]) -> Iterator[None]:
+    """Adds what was done to the message of a failure."""
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError("\n".join([*done, str(error)])) from error
+
+
+def in_parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Two at a time: most tests of a campaign wait for processes."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(work, items))
