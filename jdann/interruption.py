@@ -47,6 +47,19 @@ def orderly() -> Iterator[None]:
         _watch.working = False
 
 
+@contextmanager
+def left_to_this_process() -> Iterator[None]:
+    """Processes that are started meanwhile get no interrupt of the terminal: this one ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # they inherit it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def status_of(error: BaseException) -> int:
     """The exit status after an interruption, 0 for any other error.
 

@@ -13,8 +13,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(scope="module")
-def chance() -> random.Random:
-    """Random choices; JDANN_CAMPAIGN_SEED repeats those of a seed that was printed."""
+def campaign_seed() -> int:
+    """JDANN_CAMPAIGN_SEED, or another one each time; it is printed, so that it can be repeated."""
     seed = int(os.environ.get("JDANN_CAMPAIGN_SEED") or secrets.randbelow(2**32))
     print(f"seed {seed}")
-    return random.Random(seed)
+    return seed
+
+
+@pytest.fixture(scope="module")
+def chance(campaign_seed) -> random.Random:
+    """The random choices of a campaign."""
+    return random.Random(campaign_seed)

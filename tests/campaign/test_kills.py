@@ -15,13 +15,12 @@ import pytest
 
 from jdann.experiments.owner import LOCK
 from tests.support.corpora import write_tones
-from tests.support.kills import Program, explained, in_parallel, kill_in_turn, kind_of
+from tests.support.kills import INTERRUPTED, Program, explained, in_parallel, kill_in_turn, kind_of
 from tests.support.runs import arguments, without_clock
 
 pytestmark = pytest.mark.slow
 AT_RANDOM, IN_A_ROW = 10, 5
 OF_SIGNALS = 9  # of SIGINT, and of SIGTERM
-LINE = "jdann: interrupted; continue a training by --resume\n"
 # What a training writes, by stage: the name of each kind, and what its lines in the log match.
 FEATURES = {
     "values of features": r"^(?!rename|mkdir).*features/.*values\.f32$",
@@ -176,9 +175,9 @@ def test_signals_end_a_run_in_one_line_at_any_moment(corpora, uninterrupted, cha
             done = f"{signal.Signals(number).name} at the {place}, after {moment} s: {status}"
             assert status in ((128 + number, 0) if place != "start" else (128 + number,)), done
             assert "Traceback" not in errors and "Exception ignored" not in errors, done + errors
-            assert errors.count(LINE) == (status != 0) and (not status or errors.endswith(LINE)), (
-                done + errors
-            )
+            assert errors.count(INTERRUPTED) == (status != 0) and (
+                not status or errors.endswith(f"{INTERRUPTED}\n")
+            ), done + errors
         program.finish()
         with explained([str(moments)]):
             assert_equal_runs(folder, expected)

@@ -19,6 +19,7 @@ from tests.support.killed_program import PLAN
 
 ROOT = Path(__file__).parents[2]
 LONGEST_S = 240.0  # of one run
+INTERRUPTED = "jdann: interrupted; continue a training by --resume"
 MOMENTS = ("before", "during")
 
 
@@ -39,13 +40,17 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def start(
-        self, plan: Mapping[str, Any] | None = None, module: str = "tests.support.killed_program"
+        self,
+        plan: Mapping[str, Any] | None = None,
+        module: str = "tests.support.killed_program",
+        in_group: bool = False,
     ) -> subprocess.Popen[str]:
         """Starts it in a process.
 
         Args:
           plan: where it kills itself; None: nowhere.
           module: "jdann": the program as it is, which logs no writes.
+          in_group: in a group of processes of its own, as a terminal starts it.
         """
         self.log.unlink(missing_ok=True)
         whole = {"roots": list(map(str, self.roots)), "log": str(self.log), **(plan or {})}
@@ -56,6 +61,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=in_group,
         )
 
     def finish(self) -> str:
@@ -101,7 +107,11 @@ class Program:
         return f"{done}, {hits[plan['number'] - 1]}"
 
     def kill_after(
-        self, seconds: float, number: int = signal.SIGKILL, file: Path | None = None
+        self,
+        seconds: float,
+        number: int = signal.SIGKILL,
+        file: Path | None = None,
+        in_group: bool = False,
     ) -> tuple[int, str]:
         """Runs it, and sends it a signal.
 
@@ -110,18 +120,22 @@ class Program:
           number: the signal.
           file: wait until this file exists, and then `seconds`. Otherwise the seconds count from
             the first line of the program itself.
+          in_group: send it to the processes that it has started, too, as Ctrl-C does.
 
         Returns:
           The exit status, and the standard error.
         """
-        with self.start(module="jdann") as process:
+        with self.start(module="jdann", in_group=in_group) as process:
             deadline = time.monotonic() + LONGEST_S
             while process.poll() is None and time.monotonic() < deadline:
                 if file.exists() if file else _handles_sigterm(process.pid):
                     break
                 time.sleep(0.002)
             time.sleep(seconds)
-            process.send_signal(number)
+            if in_group:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
             _, errors = process.communicate(timeout=LONGEST_S)
         return process.returncode, errors
 
