@@ -35,7 +35,7 @@ def run_program() -> NoReturn:
     """
     interruption.watch(_interruption_message(sys.argv[1:]))
     compiled_programs.remove_damaged()
-    status: object = 0
+    status: str | int | None = 0
     try:
         main()
     except SystemExit as end:

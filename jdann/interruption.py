@@ -5,11 +5,12 @@ processes ended. At any other time there is nothing to put in order, and a trace
 would tell nobody anything: the program says its line and ends.
 """
 
+import atexit
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
@@ -31,9 +32,10 @@ _watch = _Watch()
 def watch(message: str) -> None:
     """Sets the handlers of the program; `message` is the line that it ends with."""
     _watch.message = message
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell's `&` sets SIGINT
-            signal.signal(number, _on_signal)
+    _replace_handlers(_on_signal)
+    # The first that is registered runs last. After it Python takes its handlers away, and a signal
+    # while libraries are unloaded would end the program with another status.
+    atexit.register(_replace_handlers, signal.SIG_IGN)
     sys.unraisablehook = _on_unraisable
 
 
@@ -70,15 +72,20 @@ def status_of(error: BaseException) -> int:
     return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0
 
 
-def end_program(status: object) -> NoReturn:
+def end_program(status: str | int | None) -> NoReturn:
     """Ends the program, whose line has been printed; `status` is as for `sys.exit`."""
-    if _watch.received is not None and status == 128 + _watch.received:
-        _end_at_once(int(status))
+    number = status if isinstance(status, int) else int(status is not None)
+    if _watch.received is not None and number == 128 + _watch.received:
+        _end_at_once(number)
     # The work is done, so a signal only hastens the end.
+    _replace_handlers(lambda *_: _end_at_once(number))
+    sys.exit(status)
+
+
+def _replace_handlers(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
     for number in _SIGNALS:
-        if signal.getsignal(number) is _on_signal:
-            signal.signal(number, lambda *_: _end_at_once(status if isinstance(status, int) else 1))
-    sys.exit(status)  # pyright: ignore[reportArgumentType]
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell's `&` sets SIGINT
+            signal.signal(number, handler)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
