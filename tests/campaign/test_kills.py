@@ -6,6 +6,7 @@ campaign. `test_kills_of_commands.py` does the same to the other commands.
 
 import itertools
 import json
+import os
 import signal
 import time
 from collections import Counter
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from jdann.experiments.owner import LOCK
 from tests.support.corpora import write_tones
 from tests.support.kills import INTERRUPTED, Program, explained, in_parallel, kill_in_turn, kind_of
 from tests.support.runs import arguments, without_clock
@@ -92,18 +92,19 @@ def assert_equal_runs(folder: Path, expected: Path) -> None:
             assert without_clock(contents[0]) == without_clock(contents[1]), file
         else:
             assert (run / file).read_bytes() == (whole / file).read_bytes(), file
-    names = [
-        {str(path.relative_to(parent)) for path in parent.rglob("*") if _is_of_interest(path)}
-        for parent in (folder, expected)
-    ]
-    assert names[0] == names[1]
-    assert not (run / LOCK).exists()
+    assert files_of(folder) == files_of(expected)
+    for checkpoints in (run / "checkpoints").iterdir():
+        numbers = [path.name for path in checkpoints.iterdir()]
+        assert all(map(str.isdigit, numbers)) and "3" in numbers and len(numbers) <= 2, numbers
+        assert len({tuple(sorted(os.listdir(checkpoints / n))) for n in numbers}) == 1
 
 
-def _is_of_interest(path: Path) -> bool:
-    """Event files and the files of checkpoints have names that differ between two equal runs."""
-    parts = path.parts
-    return path.name != "writes.txt" and not {"tensorboard", "ocdbt.process_0", "d"} & {*parts}
+def files_of(folder: Path) -> set[str]:
+    """Paths of a run and of its features. Checkpoints and event files depend on the time."""
+    paths = {path.relative_to(folder) for path in folder.rglob("*")} - {Path("writes.txt")}
+    return {
+        str(path) for path in paths if not {"checkpoints", "tensorboard"} & set(path.parent.parts)
+    }
 
 
 def test_every_write_is_of_a_known_kind(uninterrupted):

@@ -70,9 +70,11 @@ def test_a_prepared_corpus_is_whole_or_absent(chance, tmp_path):
     print(*kill_in_turn(killed, kinds, writes, chance.randrange(2**32)), sep="\n")
     corpora = [prepared.load_prepared(tmp_path / name) for name in ("whole", "killed")]
     assert corpora[0]._replace(read=None) == corpora[1]._replace(read=None)
+    read_whole, read_killed = (corpus.read for corpus in corpora)
+    assert read_whole is not None and read_killed is not None
     for utterance in corpora[0].utterances:
-        samples, sample_rate_hz = corpora[0].read(utterance)
-        again, rate_again = corpora[1].read(utterance)
+        samples, sample_rate_hz = read_whole(utterance)
+        again, rate_again = read_killed(utterance)
         assert sample_rate_hz == rate_again and np.array_equal(samples, again)
 
 
