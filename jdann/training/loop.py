@@ -78,7 +78,7 @@ def fit(
     progress = _start(run)
     with open_checkpoints(folder) as checkpoints:
         done, progress = _restored(checkpoints, task, progress)
-        checkpoints.drop_after(done)
+        checkpoints.tidy(done)
         if done:
             log.info("%s: continues after epoch %d of %d", task.name, done, budget.epochs)
         for epoch in range(done):
