@@ -11,7 +11,9 @@ to have some, its spectrum stays the same.
     utterances = cut(find_speech(evidence), evidence.level_db, longest_s=5.0)
 """
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ from scipy import ndimage
 
 from jdann.features.pitch import pitch
 from jdann.features.spectral import melspectrogram, spectrogram
+from jdann.program_cache import compile_program
 
 SAMPLE_RATE_HZ = 16000
 FRAME_S = 0.01
@@ -68,6 +71,7 @@ _LEAST_VOICED_S, _LEAST_VOICED_SHARE = 0.12, 0.07  # how much of a stretch of sp
 _VOICED_RUN_S = 0.04  # a voiced run of this length may be speech at any level
 _PADDING_S = 0.2  # added before and after a stretch, for weak sounds
 _SHORTEST_PAUSE_S = 0.3
+_lock = threading.Lock()
 
 
 class Evidence(NamedTuple):
@@ -114,7 +118,7 @@ def measure(samples: np.ndarray) -> Evidence:
     # Shorter audio is repeated up to this size, so that the padding has the same background.
     padded = np.resize(samples.astype(np.float32), size)
     bands_db, level_db, voicing, steadiness, change_db = (
-        np.asarray(track)[:frames] for track in _measure(padded)
+        np.asarray(track)[:frames] for track in _compiled(size)(padded)
     )
     audible = level_db > max(_SILENCE_DB, np.percentile(level_db, 98) - _RANGE_DB)
     has_pitch = (ndimage.uniform_filter1d(voicing, 3) > _VOICED) & audible
@@ -128,7 +132,17 @@ def measure(samples: np.ndarray) -> Evidence:
     )
 
 
-@jax.jit
+def _compiled(size: int) -> Callable[[np.ndarray], tuple[jax.Array, ...]]:
+    """`_measure` for [size] samples, compiled once, whichever thread comes first."""
+    with _lock:
+        return _compile(size)
+
+
+@cache
+def _compile(size: int) -> Callable[[np.ndarray], tuple[jax.Array, ...]]:
+    return compile_program("speech", _measure, (np.zeros(size, np.float32),))
+
+
 def _measure(samples: jax.Array) -> tuple[jax.Array, ...]:
     """Bands [frames, bands] and level, both in dB; voicing, steadiness and change of the partials.
 
