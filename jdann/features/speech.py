@@ -35,7 +35,7 @@ SHORTEST_UTTERANCE_S = 0.3  # a cut never leaves a shorter piece
 _HOP = round(FRAME_S * SAMPLE_RATE_HZ)
 _N_FFT = 1024
 # Audio is padded to one of these lengths, so that the program is compiled for a few shapes only.
-_SIZES_S = (2.5, 5.0, 20.0, LONGEST_S)
+_SIZES = tuple(round(s * SAMPLE_RATE_HZ) for s in (2.5, 5.0, 20.0, LONGEST_S))
 
 # The thresholds were chosen on recordings made of CASIA and EmoDB (benchmarks/recordings.py).
 _BANDS, _LOW_HZ, _HIGH_HZ = 20, 150.0, 6000.0
@@ -114,7 +114,7 @@ def measure(samples: np.ndarray) -> Evidence:
             steady=no_frame,
             bands_db=np.full((frames, _BANDS), -120, np.float32),
         )
-    size = next(round(s * SAMPLE_RATE_HZ) for s in _SIZES_S if len(samples) <= s * SAMPLE_RATE_HZ)
+    size = next(size for size in _SIZES if len(samples) <= size)
     # Shorter audio is repeated up to this size, so that the padding has the same background.
     padded = np.resize(samples.astype(np.float32), size)
     bands_db, level_db, voicing, steadiness, change_db = (
@@ -130,6 +130,12 @@ def measure(samples: np.ndarray) -> Evidence:
         steady=has_pitch & (steadiness >= _STEADY),
         bands_db=bands_db,
     )
+
+
+def compile_all() -> None:
+    """Compiles `measure` for every length, so that no later call waits for that."""
+    for size in _SIZES:
+        _compiled(size)
 
 
 def _compiled(size: int) -> Callable[[np.ndarray], tuple[jax.Array, ...]]:
