@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from jdann import __version__, compiled_programs, interruption
+from jdann import __version__, interruption, jax_cache
 from jdann.errors import DivergenceError, InputError
 from jdann.parameters import pick
 from jdann.progress import silenced
@@ -34,7 +34,7 @@ def run_program() -> NoReturn:
     and Python's shutdown beneath them can crash.
     """
     interruption.watch(_interruption_message(sys.argv[1:]))
-    compiled_programs.remove_damaged()
+    jax_cache.remove_damaged()
     status: str | int | None = 0
     try:
         main()

@@ -17,7 +17,7 @@ from jdann.audio.formats import HEAD_BYTES, recognise
 from jdann.audio.headers import UNKNOWN_FRAMES, with_data_size, without_rest
 from jdann.audio.scale import full_scale
 
-_NO_AUDIO = "not audio, or damaged: expected a wav, flac, mp3 or ogg file"
+_NO_AUDIO = "not audio, or damaged; expected a wav, flac, mp3 or ogg file"
 _FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 _BLOCK_FRAMES = 2**20
 

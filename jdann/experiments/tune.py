@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_collections import FrozenConfigDict
 
-from jdann import compiled_programs, configuration, files, interruption, selection
+from jdann import configuration, files, interruption, jax_cache, selection
 from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
@@ -195,7 +195,7 @@ def _run_worker(
     values: dict[str, Any], path: Path, data_dir: Path, place: StudyPlace, worker: int, trials: int
 ) -> None:
     """A worker process: runs its share of the trials of a config, given as plain values."""
-    compiled_programs.remove_damaged()
+    jax_cache.remove_damaged()
     log.setLevel(logging.INFO)
     log.propagate = False
     with workdir.log_to(path, f"worker-{worker}.log"), silenced():
