@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from command_line import make_parser
 from machine import cpus, load_average, python_and_packages
+from synthetic_speech import synthetic_speech
 from timing import ProcessResult, run_process, seconds_of
 
 from jdann.inference.recogniser import Recogniser
@@ -25,21 +26,14 @@ STARTS, TINY_STARTS = 3, 1  # commands with a warm compile cache
 TINY_HOURS = 1 / 60
 
 
-def synthetic_speech(seconds: float) -> np.ndarray:
-    """Something like speech, [samples] float32: harmonics of a moving pitch in syllables."""
-    t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
-    phase = 2 * np.pi * np.cumsum(180 * (1 + 0.2 * np.sin(2 * np.pi * 0.7 * t))) / RATE_HZ
-    voice = np.zeros(len(t))
-    for k in range(1, 12):
-        voice += np.sin(k * phase) / k
-    syllables = (1 + np.sin(2 * np.pi * 4 * t)) / 2
-    noise = 0.002 * np.random.default_rng(0).normal(size=len(t))
-    return (0.1 * voice * syllables + noise).astype(np.float32)
+def clip_of(seconds: float) -> np.ndarray:
+    """Something like speech, [samples]."""
+    return synthetic_speech(seconds, np.random.default_rng(0), RATE_HZ)
 
 
 def write_long_file(path: Path, hours: float) -> None:
     """Writes a long file, a minute at a time."""
-    minute = synthetic_speech(60)
+    minute = clip_of(60)
     with soundfile.SoundFile(path, "w", RATE_HZ, 1) as file:
         for _ in range(round(60 * hours)):
             file.write(minute)
@@ -47,7 +41,7 @@ def write_long_file(path: Path, hours: float) -> None:
 
 def measure_python(recogniser: Recogniser, repeats: int) -> dict[str, float]:
     """Times of predictions in this process."""
-    clip = synthetic_speech(CLIP_S)
+    clip = clip_of(CLIP_S)
     recogniser(clip, RATE_HZ)  # compiles
     times_ms = [1e3 * seconds_of(lambda: recogniser(clip, RATE_HZ)) for _ in range(repeats)]
     return {
@@ -61,7 +55,7 @@ def measure_commands(model: Path, hours: float, starts: int) -> dict[str, float]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip, long_file = folder / "clip.wav", folder / "hours.wav"
-        soundfile.write(clip, synthetic_speech(CLIP_S), RATE_HZ)
+        soundfile.write(clip, clip_of(CLIP_S), RATE_HZ)
         write_long_file(long_file, hours)
 
         def predict(path: Path, *options: str) -> ProcessResult:

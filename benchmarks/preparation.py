@@ -34,6 +34,7 @@ from command_line import make_parser
 from feature_peers import features_of_librosa, pitch_of_librosa
 from machine import cpus, load_average, python_and_packages
 from markdown_table import header, row
+from synthetic_speech import synthetic_speech
 from timing import measure_in_turn, round_ratios, seconds_of
 
 from jdann import corpora
@@ -76,14 +77,10 @@ def write_corpus(folder: Path, count: int) -> tuple[Path, float]:
 
 def synthetic_voice(random: np.random.Generator) -> np.ndarray:
     """A voice [samples] of 2 to 4 s whose first and last 0.2 s are nearly silent."""
-    t = np.arange(int(RATE_HZ * random.uniform(2, 4))) / RATE_HZ
-    pitch_hz = random.uniform(90, 280) * (1 + 0.2 * np.sin(2 * np.pi * random.uniform(0.5, 3) * t))
-    phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
-    voice = np.zeros(len(t))
-    for k in range(1, 12):
-        voice += np.sin(k * phase) / k
-    voice = voice * (t > 0.2) * (t < t[-1] - 0.2)
-    return 0.1 * voice + 2e-4 * random.normal(size=len(t))
+    voice = synthetic_speech(random.uniform(1.6, 3.6), random, RATE_HZ, random.uniform(90, 280))
+    silence = np.zeros(round(0.2 * RATE_HZ))
+    samples = np.concatenate([silence, voice, silence])
+    return samples + 2e-4 * random.normal(size=len(samples))
 
 
 def prepare_with_librosa(path: Path) -> np.ndarray:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from command_line import make_parser
 from machine import cpus, is_installed, load_average, python_and_packages
 from markdown_table import header, missing_row, row
-from startup_models import write_models
+from startup_models import CLIP, PAUSED_CLIP, write_models
 from timing import Cost, measure_in_turn, run_process
 
 # The config of each model. It has as many seeds as its config trains.
@@ -49,10 +49,11 @@ def make_jobs(folder: Path, models: dict[str, str]) -> dict[str, Job]:
     if is_installed("torch"):
         jobs["the same in PyTorch"] = Job("import first_steps; first_steps.step_pytorch()")
     for name, config in models.items():
-        command = ["predict", str(folder / config), str(folder / "clip.wav")]
-        code = f"from jdann.cli import main; main({command!r})"
-        jobs[f"`jdann predict`, {name}, cold"] = Job(code, is_cold=True)
-        jobs[f"`jdann predict`, {name}, warm"] = Job(code)
+        for clip, ending in ((CLIP, ""), (PAUSED_CLIP, ", a clip with a pause")):
+            command = ["predict", str(folder / config), str(folder / clip)]
+            code = f"from jdann.cli import main; main({command!r})"
+            jobs[f"`jdann predict`, {name}{ending}, cold"] = Job(code, is_cold=True)
+            jobs[f"`jdann predict`, {name}{ending}, warm"] = Job(code)
     return jobs
 
 

@@ -8,19 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import soundfile
+from synthetic_speech import synthetic_speech
 
 from jdann.configuration import load_config, to_dict
 from jdann.features import make_recipe
 from jdann.inference import model
 from jdann.models import make_encoder
 
-RATE_HZ, CLIP_S = 16000, 3
+RATE_HZ, CLIP_S, PAUSE_S = 16000, 3, 2
+CLIP, PAUSED_CLIP = "clip.wav", "paused.wav"
 FRAMES, CLASSES = 251, 5
 
 
 def write_models(folder: Path, config_names: Sequence[str], tiny: bool = False) -> None:
-    """Writes a clip of 3 s and, for each config, a model with random parameters."""
-    write_clip(folder / "clip.wav")
+    """Writes two clips and, for each config, a model with random parameters."""
+    write_clips(folder)
     overrides = [("encoder.channels", "8"), ("encoder.strides", "2")] if tiny else []
     for name in config_names:
         config: Any = load_config(name, overrides)
@@ -28,11 +30,13 @@ def write_models(folder: Path, config_names: Sequence[str], tiny: bool = False) 
         model.save_model(folder / name, random_model)
 
 
-def write_clip(path: Path) -> None:
-    """Writes harmonics of 150 Hz in syllables."""
-    t = np.arange(CLIP_S * RATE_HZ) / RATE_HZ
-    harmonics = np.sum([np.sin(2 * np.pi * 150 * k * t) / k for k in range(1, 8)], axis=0)
-    soundfile.write(path, harmonics * (1 + np.sin(2 * np.pi * 3 * t)) / 20, RATE_HZ)
+def write_clips(folder: Path) -> None:
+    """Writes speech of 3 s, and the same with a pause, in which speech has to be searched for."""
+    clip = synthetic_speech(CLIP_S, np.random.default_rng(0), RATE_HZ)
+    noise = 5e-4 * np.random.default_rng(1).normal(size=PAUSE_S * RATE_HZ)
+    begin, end = np.split(clip, 2)
+    soundfile.write(folder / CLIP, clip, RATE_HZ)
+    soundfile.write(folder / PAUSED_CLIP, np.concatenate([begin, noise, end]), RATE_HZ)
 
 
 def make_random_model(config: Any, seeds: int) -> model.Model:

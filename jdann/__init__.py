@@ -1,13 +1,13 @@
 """Train a speech emotion recogniser for a language in which nobody has labelled anything.
 
-Importing jdann costs no more than importing jax: everything but the gradient reversal is loaded on
-first use.
+Importing jdann costs next to nothing: everything is loaded on first use, jax too.
 """
 
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
+# Not on first use: the name of the module would take the place of the function.
 from jdann.gradient_reversal import gradient_reversal
 
 if TYPE_CHECKING:  # so that editors and type checkers find what is loaded on first use

@@ -9,7 +9,6 @@ import errno
 import importlib
 import logging
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,10 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-import jax
-
-from jdann import __version__
-from jdann.cluster import processes
+from jdann import __version__, interruption, jax_cache
 from jdann.errors import DivergenceError, InputError
 from jdann.parameters import pick
 from jdann.progress import silenced
@@ -29,45 +25,26 @@ from jdann.terminal import VisibleFormatter, visible
 log = logging.getLogger("jdann")
 _NEEDS_ARGUMENTS = ("sweep", "tune")  # without any they print their help instead of starting work
 _TAKES_OVERRIDES = ("train", "sweep", "tune", "recordings")
-_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit status
 _ANY_KEY = "Any key of configs/base.py is set by --config.KEY=VALUE."
 
 
-class _Terminated(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM."""
-
-
 def run_program() -> NoReturn:
-    """Runs the command line as a program of its own.
+    """Runs the command line as a program of its own, which SIGINT and SIGTERM end in one line.
 
-    SIGTERM ends it like an interrupt. After either of them the process ends at once: threads of
-    libraries may still compute or write, and Python's shutdown beneath them can crash. One of
-    several processes that fails ends at once, too, because JAX would wait for the others.
+    After either of them the process ends at once: threads of libraries may still compute or write,
+    and Python's shutdown beneath them can crash.
     """
-
-    def terminate(number: int, frame: object) -> None:
-        raise _Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
+    interruption.watch(_interruption_message(sys.argv[1:]))
+    jax_cache.remove_damaged()
+    status: str | int | None = 0
     try:
         main()
     except SystemExit as end:
-        if end.code not in _INTERRUPTED and processes.count() == 1:
-            raise
-        _end_at_once(int(end.code or 0))
+        status = end.code
     except Exception:
-        if processes.count() == 1:
-            raise
         traceback.print_exc()
-        _end_at_once(1)
-    sys.exit(0)
-
-
-def _end_at_once(status: int) -> NoReturn:
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+        status = 1
+    interruption.end_program(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -77,28 +54,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     130 after an interrupt, and 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _set_up_jax()
     _set_up_log(logging.INFO)
     try:
+        _set_up_jax()
         status = _run(words)
-    except InputError as error:
-        _stop(str(error), 2)
-    except DivergenceError as error:
-        _stop(str(error), 1)
-    except BrokenPipeError:  # the reader of the output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
-    except KeyboardInterrupt as error:
-        status = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
-        serving = words[:1] == ["serve"]
-        _stop("stopped" if serving else "interrupted; continue a training by --resume", status)
-    except Exception as error:
-        message = _disk_message(error)
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, BrokenPipeError):  # the reader of the output, such as `head`, has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        message, status = _message_and_status(error, words)
         if message is None:
             raise
-        _stop(message, 2)
+        print(visible(f"jdann: {' '.join(message.split())}"), file=sys.stderr)
     if status:
         sys.exit(status)
+
+
+def _message_and_status(error: BaseException, words: list[str]) -> tuple[str | None, int]:
+    """What to say about an error, and the exit status; None: the error is a fault of jdann."""
+    interrupted = interruption.status_of(error)
+    if interrupted:
+        return _interruption_message(words), interrupted
+    if isinstance(error, DivergenceError):
+        return str(error), 1
+    return str(error) if isinstance(error, InputError) else _disk_message(error), 2
+
+
+def _interruption_message(words: list[str]) -> str:
+    return "stopped" if words[:1] == ["serve"] else "interrupted; continue a training by --resume"
 
 
 def _run(words: list[str]) -> int:
@@ -124,7 +107,7 @@ def _run(words: list[str]) -> int:
     level = logging.WARNING if arguments.quiet else logging.INFO
     _set_up_log(level, timestamps=arguments.verbose)
     command = importlib.import_module(f"jdann.commands.{arguments.command}")
-    with silenced() if arguments.quiet else nullcontext():
+    with silenced() if arguments.quiet else nullcontext(), interruption.orderly():
         return command.execute(arguments)
 
 
@@ -517,6 +500,8 @@ def _join_overrides(words: Sequence[str]) -> list[str]:
 def _set_up_jax() -> None:
     """Keeps compiled programs in the user's cache, so that the next run finds them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import jax  # not at the top: it takes a second, and `run_program` has to come first
+
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jdann" / "xla"
     options = {
         "jax_compilation_cache_dir": str(cache),
@@ -539,7 +524,7 @@ def _set_up_log(level: int, timestamps: bool = False) -> None:
     log.propagate = False
 
 
-def _disk_message(error: Exception) -> str | None:
+def _disk_message(error: BaseException) -> str | None:
     """What to say about a disk that is full or not writable; None: the error is another one."""
     if not isinstance(error, OSError):
         return None
@@ -553,8 +538,3 @@ def _disk_message(error: Exception) -> str | None:
     if name is not None:
         return f"{name}: {error.strerror}; choose a --workdir and --data-dir that you may write to"
     return None
-
-
-def _stop(message: str, status: int) -> NoReturn:
-    print(visible(f"jdann: {' '.join(message.split())}"), file=sys.stderr)
-    sys.exit(status)

@@ -20,6 +20,7 @@ from jdann.parameters import (
     NonNegative,
     Number,
     Range,
+    shown,
 )
 
 # Keys that set several keys at once.
@@ -140,9 +141,9 @@ def set_key(config: ConfigDict, key: str, value: Any, name: str) -> None:
     node, leaf = _node(config, key, name)
     current = node[leaf]
     if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1000 else value  # a larger one fits no float
     if type(value) is not type(current):
-        raise InputError(f"{name} is {value!r}; expected a value like {current!r}")
+        raise InputError(f"{name} is {shown(value)}; expected a value like {current!r}")
     node[leaf] = value
 
 
@@ -199,7 +200,7 @@ def _parse(key: str, text: str, current: Any) -> Any:
             return True
         if text.lower() in ("false", "0", "no"):
             return False
-        raise InputError(f"--config.{key}={text}: expected true or false")
+        raise InputError(f"--config.{key}={_short(text)}: expected true or false")
     if isinstance(current, str):
         return text
     if isinstance(current, tuple):
@@ -216,14 +217,23 @@ def _parse(key: str, text: str, current: Any) -> Any:
         return kind(text)
     except ValueError:
         expected = {int: "a whole number", float: "a number"}[kind]
-        raise InputError(f"--config.{key}={text}: expected {expected}, such as {current}") from None
+        raise InputError(
+            f"--config.{key}={_short(text)}: expected {expected}, such as {current}"
+        ) from None
 
 
 def _parse_nested(key: str, text: str) -> tuple[Any, ...]:
     try:
         return tuples(json.loads(text))
     except ValueError as error:
-        raise InputError(f"--config.{key}={text}: expected lists as in JSON ({error})") from None
+        raise InputError(
+            f"--config.{key}={_short(text)}: expected lists as in JSON ({error})"
+        ) from None
+
+
+def _short(text: str) -> str:
+    """A text for messages as it was written; a long one is shortened."""
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _number_or_text(text: str) -> int | float | str:
@@ -257,7 +267,7 @@ RANGES: dict[str, Any] = {
     "speaker_pattern": str,
     "both_directions": bool,
     "seeds": Count,
-    "seed": CountOrZero,
+    "seed": Annotated[int, Range(0, 2**32 - 1)],
     "seeds_in": str,  # names that a stage looks up are checked there
     "baseline": bool,
     "protocol": Literal["transductive", "inductive"],
@@ -319,6 +329,7 @@ RANGES: dict[str, Any] = {
     "checkpoint_every_s": NonNegative,
     "tsne": bool,
 }
+_ABSENT = object()
 _SUPERVISED = "supervised"  # the labelled ceiling, which `config.methods` names beside the methods
 
 
@@ -330,15 +341,17 @@ def check(config: Any) -> None:
     """
     for key, hint in RANGES.items():
         value = _get(config, key)
-        problem = None if value is None else parameters.parameter(key, hint).problem(value)
+        problem = None if value is _ABSENT else parameters.parameter(key, hint).problem(value)
         if problem is not None:
-            raise InputError(f"config.{key} is {value!r}; expected {problem}")
+            raise InputError(f"config.{key} is {shown(value)}; expected {problem}")
     for name in ("strength", "learning_rate", "weight_decay"):
         values = _get(config, f"sweep.{name}")
-        valid = all(parameters.parameter(name, NonNegative).problem(v) is None for v in values)
+        valid = isinstance(values, tuple | list) and all(
+            parameters.parameter(name, NonNegative).problem(v) is None for v in values
+        )
         if not valid or len(set(values)) != len(values):
             raise InputError(
-                f"config.sweep.{name} is {tuple(values)}; expected finite numbers of at least 0,"
+                f"config.sweep.{name} is {shown(values)}; expected finite numbers of at least 0,"
                 " each once"
             )
     if config.seed + config.seeds > 2**32:
@@ -348,11 +361,20 @@ def check(config: Any) -> None:
         raise InputError(
             f"config.encoder.name is {config.encoder.name!r}; expected each encoder once"
         )
-    if len(set(config.emotions)) != len(config.emotions) or len(config.emotions) < 2:
+    if not _are_names(config.emotions) or len(config.emotions) < 2:
         raise InputError(
-            f"config.emotions is {tuple(config.emotions)}; expected at least two, each once"
+            f"config.emotions is {shown(config.emotions)}; expected at least two, each once"
         )
     _check_methods(config)
+
+
+def _are_names(values: Any) -> bool:
+    """Whether the values are a list of texts, each once."""
+    return (
+        isinstance(values, tuple | list)
+        and all(isinstance(value, str) for value in values)
+        and len(set(values)) == len(values)
+    )
 
 
 def _check_methods(config: Any) -> None:
@@ -365,9 +387,9 @@ def _check_methods(config: Any) -> None:
         parameters.check(factory, section, f"config.{name}.")
         if "prior" in section:
             check_prior(section["prior"], f"config.{name}.prior", len(config.emotions))
-    if not config.methods or len(set(config.methods)) != len(config.methods):
+    if not _are_names(config.methods) or not config.methods:
         raise InputError(
-            f"config.methods is {tuple(config.methods)}; expected at least one, each once"
+            f"config.methods is {shown(config.methods)}; expected at least one, each once"
         )
     settings = method_settings(config)
     for name in config.methods:
@@ -392,9 +414,10 @@ def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _get(config: ConfigDict, key: str) -> Any:
+    """The value of a dotted key, or _ABSENT: a config of an earlier version may lack it."""
     node: Any = config
     for part in key.split("."):
         if part not in node:
-            return None
+            return _ABSENT
         node = node[part]
     return node

@@ -8,6 +8,10 @@ class InputError(Exception):
     command line prints it and exits with status 2.
     """
 
+    def __str__(self) -> str:
+        # It may quote a cell or a name that holds line breaks.
+        return " ".join(super().__str__().splitlines())
+
 
 class DivergenceError(Exception):
     """Training gave a number that is not finite; the message names the seed and the step."""

@@ -3,15 +3,17 @@
 This module depends on jax alone, so that other projects can use it without the rest of jdann.
 """
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import jax
-import jax.numpy as jnp
+if TYPE_CHECKING:
+    import jax
 
 Tree = TypeVar("Tree")
 
 
-def gradient_reversal(x: Tree, strength: jax.typing.ArrayLike) -> Tree:
+def gradient_reversal(x: Tree, strength: "jax.typing.ArrayLike") -> Tree:
     """Returns `x` unchanged and multiplies the gradient that flows back through it by `-strength`.
 
     Forward R(x) = x, backward dR/dx = -strength I (Ganin et al. 2016, "Domain-Adversarial Training
@@ -25,25 +27,28 @@ def gradient_reversal(x: Tree, strength: jax.typing.ArrayLike) -> Tree:
     Returns:
       A pytree equal to `x`, with its dtypes.
     """
-    return _reversal(x, jnp.asarray(strength, jnp.float32))
+    return _primitive()(x, strength)
 
 
-@jax.custom_vjp
-def _reversal(x: Any, strength: jax.Array) -> Any:
-    return x
+@cache
+def _primitive() -> Callable[[Any, Any], Any]:
+    import jax  # not at the top: jax takes a second, and `import jdann` is to take none
+    import jax.numpy as jnp
 
+    @jax.custom_vjp
+    def reversal(x: Any, strength: jax.Array) -> Any:
+        return x
 
-def _forward(x: Any, strength: jax.Array) -> tuple[Any, jax.Array]:
-    return x, strength
+    def forward(x: Any, strength: jax.Array) -> tuple[Any, jax.Array]:
+        return x, strength
 
+    def backward(strength: jax.Array, gradient: Any) -> tuple[Any, jax.Array]:
+        def reverse(leaf: jax.Array) -> jax.Array:
+            if leaf.dtype == jax.dtypes.float0:  # the cotangent of an integer leaf
+                return leaf
+            return -strength.astype(leaf.dtype) * leaf
 
-def _backward(strength: jax.Array, gradient: Any) -> tuple[Any, jax.Array]:
-    def reverse(leaf: jax.Array) -> jax.Array:
-        if leaf.dtype == jax.dtypes.float0:  # the cotangent of an integer leaf
-            return leaf
-        return -strength.astype(leaf.dtype) * leaf
+        return jax.tree.map(reverse, gradient), jnp.zeros_like(strength)
 
-    return jax.tree.map(reverse, gradient), jnp.zeros_like(strength)
-
-
-_reversal.defvjp(_forward, _backward)
+    reversal.defvjp(forward, backward)
+    return lambda x, strength: reversal(x, jnp.asarray(strength, jnp.float32))

@@ -11,7 +11,7 @@ import difflib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import (
     Annotated,
     Any,
@@ -79,19 +79,42 @@ class Parameter(NamedTuple):
     def problem(self, value: Any) -> str | None:
         """What is expected instead of `value`, or None where it can be used."""
         if self.choices:
-            return None if value in self.choices else f"one of {', '.join(map(str, self.choices))}"
+            is_choice = isinstance(value, Hashable) and value in self.choices
+            return None if is_choice else f"one of {', '.join(map(str, self.choices))}"
         if self.kind is tuple:
             fits = isinstance(value, tuple | list) and bool(value)
             fits = fits and all(_is_a(v, int) and (self.range or Range()).holds(v) for v in value)
-            return None if fits else f"one or more whole numbers {self.range or Range()}"
+            if not fits:
+                return f"one or more whole numbers {self.range or Range()}"
+            return None if all(map(_fits_32_bits, value)) else f"whole numbers {_AT_MOST[int]}"
         if not _is_a(value, self.kind):
             return _KINDS[self.kind]
         if self.range is not None and not self.range.holds(value):
             return f"{_KINDS[self.kind]} {self.range}"
+        has_limit = self.range is not None and self.range.high < math.inf
+        if self.kind in (int, float) and not has_limit and not _fits_32_bits(value):
+            return f"{_KINDS[self.kind]} {_AT_MOST[self.kind]}"
         return None
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+# Larger numbers overflow in JAX, or become infinite there.
+_LARGEST_INT, _LARGEST_FLOAT = 2**31 - 1, 3.4e38
+_AT_MOST = {int: f"of at most {_LARGEST_INT}", float: f"of at most {_LARGEST_FLOAT}"}
+_LONGEST_SHOWN = 100  # characters of a value in a message
+
+
+def _fits_32_bits(value: float) -> bool:
+    largest = _LARGEST_INT if isinstance(value, int) else _LARGEST_FLOAT
+    return abs(value) <= largest
+
+
+def shown(value: Any) -> str:
+    """A value for messages, of which a long one is shortened."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def _is_a(value: Any, kind: type) -> bool:
@@ -144,7 +167,7 @@ def check(factory: Callable[..., Any], values: Mapping[str, Any], owner: str) ->
             raise InputError(f"{owner}{name}: no such parameter; expected one of {names}")
         problem = known[name].problem(value)
         if problem is not None:
-            raise InputError(f"{owner}{name} is {value!r}; expected {problem}")
+            raise InputError(f"{owner}{name} is {shown(value)}; expected {problem}")
 
 
 def checked(factory: Callable[P, R]) -> Callable[P, R]:
@@ -173,4 +196,4 @@ def pick(choices: Mapping[str, T], name: str, key: str) -> T:
         return choices[name]
     near = difflib.get_close_matches(name, choices, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise InputError(f"{key} is {name!r}; {hint}choose one of {', '.join(choices)}")
+    raise InputError(f"{key} is {shown(name)}; {hint}choose one of {', '.join(choices)}")

@@ -1,5 +1,6 @@
 """Audio that libsndfile cannot read by itself: other formats, no seeking, odd headers."""
 
+import contextlib
 import io
 import subprocess
 
@@ -185,6 +186,78 @@ def test_flac_without_a_length_is_read_to_its_end(tmp_path):
             decode(bytes(data))
         return
     np.testing.assert_allclose(decode(bytes(data))[0], tone(), atol=1e-4)
+
+
+def encoded_by_libsndfile(container, coding=None):
+    file = io.BytesIO()
+    soundfile.write(file, tone(), RATE_HZ, format=container, subtype=coding)
+    return file.getvalue()
+
+
+CODINGS = [
+    *(("AU", "PCM_16"), ("AU", "G721_32"), ("W64", "FLOAT"), ("W64", "MS_ADPCM")),
+    *(("W64", "GSM610"), ("RF64", "PCM_24"), ("NIST", "PCM_16"), ("NIST", "ULAW")),
+    *(("AIFF", "PCM_16"), ("CAF", "ALAC_16"), ("WAV", "IMA_ADPCM"), ("FLAC", "PCM_16")),
+]
+
+
+@pytest.mark.parametrize(("container", "coding"), CODINGS)
+def test_the_header_says_where_the_samples_end(tmp_path, container, coding):
+    """A file that was cut off is no shorter one, and bytes after the samples are no sound."""
+    data = encoded_by_libsndfile(container, coding)
+    path = tmp_path / "a.wav"
+    path.write_bytes(data)
+    whole, _ = read(path)
+    for rest in (b"LIST garbage " * 500, bytes(2000), b"\x00"):
+        path.write_bytes(data + rest)
+        np.testing.assert_array_equal(read(path)[0], whole)
+        np.testing.assert_array_equal(decode(data + rest)[0], whole)
+        pieces = [window for _, window, _ in windows(path, 1.0, 1.0)]
+        np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    for share in (0.3, 0.6, 0.85):
+        cut = data[: int(share * len(data))]
+        path.write_bytes(cut)
+        for read_it in (read, lambda _, cut=cut: decode(cut), lambda p: list(windows(p, 1.0, 1.0))):
+            with pytest.raises(AudioError, match="cut off|damaged"):
+                read_it(path)
+
+
+@pytest.mark.parametrize("container", ["AU", "W64"])
+def test_a_size_that_is_not_known_is_no_size(container):
+    """Programs that write into a pipe fill the size with ones."""
+    data = encoded_by_libsndfile(container)
+    place, width, base = {"AU": (8, 4, 0), "W64": (96, 8, 24)}[container]
+    order = "big" if container == "AU" else "little"
+    size = int.from_bytes(data[place : place + width], order) - base
+    assert size == 2 * len(tone()), "the place of the size"
+    unknown = data[:place] + b"\xff" * width + data[place + width :]
+    np.testing.assert_array_equal(decode(unknown)[0], decode(data)[0])
+
+
+@pytest.mark.parametrize("suffix", ["au", "snd", "vox", "gsm", "raw", "sd2", "mp3"])
+def test_the_name_of_a_file_does_not_say_how_it_is_read(tmp_path, suffix):
+    """libsndfile takes any content for speech of a telephone if the name ends in .au or .vox."""
+    path = tmp_path / f"a.{suffix}"
+    path.write_text("file,emotion\na.wav,sad\n" * 500)
+    with pytest.raises(AudioError, match="not audio"):
+        read(path)
+    assert audio.duration_s(path) is None
+    path.write_bytes(encoded_by_libsndfile("FLAC"))
+    np.testing.assert_array_equal(read(path)[0], decode(path.read_bytes())[0])
+    assert audio.duration_s(path) == 1.5
+
+
+def test_a_size_below_zero_prints_nothing(capfd):
+    """libsndfile then seeks to a place before the beginning of the file."""
+    data = bytearray(encoded_by_libsndfile("CAF"))
+    place = data.index(b"data") + 4
+    data[place : place + 8] = (2**63 + 5).to_bytes(8, "big")
+    zero = bytearray(wav_bytes(tone(), subtype="PCM_16"))
+    zero[16:20] = (2**32 - 200).to_bytes(4, "little")
+    for content in (bytes(data), bytes(zero)):
+        with contextlib.suppress(AudioError):
+            decode(content)
+    assert capfd.readouterr() == ("", "")
 
 
 # --- Scales ---

@@ -65,6 +65,36 @@ def test_mistakes_are_refused_by_name(override, message):
         load(override)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("emotions", "happy"), ("emotions", 1.5), ("emotions", [1, 2]), ("methods", None)),
+        *(("methods", [float("nan")]), ("methods", [["dann"]]), ("sweep.strength", 3)),
+        *(("sweep.learning_rate", "1e-3"), ("seeds", None), ("encoder.hidden", None)),
+        *(("protocol", ["inductive"]), ("batch_size", 2**31), ("strength.gamma", 1e300)),
+    ],
+)
+def test_a_value_of_another_type_in_a_config_file_is_refused(key, value):
+    """A config file is Python, so it can set any value whatever."""
+    config = configuration.base_config()
+    *groups, leaf = key.split(".")
+    node = config
+    for group in groups:
+        node = node[group]
+    with node.ignore_type():
+        node[leaf] = value
+    with pytest.raises(InputError, match=f"config.{key} is .*; expected "):
+        configuration.check(config)
+
+
+def test_a_number_of_json_that_fits_no_float_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"strength": {"gamma": 1' + 400 * "0" + "}}")
+    with pytest.raises(
+        InputError, match=r"strength\.gamma is 1000.*\.\.\.; expected a value like 10"
+    ):
+        configuration.load_config(str(tmp_path / "config.json"))
+
+
 def leaves(section, prefix=""):
     """The dotted names of all keys."""
     for name, value in section.items():

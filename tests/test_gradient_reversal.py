@@ -73,12 +73,18 @@ def test_strength_is_traced_under_jit_vmap_and_scan():
     np.testing.assert_array_equal(scanned, -jnp.tile(strengths[:, None], 3))
 
 
+def test_the_function_and_its_module_have_one_name():
+    from jdann.gradient_reversal import gradient_reversal as from_module
+
+    assert from_module is gradient_reversal
+
+
 def test_strength_itself_gets_no_gradient():
     assert jax.grad(lambda s: jnp.sum(gradient_reversal(jnp.ones(2), s)))(0.7) == 0
     assert jax.grad(lambda x: gradient_reversal(x, 1))(2.0) == -1  # an integer strength
 
 
-def test_importing_jdann_imports_nothing_heavier_than_jax():
+def test_the_gradient_reversal_imports_nothing_heavier_than_jax():
     code = (
         "import sys, jax; before = set(sys.modules); from jdann import gradient_reversal; "
         "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before} & "
@@ -89,3 +95,10 @@ def test_importing_jdann_imports_nothing_heavier_than_jax():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert loaded == []
+
+
+def test_the_command_line_is_there_before_anything_slow_is_imported():
+    """So a signal while the program starts finds its handlers."""
+    code = "import sys, jdann.cli; print(*{'jax', 'jaxlib', 'numpy', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -51,8 +51,18 @@ def test_values_out_of_range_are_refused_by_a_call_and_by_a_check(values, messag
         parameters.check(factory, values, "config.part.")
 
 
-def test_a_whole_number_may_be_too_large_for_a_float():
-    assert factory(hidden=10**400)[0] == 10**400
+@pytest.mark.parametrize("value", [2**31, 10**30, 10**400])
+def test_a_number_that_overflows_is_refused(value):
+    """JAX holds whole numbers of 32 bits, and one of these does not even fit into a float."""
+    with pytest.raises(InputError, match="hidden is 1?.*; expected a whole number of at most 2147"):
+        factory(hidden=value)
+    assert factory(hidden=2**31 - 1)[0] == 2**31 - 1
+
+
+def test_a_long_value_is_shortened_in_the_message():
+    with pytest.raises(InputError, match="hidden is 'xxx") as raised:
+        factory(hidden="x" * 10_000)
+    assert len(str(raised.value)) < 200
 
 
 def test_a_name_picks_from_a_dict_or_is_told_what_is_near():

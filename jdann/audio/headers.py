@@ -7,12 +7,13 @@ from typing import Any, BinaryIO
 import soundfile
 
 from jdann.audio.errors import AudioError
+from jdann.audio.extents import samples_end
 
 # A header, or a manifest's `end`, may promise this much more than the file holds.
 TOLERANCE_S = 0.1
 UNKNOWN_FRAMES = 2**62  # libsndfile reports about 2**63 if a header does not know the length
 _UNKNOWN_BYTES = 0x7FFF0000  # programs write at least this size if they do not know the length
-_LONGEST_HEADER = 2**20  # bytes in which the data of a wav file begin
+_LONGEST_HEADER = 2**20  # bytes in which the data of a file begin
 
 
 def check_size(file: soundfile.SoundFile) -> None:
@@ -68,7 +69,38 @@ def with_data_size(file: BinaryIO) -> io.RawIOBase | None:
     size = file.seek(0, io.SEEK_END) - position - 8
     if size <= 0 or _is_chunk(head[position + 8 : position + 16], size):
         return None
-    return _Replaced(file, position + 4, min(size, 2**32 - 1).to_bytes(4, "little"))
+    size_bytes = min(size, 2**32 - 1).to_bytes(4, "little")
+    return _View(file, position + 8 + size, position + 4, size_bytes)
+
+
+def without_rest(stream: BinaryIO, file: soundfile.SoundFile) -> io.RawIOBase | None:
+    """A file without what follows its samples, in formats where libsndfile would read that too.
+
+    Args:
+      stream: open for reading.
+      file: the same file, opened by libsndfile.
+
+    Returns:
+      A file to read instead; None if nothing follows the samples.
+
+    Raises:
+      AudioError: the header promises more samples than the file holds.
+    """
+    position = stream.tell()
+    stream.seek(0)
+    extent = samples_end(stream.read(_LONGEST_HEADER), file.format)
+    length = stream.seek(0, io.SEEK_END)
+    stream.seek(position)
+    if extent is None or extent[0] >= length or extent[1] == length:
+        return None
+    start, end = extent
+    if end < length:
+        return _View(stream, end)
+    actual_s = file.frames / file.samplerate
+    promised_s = actual_s * (end - start) / (length - start)
+    if promised_s - actual_s > TOLERANCE_S:
+        raise_short(promised_s, actual_s)
+    return None
 
 
 def _is_chunk(start: bytes, size: int) -> bool:
@@ -78,16 +110,16 @@ def _is_chunk(start: bytes, size: int) -> bool:
     )
 
 
-class _Replaced(io.RawIOBase):
-    """A file some of whose bytes read as other ones."""
+class _View(io.RawIOBase):
+    """The beginning of a file, in which some bytes may read as other ones."""
 
-    def __init__(self, file: BinaryIO, start: int, data: bytes):
-        self.file, self.start, self.data = file, start, data
+    def __init__(self, file: BinaryIO, end: int, start: int = 0, data: bytes = b""):
+        self.file, self.end, self.start, self.data = file, end, start, data
         file.seek(0)
 
     def readinto(self, buffer: Any, /) -> int:
         first = self.file.tell()
-        piece = bytearray(self.file.read(len(buffer)))
+        piece = bytearray(self.file.read(max(0, min(len(buffer), self.end - first))))
         for i, byte in enumerate(self.data, start=self.start - first):
             if 0 <= i < len(piece):
                 piece[i] = byte
@@ -95,7 +127,10 @@ class _Replaced(io.RawIOBase):
         return len(piece)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self.file.seek(offset, whence)
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.file.tell(), io.SEEK_END: self.end}[whence]
+        # A damaged header may name a place before the beginning. libsndfile calls this function,
+        # and an exception in it would be printed, not raised.
+        return self.file.seek(base + offset) if base + offset >= 0 else self.file.tell()
 
     def tell(self) -> int:
         return self.file.tell()

@@ -14,10 +14,10 @@ import soundfile
 from jdann import ffmpeg
 from jdann.audio.errors import AudioError
 from jdann.audio.formats import HEAD_BYTES, recognise
-from jdann.audio.headers import UNKNOWN_FRAMES, with_data_size
+from jdann.audio.headers import UNKNOWN_FRAMES, with_data_size, without_rest
 from jdann.audio.scale import full_scale
 
-_NO_AUDIO = "not audio, or damaged: expected a wav, flac, mp3 or ogg file"
+_NO_AUDIO = "not audio, or damaged; expected a wav, flac, mp3 or ogg file"
 _FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 _BLOCK_FRAMES = 2**20
 
@@ -40,8 +40,7 @@ def opened(source: Path | bytes, longest_s: float = np.inf) -> Iterator[soundfil
         with ExitStack() as to_close:
             try:
                 file = _open_by_libsndfile(source, to_close)
-            # soundfile raises a TypeError for a `.raw` file, which has no header.
-            except (soundfile.SoundFileError, TypeError):
+            except soundfile.SoundFileError:
                 file = _open_converted(source, longest_s, to_close)
             with file:
                 yield file
@@ -52,19 +51,33 @@ def opened(source: Path | bytes, longest_s: float = np.inf) -> Iterator[soundfil
 
 
 def _open_by_libsndfile(source: Path | bytes, to_close: ExitStack) -> soundfile.SoundFile:
-    # We pass bytes, because soundfile refuses names that are not valid UTF-8.
-    given: Any = io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source)
-    file = soundfile.SoundFile(given)
-    if not file.frames and file.format in ("WAV", "WAVEX"):
-        raw: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-        repaired = with_data_size(to_close.enter_context(raw))
-        if repaired is not None:
-            file.close()
-            return soundfile.SoundFile(cast("BinaryIO", repaired))
+    stream = to_close.enter_context(_stream(source))
+    # We give libsndfile no name, because it takes any file whose name ends in .au, .vox or .gsm for
+    # audio of that kind.
+    given: Any = stream if isinstance(stream, io.BytesIO) else stream.fileno()
+    file = soundfile.SoundFile(given, closefd=False)
     if file.frames >= UNKNOWN_FRAMES and ffmpeg.find() is not None:
         file.close()
         return _converted(source, file.format, file.format.lower(), np.inf, to_close)
-    return file
+    is_empty_wav = not file.frames and file.format in ("WAV", "WAVEX")
+    view = with_data_size(stream) if is_empty_wav else without_rest(stream, file)
+    if view is None:
+        return file
+    file.close()
+    return soundfile.SoundFile(cast("BinaryIO", view))
+
+
+def _stream(source: Path | bytes) -> BinaryIO:
+    """An open file without a buffer; that of bytes is in memory, and libsndfile can read it."""
+    if not isinstance(source, bytes):
+        return cast("BinaryIO", source.open("rb", buffering=0))
+    if not hasattr(os, "memfd_create"):
+        return io.BytesIO(source)
+    stream = io.FileIO(os.memfd_create("jdann"), "r+")
+    with os.fdopen(stream.fileno(), "wb", closefd=False) as writer:
+        writer.write(source)
+    stream.seek(0)
+    return cast("BinaryIO", stream)
 
 
 def _open_converted(

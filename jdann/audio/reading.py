@@ -83,10 +83,13 @@ def decode(
 def duration_s(path: str | Path) -> float | None:
     """The duration of a file by its header, seconds; None if it is not known."""
     try:
-        info = soundfile.info(os.fspath(path))
-    except (soundfile.SoundFileError, TypeError, OSError):
+        with (
+            Path(path).open("rb") as stream,
+            soundfile.SoundFile(stream.fileno(), closefd=False) as file,
+        ):
+            return file.frames / file.samplerate if 0 < file.frames < UNKNOWN_FRAMES else None
+    except (soundfile.SoundFileError, OSError, ValueError):
         return None
-    return info.duration if 0 < info.frames < UNKNOWN_FRAMES else None
 
 
 def windows(

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import jax
 from jax._src import distributed  # the notes of the coordinator have no public name
 
+from jdann import interruption
 from jdann.cluster.places import Place
 from jdann.errors import DivergenceError, InputError
 from jdann.terminal import visible
@@ -58,6 +59,7 @@ def join(place: Place, wait_s: int) -> None:
     Raises:
       InputError: process 0 cannot be reached.
     """
+    interruption.expect_others()
     if place.index:
         _wait_for_coordinator(place, wait_s)
     met = threading.Event()

@@ -27,9 +27,10 @@ def execute(arguments: Namespace) -> int:
         arguments.allow_host,
         arguments.trusted_proxy,
     )
-    listener = server.claim_port(arguments.host, arguments.port)
-    with listener:
-        requests = access_log.open_access_log(arguments.access_log)
+    with (
+        server.claim_port(arguments.host, arguments.port) as listener,
+        access_log.open_access_log(arguments.access_log) as requests,
+    ):
         recogniser = load_recogniser(arguments)
         server.main(recogniser, expanded(arguments.model), listener, allowed, upload, requests)
     return 0

@@ -2,8 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from jdann.errors import InputError
+
+
+class _Object:
+    """A JSON object as it is written; a dict would keep the last of two values of one name."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]):
+        self.pairs = pairs
 
 
 def read(path: Path, text: str) -> tuple[list[str], list[int], list[list[str]]]:
@@ -35,19 +43,23 @@ def read(path: Path, text: str) -> tuple[list[str], list[int], list[list[str]]]:
 def _cells(path: Path, line: int, text: str) -> dict[str, str]:
     """The texts and numbers of the object in a line."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: line {line} is not JSON ({str(error)[:80]}); expected an object in each "
             'line, like {"wav": "a.wav", "emo": "sad"}'
         ) from error
-    if not isinstance(value, dict):
+    if not isinstance(value, _Object):
         raise InputError(
             f"{path}: line {line} is JSON, but no object; expected one in each line, "
             'like {"wav": "a.wav", "emo": "sad"}'
         )
+    names = [name.strip() for name, _ in value.pairs]
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise InputError(f"{path}: line {line} has `{doubled[:40]}` twice; name each column once")
     return {
-        name.strip(): str(cell).strip()
-        for name, cell in value.items()
+        name: str(cell).strip()
+        for name, (_, cell) in zip(names, value.pairs, strict=True)
         if isinstance(cell, str | int | float)
     }

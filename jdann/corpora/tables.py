@@ -3,12 +3,14 @@
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jdann.corpora import json_lines, meld
+from jdann.corpora.suffixes import AUDIO, OTHER_AUDIO
 from jdann.errors import InputError
 from jdann.files import without_apostrophe
 
@@ -47,6 +49,7 @@ ALIASES = {
 }
 JSON_LINES = ".jsonl"
 SUFFIXES = (".csv", ".tsv", JSON_LINES)
+_SPLIT = re.compile(r"[,;\t\r\n]")
 _EXAMPLE = "the first line names the columns, e.g. file,emotion,speaker,language"
 
 
@@ -109,7 +112,8 @@ def read_cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
       each column, "" where it has no value.
 
     Raises:
-      InputError: the file cannot be read, or a row has more cells than there are columns.
+      InputError: the file cannot be read, or a row has more cells than there are columns, or a
+        cell holds other rows.
     """
     text = _text(path)
     if path.suffix.lower() == JSON_LINES:
@@ -126,10 +130,26 @@ def read_cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
                 f"{path}: line {line} has {len(cells)} cells, the first line names "
                 f"{len(names)} columns; put double quotes around cells that contain the separator"
             )
+        for name, cell in zip(names, cells, strict=False):
+            if ("\n" in cell or "\r" in cell) and _holds_row(cell):
+                raise InputError(
+                    f"{path}: line {line} has other rows in the column `{name[:40]}`; "
+                    "look for a double quote without its partner"
+                )
         texts = [without_apostrophe(cell.strip()) for cell in cells]
         lines.append(line)
         rows.append(texts + [""] * (len(names) - len(texts)))
     return names, lines, rows
+
+
+def _holds_row(cell: str) -> bool:
+    """Whether a cell of several lines names an audio file as a row does.
+
+    If one double quote is missing, the next cell in quotes may end the text that it should begin.
+    The rows between them would then be a part of one cell.
+    """
+    _, *pieces = _SPLIT.split(cell)
+    return any(Path(piece.strip(' "')).suffix.lower() in AUDIO | OTHER_AUDIO for piece in pieces)
 
 
 def _delimiter(text: str) -> tuple[str, str]:
@@ -164,8 +184,13 @@ def _columns(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     if "file" not in columns:
         listed = ", ".join(name or "(blank)" for name in names[:20])
         raise InputError(f"{path}: line 1 has no column `file`, only {listed[:300]}; {_EXAMPLE}")
-    counts = Counter(columns)
-    repeated = next((name for name in columns if name and counts[name] > 1), None)
+    # Also an alias must not occur twice: nothing says which of the two columns counts.
+    meanings = [
+        text if text in ALIASES else known_name
+        for known_name, text in zip(columns, folded, strict=True)
+    ]
+    counts = Counter(meanings)
+    repeated = next((name for name in meanings if name and counts[name] > 1), None)
     if repeated is not None:
         raise InputError(
             f"{path}: line 1 names the column `{repeated}` more than once; name each column once"

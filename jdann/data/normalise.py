@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.errors import InputError
+from jdann.parameters import shown
 
 NORMALISATIONS = (
     "speaker",  # by the utterances of the same speaker
@@ -98,7 +99,7 @@ def grouping(
     """
     if by not in NORMALISATIONS:
         raise InputError(
-            f"config.features.normalise is {by!r}; choose one of {', '.join(NORMALISATIONS)}"
+            f"config.features.normalise is {shown(by)}; choose one of {', '.join(NORMALISATIONS)}"
         )
     if by == "voice" and not has_pitch:
         raise InputError(

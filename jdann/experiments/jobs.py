@@ -29,6 +29,7 @@ from jdann.experiments.settings import (
 from jdann.methods import Method, Settings, make_method, settings_for_classes
 from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
 from jdann.models import make_encoder, network
+from jdann.parameters import shown
 from jdann.training import loop
 from jdann.training.members import CompiledTraining
 from jdann.training.records import outputs
@@ -96,7 +97,7 @@ def plan_jobs(config: Any, directions: Sequence[Direction]) -> list[Job]:
     if config.selection not in (LAST, *selection.CRITERIA):
         known = ", ".join(selection.CRITERIA)
         raise InputError(
-            f'config.selection is {config.selection!r}; choose "last" or one of {known}'
+            f'config.selection is {shown(config.selection)}; choose "last" or one of {known}'
         )
     planned = []
     for d, direction in enumerate(directions):

@@ -41,6 +41,7 @@ from jdann.experiments.together import check_same_run, check_shared
 from jdann.experiments.train import open_directions
 from jdann.figures import sweep as sweep_figures
 from jdann.methods import Method
+from jdann.parameters import shown
 from jdann.training import loop
 from jdann.training.members import Members
 from jdann.training.state import Hyper
@@ -137,7 +138,7 @@ def _check(config: Any, path: Path, overwrite: bool) -> None:
     if config.sweep.criterion not in selection.CRITERIA:
         known = ", ".join(selection.CRITERIA)
         raise InputError(
-            f"config.sweep.criterion is {config.sweep.criterion!r}; choose one of {known}"
+            f"config.sweep.criterion is {shown(config.sweep.criterion)}; choose one of {known}"
         )
     folders = path.glob(f"{workdir.CHECKPOINTS}/*")
     if not overwrite and any(not f.name.startswith(CHECKPOINT_PREFIX) for f in folders):

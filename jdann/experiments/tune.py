@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_collections import FrozenConfigDict
 
-from jdann import configuration, files, selection
+from jdann import configuration, files, interruption, jax_cache, selection
 from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
@@ -35,6 +35,7 @@ from jdann.experiments.study import (
 from jdann.experiments.train import open_directions
 from jdann.experiments.trial import CHECKPOINT_PREFIX, make_objective
 from jdann.figures import tuning
+from jdann.parameters import shown
 from jdann.progress import silenced, track
 
 log = logging.getLogger("jdann")
@@ -104,7 +105,8 @@ def _check(config: Any) -> None:
     criterion = config.tune.criterion
     if criterion not in selection.CRITERIA:
         raise InputError(
-            f"config.tune.criterion is {criterion!r}; choose one of {', '.join(selection.CRITERIA)}"
+            f"config.tune.criterion is {shown(criterion)}; choose one of "
+            f"{', '.join(selection.CRITERIA)}"
         )
     if config.tune.trials < 1:
         raise InputError(f"config.tune.trials is {config.tune.trials}; expected at least 1")
@@ -157,11 +159,12 @@ def _tune_in_processes(
     shares = [trials // workers + (w < trials % workers) for w in range(workers)]
     arguments = (configuration.to_dict(config), path, data_dir, place)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [
-            pool.submit(_run_worker, *arguments, w, share)
-            for w, share in enumerate(shares)
-            if share
-        ]
+        with interruption.left_to_this_process():
+            futures = [
+                pool.submit(_run_worker, *arguments, w, share)
+                for w, share in enumerate(shares)
+                if share
+            ]
         try:
             for _ in track(_wait_for_trials(study, futures), "Tuning", trials, "trials"):
                 pass
@@ -192,6 +195,7 @@ def _run_worker(
     values: dict[str, Any], path: Path, data_dir: Path, place: StudyPlace, worker: int, trials: int
 ) -> None:
     """A worker process: runs its share of the trials of a config, given as plain values."""
+    jax_cache.remove_damaged()
     log.setLevel(logging.INFO)
     log.propagate = False
     with workdir.log_to(path, f"worker-{worker}.log"), silenced():

@@ -29,7 +29,7 @@ from jdann.features.spectral import (
 )
 from jdann.features.statistics import bin_statistics, masked_mean
 from jdann.features.temporal import zero_crossing_rate
-from jdann.parameters import Count, Range, checked, parameters
+from jdann.parameters import Count, Range, checked, parameters, shown
 
 VOICE_VECTORS = "voice_vectors"
 Extract = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -106,7 +106,9 @@ def recipe_sizes(name: str) -> dict[str, Any]:
       InputError: the name is unknown.
     """
     if name not in _ALL_RECIPES:
-        raise InputError(f"unknown features.recipe {name!r}: expected one of {', '.join(RECIPES)}")
+        raise InputError(
+            f"unknown features.recipe {shown(name)}: expected one of {', '.join(RECIPES)}"
+        )
     known = parameters(_ALL_RECIPES[name])
     return {size: p.default for size, p in known.items() if size != "sample_rate_hz"}
 

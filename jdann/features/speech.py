@@ -11,7 +11,9 @@ to have some, its spectrum stays the same.
     utterances = cut(find_speech(evidence), evidence.level_db, longest_s=5.0)
 """
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ from scipy import ndimage
 
 from jdann.features.pitch import pitch
 from jdann.features.spectral import melspectrogram, spectrogram
+from jdann.program_cache import compile_program
 
 SAMPLE_RATE_HZ = 16000
 FRAME_S = 0.01
@@ -32,7 +35,7 @@ SHORTEST_UTTERANCE_S = 0.3  # a cut never leaves a shorter piece
 _HOP = round(FRAME_S * SAMPLE_RATE_HZ)
 _N_FFT = 1024
 # Audio is padded to one of these lengths, so that the program is compiled for a few shapes only.
-_SIZES_S = (2.5, 5.0, 20.0, LONGEST_S)
+_SIZES = tuple(round(s * SAMPLE_RATE_HZ) for s in (2.5, 5.0, 20.0, LONGEST_S))
 
 # The thresholds were chosen on recordings made of CASIA and EmoDB (benchmarks/recordings.py).
 _BANDS, _LOW_HZ, _HIGH_HZ = 20, 150.0, 6000.0
@@ -68,6 +71,7 @@ _LEAST_VOICED_S, _LEAST_VOICED_SHARE = 0.12, 0.07  # how much of a stretch of sp
 _VOICED_RUN_S = 0.04  # a voiced run of this length may be speech at any level
 _PADDING_S = 0.2  # added before and after a stretch, for weak sounds
 _SHORTEST_PAUSE_S = 0.3
+_lock = threading.Lock()
 
 
 class Evidence(NamedTuple):
@@ -110,11 +114,11 @@ def measure(samples: np.ndarray) -> Evidence:
             steady=no_frame,
             bands_db=np.full((frames, _BANDS), -120, np.float32),
         )
-    size = next(round(s * SAMPLE_RATE_HZ) for s in _SIZES_S if len(samples) <= s * SAMPLE_RATE_HZ)
+    size = next(size for size in _SIZES if len(samples) <= size)
     # Shorter audio is repeated up to this size, so that the padding has the same background.
     padded = np.resize(samples.astype(np.float32), size)
     bands_db, level_db, voicing, steadiness, change_db = (
-        np.asarray(track)[:frames] for track in _measure(padded)
+        np.asarray(track)[:frames] for track in _compiled(size)(padded)
     )
     audible = level_db > max(_SILENCE_DB, np.percentile(level_db, 98) - _RANGE_DB)
     has_pitch = (ndimage.uniform_filter1d(voicing, 3) > _VOICED) & audible
@@ -128,7 +132,23 @@ def measure(samples: np.ndarray) -> Evidence:
     )
 
 
-@jax.jit
+def compile_all() -> None:
+    """Compiles `measure` for every length, so that no later call waits for that."""
+    for size in _SIZES:
+        _compiled(size)
+
+
+def _compiled(size: int) -> Callable[[np.ndarray], tuple[jax.Array, ...]]:
+    """`_measure` for [size] samples, compiled once, whichever thread comes first."""
+    with _lock:
+        return _compile(size)
+
+
+@cache
+def _compile(size: int) -> Callable[[np.ndarray], tuple[jax.Array, ...]]:
+    return compile_program("speech", _measure, (np.zeros(size, np.float32),))
+
+
 def _measure(samples: jax.Array) -> tuple[jax.Array, ...]:
     """Bands [frames, bands] and level, both in dB; voicing, steadiness and change of the partials.
 

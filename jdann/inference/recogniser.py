@@ -52,9 +52,10 @@ from jdann.inference.model import (
     save_model,
     with_classes,
 )
-from jdann.inference.program import Programs, Settings, keep_programs
+from jdann.inference.program import Programs, Settings
 from jdann.inference.timeline import Timeline
 from jdann.parameters import parameter
+from jdann.program_cache import keep_programs
 from jdann.selection.familiarity import Familiarity, is_unfamiliar
 
 __all__ = ["Clip", "Part", "Prepared", "Recogniser", "Timeline"]
@@ -90,7 +91,7 @@ class Recogniser:
         """Reads a recogniser. It needs no corpus and no checkpoint, and executes nothing it reads.
 
         From then on JAX keeps what this process compiles in `~/.cache/jdann/xla`, so that the next
-        process starts faster; see `jdann.inference.program.keep_programs` for how to choose
+        process starts faster; see `jdann.program_cache.keep_programs` for how to choose
         otherwise.
 
         Args:

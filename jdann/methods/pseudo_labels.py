@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jdann.errors import InputError
+from jdann.parameters import shown
 
 PRIORS = ("uniform", "none")
 _SMALLEST_SHARE = 1e-12  # a share of zero still has a finite logarithm
@@ -34,8 +35,8 @@ def check_prior(prior: str, name: str, classes: int | None = None) -> None:
     ):
         count = "" if classes is None else f"{classes} "
         raise InputError(
-            f"{name} is {prior!r}; choose one of {', '.join(PRIORS)}, or give {count}shares of 0"
-            " or more that add up to 1, one for each emotion, with commas between them"
+            f"{name} is {shown(prior)}; choose one of {', '.join(PRIORS)}, or give {count}shares "
+            "of 0 or more that add up to 1, one for each emotion, with commas between them"
         )
 
 

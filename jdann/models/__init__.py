@@ -20,7 +20,7 @@ from jdann.models.conv1d import conv1d
 from jdann.models.convolution import check_precision
 from jdann.models.mlp import mlp
 from jdann.models.resnet import resnet50
-from jdann.parameters import check, parameters
+from jdann.parameters import check, parameters, shown
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "conv1d": conv1d,
@@ -54,7 +54,7 @@ def make_encoder(
         similar = difflib.get_close_matches(name, ENCODERS, n=1)
         hint = f" (did you mean {similar[0]}?)" if similar else ""
         raise InputError(
-            f"encoder.name {name!r} is unknown{hint}; choose one of {', '.join(ENCODERS)}"
+            f"encoder.name {shown(name)} is unknown{hint}; choose one of {', '.join(ENCODERS)}"
         )
     check_precision(precision)
     factory = ENCODERS[name]

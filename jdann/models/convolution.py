@@ -12,6 +12,7 @@ from jax import lax
 from jdann.errors import InputError
 from jdann.models.cpu.convolution import convolution_for_cpu
 from jdann.models.windows import LAYOUTS, centred
+from jdann.parameters import shown
 
 # The type that factors are rounded to before they are multiplied. Sums, parameters and results are
 # always float32.
@@ -26,7 +27,7 @@ def check_precision(precision: str) -> None:
     """
     if precision not in PRECISIONS:
         raise InputError(
-            f"config.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}"
+            f"config.precision is {shown(precision)}; choose one of {', '.join(PRECISIONS)}"
         )
 
 

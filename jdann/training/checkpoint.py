@@ -36,9 +36,14 @@ class Checkpoints:
             place = str(self._manager.directory)
             raise OSError(errno.ENOSPC, "No space left on device", place) from error
 
-    def drop_after(self, epochs_done: int) -> None:
-        """Removes later checkpoints, which could not be read and are about to be written again."""
-        for number in [n for n in self._manager.all_steps() if n > epochs_done]:
+    def tidy(self, epochs_done: int) -> None:
+        """Removes what a training that goes on after `epochs_done` does not need.
+
+        These are later checkpoints, which could not be read and are about to be written again, and
+        old ones that a killed run was about to remove.
+        """
+        kept = sorted(n for n in self._manager.all_steps() if n <= epochs_done)[-_KEPT:]
+        for number in set(self._manager.all_steps()) - set(kept):
             self._manager.delete(number)
 
     def restore(self, template: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:

@@ -88,7 +88,7 @@ def fit(
         processes.check_same(
             {"epochs in the checkpoint": done}, "start all of them again with --resume"
         )
-        checkpoints.drop_after(done)
+        checkpoints.tidy(done)
         if done:
             log.info("%s: continues after epoch %d of %d", task.name, done, budget.epochs)
         for epoch in range(done):

@@ -20,10 +20,17 @@ _LONGEST_PATH = 300  # characters
 
 
 class AccessLog:
-    """Writes a line for each request."""
+    """Writes a line for each request. Leaving its `with` block closes the file."""
 
     def __init__(self, handler: logging.Handler | None):
         self._handler = handler
+
+    def __enter__(self) -> "AccessLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handler is not None:
+            self._handler.close()
 
     def write(
         self, client: str, method: str, path: str, status: int, size: int, began: float

@@ -103,7 +103,7 @@ function addAll(files) {
 // The server keeps nothing about a person, so all clips are sent again whenever one is added.
 async function adapt() {
   const usable = clips.filter((clip) => clip.alone);
-  if (!$("one-person").checked || !usable.length) return judgeAlone();
+  if (!$("one-person").checked || !usable.length) return; // the answers stay as they are
   say("Adapting to this person …");
   const form = new FormData();
   for (const { name, blob } of usable) form.append("file", blob, name);
@@ -154,12 +154,16 @@ function show(clip) {
         element("span", { className: "track" }, swatch(colour, p)),
         element("span", { className: "value", textContent: percent(p) }))),
   );
+  $("no-speech").hidden = Boolean(probabilities);
   $("doubt").hidden = !doubt;
   $("doubt").textContent = doubt ? `Doubtful: ${doubt}.` : "";
   $("cut").hidden = heard_s >= duration_s;
   if ($("audio").src !== clip.url) $("audio").src = clip.url; // the same clip goes on playing
   $("end").textContent = `${duration_s.toFixed(1)} s`;
-  $("legend").replaceChildren(...info.labels.map((label, k) => element("li", {}, swatch(info.colours[k]), label)));
+  const heard = timeline.filter((w) => w.probabilities);
+  for (const name of ["emotions", "legend", "timeline-details"]) $(name).hidden = !heard.length;
+  const gaps = heard.length < timeline.length ? [element("li", { className: "soft", textContent: `empty: ${NO_SPEECH}` })] : [];
+  $("legend").replaceChildren(...info.labels.map((label, k) => element("li", {}, swatch(info.colours[k]), label)), ...gaps);
   const head = element("tr", {}, ...["from", "to", ...info.labels].map((name) => element("th", { scope: "col", textContent: name })));
   const rows = timeline.map((w) =>
     element("tr", {},
@@ -195,8 +199,8 @@ function table() {
   const head = element("tr", {}, ...names.map((name) => element("th", { scope: "col", textContent: name })));
   const rows = clips.map((clip) => {
     if (clip.reason) {
-      const reason = element("td", { className: "reason", textContent: clip.reason, colSpan: names.length - 1 });
-      return element("tr", {}, element("th", { scope: "row", textContent: clip.name }), reason);
+      const reason = element("span", { className: "reason", textContent: clip.reason });
+      return element("tr", {}, element("th", { scope: "row", textContent: clip.name }), element("td", { colSpan: names.length - 1 }, reason));
     }
     const open = element("button", { type: "button", textContent: clip.name, onclick: () => show(clip) });
     const { emotion, probabilities, doubt, duration_s } = clip.answer;

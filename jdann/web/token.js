@@ -18,12 +18,14 @@ function asked(wrong) {
   $("token-wrong").hidden = !wrong;
   $("token-dialog").showModal();
   return new Promise((resolve) => {
-    $("token-dialog").oncancel = (event) => event.preventDefault(); // without a token the page is of no use
+    // Escape closes a dialog, but without a token the page is of no use.
+    $("token-dialog").onclose = () => $("token-dialog").showModal();
     $("token-form").onsubmit = (event) => {
       event.preventDefault();
       const token = $("token").value.trim();
       $("token").value = "";
       if (!/^[!-~]+$/.test(token)) return void ($("token-wrong").hidden = false); // no header can hold it
+      $("token-dialog").onclose = null;
       $("token-dialog").close();
       resolve(token);
     };

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from jdann.features import speech
 from jdann.inference.batches import BUCKET_S
 from jdann.inference.recogniser import Prepared, Recogniser
 from jdann.web.answers import longest_s
@@ -22,6 +23,8 @@ def warm_up(recogniser: Recogniser) -> None:
     Clips are padded to a multiple of BUCKET_S, and each multiple needs a program of its own. The
     last one holds clips of the longest duration, which may be a fraction of a bucket.
     """
+    if recogniser.audio_settings.speech_only:
+        speech.compile_all()
     recogniser = _without_speech_detector(recogniser)
     rate_hz, seconds = recogniser.sample_rate_hz, longest_s(recogniser)
     buckets = math.ceil(seconds / BUCKET_S)

@@ -5,17 +5,7 @@ import json
 import pytest
 
 from jdann.cli import main
-from tests.support.runs import arguments
-
-CLOCK = ("date", "seconds", "fit_seconds", "train_seconds")  # fields of a time of day or a duration
-
-
-def without_clock(value):
-    """JSON without what a clock tells."""
-    if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if k not in CLOCK}
-        return {k: without_clock(v) for k, v in kept.items()}
-    return [without_clock(v) for v in value] if isinstance(value, list) else value
+from tests.support.runs import arguments, without_clock
 
 
 @pytest.mark.slow

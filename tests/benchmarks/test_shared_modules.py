@@ -5,7 +5,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+
+from jdann import audio
+from jdann.audio import AudioSettings
+from jdann.features.speech_part import keep_speech
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -55,3 +60,20 @@ def test_a_table_has_as_many_cells_in_each_line(markdown_table):
     assert lines == ["| way | s |", "|---|---:|", "| jdann | |", "| PyTorch | not installed |"]
     with pytest.raises(ValueError):
         markdown_table.header(("way", "s"), ("---",))
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 48000])
+def test_synthetic_speech_counts_as_speech(monkeypatch, rate_hz):
+    monkeypatch.syspath_prepend(FOLDER)
+    synthetic = importlib.import_module("synthetic_speech")
+    samples = synthetic.synthetic_speech(3.0, np.random.default_rng(0), rate_hz)
+    settings = AudioSettings(sample_rate_hz=rate_hz)
+    assert keep_speech(samples, settings) is samples
+
+
+def test_the_clip_with_a_pause_is_searched_for_speech(monkeypatch, tmp_path):
+    """Else the benchmark of start-up would not measure that search."""
+    monkeypatch.syspath_prepend(FOLDER)
+    importlib.import_module("startup_models").write_clips(tmp_path)
+    samples, rate_hz = audio.read(tmp_path / "paused.wav")
+    assert len(keep_speech(samples.ravel(), AudioSettings())) < len(samples) - rate_hz

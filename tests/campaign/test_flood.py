@@ -145,14 +145,12 @@ def honest_request(port: int, clip: bytes) -> float:
 
 
 @pytest.mark.slow
-def test_an_honest_client_is_answered_during_a_flood(finished_run, tmp_path):
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
+def test_an_honest_client_is_answered_during_a_flood(finished_run, campaign_seed, tmp_path):
     clip = encoded(speech(3))
     durations, sizes = [], []
     with serving(finished_run, tmp_path, "--access-log", str(tmp_path / "log")) as program:
         honest_request(program.port, clip)
-        flood = Flood(program.port, seed)
+        flood = Flood(program.port, campaign_seed)
         with flood.going_on():
             end = time.monotonic() + SECONDS
             while time.monotonic() < end:

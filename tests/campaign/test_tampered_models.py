@@ -5,8 +5,6 @@ JDANN_CAMPAIGN_SEED to repeat a campaign.
 """
 
 import json
-import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -34,10 +32,8 @@ CLIPS = speech(0.5)[None], np.array([8000], np.int32)
 
 
 @pytest.fixture(scope="module")
-def rng():
-    seed = int(os.environ.get("JDANN_CAMPAIGN_SEED") or secrets.randbelow(2**32))
-    print(f"seed {seed}")
-    return np.random.default_rng(seed)
+def rng(campaign_seed):
+    return np.random.default_rng(campaign_seed)
 
 
 @pytest.fixture(scope="module")

@@ -162,6 +162,10 @@ def test_unknown_columns_are_named(audio):
         ("file\na.wav\n".encode("utf-16-le"), r"line 1 holds bytes that no text has"),
         (
             'file,emotion\n"a.wav,sad\nb.wav",happy\n',
+            r"line 2 has other rows in the column `file`; look for a double quote without its",
+        ),
+        (
+            'file,emotion\n"a,sad\nb",happy\n',
             r"line 2 has a line break in the column `file`; look for a double quote without its",
         ),
         (b"RIFF\0\0\0\0WAVE", r"line 1 holds bytes that no text has"),
@@ -218,6 +222,49 @@ def test_an_unclosed_quote_loses_no_rows(audio, text, line, read):
     """Both users of the table, training and `jdann predict`, name the line where the quote is."""
     with pytest.raises(InputError, match=rf"list\.csv: line {line} .*double quote without its"):
         read(write(audio, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('file,note,sentence\na.wav,"x\nb.wav,y,", z"\nc.wav,z,\n', 2),
+        ('note;file\n"x;a.wav\n";b.wav\ny;c.wav\n', 2),
+        ('file\tnote\na.wav\tx\nb.wav\t"y\r\nc.wav\t"\n', 3),
+    ],
+)
+@pytest.mark.parametrize("read", [manifest.load_manifest, lambda path: find_items([str(path)])])
+def test_a_cell_that_swallowed_rows_is_refused(audio, text, line, read):
+    """One double quote is missing, and the next one ends the cell."""
+    with pytest.raises(InputError, match=rf"line {line} has other rows in the column `note`"):
+        read(write(audio, text))
+    kept = write(audio, 'file,note\na.wav,"heard in b.wav,\nand loud"\n')
+    assert tables.read_table(kept).rows[0]["note"] == "heard in b.wav,\nand loud"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("list.csv", "path,path\na.wav,b.wav\n", "line 1 names the column `path` more than once"),
+        ("list.csv", "file,wav,WAV\na.wav,b.wav,c.wav\n", "`wav` more than once"),
+        (
+            "list.jsonl",
+            '{"wav": "a.wav"}\n{"wav": "b.wav", "wav": "c.wav"}',
+            "line 2 has `wav` twice",
+        ),
+        ("list.jsonl", '{"file": "a.wav", "file ": "b.wav"}', "line 1 has `file` twice"),
+    ],
+)
+def test_nothing_says_which_of_two_columns_counts(audio, name, text, expected):
+    (audio / name).write_text(text)
+    with pytest.raises(InputError, match=expected):
+        tables.read_table(audio / name)
+
+
+def test_a_message_is_one_line_whatever_it_quotes(audio):
+    for text in ('"a\nb",note\na.wav,x\n', 'file,emotion\na.wav,"sad\u2028or\r\nnot"\n'):
+        with pytest.raises(InputError) as raised:
+            manifest.load_manifest(write(audio, text))
+        assert len(str(raised.value).splitlines()) == 1
 
 
 def test_predict_keeps_the_columns_of_its_table(audio):

@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from jdann.inference import model, program
+from jdann import program_cache
+from jdann.inference import model
 from jdann.inference.recogniser import Recogniser
 from tests.support.models import make_model, speech
+from tests.support.recordings import noise, voice
 
 CLIP = speech(0.9)
+# A short look does not tell whether all of it is speech, so that the finder of speech runs.
+PAUSED_CLIP = np.concatenate([voice(0.9, 150), noise(2.0, 0.005), voice(0.9, 150)])
 # What takes long to import and a kept program does without.
 HEAVY = (
     "flax",
@@ -81,10 +85,10 @@ def test_a_program_of_another_source_version_or_config_is_not_taken(
 ):
     probabilities(loaded_model)
     with monkeypatch.context() as patch:
-        patch.setattr(program, "_source", lambda: "changed")
+        patch.setattr(program_cache, "_source", lambda: "changed")
         assert probabilities(loaded_model)[1]
     with monkeypatch.context() as patch:
-        patch.setattr(program, "version", lambda package: "99")
+        patch.setattr(program_cache, "version", lambda package: "99")
         assert probabilities(loaded_model)[1]
     config = loaded_model.card["config"]
     changed = {**config, "features": {**config["features"], "normalise": "none"}}
@@ -144,8 +148,11 @@ def test_threads_agree_and_compile_once(loaded_model, folder):
 def test_the_command_line_keeps_programs_and_then_imports_neither_flax_nor_librosa(
     loaded_model, tmp_path
 ):
-    model.save_model(tmp_path / "model", loaded_model)
-    soundfile.write(tmp_path / "clip.wav", CLIP, 16000)
+    config = loaded_model.card["config"]
+    config = {**config, "audio": {**config["audio"], "speech_only": True}}
+    card = {**loaded_model.card, "config": config}
+    model.save_model(tmp_path / "model", loaded_model._replace(card=card))
+    soundfile.write(tmp_path / "clip.wav", PAUSED_CLIP, 16000)
     code = f"""
 import sys
 from jdann.cli import main
@@ -169,13 +176,13 @@ print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
         outputs.append((done.stdout, done.stderr.splitlines()[-1].split()))
     assert {"flax", "librosa"} <= set(outputs[0][1])  # traced
     assert outputs[1][1] == []
-    assert outputs[0][0] == outputs[1][0]
+    assert outputs[0][0] == outputs[1][0] and "no speech" not in outputs[0][0]
     kept = {
         path.name.split("-")[0]
         for path in (tmp_path / "cache" / "jdann" / "xla").rglob("*")
         if path.is_file()
     }
-    assert {"outputs", "jit_call"} <= kept, kept  # traced, compiled
+    assert {"outputs", "speech", "jit_call"} <= kept, kept  # traced, compiled
 
 
 def test_importing_a_recogniser_imports_nothing_heavy():
@@ -235,7 +242,7 @@ def test_a_folder_that_cannot_be_written_is_not_used(tmp_path, monkeypatch):
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
     try:
-        program.keep_programs()
+        program_cache.keep_programs()
         assert jax.config.jax_compilation_cache_dir is None
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
@@ -245,5 +252,5 @@ def test_a_program_depends_on_the_source_of_every_stage(monkeypatch):
     read = []
     original = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or original(path))
-    program._source.__wrapped__()
+    program_cache._source.__wrapped__()
     assert {"recipe.py", "conv1d.py", "forward.py"} <= {path.name for path in read}

@@ -36,8 +36,10 @@ def guarded(server, tmp_path_factory):
         origins=[SITE], host_names=["emotion.example.org"], proxies=["127.0.0.9"]
     )._replace(token=TOKEN)
     limits = Limits(client_waiting=1)
-    opened = access_log.open_access_log(str(log))
-    with running(server.recogniser, server.workdir, limits, access, opened) as served:
+    with (
+        access_log.open_access_log(str(log)) as opened,
+        running(server.recogniser, server.workdir, limits, access, opened) as served,
+    ):
         yield served, log
 
 
@@ -276,27 +278,26 @@ def test_the_log_holds_no_secret(guarded):
 
 def test_a_moved_log_is_opened_again(tmp_path):
     path = tmp_path / "access.log"
-    log = access_log.open_access_log(str(path))
-    for name in ("a", "b"):
-        log.write(name, "GET", "/", 200, 0, 0.0)
-        path.rename(tmp_path / name)
+    with access_log.open_access_log(str(path)) as log:
+        for name in ("a", "b"):
+            log.write(name, "GET", "/", 200, 0, 0.0)
+            path.rename(tmp_path / name)
     assert [last(tmp_path / name)["client"] for name in "ab"] == ["a", "b"]
 
 
 def test_a_full_disk_costs_lines_and_no_request(server, tmp_path, monkeypatch):
-    log = access_log.open_access_log(str(tmp_path / "access.log"))
-
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     complaints: list[str] = []
     monkeypatch.setattr(access_log._File, "flush", full)
     monkeypatch.setattr(access_log.log, "warning", lambda text, why: complaints.append(text % why))
-    with running(server.recogniser, server.workdir, Limits(), ACCESS, log) as served:
-        assert [served.ask(CLIP).status for _ in range(3)] == [200] * 3
+    with access_log.open_access_log(str(tmp_path / "access.log")) as log:
+        with running(server.recogniser, server.workdir, Limits(), ACCESS, log) as served:
+            assert [served.ask(CLIP).status for _ in range(3)] == [200] * 3
+        monkeypatch.undo()  # closing the log writes what is left
     (complaint,) = complaints
     assert "No space left" in complaint
-    monkeypatch.undo()
 
 
 def test_standard_output_can_be_the_log(capsys):

@@ -15,6 +15,7 @@ import soundfile
 
 pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
+from jdann.web.access import make_access
 from jdann.web.limits import Limits
 from tests.support.corpora import EMOTIONS
 from tests.support.serving import RATE, running, speech
@@ -58,7 +59,7 @@ def opened(chromium, port: int, width: int, height: int, scheme: str) -> Iterato
     page.on("request", lambda r: requested.append(r.url))
     page.on("pageerror", lambda e: errors.append(str(e)))
     page.goto(f"http://127.0.0.1:{port}/")
-    page.wait_for_selector("html[data-ready]")
+    page.wait_for_selector("html[data-ready], dialog[open]")
     yield page
     address = f"http://127.0.0.1:{port}/"
     allowed = (address, f"blob:{address}")
@@ -147,6 +148,65 @@ def test_browser_says_what_is_not_audio_and_links_the_card(tab, tmp_path):
     tab.locator("#error", has_text="a.txt: This cannot be used: not audio").wait_for(timeout=20000)
     tab.click("header a[href='/card']")
     assert tab.locator("h1").inner_text() == "Model card"
+
+
+def test_browser_shows_no_emotion_where_there_is_no_speech(tab, tmp_path):
+    def answer_no_speech(route) -> None:
+        answer = route.fetch().json()
+        for part in (answer, *answer["timeline"]):
+            part["probabilities"] = None
+        route.fulfill(json=answer | {"emotion": None})
+
+    tab.route("**/api/predict*", answer_no_speech)
+    soundfile.write(tmp_path / "a.wav", speech(2), RATE, subtype="FLOAT")
+    tab.set_input_files("#files", tmp_path / "a.wav")
+    tab.locator("#result-title", has_text="a.wav: no speech").wait_for(timeout=20000)
+    assert tab.locator("#no-speech").is_visible() and painted(tab, "waveform") > 0.02
+    for name in ("timeline", "legend", "timeline-details"):
+        assert not tab.locator(f"#{name}").is_visible()
+    tab.unroute("**/api/predict*")
+    tab.set_input_files("#files", tmp_path / "a.wav")
+    tab.locator("#bars li").first.wait_for(timeout=20000)
+    assert tab.locator("#timeline").is_visible() and not tab.locator("#no-speech").is_visible()
+
+
+def test_browser_keeps_the_reason_for_a_refusal_on_the_screen(tab, tmp_path):
+    soundfile.write(tmp_path / "a.wav", speech(2), RATE, subtype="FLOAT")
+    (tmp_path / "b.wav").write_text("hello")
+    tab.set_input_files("#files", [tmp_path / "a.wav", tmp_path / "b.wav"])
+    reason = tab.locator("#table .reason")
+    reason.wait_for(timeout=20000)
+    box = reason.bounding_box()
+    assert box["x"] + box["width"] <= tab.viewport_size["width"]
+    assert tab.locator("#status").inner_text() == ""  # it does not repeat the clip before
+
+
+def test_browser_asks_for_the_token_until_it_is_right(chromium, server, tmp_path):
+    (tmp_path / "token").write_text("the-token-of-this-server")
+    access = make_access("127.0.0.1", tmp_path / "token", (), (), ())
+    with (
+        running(server.recogniser, server.workdir, Limits(), access) as guarded,
+        opened(chromium, guarded.port, 390, 844, "dark") as page,
+    ):
+        dialog, wrong, field = map(page.locator, ("#token-dialog", "#token-wrong", "#token"))
+        assert dialog.is_visible() and not wrong.is_visible()
+        box = dialog.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        for _ in range(3):  # without a token the page is of no use
+            page.keyboard.press("Escape")
+            page.wait_for_function("document.getElementById('token-dialog').open")
+        for bad in ("another-token", "no header can höld it"):
+            field.fill(bad)
+            field.press("Enter")
+            wrong.wait_for()
+            assert field.input_value() == ""
+        field.fill("the-token-of-this-server")
+        field.press("Enter")
+        page.wait_for_selector("html[data-ready]")
+        assert not dialog.is_visible()
+        soundfile.write(tmp_path / "a.wav", speech(2), RATE, subtype="FLOAT")
+        page.set_input_files("#files", tmp_path / "a.wav")
+        page.locator("#result-title", has_text="a.wav").wait_for(timeout=20000)
 
 
 def test_browser_adapts_all_answers_to_one_person(tab, server, tmp_path):

@@ -6,7 +6,6 @@ Requests that cannot be used are answered with a sentence.
 import concurrent.futures
 import contextlib
 import dataclasses
-import http.client
 import json
 import os
 import re
@@ -30,6 +29,7 @@ pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
 from jdann.cli import main
 from jdann.errors import InputError
+from jdann.features.speech import LONGEST_S
 from jdann.inference import export
 from jdann.inference.recogniser import Recogniser
 from jdann.web import server as web_server
@@ -219,9 +219,8 @@ def test_other_addresses_and_methods_get_a_sentence(server):
 
 
 def test_a_foreign_host_header_is_refused(server):
-    connection = http.client.HTTPConnection("127.0.0.1", server.port)
-    connection.request("GET", "/api/info", headers={"Host": "evil.example"})
-    assert connection.getresponse().status == 400
+    refused = server.ask_raw(None, {"Host": "evil.example"}, "/api/info", "GET")
+    assert refused.status == 400
 
 
 def test_too_much_is_refused_before_it_is_held_or_decoded(server):
@@ -294,9 +293,10 @@ def test_every_clip_length_is_compiled_before_the_first_visitor(server, longest_
     assert programs.sizes == compiled and max(compiled) >= longest_s * RATE
 
 
-def test_a_model_that_uses_only_speech_is_compiled_too(server):
+def test_a_model_that_uses_only_speech_is_compiled_too(server, monkeypatch):
     """What the server compiles with is noise, which holds no speech."""
-    sizes = []
+    sizes, searched = [], []  # of the programs of the model, and of the search for speech
+    monkeypatch.setattr("jdann.features.speech._compile", searched.append)
     for speech_only in (False, True):
         config = ConfigDict(server.recogniser.config)
         config.audio.speech_only = speech_only
@@ -308,7 +308,9 @@ def test_a_model_that_uses_only_speech_is_compiled_too(server):
             )
         )
         sizes.append(programs.sizes)
+        assert bool(searched) == speech_only
     assert sizes[0] == sizes[1] != set()
+    assert max(searched) == LONGEST_S * 16000 and len(searched) == len(set(searched))
 
 
 def test_a_model_that_takes_no_audio_is_refused(server):
