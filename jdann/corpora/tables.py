@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -92,6 +93,11 @@ def read_table(path: Path) -> Table:
             raise InputError(
                 f"{path}: line {line} has a null character in the column `file`; correct the name"
             )
+        if not _can_be_a_path(row["file"]):
+            raise InputError(
+                f"{path}: line {line} has half a character in the column `file`, which no file has "
+                "in its name; correct the name"
+            )
         if "\n" in row["file"] or "\r" in row["file"]:
             raise InputError(
                 f"{path}: line {line} has a line break in the column `file`; "
@@ -102,6 +108,15 @@ def read_table(path: Path) -> Table:
             f"{path}: has no rows below the names of the columns; add one for each utterance"
         )
     return Table(columns, tuple(rows), tuple(lines))
+
+
+def _can_be_a_path(text: str) -> bool:
+    """Whether the system can look for a text; JSON can hold the half of a surrogate pair."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:

@@ -29,7 +29,7 @@ from tests.support.models import make_model, speech
 from tests.support.mutated_tables import FILES, Table, damaged, faithful
 
 pytestmark = pytest.mark.slow
-TABLES, OF_COMMANDS = 1_000, 8
+TABLES, OF_COMMANDS = 1_000, 6
 LONGEST_S = 5.0  # until a table is read or refused
 
 
@@ -87,7 +87,7 @@ def check_as_manifest(path: Path, table: Table, expected: list[Utterance]) -> No
     if refused is not None:
         assert table.may_be_refused, refused
         return
-    repeated = [re.match(r"([\d,]+) rows repeat", note) for note in corpus.notes]
+    repeated = [re.match(r"([\d,]+) rows? repeat", note) for note in corpus.notes]
     n_repeated = sum(int(match[1].replace(",", "")) for match in repeated if match)
     check_count(len(corpus.utterances) + len(corpus.skipped) + n_repeated, table)
     assert contains_in_order(corpus.utterances, list(dict.fromkeys(expected)))

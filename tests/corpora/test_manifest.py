@@ -9,6 +9,7 @@ from jdann.corpora.cells import parse_seconds
 from jdann.corpora.index import Utterance
 from jdann.corpora.labels import canonical
 from jdann.errors import InputError
+from jdann.experiments.labelled_clips import read_labels
 from jdann.inference.clips import Part
 from jdann.inference.predict import find_items
 
@@ -258,6 +259,17 @@ def test_nothing_says_which_of_two_columns_counts(audio, name, text, expected):
     (audio / name).write_text(text)
     with pytest.raises(InputError, match=expected):
         tables.read_table(audio / name)
+
+
+@pytest.mark.parametrize("read", [manifest.load_manifest, read_labels, tables.read_table])
+def test_half_a_character_is_no_name_of_a_file(audio, read):
+    """JSON can hold the half of a surrogate pair; in a text of another column it does no harm."""
+    path = audio / "list.jsonl"
+    path.write_text('{"file": "a.wav", "sentence": "\\ud83d"}\n')
+    assert read(path)
+    path.write_text('{"file": "a.wav"}\n{"file": "\\ud83d.wav"}\n')
+    with pytest.raises(InputError, match="line 2 has half a character in the column `file`"):
+        read(path)
 
 
 def test_a_message_is_one_line_whatever_it_quotes(audio):
