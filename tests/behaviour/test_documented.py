@@ -225,6 +225,7 @@ def write_what_predict_names() -> None:
     write_clips(Path("folder"), ("one.wav", "two.wav"))
 
 
+@pytest.mark.slow
 def test_report(session, finished_run):
     Path("runs").mkdir()
     for name in ("en2zh", "a", "b"):

@@ -1,6 +1,7 @@
 """The estimated accuracy, from a run to its model: target labels do not change it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,14 @@ OPTIONS = (
     "--config.features.recipe=prosody",
     "--config.encoder.name=mlp",
 )
+
+
+@pytest.fixture(scope="module")
+def run(tones, data_dir, tmp_path_factory) -> Path:
+    """The work directory of a run. No test may change it."""
+    workdir = tmp_path_factory.mktemp("estimate") / "run"
+    main(arguments(*tones, workdir, data_dir, *OPTIONS))
+    return workdir
 
 
 @pytest.mark.slow
@@ -54,28 +63,26 @@ def test_nothing_is_estimated_for_a_corpus_that_was_not_adapted_to(tones, data_d
         assert len(results["estimates"]) == count
 
 
-def test_the_confidence_of_predictions_is_the_estimate(tones, data_dir, tmp_path):
+def test_the_confidence_of_predictions_is_the_estimate(run):
     """For every method, in the file of predictions and in the model."""
-    main(arguments(*tones, tmp_path, data_dir, *OPTIONS))
-    estimates = json.loads((tmp_path / "results.json").read_text())["estimates"]
+    estimates = json.loads((run / "results.json").read_text())["estimates"]
     assert [estimate["method"] for estimate in estimates] == ["source_only", "co_training"]
     for estimate in estimates:
         method = estimate["method"]
-        rows = [row for row in read(tmp_path / "predictions.csv") if row["method"] == method]
+        rows = [row for row in read(run / "predictions.csv") if row["method"] == method]
         confidence = np.mean([max(float(row[f"p_{name}"]) for name in EMOTIONS) for row in rows])
-        if Recogniser.load(tmp_path, method=method).temperature > 1:
+        if Recogniser.load(run, method=method).temperature > 1:
             assert confidence == pytest.approx(estimate["accuracy"], abs=0.01)
         else:  # a temperature below 1 would make the answers more confident than after training
             assert confidence <= estimate["accuracy"] + 0.01
 
 
-def test_the_evidence_of_the_labels_is_kept(tones, data_dir, tmp_path):
+def test_the_evidence_of_the_labels_is_kept(run):
     """In results.json, in each row of history.csv, and in a sentence."""
-    main(arguments(*tones, tmp_path, data_dir, *OPTIONS))
-    results = json.loads((tmp_path / "results.json").read_text())
+    results = json.loads((run / "results.json").read_text())
     without, evidence = (estimate["evidence"] for estimate in results["estimates"])
     assert without == {} and set(evidence) == {AS_PROSODY, AS_SOURCE, MIXED}
-    rows = [row for row in read(tmp_path / "history.csv") if row["method"] == "co_training"]
+    rows = [row for row in read(run / "history.csv") if row["method"] == "co_training"]
     for name, value in evidence.items():
         assert 0 <= value <= 1
         assert np.mean([float(row[name]) for row in rows]) == pytest.approx(value, abs=1e-5)

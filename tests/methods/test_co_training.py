@@ -142,6 +142,7 @@ def test_a_class_that_nearly_vanishes_makes_the_labels_cautious():
         np.testing.assert_allclose(evidence[name], same, atol=0.02)
 
 
+@pytest.mark.slow
 def test_shares_that_the_user_expects_make_nothing_cautious():
     (source, emotion), (target, hidden) = domains()
     target = target[(hidden < 2) | (np.arange(len(hidden)) < 30)]
@@ -192,7 +193,7 @@ def test_a_label_by_the_user_weighs_as_its_relevance_says(relevance, doubt):
     np.testing.assert_allclose(labels[others], jax.nn.softmax(logits)[others], atol=1e-3)
 
 
-@pytest.mark.parametrize("prior", ["uniform", "none"])
+@pytest.mark.parametrize("prior", [pytest.param("uniform", marks=pytest.mark.slow), "none"])
 def test_a_class_that_the_source_lacks_is_given_to_nobody(prior):
     (source, emotion), (target, hidden) = domains()
     prior = prior_among(prior, (True, False, True), "prior")

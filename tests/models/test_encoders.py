@@ -166,7 +166,9 @@ def test_resnet_batches_over_seeds():
     np.testing.assert_allclose(batched[0], single, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "resnet" else []) for n in SMALL]
+)
 def test_dropout_changes_only_the_representation_and_only_in_training(name):
     outputs, _, _ = train(SMALL[name], trained_like(name), *batch())
     kept = np.asarray(outputs["representation"]) != 0

@@ -132,6 +132,7 @@ EDGES = (  # the functions in which the work of each command begins
     "jdann.commands.recordings.find_utterances",
     "jdann.commands.evaluate.evaluate_labels",
     "jdann.commands.evaluate.suggest_labels",
+    "jdann.web.server.claim_port",
     "jdann.inference.predict.run",
     "jdann.inference.recogniser.Recogniser.load",
     "jdann.report.page.main",

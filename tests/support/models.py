@@ -17,17 +17,22 @@ RECIPES = {"conv1d": "frames", "mlp": "statistics", "resnet50": "frames"}
 
 
 def make_model(
-    encoder: str = "conv1d", members: int = 2, by: str = "speaker", recipe: str | None = None
+    encoder: str = "conv1d",
+    members: int = 2,
+    by: str = "speaker",
+    recipe: str | None = None,
+    rate_hz: int = 16000,
 ) -> model.Model:
     """A model with random parameters and plausible normalisation."""
     config = base_config()
     config.encoder.name, config.encoder.channels, config.encoder.strides = encoder, (8, 8), (2, 1)
     config.audio.speech_only = False  # most tests recognise tones
     config.features.recipe, config.features.normalise = recipe or RECIPES[encoder], by
+    config.audio.sample_rate_hz = rate_hz
     module = make_encoder(encoder, config.encoder)
     recipe_name = config.features.recipe
-    extract = features.recipe.make_recipe(recipe_name, config.features, 16000).extract
-    signals = np.stack([speech(2.0, 100 + 25 * i, i) for i in range(8)])
+    extract = features.recipe.make_recipe(recipe_name, config.features, rate_hz).extract
+    signals = np.stack([speech(2.0, 100 + 25 * i, i, rate_hz) for i in range(8)])
     values, frames = jax.jit(extract)(signals, np.full(8, signals.shape[1]))
     rows = np.asarray(values)
     rows = rows.reshape(-1, rows.shape[-1])  # [utterances or utterances * frames, bins]
