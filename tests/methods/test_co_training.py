@@ -9,6 +9,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from jdann.cluster.mesh import make_mesh
 from jdann.data.batches import Frames, TrainingData
 from jdann.data.splits import Split
 from jdann.errors import InputError
@@ -219,7 +220,8 @@ def test_folds_of_one_size_are_labelled_by_one_program():
     speaker = jnp.zeros(n, jnp.int32)
     data = TrainingData(frames, jnp.arange(n, dtype=jnp.int32), speaker, frames)
     method = SimpleNamespace(initial_labels=initial_labels)
-    training = SimpleNamespace(program=SimpleNamespace(method=method, classes=n))
+    program = SimpleNamespace(method=method, classes=n)
+    training = SimpleNamespace(program=program, mesh=make_mesh(members=2, batch_size=1))
     keys = jax.random.split(jax.random.key(0), 2)
     for fold in (np.arange(6), np.arange(3, 9)):
         split = Split("fold", fold, fold[:0], fold, fold)  # nothing is labelled by the user

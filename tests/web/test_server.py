@@ -375,7 +375,8 @@ def _audit(event: str, arguments: tuple) -> None:
         return
     if event == "open":
         path, _mode, flags = arguments
-        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writes and not isinstance(path, int):  # a number: a file in memory, which is open
             _watched.append(str(path))
     elif event in ("tempfile.mkstemp", "os.mkdir", "shutil.copyfile"):
         _watched.append(event)
