@@ -194,7 +194,7 @@ def test_browser_asks_for_the_token_until_it_is_right(chromium, server, tmp_path
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390
         for _ in range(3):  # without a token the page is of no use
             page.keyboard.press("Escape")
-            page.wait_for_function("document.getElementById('token-dialog').open")
+            dialog.wait_for()
         for bad in ("another-token", "no header can höld it"):
             field.fill(bad)
             field.press("Enter")
