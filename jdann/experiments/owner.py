@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jdann import locks
 from jdann.errors import InputError
+from jdann.files import PARTIAL
 
 LOCK = "running.lock"  # in the work directory, while a run works there
 
@@ -32,4 +33,8 @@ def owned(path: Path) -> Iterator[None]:
         )
 
     with locks.hold(path / LOCK, refuse):
+        # Killed runs left these; nobody else writes here now.
+        for file in path.rglob(f"*{PARTIAL}"):
+            if file.is_file():
+                file.unlink()
         yield

@@ -26,8 +26,8 @@ FEATURES = {
     "journal of features": r"^(?!rename|mkdir).*features/.*journal\.jsonl$",
     "skipped clips of features": r"features/.*skipped\.json$",
     "index of features": r"features/.*index\.npz$",
-    "lock of features": r"open .*features/.*lock$",
-    "folder of features": r"^(mkdir|rename) jdann",
+    "lock of features": r" jdann/features/[^/]*\.lock$",
+    "folder of features": r"^(mkdir|rename|remove|rmdir) jdann",
 }
 BEGINNING = {
     "lock of the work directory": r" running\.lock$",
