@@ -91,7 +91,10 @@ class Program:
         Returns:
           What was done, for messages.
         """
-        moment = moment or chance.choice(("soon", *MOMENTS) if "tmp" in pattern else MOMENTS)
+        moments = ("soon", *MOMENTS) if "tmp" in pattern else MOMENTS
+        if "sqlite3" in pattern:  # a kill cuts no database: SQLite writes in place, with a journal
+            moments = ("before", "soon")
+        moment = moment or chance.choice(moments)
         plan = {
             "pattern": pattern,
             "number": chance.randint(1, count),
