@@ -78,7 +78,10 @@ class Killer:
         elif self.plan["moment"] == "soon":
             threading.Thread(target=self.kill_soon, daemon=True).start()
         else:
-            self.cut = path, path.stat().st_size if path.is_file() else 0
+            # What is renamed into its place is on the disk already, so it is not cut.
+            is_whole = event in ("rename", "replace")
+            size = path.stat().st_size if path.is_file() else 0
+            self.cut = path, sys.maxsize if is_whole else size
             if event == "fsync":
                 self.kill_after_a_part()
 
