@@ -500,12 +500,14 @@ def _join_overrides(words: Sequence[str]) -> list[str]:
 def _set_up_jax() -> None:
     """Keeps compiled programs in the user's cache, so that the next run finds them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import jax  # not at the top: it takes a second, and `run_program` has to come first
+    # Not at the top: jax takes a second, and `run_program` has to come first.
+    import jax
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jdann" / "xla"
+    from jdann.program_cache import LEAST_COMPILE_S, default_cache_dir
+
     options = {
-        "jax_compilation_cache_dir": str(cache),
-        "jax_persistent_cache_min_compile_time_secs": 0.2,
+        "jax_compilation_cache_dir": str(default_cache_dir()),
+        "jax_persistent_cache_min_compile_time_secs": LEAST_COMPILE_S,
     }
     for option, value in options.items():
         # The environment is for processes that this one starts. JAX has read it before.

@@ -77,8 +77,8 @@ def find_place(
             f"{' and '.join(missing)}: needed as well where neither Slurm, Kubernetes nor Open MPI "
             "starts the processes, e.g. --coordinator HOST:5000 --processes 2 --process-id 0"
         )
-    found = _ask_jax(scheduler, coordinator, processes, process_id, wait_s)
-    return _checked(found) if found.count > 1 else None
+    place = _ask_jax(scheduler, coordinator, processes, process_id, wait_s)
+    return _checked(place) if place.count > 1 else None
 
 
 def _checked(place: Place) -> Place:

@@ -254,10 +254,10 @@ def _watch() -> None:
 
 def _wait_until_heard(but: int | None = None) -> None:
     end = time.monotonic() + _GOODBYE_S
-    for other in range(count()):
-        if other not in (index(), but):
+    for process in range(count()):
+        if process not in (index(), but):
             left_ms = max(1, int(1000 * (end - time.monotonic())))
-            _client().blocking_key_value_get(f"{_END_NOTE}/{other}", left_ms)
+            _client().blocking_key_value_get(f"{_END_NOTE}/{process}", left_ms)
 
 
 def _end(message: str, status: int) -> NoReturn:

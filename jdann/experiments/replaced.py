@@ -5,12 +5,35 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from jdann.experiments import workdir
+from jdann.experiments.owner import owned
 from jdann.experiments.workdir import CHECKPOINTS, CONFIG, REPLACED, RESULTS, SKIPPED, WRITTEN
 from jdann.files import PARTIAL
 
 _MOVING = REPLACED + PARTIAL  # the folder's name until all files have been moved into it
 log = logging.getLogger("jdann")
+
+
+@contextmanager
+def working_in(path: Path, config: Any, *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Owns a work directory for a run, writes its log there, and keeps what it replaces.
+
+    Args:
+      path: the work directory; it may be missing.
+      config: of the run.
+      resume: whether the run in `path` is continued.
+      overwrite: whether it is replaced.
+
+    Raises:
+      InputError: another run works in `path`, or what is there is in the way.
+    """
+    with owned(path):
+        put_back(path)
+        workdir.check(path, config, resume, overwrite)
+        with workdir.log_to(path), replacing(path, overwrite):
+            yield
 
 
 def put_back(path: Path) -> None:

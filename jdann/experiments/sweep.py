@@ -22,8 +22,7 @@ from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job
-from jdann.experiments.owner import owned
-from jdann.experiments.replaced import put_back, replacing
+from jdann.experiments.replaced import working_in
 from jdann.experiments.results import heading
 from jdann.experiments.search_space import apply
 from jdann.experiments.settings import seeds_of
@@ -89,11 +88,7 @@ def sweep(
         check_same_run(config, path, resume=resume, overwrite=overwrite)
         if processes.is_first():
             _check(config, path, overwrite)
-            stack.enter_context(owned(path))
-            put_back(path)
-            workdir.check(path, config, resume, overwrite)
-            stack.enter_context(workdir.log_to(path))
-            stack.enter_context(replacing(path, overwrite))
+            stack.enter_context(working_in(path, config, resume=resume, overwrite=overwrite))
         log.info("runs on %s", processes.describe())
         directions = open_directions(config, data_dir, path, domains)
         planned = _plan(config, directions)

@@ -28,9 +28,8 @@ from jdann.experiments import draw, jobs, results, workdir
 from jdann.experiments.channels import match_channel
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
-from jdann.experiments.owner import owned
 from jdann.experiments.package import find_familiarity, write_recogniser
-from jdann.experiments.replaced import put_back, replacing
+from jdann.experiments.replaced import working_in
 from jdann.experiments.settings import (
     features_folder,
     make_feature_settings,
@@ -78,11 +77,7 @@ def run(
     with processes.together(), ExitStack() as stack:
         check_same_run(config, path, resume=resume, overwrite=overwrite)
         if processes.is_first():
-            stack.enter_context(owned(path))
-            put_back(path)
-            workdir.check(path, config, resume, overwrite)
-            stack.enter_context(workdir.log_to(path))
-            stack.enter_context(replacing(path, overwrite))
+            stack.enter_context(working_in(path, config, resume=resume, overwrite=overwrite))
         log.info("runs on %s", processes.describe())
         directions = open_directions(config, data_dir, path, domains)
         planned = jobs.plan_jobs(config, directions)

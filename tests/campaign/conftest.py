@@ -5,6 +5,7 @@ import random
 import secrets
 import signal
 
+import numpy as np
 import pytest
 
 # A shell that starts the tests in the background lets them, and what they start, ignore SIGINT.
@@ -24,3 +25,9 @@ def campaign_seed() -> int:
 def chance(campaign_seed) -> random.Random:
     """The random choices of a campaign."""
     return random.Random(campaign_seed)
+
+
+@pytest.fixture(scope="module")
+def rng(campaign_seed) -> np.random.Generator:
+    """The same for arrays."""
+    return np.random.default_rng(campaign_seed)

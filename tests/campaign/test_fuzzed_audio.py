@@ -6,12 +6,10 @@ The seed is printed; set JDANN_CAMPAIGN_SEED to repeat a campaign.
 import csv
 import os
 import re
-import secrets
 import subprocess
 import sys
 from collections import Counter
 
-import numpy as np
 import pytest
 
 from jdann.corpora.folder import list_audio
@@ -30,13 +28,6 @@ LEVEL = 10 ** (-26 / 20)  # RMS of a prepared clip
 NOTES_OF_MPG123 = re.compile(
     rb"\s*|(Note|Warning|\[src/libmpg123/|mpg123|Illegal|Skipped|Big change).*"
 )
-
-
-@pytest.fixture(scope="module")
-def rng():
-    seed = int(os.environ.get("JDANN_CAMPAIGN_SEED") or secrets.randbelow(2**32))
-    print(f"seed {seed}")
-    return np.random.default_rng(seed)
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,13 @@ The seed is printed; set JDANN_CAMPAIGN_SEED to repeat a campaign.
 """
 
 import csv
-import os
 import re
-import secrets
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -31,13 +28,6 @@ from tests.support.mutated_tables import FILES, Table, damaged, faithful
 pytestmark = pytest.mark.slow
 TABLES, OF_COMMANDS = 1_000, 6
 LONGEST_S = 5.0  # until a table is read or refused
-
-
-@pytest.fixture(scope="module")
-def rng():
-    seed = int(os.environ.get("JDANN_CAMPAIGN_SEED") or secrets.randbelow(2**32))
-    print(f"seed {seed}")
-    return np.random.default_rng(seed)
 
 
 @pytest.fixture(scope="module")

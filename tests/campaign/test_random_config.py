@@ -9,8 +9,6 @@ each method. A number whose range has no end is as large as a run of a test can 
 
 import contextlib
 import json
-import os
-import secrets
 import time
 from collections import Counter
 from typing import Any
@@ -122,13 +120,6 @@ HIGH = {
     "checkpoint_every_s": 3.4e38,
     "seed": 2**32 - 1,
 }
-
-
-@pytest.fixture(scope="module")
-def rng():
-    seed = int(os.environ.get("JDANN_CAMPAIGN_SEED") or secrets.randbelow(2**32))
-    print(f"seed {seed}")
-    return np.random.default_rng(seed)
 
 
 @pytest.fixture(scope="module")

@@ -32,11 +32,6 @@ CLIPS = speech(0.5)[None], np.array([8000], np.int32)
 
 
 @pytest.fixture(scope="module")
-def rng(campaign_seed):
-    return np.random.default_rng(campaign_seed)
-
-
-@pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """A model, and another one with other arrays and labels in another order."""
     parent = tmp_path_factory.mktemp("models")
