@@ -12,13 +12,13 @@ and by co-training, which is what `configs/best.py` chooses.
 
 The first table has the unweighted average recall of these labels, how far co-training is below the
 best of the four in each task, and how far below the source alone. The second one has the errors of
-the estimated accuracy, and of two peers: the mean confidence, and the agreement with the labels of
-the source alone. The coefficients of an estimate, and of each peer that has some, are fitted to the
-tasks of the other target corpora. The third table has the calibration of the labels, with a
-temperature at which their mean confidence is this estimate. Then come prediction sets, and how many
-of the most confident answers are right. The last line has the coefficients of all tasks, for
-`jdann/selection/accuracy.py`. Target labels are used for scoring, for the level of the sets where
-the table says so, and for these coefficients only.
+the estimated accuracy, and of the published estimates in `trust_peers.py`: as they are where they
+are accuracies, and fitted. All coefficients are fitted to the tasks of the other target corpora.
+The third table has the calibration of the labels, with a temperature at which their mean confidence
+is this estimate. Then come prediction sets, and how many of the most confident answers are right.
+The last line has the coefficients of all tasks, for `jdann/selection/accuracy.py`. Target labels
+are used for scoring, for the level of the sets where the table says so, and for these coefficients
+only.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,12 +28,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from channel_degradations import DEGRADATIONS
 from command_line import make_parser
 from labelling import make_label_function, name_manifests
 from markdown_table import header, row
 from scipy.stats import spearmanr
+from trust_peers import ESTIMATES, PEERS, Labelled, measure
 from trust_tasks import CHANNELS, TrustTask, load_channels, make_tasks
 
 from jdann.configuration import load_config
@@ -61,8 +63,7 @@ class Answer(NamedTuple):
     uar: dict[str, float]  # by method
     truth: float  # the accuracy of the chosen labels
     evidence: np.ndarray  # [features], from `accuracy.evidence`
-    confidence: float  # mean over the utterances
-    agreement: float  # of the chosen labels with those of the source alone
+    peers: dict[str, float]  # by name, from `trust_peers.measure`
     labels: np.ndarray  # the chosen ones, [utterances, classes]
     emotion: np.ndarray  # [utterances]
 
@@ -94,18 +95,32 @@ def answer(task: TrustTask) -> Answer:
     labels = {SOURCE: np.asarray(jax.nn.softmax(discriminant.logits(model, domains[2])))}
     least_share = config.co_training.least_share if task.by_speaker else LEAST_SHARE_UNKNOWN
     changes = CHANGES | {CHOSEN: {"least_share": least_share}}
+    draws: dict[str, np.ndarray] = {}
     for name, settings in changes.items():
         label = label_function(emotions, tuple(settings.items()))
-        labels[name] = np.asarray(label(jax.random.key(0)[None], *domains))[0]
+        keys = jax.random.key(0)[None]
+        if name == CHOSEN:
+            keys = jnp.concatenate([keys, jax.random.key(1)[None]])
+        draws[name] = np.asarray(label(keys, *domains))
+        labels[name] = draws[name][0]
     chosen = labels[CHOSEN]
+    labelled = Labelled(
+        source=domains[0],
+        source_labels=emotion,
+        source_speakers=[u.speaker for u in source.utterances],
+        target=domains[2],
+        ways=labels,
+        again=draws[CHOSEN][1],
+        source_alone=SOURCE,
+        chosen=CHOSEN,
+    )
     predicted = chosen.argmax(1)
     return Answer(
         task,
         uar={name: mean_recall(values, target_emotion) for name, values in labels.items()},
         truth=float((predicted == target_emotion).mean()),
         evidence=accuracy.evidence(chosen, task.by_speaker),
-        confidence=float(chosen.max(1).mean()),
-        agreement=float((labels[SOURCE].argmax(1) == predicted).mean()),
+        peers=measure(labelled, config.co_training.shrinkage),
         labels=chosen,
         emotion=target_emotion,
     )
@@ -147,13 +162,11 @@ def print_estimates(answers: Sequence[Answer]) -> None:
     """Errors of the estimate and of its peers, over all tasks and over whole targets."""
     truth = np.array([a.truth for a in answers])
     evidence = np.stack([a.evidence for a in answers])
-    confidence = np.array([a.confidence for a in answers])
-    agreement = np.array([a.agreement for a in answers])
+    peers = {name: np.array([a.peers[name] for a in answers]) for name in PEERS}
     estimates = {
         "always the mean of the other tasks": held_out_estimates(evidence[:, :0], answers),
-        "mean confidence": confidence,
-        "mean confidence, fitted": held_out_estimates(confidence[:, None], answers),
-        "agreement with the source alone, fitted": held_out_estimates(agreement[:, None], answers),
+        **{name: np.clip(peers[name], 0, 1) for name in ESTIMATES},
+        **{f"{n}, fitted": held_out_estimates(v[:, None], answers) for n, v in peers.items()},
         "ours": held_out_estimates(evidence, answers),
     }
     columns = ("estimate", "tasks", "mean absolute error", "rank correlation", "90 % of errors")
@@ -245,10 +258,10 @@ def save(answers: Sequence[Answer], path: Path) -> None:
     """Writes what the estimates were fitted to, one row per task."""
     rows = []
     for a in answers:
-        values = (a.truth, *a.evidence, a.confidence, a.agreement, *a.uar.values())
+        values = (a.truth, *a.evidence, *a.peers.values(), *a.uar.values())
         numbers = [f"{value:.4f}" for value in values]
         rows.append((a.task.name, a.task.task.target.corpus, *numbers))
-    columns = ("accuracy", *EVIDENCE, "confidence", "agreement", *METHODS)
+    columns = ("accuracy", *EVIDENCE, *PEERS, *METHODS)
     write_csv(path, ("task", "target", *columns), rows)
 
 
