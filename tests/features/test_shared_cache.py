@@ -231,7 +231,7 @@ def interrupt(extracted, cache: Path) -> Path:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store, "write_index", interrupted)
+        patch.setattr(store, "write_features", interrupted)
         extracted()
     return only_folder(cache)
 
@@ -308,7 +308,7 @@ def test_a_full_disk_keeps_what_was_computed(extracted, tmp_path, monkeypatch, e
         raise OSError(error, "full")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
-        patch.setattr(store, "write_index", full)
+        patch.setattr(store, "write_features", full)
         extracted()
     assert len(only_folder(tmp_path / "cache").joinpath("journal.jsonl").read_text()) > 100
     read = []
