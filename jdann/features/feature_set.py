@@ -139,7 +139,10 @@ class Part(NamedTuple):
 
 def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
     _, index, values = read_part(folder, len(corpus.utterances), bins)
-    skipped = tuple(Skipped(corpus.utterances[i].file, *reason) for i, *reason in index.skipped)
+    skipped = tuple(
+        Skipped(corpus.utterances[i].file, reason, no_speech)
+        for i, reason, no_speech in index.skipped
+    )
     return FeatureSet(
         utterances=tuple(corpus.utterances[i] for i in index.kept),
         path=folder / VALUES,
@@ -172,7 +175,7 @@ def read_part(folder: Path, count: int, bins: int, first: int = 0) -> Part:
     index = Index(
         *(arrays[name] for name in ("kept", "start", "length", "duration_s")),
         cut=int(arrays["cut"]),
-        skipped=[(i, reason, bool(flag)) for i, reason, *flag in reasons],
+        skipped=[(i, reason, no_speech == [True]) for i, reason, *no_speech in reasons],
     )
     return Part(first, index, values)
 

@@ -129,8 +129,12 @@ def plan_extraction(
 
 
 def compute(extraction: Extraction, parent: Path) -> FeatureSet:
-    """As `extract`, in a folder of features or of shards."""
-    return find_or_write(extraction, parent, lambda *place: _write(*place, extraction))
+    """As `extract`, of a planned extraction."""
+
+    def write(unfinished: Path, finished: Path) -> None:
+        write_computed(unfinished, finished, extraction)
+
+    return find_or_write(extraction, parent, write)
 
 
 def find_or_write(
@@ -242,7 +246,8 @@ def compiled_recipe(
     return recipe, program
 
 
-def _write(unfinished: Path, finished: Path, extraction: Extraction) -> None:
+def write_computed(unfinished: Path, finished: Path, extraction: Extraction) -> None:
+    """Computes features and writes them; the folders are those of `find_or_write`."""
     corpus, bins = extraction.corpus, extraction.bins
     with Journal(unfinished, bins, len(corpus.utterances)) as journal:
         if journal.entries:
