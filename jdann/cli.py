@@ -218,7 +218,7 @@ def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
         help="features: the config that will train on them; default: best",
     )
     where = parser.add_mutually_exclusive_group()
-    _shard_argument(where)
+    _shard_arguments(where)
     where.add_argument(
         "--merge",
         type=int,
@@ -234,11 +234,16 @@ def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
     _data_dir_argument(parser)
 
 
-def _shard_argument(group: argparse._MutuallyExclusiveGroup) -> None:
+def _shard_arguments(group: argparse._MutuallyExclusiveGroup) -> None:
     group.add_argument(
         "--shard",
         metavar="I/N",
         help="only the I-th of N parts, e.g. 2/16, for job arrays on a shared folder",
+    )
+    group.add_argument(
+        "--on",
+        metavar="ray[:ADDRESS]",
+        help="all parts on a Ray cluster: that of this machine, or the one at ADDRESS",
     )
 
 

@@ -4,13 +4,22 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from jdann.cluster.ray_pool import read_address
 from jdann.cluster.shards import check_count, numbers, parse_shard
 from jdann.commands.reading import data_dir, expanded, overrides
 from jdann.configuration import load_config
 from jdann.corpora import demo
 from jdann.corpora.prepared import prepare_esd
 from jdann.errors import InputError
-from jdann.experiments.preparation import Prepared, Way, by_merging, by_shard, prepare, whole
+from jdann.experiments.preparation import (
+    Prepared,
+    Way,
+    by_merging,
+    by_shard,
+    on_ray,
+    prepare,
+    whole,
+)
 from jdann.features.feature_set import FeatureSet
 
 _MOST_NAMED = 20  # clips that were left out
@@ -19,7 +28,8 @@ _MOST_NAMED = 20  # clips that were left out
 def execute(arguments: Namespace) -> int:
     """Prepares ESD from its folder, synthesises the demo corpus, or computes features."""
     first, *more = arguments.corpus
-    if first not in ("esd", "demo") or arguments.shard or arguments.merge is not None:
+    is_divided = arguments.shard or arguments.merge is not None or arguments.on
+    if is_divided or first not in ("esd", "demo"):
         return _prepare_features(arguments)
     if overrides(arguments.overrides):
         raise InputError(f"jdann prepare {first}: --config.KEY=VALUE is for features of corpora")
@@ -69,7 +79,7 @@ def _way(arguments: Namespace) -> Way:
     if arguments.merge is not None:
         check_count(arguments.merge, f"--merge {arguments.merge}")
         return by_merging(arguments.merge)
-    return whole
+    return on_ray(read_address(arguments.on)) if arguments.on else whole
 
 
 def _report(prepared: Prepared) -> None:

@@ -5,7 +5,7 @@ are merged into the folder that `extract` would have written, with the same byte
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jdann import folders
@@ -74,15 +74,12 @@ def compute_shard(extraction: Extraction, shard: Shard, cache: Path) -> FeatureS
         return features
     folder = shards_folder(extraction, cache)
     check_same_count(finished_shards(folder), shard.count, folder)
-    part = part_of(extraction, shard)
 
-    def write(unfinished: Path, finished: Path) -> None:
-        if find_merged(extraction, cache) is not None:  # while this process waited
-            raise FileNotFoundError(folder)
-        write_computed(unfinished, finished, part)
+    def is_merged() -> bool:
+        return find_merged(extraction, cache) is not None
 
     try:
-        find_or_write(part, folder, write)
+        compute_part(part_of(extraction, shard), folder, is_merged)
         # In this order, because a merge removes the shards when its result is in place.
         is_last = not missing_shards(extraction, shard.count, cache)
         features = find_merged(extraction, cache)
@@ -94,6 +91,23 @@ def compute_shard(extraction: Extraction, shard: Shard, cache: Path) -> FeatureS
         if features is None:
             raise
         return features
+
+
+def compute_part(
+    part: Extraction, folder: Path, is_merged: Callable[[], bool] = lambda: False
+) -> None:
+    """Computes a shard, which `part_of` describes, if it is missing.
+
+    Raises:
+      FileNotFoundError: while this process waited, another one has merged the shards.
+    """
+
+    def write(unfinished: Path, finished: Path) -> None:
+        if is_merged():
+            raise FileNotFoundError(folder)
+        write_computed(unfinished, finished, part)
+
+    find_or_write(part, folder, write)
 
 
 def missing_shards(extraction: Extraction, count: int, cache: Path) -> list[Shard]:
