@@ -361,6 +361,15 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="write the rows to a file in this folder, or to one file for each shard; a clip that "
+        "is left out is a row with the reason",
+    )
+    parser.add_argument("--format", help="of the files in --out: csv or parquet; default: csv")
+    _shard_arguments(parser.add_mutually_exclusive_group())
+    parser.add_argument(
         "--timeline", action="store_true", help="one row per window, of files of any length"
     )
     parser.add_argument("--window-s", type=float, default=3.0, help="length of a window, s")

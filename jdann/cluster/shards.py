@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jdann.errors import InputError
+from jdann.files import PARTIAL
 from jdann.terminal import listed
 
 _FORM = re.compile(r"(\d+)/(\d+)")
@@ -75,7 +76,8 @@ def finished_shards(folder: Path) -> set[Shard]:
     """
     if not folder.is_dir():
         return set()
-    matches = (_NAME.fullmatch(path.name.partition(".")[0]) for path in folder.iterdir())
+    names = (path.name for path in folder.iterdir() if path.suffix != PARTIAL)
+    matches = (_NAME.fullmatch(name.partition(".")[0]) for name in names)
     shards = {Shard(int(match[1]), int(match[2])) for match in matches if match}
     return {shard for shard in shards if 1 <= shard.number <= shard.count}
 
