@@ -4,6 +4,7 @@ from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
+from jdann import remote
 from jdann.cluster.ray_pool import read_address
 from jdann.cluster.shards import Shard, all_shards, numbers, parse_shard
 from jdann.commands.reading import data_dir, expanded
@@ -72,7 +73,10 @@ def _predict_in_shards(arguments: Namespace, options: predict.Options) -> int:
 
 def _from_anywhere(item: predict.Item) -> predict.Item:
     """The clip by its absolute path, which is the same for all workers."""
-    return item._replace(part=item.part._replace(path=Path(item.part.path).absolute()))
+    path = item.part.path
+    if remote.is_url(path):
+        return item
+    return item._replace(part=item.part._replace(path=Path(path).absolute()))
 
 
 def _report(batch: shards.Batch, done: list[Shard]) -> None:

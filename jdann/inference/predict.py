@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jdann import audio, files
+from jdann import audio, files, remote
 from jdann.audio import AudioError, NoSpeech, Rejected
 from jdann.corpora.cells import audio_path
 from jdann.corpora.folder import list_audio
@@ -144,8 +144,8 @@ def find_some_items(names: Sequence[str]) -> list[Item]:
 def find_items(names: Sequence[str]) -> list[Item]:
     """Finds the clips that are named by files, folders, patterns and csv files, in order.
 
-    A csv needs the column `file`, a path relative to the csv's folder. It may have the columns
-    `start` and `end`, in s. All of its columns are kept.
+    A csv needs the column `file`, a path relative to the csv's folder, or a URL. It may have the
+    columns `start` and `end`, in s. All of its columns are kept. A file or a csv may be a URL.
 
     Raises:
       InputError: a pattern matches no file, or a csv is not a table of clips.
@@ -153,7 +153,9 @@ def find_items(names: Sequence[str]) -> list[Item]:
     items: list[Item] = []
     for name in names:
         path = Path(name)
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        if remote.is_url(name):
+            items += _from_url(name)
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
             items += _from_csv(path)
         elif path.is_dir():
             files, skipped = list_audio(path)
@@ -444,11 +446,24 @@ def _expected_rows(items: Sequence[Item], options: Options) -> int:
     return rows
 
 
-def _from_csv(path: Path) -> list[Item]:
+def _from_url(url: str) -> list[Item]:
+    if Path(url).suffix.lower() not in SUFFIXES:
+        return [Item({"file": url}, Part(url))]
+    try:
+        with remote.local_copy(url) as copy:
+            return _from_csv(copy, remote.parent(url))
+    except remote.RemoteError as error:
+        raise InputError(f"{url}: {error}; expected a csv with a column named file") from error
+
+
+def _from_csv(path: Path, folder: str | None = None) -> list[Item]:
+    """The clips of a table, whose paths are relative to a folder or URL, by default its own."""
+    folder = folder or os.path.abspath(path.parent)  # noqa: PTH100
     table = read_table(path)
     items = []
     for line, row in zip(table.lines, table.rows, strict=True):
         start_s, end_s = read_span(path, line, row)
-        audio = audio_path(os.path.abspath(path.parent), row["file"])  # noqa: PTH100
-        items.append(Item(row, Part(Path(audio), start_s, end_s)))
+        audio = audio_path(folder, row["file"])
+        path_or_url = audio if remote.is_url(audio) else Path(audio)
+        items.append(Item(row, Part(path_or_url, start_s, end_s)))
     return items

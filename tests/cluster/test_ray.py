@@ -12,7 +12,8 @@ from jdann.errors import InputError
 from tests.support.ray_cluster import command, kill, nodes, workers
 from tests.support.runs import read
 
-pytestmark = pytest.mark.slow
+# Ray warns of its own changes.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 WAIT_S = 500
 SEED = int(os.environ.get("JDANN_CAMPAIGN_SEED", time.time_ns() % 10**6))
 # Three clips in a shard, and slow workers whose files show each clip at once: there is something to
@@ -144,6 +145,29 @@ def test_an_item_at_which_workers_die_is_given_up(cluster, tmp_path):
 
     reason = work_through(cluster.address, work, missing, "Counting", "numbers")
     assert reason == "ValueError: three" and missing() == [2, 3]
+
+
+def test_predictions_by_three_nodes(cluster, finished_run, manifest, tmp_path):
+    """Each clip once, with the same numbers as by one process."""
+    words = ("predict", finished_run, manifest, "--out")
+    few = "from jdann.inference import shards\nshards._CLIPS_PER_SHARD = 7"
+    out, one = tmp_path / "out", tmp_path / "one"
+    finish(command("", *words, one))
+    process = command(few, *words, out, "--on", f"ray:{cluster.address}")
+    while process.poll() is None and not list(out.glob("*-of-9.csv")):
+        time.sleep(0.1)
+    for worker in workers(cluster)[:1]:
+        kill(worker)
+    assert "61 clips are in" in finish(process)
+    (expected,) = (read(path) for path in one.glob("*.csv"))
+    rows = [row for path in sorted(out.glob("*.csv")) for row in read(path)]
+    assert [row["file"] for row in rows] == [row["file"] for row in expected]
+    for row, other in zip(rows, expected, strict=True):
+        for name in row:
+            if name == "confidence" or name.startswith("p_"):
+                assert float(row[name] or 0) == pytest.approx(float(other[name] or 0), abs=2e-6)
+            else:
+                assert row[name] == other[name]
 
 
 def test_a_cluster_that_is_not_there_is_named():
