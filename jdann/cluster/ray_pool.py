@@ -5,7 +5,11 @@ nothing. Then a worker or a machine that dies costs only time: Ray gives its ite
 """
 
 import logging
+import os
 import pickle
+import re
+import socket
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,6 +20,7 @@ from jdann.errors import InputError
 from jdann.progress import track
 
 T = TypeVar("T")
+_WAIT_S = 10.0  # for a cluster to answer
 _CPUS = 2  # of a worker: one calls the compiled program twice at a time
 # A worker that dies is replaced, and its item is done again at once. The loss of a machine uses up
 # these retries in a moment, so whatever is missing in the end is done in another round.
@@ -37,7 +42,7 @@ def read_address(on: str) -> str | None:
             f"--on {on}: expected ray, or ray: and the address of a cluster, such as "
             "ray:10.0.0.1:6379"
         )
-    return on if address.startswith("//") else address
+    return on if address.startswith("//") else address  # ray://HOST:PORT is one address
 
 
 def work_through(
@@ -89,18 +94,27 @@ def _connected(address: str | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    address = address or os.environ.get("RAY_ADDRESS") or None
     try:
+        _reach(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"--on ray{f':{address}' if address else ''}: no cluster answers "
-            f"({str(error).splitlines()[0]}); start one by `ray start --head`, or correct the "
-            "address"
+            f"--on ray{f':{address}' if address else ''}: no cluster answers ({reason}); start one "
+            "by `ray start --head`, or correct the address"
         ) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Raises an OSError if nobody listens at an address, for which Ray would wait very long."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^/\]]+?)\]?:(\d+)", address or "")
+    if match is not None:
+        socket.create_connection((match[1], int(match[2])), timeout=_WAIT_S).close()
 
 
 def _dumps(ray: Any, value: Any) -> bytes:
@@ -114,19 +128,23 @@ def _results(ray: Any, work: bytes, rows: list[dict[str, Any]]) -> Iterator[str]
     context.max_errored_blocks = -1  # the other items are done all the same
     logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)  # we tell what is missing
     resources, workers = _resources(ray)
-    done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Worker,
-        fn_constructor_args=(work,),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(
-            min_size=1,
-            max_size=len(rows),
-            initial_size=min(workers, len(rows)),
-            max_tasks_in_flight_per_actor=2,
-        ),
-        ray_remote_args_fn=_retries,
-        **resources,
-    )
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    with warnings.catch_warnings():
+        # Ray 2.60 announces that 2.64 will have another way to limit retries, but has none yet.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        done = dataset.map_batches(
+            Worker,
+            fn_constructor_args=(work,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1,
+                max_size=len(rows),
+                initial_size=min(workers, len(rows)),
+                max_tasks_in_flight_per_actor=2,
+            ),
+            ray_remote_args_fn=_retries,
+            **resources,
+        )
     for row in done.iter_rows():
         yield row["reason"]
 
