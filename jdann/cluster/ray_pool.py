@@ -77,7 +77,10 @@ def work_through(
                 return ""
             rows = [{"item": _dumps(ray, item)} for item in items]
             results = track(_results(ray, _dumps(ray, work), rows), description, len(items), unit)
-            reason = next((text for text in list(results) if text), "")
+            try:
+                reason = next((text for text in list(results) if text), "")
+            except ray.exceptions.RayError as error:  # the cluster is lost
+                reason = str(error).splitlines()[0]
     if not find_missing():
         return ""
     return reason or "workers died again and again, or do not see the folder of this machine"

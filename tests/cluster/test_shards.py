@@ -9,12 +9,13 @@ import pytest
 
 from jdann import corpora, locks
 from jdann.audio import AudioSettings
+from jdann.cli import main
 from jdann.cluster.shards import Shard, all_shards, numbers, parse_shard
 from jdann.configuration import base_config
 from jdann.errors import InputError
 from jdann.features import shards, store
 from tests.support.corpora import EMOTIONS, write_manifest
-from tests.support.runs import fail
+from tests.support.runs import SMALL, fail
 
 BAD = ("damaged.wav", "missing.wav", "silent.wav")
 
@@ -214,6 +215,16 @@ def test_two_processes_with_one_shard_wait_for_each_other(extraction, whole, tmp
     first.join()
     assert len(calls) == 1 and len(lines) == 1 and "shard 1/1: waits for process" in lines[0]
     assert features is not None and content(only_folder(tmp_path)) == whole
+
+
+def test_a_training_and_the_command_share_features(
+    finished_run, tones, data_dir, capsys, monkeypatch
+):
+    monkeypatch.setattr(store, "_compute", lambda *_: pytest.fail("computed again"))
+    overrides = [f"--config.{override}" for override in SMALL]
+    words = ["prepare", *map(str, tones), "--config", "base", "--data-dir", str(data_dir)]
+    main([*words, "--shard", "1/4", *overrides])
+    assert capsys.readouterr().out.count("60 utterances are ready in") == 2
 
 
 def test_wrong_use_of_the_command_gets_one_line(manifest, tmp_path, capsys):
