@@ -24,7 +24,7 @@ from jdann.terminal import VisibleFormatter, visible
 
 log = logging.getLogger("jdann")
 _NEEDS_ARGUMENTS = ("sweep", "tune")  # without any they print their help instead of starting work
-_TAKES_OVERRIDES = ("train", "sweep", "tune", "recordings")
+_TAKES_OVERRIDES = ("train", "sweep", "tune", "recordings", "prepare")
 _ANY_KEY = "Any key of configs/base.py is set by --config.KEY=VALUE."
 
 
@@ -206,21 +206,45 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("corpus", choices=("esd", "demo"))
     parser.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        help="esd: the folder that holds 0001 to 0020, in any known layout",
+        "corpus",
+        nargs="+",
+        help="esd and its folder, in any known layout; or demo; or corpora whose features are "
+        "computed, each a folder, a .csv or a name such as esd:en",
+    )
+    parser.add_argument(
+        "--config",
+        default="best",
+        help="features: the config that will train on them; default: best",
+    )
+    where = parser.add_mutually_exclusive_group()
+    _shard_arguments(where)
+    where.add_argument(
+        "--merge",
+        type=int,
+        metavar="N",
+        help="features: merge N finished shards; the last shard does that by itself",
     )
     parser.add_argument(
         "--sentences",
         type=int,
-        default=10,
         help="demo: sentences of each speaker and emotion, 1 to 350; default: 10",
     )
-    parser.add_argument("--force", action="store_true", help="prepare again and replace")
+    parser.add_argument("--force", action="store_true", help="esd, demo: prepare again and replace")
     _data_dir_argument(parser)
+
+
+def _shard_arguments(group: argparse._MutuallyExclusiveGroup) -> None:
+    group.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="only the I-th of N parts, e.g. 2/16, for job arrays on a shared folder",
+    )
+    group.add_argument(
+        "--on",
+        metavar="ray[:ADDRESS]",
+        help="all parts on a Ray cluster: that of this machine, or the one at ADDRESS",
+    )
 
 
 def _corpora_arguments(parser: argparse.ArgumentParser) -> None:
@@ -336,6 +360,15 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         "--csv", type=Path, help="write the rows to this file; columns of an input csv are kept"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="write the rows to a file in this folder, or to one file for each shard; a clip that "
+        "is left out is a row with the reason",
+    )
+    parser.add_argument("--format", help="of the files in --out: csv or parquet; default: csv")
+    _shard_arguments(parser.add_mutually_exclusive_group())
     parser.add_argument(
         "--timeline", action="store_true", help="one row per window, of files of any length"
     )
@@ -458,7 +491,10 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
 # name: what it does, and what adds its arguments
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "train": ("Trains a recogniser for an unlabelled language", _train_arguments),
-    "prepare": ("Prepares a corpus once: ESD, or the demo corpus", _prepare_arguments),
+    "prepare": (
+        "Prepares ESD or the demo corpus, or computes the features of corpora",
+        _prepare_arguments,
+    ),
     "corpora": ("Lists what corpora hold", _corpora_arguments),
     "evaluate": (
         "Scores a finished run again, on a few labelled clips, or on another corpus",
@@ -478,6 +514,8 @@ _MORE = {
     "sweep": f"Values are separated by commas. {_ANY_KEY}",
     "tune": f"It searches config.tune.space; running it again continues. {_ANY_KEY}",
     "recordings": f"Speech is found, cut into utterances, and told apart by speaker. {_ANY_KEY}",
+    "prepare": "For example: jdann prepare esd /data/ESD; jdann prepare demo; jdann prepare a.csv "
+    f"--config best --shard 2/16. {_ANY_KEY}",
     "evaluate": "For example: jdann evaluate runs/mine --suggest 30, then write what you hear into "
     "to_label.csv, then jdann evaluate runs/mine to_label.csv.",
     "predict": "The exit status is 0 where all files could be used, 1 where some were left out, "

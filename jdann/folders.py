@@ -40,18 +40,18 @@ def unfinished(
         own = "" if alone else f"-{secrets.token_hex(4)}"
         folder = parent / f"{_UNFINISHED}{name}{own}"
         if not continued or not folder.is_dir():
-            _remove(folder)
+            remove(folder)
         folder.mkdir(exist_ok=True)
         try:
             yield folder
         except (KeyboardInterrupt, OSError):
             if not continued:
-                _remove(folder)
+                remove(folder)
             raise
         except BaseException:
-            _remove(folder)
+            remove(folder)
             raise
-        _remove(folder)
+        remove(folder)
 
 
 def put_in_place(finished: Path, target: Path) -> None:
@@ -71,7 +71,7 @@ def put_in_place(finished: Path, target: Path) -> None:
                 old.rename(target)
             raise
         # Without locks, another process can have put the same folder here just now.
-    _remove(old)
+    remove(old)
 
 
 def remove_stale(parent: Path) -> None:
@@ -89,7 +89,7 @@ def remove_stale(parent: Path) -> None:
             else:
                 lock = _lock_file(parent, folder.name.removeprefix(_UNFINISHED))
             with locks.hold(lock):
-                _remove(folder)
+                remove(folder)
         except (OSError, locks.BusyError):  # another process removed it, or writes to it
             continue
 
@@ -98,7 +98,8 @@ def _lock_file(parent: Path, name: str) -> Path:
     return parent / f".{name}.lock"
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Removes a folder or a file, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -56,7 +56,7 @@ def test_the_version(flag, capsys):
         (["serve", "runs/a", "--data-dir", "x"], "unknown argument --data-dir"),
         (["train", "--confg", "best"], "--confg: unknown option"),
         (["--config.epochs=1", "--nothing"], "--nothing: unknown option"),
-        (["prepare", "esc"], "invalid choice: 'esc'"),
+        (["prepare", "esc"], "'esc' names no corpus"),
     ],
 )
 def test_a_wrong_word_is_named_in_one_line(words, message, capsys):

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from jdann.audio.errors import AudioError, TooMuchAudio
 from jdann.audio.headers import TOLERANCE_S, UNKNOWN_FRAMES, check_size, raise_short
 from jdann.audio.opening import opened, scale_of
 from jdann.audio.scale import to_floating
+from jdann.remote import RemoteError, is_url, local_copy
 
 _MOST_VALUES = 2**28  # samples times channels in one read, one GiB
 _BLOCK_S = 60  # we read blocks of this length, so that we never allocate a header's absurd length
@@ -24,7 +26,7 @@ def read(
 
     Args:
       path: wav, flac, mp3, ogg or another format of libsndfile, or of ffmpeg where that is
-        installed; any rate, channels and bit depth.
+        installed; any rate, channels and bit depth. What lies at a URL is fetched whole.
       start_s: start of the part, seconds, >= 0.
       end_s: end of the part, seconds; None: the end of the file.
 
@@ -36,6 +38,9 @@ def read(
       AudioError: the file is missing, not readable, empty, not audio or cut off, or the part lies
         outside of it.
     """
+    if is_url(path):
+        with _local_copy(str(path)) as copy:
+            return read(copy, start_s, end_s)
     _check_file(path)
     if not (np.isfinite(start_s) and start_s >= 0):
         raise AudioError(f"start is {start_s} s; expected 0 or more")
@@ -117,6 +122,10 @@ def windows(
         # The scale is that of all samples, not of a window, which may be silent.
         yield from _windows(iter([to_floating(x)]), sample_rate_hz, window_s, hop_s)
         return
+    if is_url(x):
+        with _local_copy(str(x)) as copy:
+            yield from windows(copy, window_s, hop_s)
+        return
     _check_file(x)
     with opened(Path(x)) as file:
         scale = scale_of(Path(x), file)
@@ -155,6 +164,15 @@ def _windows(
         if ended and first + len(buffer) <= start + size:
             return
         start += hop
+
+
+@contextmanager
+def _local_copy(url: str) -> Iterator[Path]:
+    try:
+        with local_copy(url) as copy:
+            yield copy
+    except RemoteError as error:
+        raise AudioError(str(error)) from error
 
 
 def _check_file(path: str | Path) -> None:

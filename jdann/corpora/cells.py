@@ -5,6 +5,8 @@ import re
 from functools import lru_cache
 from urllib.parse import unquote
 
+from jdann import remote
+
 _CLOCK = re.compile(r"(?:(\d+) days?,? )?(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d*)?)")
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)? ?(?:s|sec|seconds?)?", re.IGNORECASE)
 
@@ -31,14 +33,16 @@ def parse_seconds(text: str) -> float | None:
 def audio_path(folder: str, cell: str) -> str:
     """The path of an audio file that a cell names.
 
-    The cell is a path relative to `folder`, an absolute path, or an address `file://...`. If no
+    The cell is a path relative to `folder`, an absolute path, or a URL. If no
     such file exists, `\\` between folders and another case of the suffix are tried, then the three
     folders above `folder` if the cell names a folder and not only a file.
 
     Args:
-      folder: of the table, absolute.
+      folder: of the table, absolute, or a URL.
       cell: as written.
     """
+    if remote.is_url(cell) or remote.is_url(folder):
+        return remote.join(folder, cell)
     text = unquote(cell.removeprefix("file://")) if cell.startswith("file://") else cell
     path = _existing(folder, text)
     if os.path.isfile(path) or not os.path.dirname(text):  # noqa: PTH113, PTH120

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jdann import remote
+
 
 class Place(NamedTuple):
     """Where audio is: a file, and the part of it in seconds."""
@@ -21,7 +23,7 @@ class Utterance(NamedTuple):
     # As written in the manifest, or relative to the corpus folder; also the column `file` of
     # predictions.csv.
     file: str
-    path: str = ""  # absolute path of the audio file; "": `Corpus.read` returns the samples
+    path: str = ""  # absolute path or URL of the audio file; "": `Corpus.read` returns the samples
     emotion: str | None = None  # a name in `labels.EMOTIONS`; None: unlabelled
     speaker: str | None = None
     language: str | None = None
@@ -36,7 +38,8 @@ class Utterance(NamedTuple):
 
 def place(utterance: Utterance) -> Place:
     """Where the audio of an utterance is: equal for the same audio in two lists."""
-    audio = os.path.realpath(utterance.path) if utterance.path else utterance.file
+    path = utterance.path
+    audio = path if remote.is_url(path) else os.path.realpath(path) if path else utterance.file
     return Place(audio, utterance.start_s, utterance.end_s)
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from jdann import remote
 from jdann.corpora.cells import audio_path, parse_seconds
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.corpora.labels import (
@@ -24,7 +25,7 @@ from jdann.errors import InputError
 from jdann.terminal import counted, listed
 
 
-def load_manifest(path: Path, naming: Naming = AS_USUAL) -> Corpus:
+def load_manifest(path: Path, naming: Naming = AS_USUAL, folder: str | None = None) -> Corpus:
     """Reads a manifest.
 
     Args:
@@ -32,6 +33,7 @@ def load_manifest(path: Path, naming: Naming = AS_USUAL) -> Corpus:
         are in seconds. A blank cell means that the value is not known; an utterance without an
         emotion is unlabelled.
       naming: what the labels mean.
+      folder: to which paths in the column `file` are relative, also a URL; None: that of the table.
 
     Returns:
       All utterances in the order of the rows, whatever their emotion. Rows whose audio file is
@@ -40,16 +42,19 @@ def load_manifest(path: Path, naming: Naming = AS_USUAL) -> Corpus:
     Raises:
       InputError: the manifest cannot be used; the message names the line.
     """
-    return make_corpus(path, [(path, read_table(path))], naming)
+    return make_corpus(path, [(path, read_table(path))], naming, folder)
 
 
-def make_corpus(path: Path, tables: Sequence[tuple[Path, Table]], naming: Naming) -> Corpus:
+def make_corpus(
+    path: Path, tables: Sequence[tuple[Path, Table]], naming: Naming, folder: str | None = None
+) -> Corpus:
     """The utterances of one or several tables as a corpus.
 
     Args:
       path: of the corpus.
       tables: each with its path, for messages.
       naming: what the labels mean.
+      folder: as for `load_manifest`.
 
     Returns:
       As `load_manifest`.
@@ -64,7 +69,7 @@ def make_corpus(path: Path, tables: Sequence[tuple[Path, Table]], naming: Naming
     rows = (
         (table_path, line, utterance)
         for table_path, table in tables
-        for line, utterance in read_utterances(table_path, table, naming)
+        for line, utterance in read_utterances(table_path, table, naming, folder)
     )
     for table_path, line, utterance in rows:
         span = (utterance.path, utterance.start_s, utterance.end_s)
@@ -73,7 +78,8 @@ def make_corpus(path: Path, tables: Sequence[tuple[Path, Table]], naming: Naming
             contradicting += emotion_of_span[span] != utterance.emotion
             continue
         emotion_of_span[span] = utterance.emotion
-        if not os.path.isfile(utterance.path):  # noqa: PTH113
+        # Whether a file at a URL is there is found when it is read: asking takes as long.
+        if not remote.is_url(utterance.path) and not os.path.isfile(utterance.path):  # noqa: PTH113
             is_folder = os.path.isdir(utterance.path)  # noqa: PTH112
             reason = "is a folder, not an audio file" if is_folder else "no such file"
             skipped.append(Skipped(utterance.file, f"{reason} (line {line} of {table_path.name})"))
@@ -97,20 +103,21 @@ def make_corpus(path: Path, tables: Sequence[tuple[Path, Table]], naming: Naming
 
 
 def read_utterances(
-    path: Path, table: Table, naming: Naming = AS_USUAL
+    path: Path, table: Table, naming: Naming = AS_USUAL, folder: str | None = None
 ) -> Iterator[tuple[int, Utterance]]:
     """Yields the line and the utterance of each row, also where the audio file is missing.
 
     Args:
-      path: the file of the table. Paths in the column `file` are relative to its folder.
+      path: the file of the table.
       table: what `read_table` returned.
       naming: what the labels mean.
+      folder: as for `load_manifest`.
 
     Raises:
       InputError: a label or a span cannot be read; the message names the line.
     """
     emotions = read_emotions(path, table, naming)
-    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
+    folder = folder or os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
     for line, cells in zip(table.lines, table.rows, strict=True):
         row = dict.fromkeys(COLUMNS, "") | cells
         start_s, end_s = read_span(path, line, row)

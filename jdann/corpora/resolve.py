@@ -5,7 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
+from jdann import remote
 from jdann.corpora import audformat, demo, esd, folder, manifest, tables
 from jdann.corpora.index import Corpus, Utterance
 from jdann.corpora.labels import EMOTIONS, canonical, language_name
@@ -33,7 +35,8 @@ def load(
       spec: `esd:en`, `esd:zh`, `demo:en`, `demo:zh`, a folder, or a manifest (.csv). `auto:en` and
         `auto:zh` mean ESD if it has been prepared, else the demo corpus. `demo:zh-unnamed` is the
         demo corpus without speaker ids and with file names that tell nothing. `FOLDER:en` and
-        `MANIFEST:en` mean only the utterances in that language.
+        `MANIFEST:en` mean only the utterances in that language. A manifest may be a URL, such as
+        s3://bucket/list.csv; then its files are, too.
       emotions: names in `labels.EMOTIONS`. Utterances without an emotion are kept. Utterances with
         another emotion are only counted.
       data_dir: the folder of prepared corpora and of the demo corpus; None: that of TFDS.
@@ -53,6 +56,8 @@ def load(
         corpus = _load_named(kind, language, data_dir)
         name = "demo" if corpus.synthetic and kind != "esd" else "esd"
         corpus = corpus._replace(name=spec if UNNAMED in spec else f"{name}:{language}")
+    elif remote.is_url(spec):
+        corpus, language = _load_url(spec, naming)
     else:
         path, language = _parse_path(spec)
         is_manifest = path.suffix.lower() in tables.SUFFIXES
@@ -69,6 +74,21 @@ def load(
     if corpus.utterances[0].corpus == "esd" and not corpus.synthetic:
         corpus = corpus._replace(notes=(*corpus.notes, *esd.missing(corpus.utterances)))
     return _with_speaker_note(_keep_emotions(corpus, spec, emotions))
+
+
+def _load_url(spec: str, naming: Naming) -> tuple[Corpus, str | None]:
+    """The manifest at a URL, and the language after it if there is one."""
+    match = re.fullmatch(r"(.+):([a-z]{2,3})", spec)
+    url, language = (match[1], match[2]) if match else (spec, None)
+    if Path(url).suffix.lower() not in tables.SUFFIXES:
+        raise InputError(f"{spec}: expected a manifest (.csv) at a URL, not a folder or audio")
+    try:
+        with remote.local_copy(url) as copy:
+            corpus = manifest.load_manifest(copy, naming, remote.parent(url))
+    except remote.RemoteError as error:
+        raise InputError(f"{url}: {error}; {_EXPECTED}") from error
+    name = f"{corpus.name}:{language}" if language else corpus.name
+    return corpus._replace(name=name), language
 
 
 def _check_emotions(emotions: Sequence[str]) -> None:
@@ -106,7 +126,8 @@ def _parse_path(spec: str) -> tuple[Path, str | None]:
     match = re.fullmatch(r"(.+):([a-z]{2,3})", spec)
     candidates = [(spec, None)] + ([(match[1], match[2])] if match else [])
     for text, language in candidates:
-        path = Path(text).expanduser()
+        local = unquote(text.removeprefix("file://")) if text.startswith("file://") else text
+        path = Path(local).expanduser()
         if path.is_dir() or (path.exists() and path.suffix.lower() in tables.SUFFIXES):
             return path.resolve() if path.name in ("", "..") else path, language
         if path.exists():

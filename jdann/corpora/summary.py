@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import soundfile
 
+from jdann import remote
 from jdann.corpora.index import Corpus, Utterance
 from jdann.progress import track
 from jdann.terminal import counted, listed
@@ -103,9 +104,12 @@ def fingerprint(corpus: Corpus) -> str:
       32 hexadecimal digits.
     """
     digest = hashlib.blake2b(corpus.identity.encode(), digest_size=16)
+    urls = (utterance.path for utterance in corpus.utterances)
+    remote_states = remote.states(url for url in urls if remote.is_url(url))
     for utterance in corpus.utterances:
         span = f"{utterance.start_s}|{utterance.end_s}"
-        line = f"\n{utterance.file}|{span}|{_state(utterance.path)}"
+        state = remote_states.get(utterance.path) or _state(utterance.path)
+        line = f"\n{utterance.file}|{span}|{state}"
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

@@ -1,7 +1,8 @@
 """The features of a corpus in a finished folder of the cache: written once, and checked when read.
 
-`values.f32` holds rows of float32. `index.npz` says which rows belong to which utterance, and
-`skipped.json` why an utterance has none.
+`values.f32` holds rows of float32, in the order of the utterances. `index.npz` says which rows
+belong to which utterance, and `skipped.json` why an utterance has none. Equal features are equal
+files, whoever computed them and in whatever order.
 """
 
 import errno
@@ -11,7 +12,7 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,7 @@ _INDEX, _SKIPPED = "index.npz", "skipped.json"
 # A digest of all values would read gigabytes at each start. Some blocks of the file tell it from
 # the values of another corpus.
 _BLOCKS, _BLOCK_BYTES = 256, 4096
+_COPY_BYTES = 2**23  # are in memory at a time when values are copied
 # Errors that a folder causes which is missing or holds other things than expected. Others, such as
 # too many open files, say nothing about its content.
 _WRONG_CONTENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
@@ -116,23 +118,66 @@ def read_features(folder: Path, corpus: Corpus, bins: int) -> FeatureSet | None:
         raise DamagedError(str(error) or type(error).__name__) from error
 
 
+class Index(NamedTuple):
+    """Which rows belong to which utterance, and why an utterance has none."""
+
+    kept: np.ndarray  # [usable] int64, positions of the utterances that have features, ascending
+    start: np.ndarray  # [usable] int64, first row of each
+    length: np.ndarray  # [usable] int32, rows of each
+    duration_s: np.ndarray  # [usable] float32, after trimming and cutting
+    cut: int  # number of utterances longer than the maximum duration
+    skipped: list[tuple[int, str, bool]]  # position, reason, whether it is the lack of speech
+
+
+class Part(NamedTuple):
+    """The features of utterances that follow each other in a corpus."""
+
+    first: int  # position of the first one in the corpus
+    index: Index  # positions are relative to `first`
+    values: OpenFile
+
+
 def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
-    values = OpenFile(folder / VALUES)
-    index = _read_index(folder / _INDEX)
-    reasons = json.loads((folder / _SKIPPED).read_text(encoding="utf-8"))
-    _check(index, reasons, values, len(corpus.utterances), bins)
-    skipped = tuple(Skipped(corpus.utterances[i].file, *reason) for i, *reason in reasons)
+    _, index, values = read_part(folder, len(corpus.utterances), bins)
+    skipped = tuple(
+        Skipped(corpus.utterances[i].file, reason, no_speech)
+        for i, reason, no_speech in index.skipped
+    )
     return FeatureSet(
-        utterances=tuple(corpus.utterances[i] for i in index["kept"]),
+        utterances=tuple(corpus.utterances[i] for i in index.kept),
         path=folder / VALUES,
         bins=bins,
-        start=index["start"],
-        length=index["length"],
-        duration_s=index["duration_s"],
-        cut=int(index["cut"]),
+        start=index.start,
+        length=index.length,
+        duration_s=index.duration_s,
+        cut=index.cut,
         skipped=(*corpus.skipped, *skipped),
         values=values,
     )
+
+
+def read_part(folder: Path, count: int, bins: int, first: int = 0) -> Part:
+    """The content of a finished folder.
+
+    Args:
+      folder: of the cache.
+      count: utterances whose features it should hold.
+      bins: columns of the features.
+      first: position of the first utterance in the corpus.
+
+    Raises:
+      ValueError, TypeError, KeyError, OSError: the folder does not hold them.
+    """
+    values = OpenFile(folder / VALUES)
+    arrays = _read_index(folder / _INDEX)
+    reasons = json.loads((folder / _SKIPPED).read_text(encoding="utf-8"))
+    _check(arrays, reasons, values, count, bins)
+    index = Index(
+        *(arrays[name] for name in ("kept", "start", "length", "duration_s")),
+        cut=int(arrays["cut"]),
+        skipped=[(i, reason, no_speech == [True]) for i, reason, *no_speech in reasons],
+    )
+    return Part(first, index, values)
 
 
 def _read_index(path: Path) -> dict[str, np.ndarray]:
@@ -179,26 +224,63 @@ def _check(
         raise ValueError(f"{VALUES} holds other values than the index says")
 
 
-def write_index(folder: Path, entries: Mapping[int, Entry]) -> None:
-    """Writes what belongs to the values in a folder that is not in its place yet.
-
-    Args:
-      folder: holds the file of values.
-      entries: of each utterance of the corpus.
-    """
+def index_of(entries: Mapping[int, Entry]) -> Index:
+    """The index of what a journal holds: an entry for each utterance."""
     listed = sorted(entries.items())
     usable = [(i, entry) for i, entry in listed if entry.length]
-    skipped = [(i, entry.reason, entry.no_speech) for i, entry in listed if not entry.length]
-    (folder / _SKIPPED).write_text(json.dumps(skipped), encoding="utf-8")
-    np.savez(
-        folder / _INDEX,
+    return Index(
         kept=np.array([i for i, _ in usable], np.int64),
         start=np.array([entry.start for _, entry in usable], np.int64),
         length=np.array([entry.length for _, entry in usable], np.int32),
         duration_s=np.array([entry.duration_s for _, entry in usable], np.float32),
         cut=sum(entry.cut for _, entry in usable),
+        skipped=[(i, entry.reason, entry.no_speech) for i, entry in listed if not entry.length],
+    )
+
+
+def write_features(folder: Path, parts: Iterable[Part], bins: int) -> None:
+    """Writes the features of a corpus, or of a part of it, in the order of the utterances.
+
+    Args:
+      folder: is made here; it is not in its place yet.
+      parts: in the order of the corpus. A few megabytes of values are in memory at a time.
+      bins: columns of the features.
+    """
+    folder.mkdir()
+    indices: list[Index] = []
+    with (folder / VALUES).open("wb") as file:
+        for first, index, values in parts:
+            _copy_rows(index, values, 4 * bins, file)
+            skipped = [(first + i, *reason) for i, *reason in index.skipped]
+            indices.append(index._replace(kept=first + index.kept, skipped=skipped))
+        file.flush()
+        os.fsync(file.fileno())
+    skipped = [reason for index in indices for reason in index.skipped]
+    (folder / _SKIPPED).write_text(json.dumps(skipped), encoding="utf-8")
+    length = np.concatenate([index.length for index in indices])
+    np.savez(
+        folder / _INDEX,
+        kept=np.concatenate([index.kept for index in indices]),
+        start=np.cumsum(length, dtype=np.int64) - length,
+        length=length,
+        duration_s=np.concatenate([index.duration_s for index in indices]),
+        cut=sum(index.cut for index in indices),
         digest=np.frombuffer(_digest(OpenFile(folder / VALUES)), np.uint8),
     )
+
+
+def _copy_rows(index: Index, values: OpenFile, row_bytes: int, file: BinaryIO) -> None:
+    """Appends the rows of each utterance to a file; rows that follow each other in one go."""
+    if not len(index.start):
+        return
+    ends = index.start + index.length
+    breaks = np.flatnonzero(index.start[1:] != ends[:-1])
+    begins, ends = index.start[np.r_[0, breaks + 1]], ends[np.r_[breaks, -1]]
+    for begin, end in zip((begins * row_bytes).tolist(), (ends * row_bytes).tolist(), strict=True):
+        for offset in range(begin, end, _COPY_BYTES):
+            block = np.empty(min(_COPY_BYTES, end - offset), np.uint8)
+            values.read_into(block, offset)
+            file.write(block.data)
 
 
 def _digest(values: OpenFile) -> bytes:

@@ -25,8 +25,16 @@ from jdann.corpora.index import Corpus, Utterance
 from jdann.errors import InputError
 from jdann.features import speech_part
 from jdann.features.clip_channel import ClipChannel
-from jdann.features.feature_set import DamagedError, FeatureSet, read_features, write_index
-from jdann.features.journal import LINES, Journal
+from jdann.features.feature_set import (
+    DamagedError,
+    FeatureSet,
+    OpenFile,
+    Part,
+    index_of,
+    read_features,
+    write_features,
+)
+from jdann.features.journal import VALUES, Journal
 from jdann.features.recipe import Recipe, make_recipe, recipe_sizes
 from jdann.features.speech_part import DETECTOR_VERSION
 from jdann.progress import track
@@ -38,6 +46,7 @@ _BATCH = 32  # clips in one call of the recipe
 _CALLS = 2  # calls of the recipe at the same time
 _DECODED = 4 * _BATCH  # clips that are decoded ahead
 _BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
+_FINISHED = "finished"  # the part of an unfinished folder that is renamed into its place
 _VERSION = 3  # part of the hash: raise it when features change
 log = logging.getLogger("jdann")
 
@@ -69,32 +78,97 @@ def extract(
     Returns:
       The features of every utterance that could be decoded.
     """
+    planned = plan_extraction(
+        corpus,
+        recipe_name=recipe_name,
+        settings=settings,
+        audio_settings=audio_settings,
+        channel=channel,
+    )
+    return compute(planned, cache)
+
+
+class Extraction(NamedTuple):
+    """A corpus, and how its features are computed."""
+
+    corpus: Corpus
+    recipe_name: str
+    sizes: tuple[tuple[str, Any], ...]  # parameters of the recipe and their values
+    audio_settings: audio.AudioSettings
+    channel: ClipChannel | None
+    name: str  # of the finished folder
+
+    @property
+    def compiled(self) -> tuple[Recipe, Program]:
+        """The recipe and its programs, which this process compiles once."""
+        rate_hz = self.audio_settings.sample_rate_hz
+        return compiled_recipe(self.recipe_name, self.sizes, rate_hz, _BATCH)
+
+    @property
+    def bins(self) -> int:
+        """Columns of the features."""
+        return len(self.compiled[0].bins)
+
+
+def plan_extraction(
+    corpus: Corpus,
+    *,
+    recipe_name: str,
+    settings: Mapping[str, Any],
+    audio_settings: audio.AudioSettings,
+    channel: ClipChannel | None = None,
+) -> Extraction:
+    """What `extract` will compute; the arguments are the same."""
     if corpus.synthetic:  # all of it is speech, and the search misses a few synthesised utterances
         audio_settings = audio_settings._replace(speech_only=False)
     sizes = tuple(
         (size, settings.get(size, default)) for size, default in recipe_sizes(recipe_name).items()
     )
-    recipe, program = compiled_recipe(recipe_name, sizes, audio_settings.sample_rate_hz, _BATCH)
     name = cache_name(fingerprint(corpus), recipe_name, settings, audio_settings, channel)
-    folder = cache / name
+    return Extraction(corpus, recipe_name, sizes, audio_settings, channel, name)
 
-    bins = len(recipe.bins)
+
+def compute(extraction: Extraction, parent: Path) -> FeatureSet:
+    """As `extract`, of a planned extraction."""
+
+    def write(unfinished: Path, finished: Path) -> None:
+        write_computed(unfinished, finished, extraction)
+
+    return find_or_write(extraction, parent, write)
+
+
+def find_or_write(
+    extraction: Extraction, parent: Path, write: Callable[[Path, Path], None]
+) -> FeatureSet:
+    """The features in a finished folder. If it is missing or damaged, it is written.
+
+    Args:
+      extraction: what the folder holds.
+      parent: the folder in which it stands.
+      write: gets a folder for unfinished work, which survives a kill, and the name of a folder
+        that `write_features` will make.
+    """
+    corpus, bins, folder = extraction.corpus, extraction.bins, parent / extraction.name
     with suppress(DamagedError):
         features = read_features(folder, corpus, bins)
         if features is not None:
             return features
-    folders.remove_stale(cache)
+    folders.remove_stale(parent)
     work = "computed these features"
     while True:  # a second time only without locks, if others replace the folder just now
-        with folders.unfinished(cache, name, corpus.name, work, continued=True) as unfinished:
+        with folders.unfinished(
+            parent, extraction.name, corpus.name, work, continued=True
+        ) as unfinished:
             try:  # another process may have computed them meanwhile
                 features = read_features(folder, corpus, bins)
             except DamagedError as error:
                 log.warning("%s: damaged (%s); the features are computed again", folder, error)
                 features = None
             if features is None:
-                _write(unfinished, corpus, recipe, program, audio_settings, channel)
-                folders.put_in_place(unfinished, folder)
+                finished = unfinished / _FINISHED
+                folders.remove(finished)
+                write(unfinished, finished)
+                folders.put_in_place(finished, folder)
                 features = _read_back(folder, corpus, bins)
         if features is not None:
             return features
@@ -172,15 +246,10 @@ def compiled_recipe(
     return recipe, program
 
 
-def _write(
-    folder: Path,
-    corpus: Corpus,
-    recipe: Recipe,
-    program: Program,
-    audio_settings: audio.AudioSettings,
-    channel: ClipChannel | None,
-) -> None:
-    with Journal(folder, len(recipe.bins), len(corpus.utterances)) as journal:
+def write_computed(unfinished: Path, finished: Path, extraction: Extraction) -> None:
+    """Computes features and writes them; the folders are those of `find_or_write`."""
+    corpus, bins = extraction.corpus, extraction.bins
+    with Journal(unfinished, bins, len(corpus.utterances)) as journal:
         if journal.entries:
             log.info(
                 "%s: the features of %d of %d utterances are there already",
@@ -188,24 +257,19 @@ def _write(
                 len(journal.entries),
                 len(corpus.utterances),
             )
-        _compute(journal, corpus, recipe, program, audio_settings, channel)
-    write_index(folder, journal.entries)
-    (folder / LINES).unlink()
+        _compute(journal, extraction)
+    # Utterances of one length were computed together, so their rows are in another order.
+    values = OpenFile(unfinished / VALUES)
+    write_features(finished, [Part(0, index_of(journal.entries), values)], bins)
 
 
-def _compute(
-    journal: Journal,
-    corpus: Corpus,
-    recipe: Recipe,
-    program: Program,
-    audio_settings: audio.AudioSettings,
-    channel: ClipChannel | None,
-) -> None:
+def _compute(journal: Journal, extraction: Extraction) -> None:
     """Computes the features of the utterances that the journal does not have.
 
     Two batches are computed at the same time, each in a thread of its own. One call of a program
     leaves some cores idle now and then, and JAX runs two calls side by side only from two threads.
     """
+    recipe, program = extraction.compiled
 
     def features(batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
         samples = np.zeros((_BATCH, batch.size), np.float32)
@@ -227,7 +291,7 @@ def _compute(
 
     running: deque[tuple[_Batch, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
     with ThreadPoolExecutor(_CALLS) as pool:
-        for batch in _batches(journal, corpus, audio_settings, channel):
+        for batch in _batches(journal, extraction):
             program(batch.size)  # compiled here; otherwise both threads might compile it
             running.append((batch, pool.submit(features, batch)))
             if len(running) > _CALLS:
@@ -243,20 +307,16 @@ class _Batch(NamedTuple):
     clips: list[audio.Clip]
 
 
-def _batches(
-    journal: Journal,
-    corpus: Corpus,
-    audio_settings: audio.AudioSettings,
-    channel: ClipChannel | None,
-) -> Iterator[_Batch]:
+def _batches(journal: Journal, extraction: Extraction) -> Iterator[_Batch]:
     """Yields batches of decoded clips of one padded length, each batch as soon as it is full.
 
     The journal notes the utterances that cannot be decoded.
     """
     waiting: dict[int, _Batch] = {}
-    bucket = round(_BUCKET_S * audio_settings.sample_rate_hz)
+    corpus = extraction.corpus
+    bucket = round(_BUCKET_S * extraction.audio_settings.sample_rate_hz)
     missing = [i for i in range(len(corpus.utterances)) if i not in journal.entries]
-    decoded = _decoded(corpus, missing, audio_settings, channel)
+    decoded = _decoded(extraction, missing)
     for i, clip in track(decoded, f"Features of {corpus.name}", len(missing), "utterances"):
         if isinstance(clip, audio.Rejected):
             journal.skip(i, clip.reason, clip.no_speech)
@@ -271,15 +331,13 @@ def _batches(
 
 
 def _decoded(
-    corpus: Corpus,
-    indices: list[int],
-    audio_settings: audio.AudioSettings,
-    channel: ClipChannel | None,
+    extraction: Extraction, indices: list[int]
 ) -> Iterator[tuple[int, audio.Clip | audio.Rejected]]:
     """Yields the clip of each utterance, or the reason why it cannot be used.
 
     Threads decode a bounded number of clips ahead.
     """
+    corpus, channel = extraction.corpus, extraction.channel
 
     def decode(utterance: Utterance) -> audio.Clip | audio.Rejected:
         def change(samples: np.ndarray) -> np.ndarray:
@@ -287,7 +345,7 @@ def _decoded(
 
         try:
             samples, rate_hz = read_samples(corpus, utterance)
-            return speech_part.prepare(samples, rate_hz, audio_settings, change)
+            return speech_part.prepare(samples, rate_hz, extraction.audio_settings, change)
         except audio.AudioError as error:
             return audio.rejected(error)
         except (ValueError, RuntimeError) as error:  # a damaged record of a prepared corpus

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jdann import audio, files
+from jdann import audio, files, remote
 from jdann.audio import AudioError, NoSpeech, Rejected
 from jdann.corpora.cells import audio_path
 from jdann.corpora.folder import list_audio
@@ -48,6 +48,7 @@ class Item(NamedTuple):
 class Bad(NamedTuple):
     """A clip that cannot be used."""
 
+    item: int  # position among the items
     file: str
     reason: str
 
@@ -99,18 +100,12 @@ def run(
     Raises:
       InputError: nothing can be recognised.
     """
-    if not 0 <= options.abstain <= 1:
-        raise InputError(f"--abstain {options.abstain}: expected a probability, 0 to 1")
-    if options.set_level is not None and not 0 < options.set_level <= 1:
-        raise InputError(f"--sets {options.set_level}: expected a probability above 0, at most 1")
-    if options.speakers_per_recording is not None and not options.timeline:
-        raise InputError("--speakers-per-recording is for long recordings; add --timeline")
+    check(options)
     if path is not None and path.is_dir():
         raise InputError(f"--csv {path}: is a folder; give a file")
-    items = find_items(names)
-    if not items:
-        raise InputError(f"{names[0]}: names no file; give audio files, or a csv with rows")
-    rows, bad = predict(load(), items, options)
+    items = find_some_items(names)
+    rows_of_item, bad = predict(load(), items, options)
+    rows = [row for i in sorted(rows_of_item) for row in rows_of_item[i]]
     if not rows:
         raise InputError(
             f"none of {_count(items)} can be used, the first being {bad[0].file} "
@@ -120,11 +115,37 @@ def run(
     return report(rows, bad, items)
 
 
+def check(options: Options) -> None:
+    """Refuses options of which a value cannot be.
+
+    Raises:
+      InputError: names the option.
+    """
+    if not 0 <= options.abstain <= 1:
+        raise InputError(f"--abstain {options.abstain}: expected a probability, 0 to 1")
+    if options.set_level is not None and not 0 < options.set_level <= 1:
+        raise InputError(f"--sets {options.set_level}: expected a probability above 0, at most 1")
+    if options.speakers_per_recording is not None and not options.timeline:
+        raise InputError("--speakers-per-recording is for long recordings; add --timeline")
+
+
+def find_some_items(names: Sequence[str]) -> list[Item]:
+    """As `find_items`, but an empty list is refused.
+
+    Raises:
+      InputError: nothing is named.
+    """
+    items = find_items(names)
+    if not items:
+        raise InputError(f"{names[0]}: names no file; give audio files, or a csv with rows")
+    return items
+
+
 def find_items(names: Sequence[str]) -> list[Item]:
     """Finds the clips that are named by files, folders, patterns and csv files, in order.
 
-    A csv needs the column `file`, a path relative to the csv's folder. It may have the columns
-    `start` and `end`, in s. All of its columns are kept.
+    A csv needs the column `file`, a path relative to the csv's folder, or a URL. It may have the
+    columns `start` and `end`, in s. All of its columns are kept. A file or a csv may be a URL.
 
     Raises:
       InputError: a pattern matches no file, or a csv is not a table of clips.
@@ -132,7 +153,9 @@ def find_items(names: Sequence[str]) -> list[Item]:
     items: list[Item] = []
     for name in names:
         path = Path(name)
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        if remote.is_url(name):
+            items += _from_url(name)
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
             items += _from_csv(path)
         elif path.is_dir():
             files, skipped = list_audio(path)
@@ -153,11 +176,11 @@ def find_items(names: Sequence[str]) -> list[Item]:
 
 def predict(
     recogniser: Recogniser, items: Sequence[Item], options: Options
-) -> tuple[list[dict[str, Any]], list[Bad]]:
+) -> tuple[dict[int, list[dict[str, Any]]], list[Bad]]:
     """Recognises every item.
 
     Returns:
-      Rows in the order of the items, and the items that could not be used. A row has the item's
+      The rows of each item, and the items that could not be used. A row has the item's
       columns; with a timeline, `start` and `end` of each window; then `predicted` (empty where the
       recogniser abstains or a clip holds no speech), `confidence`, `plausible` if it is wanted (the
       emotions of the set, the most probable one first), `p_<label>`, and `doubt` (a short reason to
@@ -170,7 +193,7 @@ def predict(
     for i, columns, answer in track(answers, "Recognising", _expected_rows(items, options), unit):
         row = _row(recogniser.labels, answer, options)
         rows.setdefault(i, []).append({**items[i].columns, **columns} | row)
-    return [row for i in sorted(rows) for row in rows[i]], bad
+    return rows, bad
 
 
 def _answers(
@@ -223,7 +246,7 @@ def _adapted(
         elif clip.no_speech:
             yield ItemAnswer(i, {}, recogniser.no_speech)
         else:
-            bad.append(Bad(items[i].columns["file"], clip.reason))
+            bad.append(Bad(i, items[i].columns["file"], clip.reason))
     usable = [list(clips.values()) for clips in features if clips]
     recognisers = iter(recogniser.adapt_to_features(usable) if usable else ())
     for clips, indices in zip(features, speakers, strict=True):
@@ -264,7 +287,7 @@ def _recognise(
     for position, answer in recogniser.answers(clips.values()):
         i = indices[position]
         if isinstance(answer, Rejected):
-            bad.append(Bad(items[i].columns["file"], answer.reason))
+            bad.append(Bad(i, items[i].columns["file"], answer.reason))
         else:
             yield ItemAnswer(i, {}, answer)
 
@@ -285,7 +308,7 @@ def _timelines(
             for start_s, end_s, answer in windows:
                 yield ItemAnswer(i, {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}"}, answer)
         except InputError as error:
-            bad.append(Bad(file, str(error).removeprefix(f"{path}: ")))
+            bad.append(Bad(i, file, str(error).removeprefix(f"{path}: ")))
 
 
 def _recordings(
@@ -313,7 +336,7 @@ def _recordings(
         except NoSpeech:
             yield ItemAnswer(i, {"speaker": "", "start": "", "end": ""}, recogniser.no_speech)
         except AudioError as error:
-            bad.append(Bad(item.columns["file"], str(error)))
+            bad.append(Bad(i, item.columns["file"], str(error)))
 
 
 def _check_whole(item: Item) -> None:
@@ -324,13 +347,22 @@ def _check_whole(item: Item) -> None:
         )
 
 
+def row_columns(labels: tuple[str, ...], options: Options) -> list[str]:
+    """The columns of a row after those of its item."""
+    times = ["start", "end"] if options.timeline else []
+    return [*times, *_answer_columns(labels, options)]
+
+
+def _answer_columns(labels: tuple[str, ...], options: Options) -> list[str]:
+    plausible = [] if options.set_level is None else ["plausible"]
+    return ["predicted", "confidence", *plausible, *(f"p_{label}" for label in labels), "doubt"]
+
+
 def _row(labels: tuple[str, ...], answer: Answer, options: Options) -> dict[str, Any]:
     """The columns of one answer; all of them are empty if there are no probabilities."""
     probabilities = answer.probabilities
-    columns = [f"p_{label}" for label in labels]
-    first = ["predicted", "confidence"] + ([] if options.set_level is None else ["plausible"])
     if np.isnan(probabilities).any():
-        return dict.fromkeys([*first, *columns, "doubt"], "")
+        return dict.fromkeys(_answer_columns(labels, options), "")
     order = np.argsort(-probabilities, kind="stable")
     best = int(order[0])
     row: dict[str, Any] = {
@@ -340,14 +372,14 @@ def _row(labels: tuple[str, ...], answer: Answer, options: Options) -> dict[str,
     if options.set_level is not None:
         (chosen,) = make_sets(probabilities[None], options.set_level)
         row["plausible"] = " ".join(labels[i] for i in order if chosen[i])
-    row |= dict(zip(columns, map(float, probabilities), strict=True))
+    row |= {f"p_{label}": float(p) for label, p in zip(labels, probabilities, strict=True)}
     return row | {"doubt": answer.doubt}
 
 
 def write(rows: Sequence[dict[str, Any]], path: Path | None, as_json: bool) -> None:
     """Writes rows as a csv to `path`, and prints them as JSON or, without a path, as a table."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_cell(row.get(name)) for name in columns] for row in rows]
+    cells = [[csv_cell(row.get(name)) for name in columns] for row in rows]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_csv(path, columns, cells)
@@ -376,7 +408,7 @@ def report(rows: Sequence[dict[str, Any]], bad: Sequence[Bad], items: Sequence[I
     Returns:
       The exit status: 0, or 1 if some were left out.
     """
-    for file, reason in bad:
+    for _, file, reason in bad:
         print(f"left out: {file}: {reason}", file=sys.stderr)
     if bad:
         print(f"{len(bad)} of {_count(items)} were left out", file=sys.stderr)
@@ -395,7 +427,8 @@ def _count(items: Sequence[Item]) -> str:
     return f"{len(items)} {'files' if all(item.is_whole_file for item in items) else 'clips'}"
 
 
-def _cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
+    """A value as the text of a cell."""
     if value is None:
         return ""
     return f"{value:.6f}" if isinstance(value, float) else str(value)
@@ -413,11 +446,24 @@ def _expected_rows(items: Sequence[Item], options: Options) -> int:
     return rows
 
 
-def _from_csv(path: Path) -> list[Item]:
+def _from_url(url: str) -> list[Item]:
+    if Path(url).suffix.lower() not in SUFFIXES:
+        return [Item({"file": url}, Part(url))]
+    try:
+        with remote.local_copy(url) as copy:
+            return _from_csv(copy, remote.parent(url))
+    except remote.RemoteError as error:
+        raise InputError(f"{url}: {error}; expected a csv with a column named file") from error
+
+
+def _from_csv(path: Path, folder: str | None = None) -> list[Item]:
+    """The clips of a table, whose paths are relative to a folder or URL, by default its own."""
+    folder = folder or os.path.abspath(path.parent)  # noqa: PTH100
     table = read_table(path)
     items = []
     for line, row in zip(table.lines, table.rows, strict=True):
         start_s, end_s = read_span(path, line, row)
-        audio = audio_path(os.path.abspath(path.parent), row["file"])  # noqa: PTH100
-        items.append(Item(row, Part(Path(audio), start_s, end_s)))
+        audio = audio_path(folder, row["file"])
+        path_or_url = audio if remote.is_url(audio) else Path(audio)
+        items.append(Item(row, Part(path_or_url, start_s, end_s)))
     return items

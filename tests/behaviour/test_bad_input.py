@@ -38,7 +38,7 @@ def test_command_line_mistakes(refused, tmp_path):
     assert "--config.seedz" in refused("--config.seedz=3")
     assert "no such file" in refused("--config", "nowhere.py")
     assert "expected the folder of ESD" in refused("prepare", "esd")
-    assert "invalid choice" in refused("prepare", "timit")
+    assert "'timit' names no corpus" in refused("prepare", "timit")
     assert "no run of jdann" in refused("evaluate", tmp_path)
     assert "no such" in refused("corpora", tmp_path / "absent", "--data-dir", tmp_path)
 

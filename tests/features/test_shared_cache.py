@@ -231,7 +231,7 @@ def interrupt(extracted, cache: Path) -> Path:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store, "write_index", interrupted)
+        patch.setattr(store, "write_features", interrupted)
         extracted()
     return only_folder(cache)
 
@@ -269,12 +269,18 @@ def test_an_error_that_says_nothing_about_the_content_removes_nothing(
     with monkeypatch.context() as patch, pytest.raises(OSError, match="Too many open files"):
         patch.setattr(feature_set, "OpenFile", too_many)
         extracted()
-    monkeypatch.setattr(store, "_write", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(store, "write_computed", lambda *_: pytest.fail("computed again"))
     assert extracted() == whole
 
 
 def test_a_second_process_waits_and_reads_what_the_first_computed(extracted, monkeypatch):
-    write, begun, go_on, lines, calls = store._write, threading.Event(), threading.Event(), [], []
+    write, begun, go_on, lines, calls = (
+        store.write_computed,
+        threading.Event(),
+        threading.Event(),
+        [],
+        [],
+    )
 
     def slow_write(*arguments):
         calls.append(1)
@@ -286,7 +292,7 @@ def test_a_second_process_waits_and_reads_what_the_first_computed(extracted, mon
         lines.append(text % values)
         go_on.set()
 
-    monkeypatch.setattr(store, "_write", slow_write)
+    monkeypatch.setattr(store, "write_computed", slow_write)
     monkeypatch.setattr(locks.log, "warning", note)
     results = []
     # For a lock, another descriptor of the same process is as good as another process.
@@ -308,7 +314,7 @@ def test_a_full_disk_keeps_what_was_computed(extracted, tmp_path, monkeypatch, e
         raise OSError(error, "full")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
-        patch.setattr(store, "write_index", full)
+        patch.setattr(store, "write_features", full)
         extracted()
     assert len(only_folder(tmp_path / "cache").joinpath("journal.jsonl").read_text()) > 100
     read = []

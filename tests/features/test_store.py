@@ -74,7 +74,7 @@ def test_features_are_found_again_and_repaired_after_damage(extracted, tmp_path,
     first = np.concatenate(list(extracted().read()))
     (folder,) = (p for p in (tmp_path / "cache").iterdir() if not p.name.startswith("."))
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_write", lambda *_: pytest.fail("computed again"))
+        patch.setattr(store, "write_computed", lambda *_: pytest.fail("computed again"))
         np.testing.assert_array_equal(np.concatenate(list(extracted().read())), first)
     for name in ("values.f32", "index.npz", "skipped.json"):
         (folder / name).write_bytes((folder / name).read_bytes()[:-3])

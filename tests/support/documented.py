@@ -139,6 +139,7 @@ EDGES = (  # the functions in which the work of each command begins
     "jdann.corpora.load",
     "jdann.corpora.demo.ensure",
     "jdann.commands.prepare.prepare_esd",
+    "jdann.commands.prepare.prepare",
 )
 
 
