@@ -290,7 +290,8 @@ def _tune_arguments(parser: argparse.ArgumentParser) -> None:
     _run_arguments(parser, "tune_poster", "runs/<config name>")
     parser.add_argument(
         "--storage",
-        help="an Optuna storage URL, e.g. postgresql://...; default: tune.db in the work directory",
+        help="where workers on several machines meet: a file that ends in .journal in a shared "
+        "folder, or a database, e.g. postgresql://...; default: tune.db in the work directory",
     )
     parser.add_argument("--study", default="jdann", help="the study's name in the storage")
     parser.add_argument(

@@ -156,9 +156,10 @@ def test_workers_share_one_storage(tones, data_dir, tmp_path):
     main(tune_arguments(tones, tmp_path / "run", data_dir, *more))
     study = optuna.load_study(study_name="ours", storage=storage)
     assert [t.state.name for t in study.trials] == ["COMPLETE"] * 4
-    # The workers propose different values.
+    # The trials have different values, whoever proposes them.
     assert len({json.dumps(trial.params) for trial in study.trials}) == 4
-    assert "trial" in (tmp_path / "run" / "worker-1.log").read_text()
+    logs = [(tmp_path / "run" / f"worker-{i}.log").read_text() for i in range(2)]
+    assert sum(log.count("best") for log in logs) == 4  # a line for each trial
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,15 @@ def test_workers_share_one_storage(tones, data_dir, tmp_path):
             (f"--config.tune.space={SPACE}", "--storage", "sqlite:////proc/nowhere/tune.db"),
             "/proc/nowhere",
         ),
+        (
+            (f"--config.tune.space={SPACE}", "--storage", "tune.db"),
+            "expected a file that ends in .journal",
+        ),
         ((f"--config.tune.space={SPACE}", "--workers", 0), "--workers is 0"),
+        (
+            (f"--config.tune.space={SPACE}", "--config.tune.sampler=randon"),
+            "did you mean random",
+        ),
     ],
 )
 def test_wrong_input_ends_in_one_line(tones, data_dir, tmp_path, capsys, more, message):
