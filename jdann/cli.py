@@ -92,11 +92,28 @@ def _run(words: list[str]) -> int:
         return 0
     if words[0].startswith("-") and words[0] not in ("-h", "--help", "-V", "--version"):
         words = ["train", *words]  # `run.py --config ...` trains
+    arguments = _parse(parser, words)
+    level = logging.WARNING if arguments.quiet else logging.INFO
+    _set_up_log(level, timestamps=arguments.verbose)
+    command = importlib.import_module(f"jdann.commands.{arguments.command}")
+    with silenced() if arguments.quiet else nullcontext(), interruption.orderly():
+        return command.execute(arguments)
+
+
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command line that begins with a command or an option.
+
+    Raises:
+      InputError: there is no such command, or it has no such arguments.
+    """
+    words, started = _split_launch(words)
     if not words[0].startswith("-"):
         pick(COMMANDS, words[0], "the command")
         if words[0] in _NEEDS_ARGUMENTS and len(words) == 1:
             words = [*words, "--help"]
     arguments, unknown = parser.parse_known_args(_join_overrides(words))
+    if arguments.command == "launch":
+        _parse_started(parser, arguments, started)
     if arguments.command in _TAKES_OVERRIDES:
         arguments.overrides = unknown
     elif unknown:
@@ -104,11 +121,30 @@ def _run(words: list[str]) -> int:
             f"jdann {arguments.command}: unknown argument {unknown[0]}; "
             f"see jdann {arguments.command} --help"
         )
-    level = logging.WARNING if arguments.quiet else logging.INFO
-    _set_up_log(level, timestamps=arguments.verbose)
-    command = importlib.import_module(f"jdann.commands.{arguments.command}")
-    with silenced() if arguments.quiet else nullcontext(), interruption.orderly():
-        return command.execute(arguments)
+    return arguments
+
+
+def _split_launch(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of `jdann launch` itself, and those of the command that it starts."""
+    if words[0] != "launch" or "--" not in words:
+        return list(words), []
+    dashes = list(words).index("--")
+    return list(words[:dashes]), list(words[dashes + 1 :])
+
+
+def _parse_started(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, words: list[str]
+) -> None:
+    """Adds the command that `jdann launch` starts; it is wrong here already where it is wrong."""
+    if not words:
+        raise InputError(
+            "jdann launch: write the command behind --, e.g. jdann launch --on local:4 -- train "
+            "--config best"
+        )
+    pick({name: None for name in COMMANDS if name != "launch"}, words[0], "the command behind --")
+    arguments.started_words = words
+    first_copy = [word.replace("{i}", "1").replace("{n}", "1") for word in words]
+    arguments.started = _parse(parser, first_copy)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -299,6 +335,38 @@ def _tune_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _launch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "jdann launch --on WHERE [options] -- COMMAND ..."
+    parser.add_argument(
+        "--on",
+        required=True,
+        metavar="WHERE",
+        help="local:N, N processes on this machine; slurm; or ray:ADDRESS, e.g. ray:auto",
+    )
+    parser.add_argument(
+        "--tasks",
+        type=int,
+        default=1,
+        metavar="N",
+        help="slurm, ray: start the command N times; {i} in it becomes 1 to N, and {n} N",
+    )
+    parser.add_argument(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of sbatch, e.g. nodes=2, ntasks-per-node=4 or time=120; repeatable",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("runs/launched"),
+        help="slurm: where logs go, in a folder that all nodes see; default: runs/launched",
+    )
+    parser.add_argument("--cpus", type=float, default=1.0, help="ray: CPUs per task; default: 1")
+    parser.add_argument("--gpus", type=float, default=0.0, help="ray: GPUs per task; default: 0")
+
+
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", nargs="+", type=Path, help="one or more, as in runs/*")
     parser.add_argument(
@@ -467,6 +535,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     ),
     "sweep": ("Trains every combination of hyper-parameters in one program", _sweep_arguments),
     "tune": ("Searches hyper-parameters without target labels, by Optuna", _tune_arguments),
+    "launch": ("Starts a command several times: here, on Slurm or on Ray", _launch_arguments),
     "report": ("Makes one self-contained page of a run, or of several", _report_arguments),
     "predict": ("Recognises the emotions of audio files", _predict_arguments),
     "recordings": ("Answers long recordings, such as calls, per speaker", _recordings_arguments),
@@ -478,6 +547,7 @@ _MORE = {
     f"{_ANY_KEY}",
     "sweep": f"Values are separated by commas. {_ANY_KEY}",
     "tune": f"It searches config.tune.space; running it again continues. {_ANY_KEY}",
+    "launch": "For example: jdann launch --on local:4 -- train --config best.",
     "recordings": f"Speech is found, cut into utterances, and told apart by speaker. {_ANY_KEY}",
     "evaluate": "For example: jdann evaluate runs/mine --suggest 30, then write what you hear into "
     "to_label.csv, then jdann evaluate runs/mine to_label.csv.",
