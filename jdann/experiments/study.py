@@ -103,7 +103,7 @@ def import_optuna() -> Any:
         raise InputError(
             'jdann tune needs Optuna, which is not installed: pip install "jdann[tune]"'
         ) from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 
