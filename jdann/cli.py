@@ -341,7 +341,8 @@ def _launch_arguments(parser: argparse.ArgumentParser) -> None:
         "--on",
         required=True,
         metavar="WHERE",
-        help="local:N, N processes on this machine; slurm; or ray:ADDRESS, e.g. ray:auto",
+        help="local:N, N processes on this machine; slurm; ray, the cluster of this "
+        "machine; or ray:ADDRESS",
     )
     parser.add_argument(
         "--tasks",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from jdann.errors import InputError
 
 TOGETHER = ("train", "sweep")  # commands whose processes work on one training
-_FORMS = "local:N for N processes on this machine, slurm, or ray:ADDRESS"
+_FORMS = "local:N for N processes on this machine, slurm, ray, or ray:ADDRESS"
 _NUMBER, _COUNT = "{i}", "{n}"  # of a copy, from 1, and of all copies
 
 
@@ -32,8 +32,8 @@ def parse_destination(text: str) -> Destination:
     kind, _, rest = text.partition(":")
     if text == "slurm":
         return Destination("slurm")
-    if kind == "ray" and rest:
-        return Destination("ray", address=rest)
+    if text == "ray" or (kind == "ray" and rest):
+        return Destination("ray", address=rest or "auto")
     if kind == "local" and rest.isdecimal() and int(rest) > 0:
         return Destination("local", int(rest))
     raise InputError(f"--on {text}: expected {_FORMS}")

@@ -24,6 +24,7 @@ from jdann.experiments.attempts import (
     missing_attempts,
     sort_attempts,
 )
+from jdann.experiments.search_space import read_space
 from jdann.experiments.study import SharedStudy, import_optuna, log_trial, set_sampler
 from jdann.progress import silenced
 
@@ -81,6 +82,7 @@ def work(
       Nothing, after each trial and, while other workers run the last trials, each second.
     """
     trials, watch, waits = config.tune.trials, Watch(), False
+    keys = {dimension.key for dimension in read_space(config)}
     while True:
         attempts = sort_attempts(shared.study)
         others = [
@@ -91,7 +93,7 @@ def work(
         for attempt in watch.lost(others):
             give_back(shared, attempt, "its worker has shown no life", is_lost=True)
         with shared.claiming():
-            _add_missing(shared, trials)
+            _add_missing(shared, trials, keys)
             trial = _claim(shared, trials)
         if trial is not None:
             set_sampler(shared.study, config, trial.user_attrs[TRIAL])
@@ -151,8 +153,12 @@ def _states() -> Any:
     return import_optuna().trial.TrialState
 
 
-def _add_missing(shared: SharedStudy, trials: int) -> None:
-    """Adds attempts that are missing, as many as workers may soon need."""
+def _add_missing(shared: SharedStudy, trials: int, keys: set[str]) -> None:
+    """Adds attempts that are missing, as many as workers may soon need.
+
+    A repeated trial has the values of the attempt before. If that one was lost while its values
+    were proposed, all are proposed anew: with half of them given, a sampler would draw others.
+    """
     optuna, study = import_optuna(), shared.study
     while True:
         attempts = sort_attempts(study)
@@ -160,6 +166,8 @@ def _add_missing(shared: SharedStudy, trials: int) -> None:
         if not missing or len(in_state(attempts, "WAITING", trials)) >= _AHEAD:
             break
         trial, attempt, previous = missing[0]
+        if previous is not None and set(previous.params) != keys:
+            previous = None
         study.add_trial(
             optuna.trial.create_trial(
                 state=_states().WAITING,

@@ -40,8 +40,8 @@ TRAIN = ("--", "train", "--config", "best")
         (("--on", "slurm", "--slurm", "nodes", *TRAIN), "--slurm nodes: expected an option"),
         (("--on", "slurm", "--tasks", "2", *TRAIN), "is one training"),
         (("--on", "slurm", "--tasks", "0", *TRAIN), "--tasks is 0"),
-        (("--on", "ray:auto", *TRAIN), "is not started on Ray: on CPUs its workers would train"),
-        (("--on", "ray:auto", "--", "sweep", "--config", "best"), "is not started on Ray"),
+        (("--on", "ray", *TRAIN), "is not started on Ray: on CPUs its workers would train"),
+        (("--on", "ray", "--", "sweep", "--config", "best"), "is not started on Ray"),
         *(
             (("--on", where, *TRAIN), f"--on {where}: expected local:N")
             for where in (
@@ -62,7 +62,7 @@ def test_wrong_use_is_one_line(words, message, capsys):
     assert message in errors and len(errors.splitlines()) == 1
 
 
-@pytest.mark.parametrize("package, where", [("submitit", "slurm"), ("ray", "ray:auto")])
+@pytest.mark.parametrize("package, where", [("submitit", "slurm"), ("ray", "ray")])
 def test_a_missing_package_is_named(package, where, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     options = ["--slurm", "time=3"] if where == "slurm" else []

@@ -113,9 +113,9 @@ class Killed(BaseException):
 def killed(monkeypatch):
     """A function that starts a trial as a worker of a command, and leaves it running."""
 
-    def start(storage, config, name):
+    def start(storage, config, name, objective=cheap):
         def die(trial):
-            cheap(trial)
+            objective(trial)
             raise Killed
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -137,6 +137,20 @@ def test_a_trial_of_a_killed_worker_is_repeated_with_its_values(storage, killed,
     assert attempts[1].params == begun.params
     assert "no life" in attempts[0].user_attrs["why"]
     assert len(values_of(storage, config)) == 3
+
+
+def test_a_trial_that_was_lost_while_its_values_were_proposed_has_the_same_ones(
+    storage, killed, tmp_path
+):
+    config = make_config(2)
+    killed(storage, config, "a", lambda trial: trial.suggest_float(
+        "optimiser.learning_rate", 1e-4, 1e-2, log=True
+    ))  # fmt: skip
+    give_back_of(open_at(storage, config), "a")
+    run(storage, config)
+    alone = str(tmp_path / "alone.journal")
+    run(alone, config)
+    assert values_of(storage, config) == values_of(alone, config)
 
 
 def test_a_command_that_starts_again_repeats_its_trial_at_once(storage, killed):
