@@ -50,7 +50,6 @@ TRAIN = ("--", "train", "--config", "best")
                 "local:0",
                 "local:-1",
                 "local:two",
-                "ray",
                 "ray:",
                 "k8s",
             )
