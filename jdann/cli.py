@@ -35,6 +35,7 @@ def run_program() -> NoReturn:
     and Python's shutdown beneath them can crash.
     """
     interruption.watch(_interruption_message(sys.argv[1:]))
+    interruption.end_with_parent()
     jax_cache.remove_damaged()
     status: str | int | None = 0
     try:

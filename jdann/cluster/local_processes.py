@@ -86,6 +86,7 @@ def run_side_by_side(
         # Each has a session of its own, so a terminal interrupts only this process.
         received = interruption.status_of(error) - 128
         _send(processes, received if received > 0 else signal.SIGTERM)
+        _wait_until(processes, _GRACE_S)  # a second signal would cut short what the first began
         raise
     finally:
         _end(processes)
@@ -95,10 +96,15 @@ def run_side_by_side(
 
 
 def start(words: Sequence[str], variables: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Starts a jdann command as a process whose output can be read."""
+    """Starts a jdann command as a process whose output can be read, and that ends with this one."""
     return subprocess.Popen(
         program(words),
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **variables},
+        env={
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            interruption.PARENT: str(os.getpid()),
+            **variables,
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

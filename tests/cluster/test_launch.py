@@ -15,7 +15,7 @@ from jdann.cluster.local_processes import divide_gpus, run_side_by_side
 from jdann.cluster.slurm_jobs import parse_options, submit
 from jdann.errors import InputError
 from tests.cluster.test_processes import written
-from tests.support.processes import started
+from tests.support.processes import kill, started
 from tests.support.runs import arguments, fail
 
 ROOT = Path(__file__).parents[2]
@@ -149,6 +149,42 @@ def test_a_signal_is_forwarded(number):
         os.kill(process.pid, number)
         assert process.stdout.read() == f"[0] got {int(number)}\n"
         assert process.wait(60) != 0
+
+
+KILLED_LAUNCHER = """
+import sys
+from jdann.cluster import local_processes
+local_processes.program = lambda words: [sys.executable, "-c", *words]
+child = '''
+import os, sys, time
+from jdann import interruption
+interruption.watch("ended with its parent")
+interruption.end_with_parent()
+print(os.getpid(), file=sys.stderr, flush=True)
+time.sleep(600)
+'''
+local_processes.run_side_by_side([[child]], [{}])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_processes_end_with_a_launcher_that_is_killed():
+    with started(KILLED_LAUNCHER) as launcher:
+        assert launcher.stderr is not None
+        child = int(launcher.stderr.readline().removeprefix("[0] "))
+        kill(launcher)
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{child}").exists() and not is_zombie(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_zombie(process: int) -> bool:
+    """Whether a process has ended, and only waits until somebody asks for its status."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 @pytest.fixture
