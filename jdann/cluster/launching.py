@@ -33,7 +33,9 @@ def parse_destination(text: str) -> Destination:
     if text == "slurm":
         return Destination("slurm")
     if text == "ray" or (kind == "ray" and rest):
-        return Destination("ray", address=rest or "auto")
+        # ray://HOST:PORT is one address, that of a client.
+        address = text if rest.startswith("//") else rest or "auto"
+        return Destination("ray", address=address)
     if kind == "local" and rest.isdecimal() and int(rest) > 0:
         return Destination("local", int(rest))
     raise InputError(f"--on {text}: expected {_FORMS}")

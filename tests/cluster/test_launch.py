@@ -80,6 +80,8 @@ def test_copies_differ_in_their_number():
 def test_destinations():
     assert parse_destination("local:4").processes == 4
     assert parse_destination("ray:10.0.0.1:6379").address == "10.0.0.1:6379"
+    assert parse_destination("ray://head:10001").address == "ray://head:10001"
+    assert parse_destination("ray").address == "auto"
 
 
 def test_each_process_has_gpus_of_its_own(monkeypatch):
