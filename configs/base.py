@@ -135,6 +135,9 @@ def get_config() -> ConfigDict:
     tune.space = ()
     tune.criterion = "bnm"  # of jdann.selection
     tune.trials = 50  # finished or pruned, all workers together
+    # "tpe" proposes values like those of the best trials so far. "random" ignores other trials, so
+    # that any number of workers runs the same trials; set `prune` to False with it for that
+    tune.sampler = "tpe"
     tune.prune = True  # stop a trial that is worse at any record than the median of those before it
     tune.prune_after = 5  # trials that are finished before any is pruned
 

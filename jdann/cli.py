@@ -35,6 +35,7 @@ def run_program() -> NoReturn:
     and Python's shutdown beneath them can crash.
     """
     interruption.watch(_interruption_message(sys.argv[1:]))
+    interruption.end_with_parent()
     jax_cache.remove_damaged()
     status: str | int | None = 0
     try:
@@ -92,11 +93,28 @@ def _run(words: list[str]) -> int:
         return 0
     if words[0].startswith("-") and words[0] not in ("-h", "--help", "-V", "--version"):
         words = ["train", *words]  # `run.py --config ...` trains
+    arguments = _parse(parser, words)
+    level = logging.WARNING if arguments.quiet else logging.INFO
+    _set_up_log(level, timestamps=arguments.verbose)
+    command = importlib.import_module(f"jdann.commands.{arguments.command}")
+    with silenced() if arguments.quiet else nullcontext(), interruption.orderly():
+        return command.execute(arguments)
+
+
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command line that begins with a command or an option.
+
+    Raises:
+      InputError: there is no such command, or it has no such arguments.
+    """
+    words, started = _split_launch(words)
     if not words[0].startswith("-"):
         pick(COMMANDS, words[0], "the command")
         if words[0] in _NEEDS_ARGUMENTS and len(words) == 1:
             words = [*words, "--help"]
     arguments, unknown = parser.parse_known_args(_join_overrides(words))
+    if arguments.command == "launch":
+        _parse_started(parser, arguments, started)
     if arguments.command in _TAKES_OVERRIDES:
         arguments.overrides = unknown
     elif unknown:
@@ -104,11 +122,30 @@ def _run(words: list[str]) -> int:
             f"jdann {arguments.command}: unknown argument {unknown[0]}; "
             f"see jdann {arguments.command} --help"
         )
-    level = logging.WARNING if arguments.quiet else logging.INFO
-    _set_up_log(level, timestamps=arguments.verbose)
-    command = importlib.import_module(f"jdann.commands.{arguments.command}")
-    with silenced() if arguments.quiet else nullcontext(), interruption.orderly():
-        return command.execute(arguments)
+    return arguments
+
+
+def _split_launch(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of `jdann launch` itself, and those of the command that it starts."""
+    if words[0] != "launch" or "--" not in words:
+        return list(words), []
+    dashes = list(words).index("--")
+    return list(words[:dashes]), list(words[dashes + 1 :])
+
+
+def _parse_started(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, words: list[str]
+) -> None:
+    """Adds the command that `jdann launch` starts; it is wrong here already where it is wrong."""
+    if not words:
+        raise InputError(
+            "jdann launch: write the command behind --, e.g. jdann launch --on local:4 -- train "
+            "--config best"
+        )
+    pick({name: None for name in COMMANDS if name != "launch"}, words[0], "the command behind --")
+    arguments.started_words = words
+    first_copy = [word.replace("{i}", "1").replace("{n}", "1") for word in words]
+    arguments.started = _parse(parser, first_copy)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -314,12 +351,46 @@ def _tune_arguments(parser: argparse.ArgumentParser) -> None:
     _run_arguments(parser, "tune_poster", "runs/<config name>")
     parser.add_argument(
         "--storage",
-        help="an Optuna storage URL, e.g. postgresql://...; default: tune.db in the work directory",
+        help="where workers on several machines meet: a file that ends in .journal in a shared "
+        "folder, or a database, e.g. postgresql://...; default: tune.db in the work directory",
     )
     parser.add_argument("--study", default="jdann", help="the study's name in the storage")
     parser.add_argument(
         "--workers", type=int, default=1, help="processes that try side by side on one storage"
     )
+
+
+def _launch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "jdann launch --on WHERE [options] -- COMMAND ..."
+    parser.add_argument(
+        "--on",
+        required=True,
+        metavar="WHERE",
+        help="local:N, N processes on this machine; slurm; ray, the cluster of this "
+        "machine; or ray:ADDRESS",
+    )
+    parser.add_argument(
+        "--tasks",
+        type=int,
+        default=1,
+        metavar="N",
+        help="slurm, ray: start the command N times; {i} in it becomes 1 to N, and {n} N",
+    )
+    parser.add_argument(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of sbatch, e.g. nodes=2, ntasks-per-node=4 or time=120; repeatable",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("runs/launched"),
+        help="slurm: where logs go, in a folder that all nodes see; default: runs/launched",
+    )
+    parser.add_argument("--cpus", type=float, default=1.0, help="ray: CPUs per task; default: 1")
+    parser.add_argument("--gpus", type=float, default=0.0, help="ray: GPUs per task; default: 0")
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -502,6 +573,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     ),
     "sweep": ("Trains every combination of hyper-parameters in one program", _sweep_arguments),
     "tune": ("Searches hyper-parameters without target labels, by Optuna", _tune_arguments),
+    "launch": ("Starts a command several times: here, on Slurm or on Ray", _launch_arguments),
     "report": ("Makes one self-contained page of a run, or of several", _report_arguments),
     "predict": ("Recognises the emotions of audio files", _predict_arguments),
     "recordings": ("Answers long recordings, such as calls, per speaker", _recordings_arguments),
@@ -513,6 +585,7 @@ _MORE = {
     f"{_ANY_KEY}",
     "sweep": f"Values are separated by commas. {_ANY_KEY}",
     "tune": f"It searches config.tune.space; running it again continues. {_ANY_KEY}",
+    "launch": "For example: jdann launch --on local:4 -- train --config best.",
     "recordings": f"Speech is found, cut into utterances, and told apart by speaker. {_ANY_KEY}",
     "prepare": "For example: jdann prepare esd /data/ESD; jdann prepare demo; jdann prepare a.csv "
     f"--config best --shard 2/16. {_ANY_KEY}",

@@ -322,6 +322,7 @@ RANGES: dict[str, Any] = {
     "sweep.criterion": str,
     "tune.criterion": str,
     "tune.trials": Count,
+    "tune.sampler": str,
     "tune.prune": bool,
     "tune.prune_after": CountOrZero,
     "selection": str,

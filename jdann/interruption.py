@@ -16,6 +16,8 @@ from types import FrameType
 from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PARENT = "JDANN_PARENT"  # variable of the environment: a process id; see `end_with_parent`
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class _Watch:
@@ -38,6 +40,21 @@ def watch(message: str) -> None:
     # while libraries are unloaded would end the program with another status.
     atexit.register(_replace_handlers, signal.SIG_IGN)
     sys.unraisablehook = _on_unraisable
+
+
+def end_with_parent() -> None:
+    """Ends this program as SIGTERM does when its parent dies, if the parent has asked for that.
+
+    A parent asks by the variable `PARENT`, which holds its process id. Only Linux can do it.
+    """
+    parent = os.environ.pop(PARENT, None)  # processes that this one starts are not meant
+    if parent is None or sys.platform != "linux":
+        return
+    import ctypes  # not at the top: most programs need it not
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it has died before
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

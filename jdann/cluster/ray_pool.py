@@ -5,44 +5,22 @@ nothing. Then a worker or a machine that dies costs only time: Ray gives its ite
 """
 
 import logging
-import os
 import pickle
-import re
-import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 
-from jdann.errors import InputError
+from jdann.cluster.ray_cluster import connected
 from jdann.progress import track
 
 T = TypeVar("T")
-_WAIT_S = 10.0  # for a cluster to answer
 _CPUS = 2  # of a worker: one calls the compiled program twice at a time
 # A worker that dies is replaced, and its item is done again at once. The loss of a machine uses up
 # these retries in a moment, so whatever is missing in the end is done in another round.
 _RETRIES, _ROUNDS = 2, 3
 log = logging.getLogger("jdann")
-
-
-def read_address(on: str) -> str | None:
-    """The address in the option `--on`: "ray:ADDRESS"; None: "ray", the cluster of this machine.
-
-    Raises:
-      InputError: it is something else.
-    """
-    if on == "ray":
-        return None
-    engine, _, address = on.partition(":")
-    if engine != "ray" or not address:
-        raise InputError(
-            f"--on {on}: expected ray, or ray: and the address of a cluster, such as "
-            "ray:10.0.0.1:6379"
-        )
-    return on if address.startswith("//") else address  # ray://HOST:PORT is one address
 
 
 def work_through(
@@ -55,8 +33,7 @@ def work_through(
     """Does all items on the workers of a cluster, and shows the progress.
 
     Args:
-      address: of the cluster; None: that of $RAY_ADDRESS, or one that runs on this machine, or a
-        new one of this machine alone.
+      address: of the cluster, as for `jdann.cluster.ray_cluster.connected`.
       work: does one item; it and the items can be pickled. What it loads and compiles is kept in
         its worker for the next item.
       find_missing: returns the items that are not done, by their results. Each takes some seconds.
@@ -70,7 +47,7 @@ def work_through(
       InputError: Ray is not installed, or there is no such cluster.
     """
     reason = ""
-    with _connected(address) as ray:
+    with connected(address) as ray:
         for _ in range(_ROUNDS):
             items = find_missing()
             if not items:
@@ -84,40 +61,6 @@ def work_through(
     if not find_missing():
         return ""
     return reason or "workers died again and again, or do not see the folder of this machine"
-
-
-@contextmanager
-def _connected(address: str | None) -> Iterator[Any]:
-    """The module `ray`, connected to a cluster."""
-    try:
-        import ray  # here, because it takes a second to import and most people have no cluster
-        import ray.data
-    except ImportError as error:
-        raise InputError("--on ray needs Ray: pip install 'jdann[cluster]'") from error
-    if ray.is_initialized():
-        yield ray
-        return
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    try:
-        _reach(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"--on ray{f':{address}' if address else ''}: no cluster answers ({reason}); start one "
-            "by `ray start --head`, or correct the address"
-        ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _reach(address: str | None) -> None:
-    """Raises an OSError if nobody listens at an address, for which Ray would wait very long."""
-    match = re.fullmatch(r"(?:ray://)?\[?([^/\]]+?)\]?:(\d+)", address or "")
-    if match is not None:
-        socket.create_connection((match[1], int(match[2])), timeout=_WAIT_S).close()
 
 
 def _dumps(ray: Any, value: Any) -> bytes:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from jdann import remote
-from jdann.cluster.ray_pool import read_address
+from jdann.cluster.ray_cluster import parse_address
 from jdann.cluster.shards import Shard, all_shards, numbers, parse_shard
 from jdann.commands.reading import data_dir, expanded
 from jdann.commands.recogniser import load_recogniser
@@ -55,7 +55,7 @@ def _predict_in_shards(arguments: Namespace, options: predict.Options) -> int:
     if file_format == "parquet":
         shards.import_arrow()
     shard = parse_shard(arguments.shard) if arguments.shard else Shard(1, 1)
-    address = read_address(arguments.on) if arguments.on else None
+    address = parse_address(arguments.on) if arguments.on else None
     items = [_from_anywhere(item) for item in predict.find_some_items(arguments.files)]
     folder = expanded(arguments.out).absolute()
     count = shards.shard_count(folder, len(items)) if arguments.on else shard.count

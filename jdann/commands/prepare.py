@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from jdann.cluster.ray_pool import read_address
+from jdann.cluster.ray_cluster import parse_address
 from jdann.cluster.shards import check_count, numbers, parse_shard
 from jdann.commands.reading import data_dir, expanded, overrides
 from jdann.configuration import load_config
@@ -79,7 +79,7 @@ def _way(arguments: Namespace) -> Way:
     if arguments.merge is not None:
         check_count(arguments.merge, f"--merge {arguments.merge}")
         return by_merging(arguments.merge)
-    return on_ray(read_address(arguments.on)) if arguments.on else whole
+    return on_ray(parse_address(arguments.on)) if arguments.on else whole
 
 
 def _report(prepared: Prepared) -> None:

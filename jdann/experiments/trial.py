@@ -14,9 +14,10 @@ from jdann import configuration
 from jdann.data.pairs import Direction
 from jdann.errors import DivergenceError
 from jdann.experiments import jobs, workdir
+from jdann.experiments.attempts import REASON, TRIAL
 from jdann.experiments.search_space import apply, propose, read_space
 from jdann.experiments.settings import make_members
-from jdann.experiments.study import FIRST, REASON, import_optuna
+from jdann.experiments.study import import_optuna
 from jdann.experiments.sweep_results import choose_records
 from jdann.experiments.train import open_directions
 from jdann.training import loop
@@ -51,8 +52,7 @@ def make_objective(
         if settings not in opened:
             opened.clear()  # the memory holds one set of features
             opened[settings] = open_directions(changed, data_dir)
-        number = trial.user_attrs.get(FIRST, trial.number)
-        folder = path / workdir.CHECKPOINTS / f"{CHECKPOINT_PREFIX}{number}"
+        folder = path / workdir.CHECKPOINTS / f"{CHECKPOINT_PREFIX}{trial.user_attrs[TRIAL]}"
         try:
             value = _run_trial(trial, changed, opened[settings], folder)
         except DivergenceError as error:

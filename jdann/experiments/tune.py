@@ -5,41 +5,41 @@ by fold and direction by direction. Nothing here is scored.
 """
 
 import logging
-import multiprocessing
+import shutil
+import socket
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ml_collections import FrozenConfigDict
-
-from jdann import configuration, files, interruption, jax_cache, selection
+from jdann import configuration, files, selection
 from jdann.errors import DivergenceError, InputError
 from jdann.experiments import jobs, workdir
+from jdann.experiments.attempts import ATTEMPT, REASON, finished, sort_attempts
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.owner import owned
 from jdann.experiments.results import heading
 from jdann.experiments.search_space import apply, parse, read_space
 from jdann.experiments.settings import encoder_names
 from jdann.experiments.study import (
-    REASON,
-    StudyPlace,
-    count_finished,
+    SAMPLERS,
+    SharedStudy,
+    find_place,
+    finished_study,
     import_optuna,
     importance,
-    log_newest,
     open_study,
 )
 from jdann.experiments.train import open_directions
 from jdann.experiments.trial import CHECKPOINT_PREFIX, make_objective
+from jdann.experiments.worker_processes import work_in_processes
+from jdann.experiments.workers import Worker, give_back_of, work
 from jdann.figures import tuning
-from jdann.parameters import shown
-from jdann.progress import silenced, track
+from jdann.parameters import pick, shown
+from jdann.progress import track
 
 log = logging.getLogger("jdann")
-_POLL_S = 0.5
 
 
 def tune(
@@ -57,7 +57,8 @@ def tune(
       config: from `jdann.configuration.load_config`; `config.tune` declares the search.
       path: the work directory.
       data_dir: where prepared corpora and cached features are kept.
-      storage: an Optuna storage URL; None: `tune.db` in the work directory.
+      storage: the URL of a database, or a file in a shared folder that ends in `.journal`; None:
+        `tune.db` in the work directory.
       study_name: of the study in the storage.
       workers: the number of processes that run trials.
 
@@ -74,7 +75,7 @@ def tune(
         raise InputError(f"--workers is {workers}; expected at least 1")
     read_space(config)
     _check(config)
-    place = StudyPlace(storage or f"sqlite:///{(path / workdir.STUDY).absolute()}", study_name)
+    place = find_place(storage, study_name, path / workdir.STUDY)
     with ExitStack() as stack:
         stack.enter_context(owned(path))
         _check_directory(path, config)
@@ -82,22 +83,41 @@ def tune(
         directions = open_directions(config, data_dir, path)
         _check_splits(config, jobs.plan_jobs(config, directions))
         workdir.begin(path, config)
-        study = open_study(config, place)
-        remaining = max(config.tune.trials - count_finished(study), 0)
+        shared = open_study(config, place)
+        command = f"{socket.gethostname()}:{path.absolute()}"
+        give_back_of(shared, command)  # an earlier command in this directory was killed
+        remaining = config.tune.trials - _count_finished(shared, config)
         log.info("%s: %d of %d trials are left", place, remaining, config.tune.trials)
         if workers == 1:
             objective = make_objective(config, path, data_dir, directions)
-            for _ in track(range(remaining), "Tuning", remaining, "trials"):
-                with silenced():
-                    study.optimize(objective, n_trials=1)
-                log_newest(study)
-        elif remaining:
-            _tune_in_processes(config, path, data_dir, place, remaining, workers, study)
+            steps = work(shared, config, objective, Worker(command, 0))
+        else:
+            count = min(workers, remaining)
+            steps = work_in_processes(shared, config, path, data_dir, command, count)
+        for _ in track(_newly_finished(shared, config, steps), "Tuning", remaining, "trials"):
+            pass
+        for folder in (path / workdir.CHECKPOINTS).glob(f"{CHECKPOINT_PREFIX}*"):
+            shutil.rmtree(folder, ignore_errors=True)  # of trials that another worker finished
+        study = finished_study(shared, config.tune.trials)
         config = with_absolute_paths(config)
         results = heading(config, directions) | summarise(study, config, str(place))
         results["seconds"] = round(time.monotonic() - begun, 1)
         _write(path, study, config, results)
         return results
+
+
+def _count_finished(shared: SharedStudy, config: Any) -> int:
+    return len(finished(sort_attempts(shared.study), config.tune.trials))
+
+
+def _newly_finished(shared: SharedStudy, config: Any, steps: Iterable[None]) -> Iterator[None]:
+    """Yields once per trial that is finished while steps are made, by whatever worker."""
+    reported = _count_finished(shared, config)
+    for _ in steps:
+        count = _count_finished(shared, config)
+        for _ in range(count - reported):
+            yield
+        reported = count
 
 
 def _check(config: Any) -> None:
@@ -108,6 +128,7 @@ def _check(config: Any) -> None:
             f"config.tune.criterion is {shown(criterion)}; choose one of "
             f"{', '.join(selection.CRITERIA)}"
         )
+    pick(SAMPLERS, config.tune.sampler, "config.tune.sampler")
     if config.tune.trials < 1:
         raise InputError(f"config.tune.trials is {config.tune.trials}; expected at least 1")
     methods, encoders = tuple(config.methods), encoder_names(config)
@@ -146,70 +167,8 @@ def _check_directory(path: Path, config: Any) -> None:
     workdir.check(path, config, resume=True, overwrite=False)
 
 
-def _tune_in_processes(
-    config: Any,
-    path: Path,
-    data_dir: Path,
-    place: StudyPlace,
-    trials: int,
-    workers: int,
-    study: Any,
-) -> None:
-    """Distributes trials over worker processes, and shows how many are finished."""
-    shares = [trials // workers + (w < trials % workers) for w in range(workers)]
-    arguments = (configuration.to_dict(config), path, data_dir, place)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        with interruption.left_to_this_process():
-            futures = [
-                pool.submit(_run_worker, *arguments, w, share)
-                for w, share in enumerate(shares)
-                if share
-            ]
-        try:
-            for _ in track(_wait_for_trials(study, futures), "Tuning", trials, "trials"):
-                pass
-            for future in futures:
-                future.result()
-        except BaseException:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            raise
-
-
-def _wait_for_trials(study: Any, futures: list[Future[None]]) -> Iterator[None]:
-    """Yields once per finished trial, until all workers are done or one of them has failed."""
-    reported = count_finished(study)
-    while True:
-        running = [future for future in futures if not future.done()]
-        failed = [future for future in futures if future.done() and future.exception() is not None]
-        finished = count_finished(study)
-        for _ in range(finished - reported):
-            yield
-        reported = finished
-        if failed or not running:
-            return
-        time.sleep(_POLL_S)
-
-
-def _run_worker(
-    values: dict[str, Any], path: Path, data_dir: Path, place: StudyPlace, worker: int, trials: int
-) -> None:
-    """A worker process: runs its share of the trials of a config, given as plain values."""
-    jax_cache.remove_damaged()
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    with workdir.log_to(path, f"worker-{worker}.log"), silenced():
-        config = FrozenConfigDict(configuration.tuples(values))
-        directions = open_directions(config, data_dir)
-        study = open_study(config, place, worker)
-        objective = make_objective(config, path, data_dir, directions)
-        for _ in range(trials):
-            study.optimize(objective, n_trials=1)
-            log_newest(study)
-
-
 def summarise(study: Any, config: Any, place: str) -> dict[str, Any]:
-    """What results.json says about a study.
+    """What results.json says about a study of finished trials.
 
     Raises:
       DivergenceError: no trial has a value.
@@ -243,7 +202,16 @@ def summarise(study: Any, config: Any, place: str) -> dict[str, Any]:
 def _write(path: Path, study: Any, config: Any, results: dict[str, Any]) -> None:
     """Writes trials.csv, best.json, the figures and results.json."""
     keys = [dimension.key for dimension in read_space(config)]
-    columns = ("number", "state", config.tune.criterion, "seconds", "records", "why", *keys)
+    columns = (
+        "number",
+        "state",
+        config.tune.criterion,
+        "seconds",
+        "records",
+        "attempts",
+        "why",
+        *keys,
+    )
     rows = [_trial_row(trial, keys) for trial in study.get_trials(deepcopy=False)]
     files.write_csv(path / "trials.csv", columns, rows)
     best = apply(config, {**results["best"]["values"], "tune.space": ()})
@@ -263,6 +231,7 @@ def _trial_row(trial: Any, keys: Sequence[str]) -> tuple[Any, ...]:
         trial.value if trial.state.name == "COMPLETE" else None,
         seconds,
         len(trial.intermediate_values),
+        trial.user_attrs[ATTEMPT] + 1,
         trial.user_attrs.get(REASON),
         *(trial.params.get(key) for key in keys),
     )

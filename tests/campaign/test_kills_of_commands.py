@@ -118,7 +118,7 @@ def test_a_killed_sweep_ends_as_one_that_was_not(tones, data_dir, chance, tmp_pa
 
 
 def test_a_killed_tuning_finishes_its_trials(tones, data_dir, chance, tmp_path):
-    """Its later trials are other ones: a sampler starts anew when a search is continued."""
+    """Its trials are those of a search that was not killed."""
     pytest.importorskip("optuna")
     space = '[["optimiser.learning_rate", "log", 1e-4, 1e-2]]'
     more = ("--config.tune.trials=2", f"--config.tune.space={space}")
@@ -128,12 +128,15 @@ def test_a_killed_tuning_finishes_its_trials(tones, data_dir, chance, tmp_path):
     whole.finish()
     kinds = TUNED.items()
     print(*kill_in_turn(killed, kinds, whole.writes(), chance.randrange(2**32)), sep="\n")
-    run = tmp_path / "killed" / "run"
-    values = [float(row["bnm"]) for row in read(run / "trials.csv") if row["state"] == "complete"]
-    assert len(values) == 2
-    results = json.loads((run / "results.json").read_text())
-    assert results["best"]["value"] == pytest.approx(max(values))
-    assert not list(run.rglob("*.partial"))
+    runs = [tmp_path / name / "run" for name in ("whole", "killed")]
+    whole_rows, killed_rows = (
+        [(row["number"], row["state"], row["bnm"]) for row in read(run / "trials.csv")]
+        for run in runs
+    )
+    assert whole_rows == killed_rows and len(whole_rows) == 2
+    results = [json.loads((run / "results.json").read_text()) for run in runs]
+    assert results[0]["best"] == results[1]["best"]
+    assert not list(runs[1].rglob("*.partial"))
 
 
 def test_an_interrupt_of_a_tuning_in_processes_is_one_line(tones, data_dir, chance, tmp_path):

@@ -1,11 +1,13 @@
 """Tuning: Optuna searches a declared space; workers and continuations share one storage."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -156,9 +158,55 @@ def test_workers_share_one_storage(tones, data_dir, tmp_path):
     main(tune_arguments(tones, tmp_path / "run", data_dir, *more))
     study = optuna.load_study(study_name="ours", storage=storage)
     assert [t.state.name for t in study.trials] == ["COMPLETE"] * 4
-    # The workers propose different values.
+    # The trials have different values, whoever proposes them.
     assert len({json.dumps(trial.params) for trial in study.trials}) == 4
-    assert "trial" in (tmp_path / "run" / "worker-1.log").read_text()
+    logs = [(tmp_path / "run" / f"worker-{i}.log").read_text() for i in range(2)]
+    assert sum(log.count("best") for log in logs) == 4  # a line for each trial
+
+
+@pytest.mark.slow
+def test_when_a_worker_process_is_killed_the_others_repeat_its_trial(tones, data_dir, tmp_path):
+    workdir = tmp_path / "run"
+    more = ("--workers", 2, "--config.tune.trials=6", "--config.tune.prune=false")
+    program = subprocess.Popen(
+        [sys.executable, "run.py", *tune_arguments(tones, workdir, data_dir, *more)],
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    storage = f"sqlite:///{workdir / 'tune.db'}"
+    victim = None
+    deadline = time.monotonic() + 240
+    while victim is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+        log = workdir / "worker-0.log"
+        if log.exists() and "trial" in log.read_text():  # it works on its next one
+            victim = next(
+                pid
+                for pid in children(program.pid)
+                if any(path == str(log) for path in open_files(pid))
+            )
+    assert victim is not None
+    os.kill(victim, signal.SIGKILL)
+    _, errors = program.communicate(timeout=300)
+    assert program.returncode == 0, errors
+    assert "worker 0 was killed" in errors
+    assert [row["state"] for row in trial_rows(workdir)] == ["complete"] * 6
+    study = optuna.load_study(study_name="jdann", storage=storage)
+    assert sum(t.state.name == "COMPLETE" for t in study.trials) == 6
+
+
+def children(process: int) -> list[int]:
+    text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def open_files(process: int) -> list[str]:
+    names = []
+    for link in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(OSError):
+            names.append(str(link.readlink()))
+    return names
 
 
 @pytest.mark.parametrize(
@@ -208,7 +256,15 @@ def test_workers_share_one_storage(tones, data_dir, tmp_path):
             (f"--config.tune.space={SPACE}", "--storage", "sqlite:////proc/nowhere/tune.db"),
             "/proc/nowhere",
         ),
+        (
+            (f"--config.tune.space={SPACE}", "--storage", "tune.db"),
+            "expected a file that ends in .journal",
+        ),
         ((f"--config.tune.space={SPACE}", "--workers", 0), "--workers is 0"),
+        (
+            (f"--config.tune.space={SPACE}", "--config.tune.sampler=randon"),
+            "did you mean random",
+        ),
     ],
 )
 def test_wrong_input_ends_in_one_line(tones, data_dir, tmp_path, capsys, more, message):
