@@ -51,7 +51,7 @@ CHANGES: dict[str, dict[str, object]] = {  # of config.co_training
     "prosody, adapted": {"rounds": 0, "least_share": 0.0, "rounds_per_speaker": 0},
     BOLD: {"least_share": 0.0},
 }
-EVIDENCE = ("log_odds", "rarest_share", "chance", "by_speaker", "log_odds_if_by_speaker")
+EVIDENCE = ("rarest_share", "chance", "log_clips_per_speaker")
 METHODS = (SOURCE, *CHANGES, CHOSEN)
 SET_LEVELS, LABELLED, SET_DRAWS = (0.8, 0.9), 40, 5  # of prediction sets
 
@@ -119,7 +119,7 @@ def answer(task: TrustTask) -> Answer:
         task,
         uar={name: mean_recall(values, target_emotion) for name, values in labels.items()},
         truth=float((predicted == target_emotion).mean()),
-        evidence=accuracy.evidence(chosen, task.by_speaker),
+        evidence=accuracy.evidence(chosen, task.clips_per_speaker),
         peers=measure(labelled, config.co_training.shrinkage),
         labels=chosen,
         emotion=target_emotion,

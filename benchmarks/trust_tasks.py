@@ -56,6 +56,17 @@ class TrustTask(NamedTuple):
         groups = self.task.target.groups
         return self.ids == KNOWN or (groups is not None and bool(np.mean(groups.is_mixed) <= 0.5))
 
+    @property
+    def clips_per_speaker(self) -> float:
+        """The mean of each speaker or group; 0 if the target is not normalised by speaker."""
+        target = self.task.target
+        if not self.by_speaker:
+            return 0.0
+        if target.groups is None:
+            return len(target.utterances) / len({u.speaker for u in target.utterances})
+        number = target.groups.number[~target.groups.is_mixed]
+        return len(number) / len(np.unique(number))
+
 
 def make_tasks(
     loaded: Mapping[str, Mapping[str, Loaded]], settings: FeatureSettings, folder: Path

@@ -55,7 +55,7 @@ def submit(
         from submitit.core.utils import FailedJobError
     except ImportError:
         raise InputError(
-            "--on slurm needs submitit, which is not installed: pip install 'jdann[cluster]'"
+            '--on slurm needs submitit, which is not installed: pip install "jdann[cluster]"'
         ) from None
     folder.mkdir(parents=True, exist_ok=True)
     try:

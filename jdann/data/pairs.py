@@ -312,6 +312,18 @@ def is_by_speaker(domain: Domain) -> bool:
     return domain.voices is not None and bool(domain.voices.speaker_known.mean() >= 0.5)
 
 
+def clips_per_speaker(domain: Domain) -> float:
+    """How many clips each speaker has in the mean; 0 if the domain is not normalised by speaker.
+
+    A small group of voices counts as a speaker.
+    """
+    if not is_by_speaker(domain):
+        return 0.0
+    numbers = speaker_numbers(domain)
+    known = numbers[numbers >= 0]
+    return len(known) / len(np.unique(known))
+
+
 def _is_grouped(voices: normalise.VoicePositions) -> bool:
     """Whether most speakers are known, or voices are grouped."""
     return voices.group is not None or voices.speaker_known.mean() >= 0.5

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jdann.data.pairs import Direction, Domain, is_by_speaker
+from jdann.data.pairs import Direction, Domain, clips_per_speaker, is_by_speaker
 from jdann.evaluation.metrics import mean_probabilities
 from jdann.experiments.jobs import Outcome
 from jdann.experiments.new_speakers import ADAPTED
@@ -22,7 +22,7 @@ def estimate_accuracy(logits: Sequence[np.ndarray], target: Domain) -> Estimate:
       target: to which the utterances belong.
     """
     probabilities = np.concatenate([mean_probabilities(values, 1.0) for values in logits])
-    return accuracy.estimate(probabilities, is_by_speaker(target))
+    return accuracy.estimate(probabilities, clips_per_speaker(target))
 
 
 def find_temperature(logits: Sequence[np.ndarray], estimate: Estimate) -> float:

@@ -10,10 +10,10 @@ import numpy as np
 
 # Fitted by benchmarks/trust.py to all of its tasks. docs/trust.md has the errors for target corpora
 # that were left out of the fit. The first coefficient is the constant.
-COEFFICIENTS = (-0.1259, -0.0176, 0.334, 1.9496, 0.0458, 0.0239)
-HALF_WIDTH = 0.26  # of the interval that contains the accuracy of about 90 of 100 tasks
+COEFFICIENTS = (-0.3045, 0.3635, 2.4651, 0.04)
+HALF_WIDTH = 0.21  # of the interval that contains the accuracy of about 90 of 100 tasks
 _RIDGE = 3.0
-_LARGEST_CONFIDENCE = 0.99
+_MOST_CLIPS = 250.0  # of a speaker, in the tasks; what more of them would bring was not measured
 
 
 class Estimate(NamedTuple):
@@ -24,23 +24,22 @@ class Estimate(NamedTuple):
     high: float
 
 
-def evidence(probabilities: np.ndarray, by_speaker: bool) -> np.ndarray:
+def evidence(probabilities: np.ndarray, clips_per_speaker: float) -> np.ndarray:
     """What the accuracy is estimated from.
 
     Args:
-      probabilities: [n, classes] of the target's utterances, not calibrated.
-      by_speaker: whether the target is normalised by speaker: by ids, or by groups of voices.
+      probabilities: [n, classes] of the target's utterances.
+      clips_per_speaker: how many clips each speaker, or group of voices, has in the mean, if the
+        target is normalised by speaker; 0 if it is not.
 
     Returns:
-      [5]: the log odds of the mean confidence; the share of the rarest predicted class, relative to
-      an even share; the accuracy by chance; whether it is normalised by speaker; and the first
-      one again, zero if it is not. Labels that are wrong together often give one class to few
-      utterances. Confidence tells little where it is not normalised by speaker.
+      [3]: the share of the rarest predicted class, relative to an even share; the accuracy by
+      chance; and log(1 + clips_per_speaker), of 250 clips at most. Labels that are wrong together
+      often give one class to few utterances. A speaker with many clips is normalised well, and is
+      adapted to.
     """
-    confidence = min(float(probabilities.max(1).mean()), _LARGEST_CONFIDENCE)
-    log_odds = np.log(confidence / (1 - confidence))
-    chance, known = 1 / probabilities.shape[1], float(by_speaker)
-    return np.array([log_odds, rarest_share(probabilities), chance, known, known * log_odds])
+    chance, clips = 1 / probabilities.shape[1], min(clips_per_speaker, _MOST_CLIPS)
+    return np.array([rarest_share(probabilities), chance, np.log1p(clips)])
 
 
 def rarest_share(probabilities: np.ndarray) -> float:
@@ -76,14 +75,14 @@ def apply(coefficients: np.ndarray, features: np.ndarray) -> np.ndarray:
     return np.clip(coefficients[0] + features @ coefficients[1:], 0, 1)
 
 
-def estimate(probabilities: np.ndarray, by_speaker: bool) -> Estimate:
+def estimate(probabilities: np.ndarray, clips_per_speaker: float) -> Estimate:
     """Estimates the accuracy of the most probable classes. It is at least that of chance.
 
     Args:
-      probabilities: [n, classes] of the target's utterances, not calibrated.
-      by_speaker: whether the target is normalised by speaker: by ids, or by groups of voices.
+      probabilities: [n, classes] of the target's utterances.
+      clips_per_speaker: as for `evidence`.
     """
-    features = evidence(probabilities, by_speaker)
+    features = evidence(probabilities, clips_per_speaker)
     accuracy = float(apply(np.array(COEFFICIENTS), features[None])[0])
     accuracy = max(accuracy, 1 / probabilities.shape[1])
     return Estimate(accuracy, max(accuracy - HALF_WIDTH, 0.0), min(accuracy + HALF_WIDTH, 1.0))

@@ -18,8 +18,9 @@ def probabilities(confidence: float, counts: list[int]) -> np.ndarray:
 
 
 def test_evidence_by_hand():
-    actual = accuracy.evidence(probabilities(0.8, [10, 20, 10, 40]), True)
-    np.testing.assert_allclose(actual, [np.log(4), 0.5, 0.25, 1, np.log(4)])
+    actual = accuracy.evidence(probabilities(0.8, [10, 20, 10, 40]), 31.0)
+    np.testing.assert_allclose(actual, [0.5, 0.25, np.log(32)])
+    assert accuracy.evidence(probabilities(0.8, [10, 20, 10, 40]), 0.0)[2] == 0
 
 
 def test_the_fit_is_scikit_learns():
@@ -37,17 +38,16 @@ def test_without_features_the_estimate_is_the_mean():
     np.testing.assert_allclose(accuracy.apply(coefficients, np.zeros((2, 0))), 0.5)
 
 
-def test_confident_and_even_predictions_are_estimated_higher():
-    even, uneven = [30] * 5, [2, 40, 40, 40, 28]
-    good = accuracy.estimate(probabilities(0.96, even), True).accuracy
-    assert good > accuracy.estimate(probabilities(0.70, even), True).accuracy
-    assert good > accuracy.estimate(probabilities(0.96, uneven), True).accuracy
-    assert good > accuracy.estimate(probabilities(0.96, even), False).accuracy
+def test_even_predictions_and_speakers_with_many_clips_are_estimated_higher():
+    even, uneven = probabilities(0.9, [30] * 5), probabilities(0.9, [2, 40, 40, 40, 28])
+    good = accuracy.estimate(even, 40.0).accuracy
+    assert good > accuracy.estimate(uneven, 40.0).accuracy
+    assert good > accuracy.estimate(even, 10.0).accuracy > accuracy.estimate(even, 0.0).accuracy
 
 
 @pytest.mark.parametrize("confidence", [0.26, 0.5, 0.999999])
 @pytest.mark.parametrize("counts", [[1, 0, 0, 0], [5, 5, 5, 5], [1000, 1, 1, 1]])
 def test_an_estimate_is_between_chance_and_one(confidence, counts):
-    estimate = accuracy.estimate(probabilities(confidence, counts), True)
+    estimate = accuracy.estimate(probabilities(confidence, counts), 20.0)
     assert 0.25 <= estimate.accuracy <= 1
     assert 0 <= estimate.low <= estimate.accuracy <= estimate.high <= 1
