@@ -63,6 +63,7 @@ def script_arguments(name: str, voices: tuple[Path, Path], folder: Path) -> list
         "published": published_arguments(folder),
         "recipes": [source, target, *work],
         "recordings": [str(folder / "voices/list.csv"), "--model", model],
+        "processes": ["--data-dir", str(folder / "data")],
         "scale": ["--data-dir", str(folder / "data")],
         "speakers": [source, target, "--data-dir", str(folder / "data")],
         "sweep": ["--source", source, "--target", target, "--data-dir", str(folder / "data")],
