@@ -1,7 +1,7 @@
 """How fast one training is by 1, 2 and 4 processes of this machine (weak scaling).
 
-    python benchmarks/processes.py
-    python benchmarks/processes.py --tiny    # two epochs; the figures mean nothing
+    python benchmarks/processes.py --data-dir /tmp/demo
+    python benchmarks/processes.py --data-dir /tmp/demo --tiny    # one epoch; meaningless
 
 Each process has `--batch-size` utterances of a step. So the whole batch grows with the processes,
 and an epoch, which is one pass over the source, has fewer steps. A DANN with the 1-D CNN is trained
