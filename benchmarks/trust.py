@@ -16,9 +16,10 @@ the estimated accuracy, and of the published estimates in `trust_peers.py`: as t
 are accuracies, and fitted. All coefficients are fitted to the tasks of the other target corpora.
 The third table has the calibration of the labels, with a temperature at which their mean confidence
 is this estimate. Then come prediction sets, and how many of the most confident answers are right.
-The last line has the coefficients of all tasks, for `jdann/selection/accuracy.py`. Target labels
-are used for scoring, for the level of the sets where the table says so, and for these coefficients
-only.
+The coefficients of all tasks are for `jdann/selection/accuracy.py`: the last line has those of
+co-training, and below the second table are those that were fitted to the source alone, for other
+methods. Target labels are used for scoring, for the level of the sets where the table says so, and
+for these coefficients only.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,7 +63,9 @@ class Answer(NamedTuple):
     task: TrustTask
     uar: dict[str, float]  # by method
     truth: float  # the accuracy of the chosen labels
-    evidence: np.ndarray  # [features], from `accuracy.evidence`
+    evidence: np.ndarray  # [features] of the chosen labels, from `accuracy.evidence`
+    truth_alone: float  # the accuracy of the labels of the source alone
+    evidence_alone: np.ndarray  # [features] of these
     peers: dict[str, float]  # by name, from `trust_peers.measure`
     labels: np.ndarray  # the chosen ones, [utterances, classes]
     emotion: np.ndarray  # [utterances]
@@ -120,6 +123,8 @@ def answer(task: TrustTask) -> Answer:
         uar={name: mean_recall(values, target_emotion) for name, values in labels.items()},
         truth=float((predicted == target_emotion).mean()),
         evidence=accuracy.evidence(chosen, task.clips_per_speaker),
+        truth_alone=float((labels[SOURCE].argmax(1) == target_emotion).mean()),
+        evidence_alone=accuracy.evidence(labels[SOURCE], task.clips_per_speaker),
         peers=measure(labelled, config.co_training.shrinkage),
         labels=chosen,
         emotion=target_emotion,
@@ -132,9 +137,10 @@ def mean_recall(labels: np.ndarray, emotion: np.ndarray) -> float:
     return float(np.mean([(predicted[emotion == k] == k).mean() for k in np.unique(emotion)]))
 
 
-def held_out_estimates(features: np.ndarray, answers: Sequence[Answer]) -> np.ndarray:
-    """Estimates [tasks], each fitted to the tasks of the other target corpora."""
-    truth = np.array([a.truth for a in answers])
+def held_out_estimates(
+    features: np.ndarray, answers: Sequence[Answer], truth: np.ndarray
+) -> np.ndarray:
+    """Estimates [tasks], each fitted to the truth of the tasks of the other target corpora."""
     target = np.array([a.task.task.target.corpus for a in answers])
     estimates = np.empty(len(answers))
     for name in np.unique(target):
@@ -164,10 +170,13 @@ def print_estimates(answers: Sequence[Answer]) -> None:
     evidence = np.stack([a.evidence for a in answers])
     peers = {name: np.array([a.peers[name] for a in answers]) for name in PEERS}
     estimates = {
-        "always the mean of the other tasks": held_out_estimates(evidence[:, :0], answers),
+        "always the mean of the other tasks": held_out_estimates(evidence[:, :0], answers, truth),
         **{name: np.clip(peers[name], 0, 1) for name in ESTIMATES},
-        **{f"{n}, fitted": held_out_estimates(v[:, None], answers) for n, v in peers.items()},
-        "ours": held_out_estimates(evidence, answers),
+        **{
+            f"{name}, fitted": held_out_estimates(values[:, None], answers, truth)
+            for name, values in peers.items()
+        },
+        "ours": held_out_estimates(evidence, answers, truth),
     }
     columns = ("estimate", "tasks", "mean absolute error", "rank correlation", "90 % of errors")
     print(header(columns, ["---"] + ["---:"] * 4))
@@ -178,12 +187,25 @@ def print_estimates(answers: Sequence[Answer]) -> None:
             rank = spearmanr(estimate[rows], truth[rows])[0] if np.ptp(estimate[rows]) else np.nan
             ends = f"{np.quantile(error, 0.9):.3f}"
             print(row(name, f"{rows.sum()}, {label}", f"{error.mean():.3f}", f"{rank:.2f}", ends))
+    print_estimates_alone(answers)
     print_calibration(answers, estimates["ours"])
     print_sets(answers, estimates["ours"])
     print_risk(answers)
     covered = np.abs(estimates["ours"] - truth) <= accuracy.HALF_WIDTH
     print(f"\nThe 90 % interval contains the truth in {covered.mean():.0%} of the tasks.")
-    print("Coefficients of all tasks:", np.round(accuracy.fit(evidence, truth), 4).tolist())
+    print("Coefficients of co-training:", np.round(accuracy.fit(evidence, truth), 4).tolist())
+
+
+def print_estimates_alone(answers: Sequence[Answer]) -> None:
+    """Errors of the estimate for the labels of the source alone, and its coefficients."""
+    truth = np.array([a.truth_alone for a in answers])
+    evidence = np.stack([a.evidence_alone for a in answers])
+    columns = ("source alone", "mean absolute error", "90 % of errors")
+    print("\n" + header(columns, ["---"] + ["---:"] * 2))
+    for name, features in (("always the mean", evidence[:, :0]), ("ours", evidence)):
+        error = np.abs(held_out_estimates(features, answers, truth) - truth)
+        print(row(name, f"{error.mean():.3f}", f"{np.quantile(error, 0.9):.3f}"))
+    print("Coefficients of others:", np.round(accuracy.fit(evidence, truth), 4).tolist())
 
 
 def print_calibration(answers: Sequence[Answer], estimate: np.ndarray) -> None:

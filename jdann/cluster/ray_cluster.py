@@ -47,7 +47,9 @@ def connected(address: str | None, log_to_driver: bool = False) -> Iterator[Any]
         import ray  # here, because it takes a second to import and most people have no cluster
         import ray.data
     except ImportError as error:
-        raise InputError('--on ray needs Ray, which is not installed: pip install "jdann[cluster]"') from error
+        raise InputError(
+            '--on ray needs Ray, which is not installed: pip install "jdann[cluster]"'
+        ) from error
     if ray.is_initialized():
         yield ray
         return

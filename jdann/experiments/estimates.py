@@ -14,15 +14,18 @@ from jdann.selection import accuracy, calibration
 from jdann.selection.accuracy import Estimate
 
 
-def estimate_accuracy(logits: Sequence[np.ndarray], target: Domain) -> Estimate:
+def estimate_accuracy(logits: Sequence[np.ndarray], target: Domain, method: str) -> Estimate:
     """The estimated accuracy of predictions for a target.
 
     Args:
       logits: [members, n, classes] of each split's ensemble, for the utterances that it tests.
       target: to which the utterances belong.
+      method: by which the predictions were made; it ends with ADAPTED if a model has adapted to
+        each speaker, which is done by co-training.
     """
     probabilities = np.concatenate([mean_probabilities(values, 1.0) for values in logits])
-    return accuracy.estimate(probabilities, clips_per_speaker(target))
+    by_co_training = method.endswith(ADAPTED) or "co_training" in method.split("+")
+    return accuracy.estimate(probabilities, clips_per_speaker(target), by_co_training)
 
 
 def find_temperature(logits: Sequence[np.ndarray], estimate: Estimate) -> float:
@@ -56,7 +59,9 @@ def estimate_rows(outcome: Outcome, direction: Direction, method: Method) -> lis
             "method": f"{outcome.job.method}{adapted}",
             "utterances": int(outcome.tested.sum()),
             "by_speaker": is_by_speaker(direction.target),
-            **estimate_accuracy([_finite(outcome, values)], direction.target)._asdict(),
+            **estimate_accuracy(
+                [_finite(outcome, values)], direction.target, f"{outcome.job.method}{adapted}"
+            )._asdict(),
             "evidence": {} if adapted else _evidence(outcome, method),
         }
         for adapted, values in logits.items()
@@ -71,7 +76,7 @@ def calibrated_probabilities(outcome: Outcome, direction: Direction) -> np.ndarr
     logits = _finite(outcome, outcome.logits[-1])
     if outcome.job.is_supervised:
         return mean_probabilities(logits, 1.0)
-    estimate = estimate_accuracy([logits], direction.target)
+    estimate = estimate_accuracy([logits], direction.target, outcome.job.method)
     return mean_probabilities(logits, find_temperature([logits], estimate))
 
 

@@ -221,7 +221,7 @@ def _calibrate(
     chosen, estimate = calibration.THRESHOLDED if evidence else "none", None
     if not job.is_supervised and target_predictions:
         logits = [values for values, _ in target_predictions]
-        estimate = estimates.estimate_accuracy(logits, direction.target)
+        estimate = estimates.estimate_accuracy(logits, direction.target, job.method)
         chosen = calibration.ESTIMATED
         temperatures[chosen] = estimates.find_temperature(logits, estimate)
     source_predictions = [(e.source, e.emotion) for e in evidence]

@@ -1,7 +1,8 @@
 """The accuracy on an unlabelled target, estimated from the probabilities of its utterances.
 
-The estimate was fitted to co-training, whose labels are less certain where its evidence is weak
-(`jdann.methods.co_training`), and it is used for all methods: docs/trust.md says how well it fits.
+One estimate is for co-training, whose labels are less certain where its evidence is weak
+(`jdann.methods.co_training`). The other one was fitted to recognisers of the source alone, and is
+used for all other methods: docs/trust.md says how well they fit.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,8 @@ import numpy as np
 
 # Fitted by benchmarks/trust.py to all of its tasks. docs/trust.md has the errors for target corpora
 # that were left out of the fit. The first coefficient is the constant.
-COEFFICIENTS = (-0.3238, 0.378, 2.5227, 0.0368)
+OF_CO_TRAINING = (-0.3238, 0.378, 2.5227, 0.0368)
+OF_OTHERS = (0.291, 0.0252, 0.6767, 0.0027)
 HALF_WIDTH = 0.19  # of the interval that contains the accuracy of about 90 of 100 tasks
 _RIDGE = 3.0
 _MOST_CLIPS = 250.0  # of a speaker, in the tasks; what more of them would bring was not measured
@@ -75,14 +77,16 @@ def apply(coefficients: np.ndarray, features: np.ndarray) -> np.ndarray:
     return np.clip(coefficients[0] + features @ coefficients[1:], 0, 1)
 
 
-def estimate(probabilities: np.ndarray, clips_per_speaker: float) -> Estimate:
+def estimate(probabilities: np.ndarray, clips_per_speaker: float, by_co_training: bool) -> Estimate:
     """Estimates the accuracy of the most probable classes. It is at least that of chance.
 
     Args:
       probabilities: [n, classes] of the target's utterances.
       clips_per_speaker: as for `evidence`.
+      by_co_training: whether co-training has labelled or adapted to these utterances.
     """
     features = evidence(probabilities, clips_per_speaker)
-    accuracy = float(apply(np.array(COEFFICIENTS), features[None])[0])
+    coefficients = np.array(OF_CO_TRAINING if by_co_training else OF_OTHERS)
+    accuracy = float(apply(coefficients, features[None])[0])
     accuracy = max(accuracy, 1 / probabilities.shape[1])
     return Estimate(accuracy, max(accuracy - HALF_WIDTH, 0.0), min(accuracy + HALF_WIDTH, 1.0))

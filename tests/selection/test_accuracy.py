@@ -40,14 +40,17 @@ def test_without_features_the_estimate_is_the_mean():
 
 def test_even_predictions_and_speakers_with_many_clips_are_estimated_higher():
     even, uneven = probabilities(0.9, [30] * 5), probabilities(0.9, [2, 40, 40, 40, 28])
-    good = accuracy.estimate(even, 40.0).accuracy
-    assert good > accuracy.estimate(uneven, 40.0).accuracy
-    assert good > accuracy.estimate(even, 10.0).accuracy > accuracy.estimate(even, 0.0).accuracy
+    good = accuracy.estimate(even, 40.0, True).accuracy
+    assert good > accuracy.estimate(uneven, 40.0, True).accuracy
+    assert good > accuracy.estimate(even, 10.0, True).accuracy
+    assert good > accuracy.estimate(even, 0.0, True).accuracy
+    assert good > accuracy.estimate(even, 40.0, False).accuracy  # without co-training
 
 
 @pytest.mark.parametrize("confidence", [0.26, 0.5, 0.999999])
 @pytest.mark.parametrize("counts", [[1, 0, 0, 0], [5, 5, 5, 5], [1000, 1, 1, 1]])
-def test_an_estimate_is_between_chance_and_one(confidence, counts):
-    estimate = accuracy.estimate(probabilities(confidence, counts), 20.0)
+@pytest.mark.parametrize("by_co_training", [True, False])
+def test_an_estimate_is_between_chance_and_one(confidence, counts, by_co_training):
+    estimate = accuracy.estimate(probabilities(confidence, counts), 20.0, by_co_training)
     assert 0.25 <= estimate.accuracy <= 1
     assert 0 <= estimate.low <= estimate.accuracy <= estimate.high <= 1
