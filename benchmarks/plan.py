@@ -153,7 +153,7 @@ def main() -> None:
     for shards in shard_counts:
         each = hours / shards
         minutes = 60 * each / effective_rate(machines, folder)
-        cells = (f"{shards:,}", f"{each:,.0f}", f"{minutes:.2g}")
+        cells = (f"{shards:,}", f"{each:,.0f}", f"{minutes:.{0 if minutes >= 10 else 1}f}")
         print(row(*cells, simulated(hours, shards, machines, folder, machine)))
 
 
