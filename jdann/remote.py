@@ -109,7 +109,7 @@ def _system(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs  # here, because only URLs need it
     except ImportError as error:
-        raise InputError(f"{url}: a URL needs fsspec: pip install 'jdann[cluster]'") from error
+        raise InputError(f'{url}: a URL needs fsspec: pip install "jdann[cluster]"') from error
     try:
         return url_to_fs(url)
     except (ImportError, ValueError) as error:

@@ -197,7 +197,7 @@ def import_arrow() -> tuple[Any, Any]:
         import pyarrow  # here, because only this format needs it
         from pyarrow import parquet
     except ImportError as error:
-        raise InputError("--format parquet needs: pip install 'jdann[cluster]'") from error
+        raise InputError('--format parquet needs: pip install "jdann[cluster]"') from error
     return pyarrow, parquet
 
 

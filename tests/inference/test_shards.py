@@ -179,8 +179,8 @@ def test_without_ray_one_sentence_says_what_to_install(
 ):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     words = ("predict", finished_run, manifest, "--out", tmp_path / "rows", "--on", "ray")
-    assert "pip install 'jdann[cluster]'" in fail(capsys, *words)
+    assert 'pip install "jdann[cluster]"' in fail(capsys, *words)
     config = ("--config", "base", "--data-dir", tmp_path / "data")
-    assert "pip install 'jdann[cluster]'" in fail(
+    assert 'pip install "jdann[cluster]"' in fail(
         capsys, "prepare", manifest, *config, "--on", "ray:10.0.0.1:6379"
     )
