@@ -119,7 +119,7 @@ def test_a_mistake_in_a_manifest_is_told_by_its_url(bucket):
 
 def test_without_fsspec_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(InputError, match=r"needs fsspec: pip install 'jdann\[cluster\]'"):
+    with pytest.raises(InputError, match=r'needs fsspec: pip install "jdann\[cluster\]"'):
         corpora.load(f"{FOLDER}/list.csv", EMOTIONS)
 
 
