@@ -8,7 +8,7 @@ import pytest
 from tests.support.cluster import CASES, finish, flags, free_port, start, train, train_cases
 from tests.support.runs import arguments, fail, read
 
-METHODS = ["dann", "co_training", "mcc+self_training", "mcc+self_training, two seeds"]
+METHODS = ["dann", "co_training", "mcc+self_training"]
 TOGETHER = ("--wait-s", "120")
 
 

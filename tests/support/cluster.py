@@ -32,7 +32,6 @@ CASES = {
     "dann": Case("dann", (0,)),
     "co_training": Case("co_training", (0, 1), "mlp"),
     "mcc+self_training": Case("mcc+self_training", (0,)),
-    "mcc+self_training, two seeds": Case("mcc+self_training", (0, 1)),
     "dann, stored": Case("dann", (0,), stored=True),
 }
 
