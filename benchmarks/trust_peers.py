@@ -77,8 +77,8 @@ def label_held_out(labelled: Labelled, classes: int, shrinkage: float) -> np.nda
     probabilities = np.zeros((len(speaker), classes))
     for fold in np.unique(speaker % FOLDS):
         rows = speaker % FOLDS == fold
-        learnt = labels * jnp.asarray(~rows, labels.dtype)[:, None]
-        model = discriminant.fit(labelled.source, learnt, shrinkage)
+        other_labels = labels * jnp.asarray(~rows, labels.dtype)[:, None]
+        model = discriminant.fit(labelled.source, other_labels, shrinkage)
         logits = discriminant.logits(model, labelled.source[rows])
         probabilities[rows] = np.asarray(jax.nn.softmax(logits))
     return probabilities
@@ -103,4 +103,4 @@ def accuracies_of_annotators(answers: Sequence[np.ndarray], classes: int) -> lis
         logits = np.log(share) + np.einsum("amg,atg->mt", given, np.log(confusion))
         truth = np.exp(logits - logits.max(1, keepdims=True))
         truth /= truth.sum(1, keepdims=True)
-    return [float((truth * one).sum(1).mean()) for one in given]
+    return [float((truth * answer).sum(1).mean()) for answer in given]

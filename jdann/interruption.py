@@ -50,7 +50,7 @@ def end_with_parent() -> None:
     parent = os.environ.pop(PARENT, None)  # processes that this one starts are not meant
     if parent is None or sys.platform != "linux":
         return
-    import ctypes  # not at the top: most programs need it not
+    import ctypes  # not at the top: most programs do not need it
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(parent):  # it has died before

@@ -84,7 +84,7 @@ def states(urls: Iterable[str]) -> dict[str, str]:
     names: dict[str, list[str]] = defaultdict(list)
     for url in urls:
         names[parent(url)].append(url)
-    found: dict[str, str] = {}
+    state_of: dict[str, str] = {}
     for folder, of_folder in names.items():
         system, path = _system(folder)
         try:
@@ -95,8 +95,8 @@ def states(urls: Iterable[str]) -> dict[str, str]:
         by_name = {PurePosixPath(entry["name"]).name: entry for entry in listed}
         for url in of_folder:
             entry = by_name.get(PurePosixPath(url).name)
-            found[url] = "absent" if entry is None else _state(entry)
-    return found
+            state_of[url] = "absent" if entry is None else _state(entry)
+    return state_of
 
 
 def _state(entry: dict[str, Any]) -> str:

@@ -15,6 +15,8 @@ from jdann.terminal import listed
 
 _FORM = re.compile(r"(\d+)/(\d+)")
 _NAME = re.compile(r"(\d+)-of-(\d+)")
+# A worker takes some seconds for a shard. Smaller ones leave more batches that are not full.
+_CLIPS_PER_SHARD = 1000
 _MOST = 100_000  # shards: each is a folder or a file
 
 
@@ -80,6 +82,15 @@ def finished_shards(folder: Path) -> set[Shard]:
     matches = (_NAME.fullmatch(name.partition(".")[0]) for name in names)
     shards = {Shard(int(match[1]), int(match[2])) for match in matches if match}
     return {shard for shard in shards if 1 <= shard.number <= shard.count}
+
+
+def count_of_shards(folder: Path, clips: int) -> int:
+    """How many shards of a list of clips there are in a folder, or should be.
+
+    It does not depend on the size of a cluster.
+    """
+    present = finished_shards(folder)
+    return min(present).count if present else max(1, -(-clips // _CLIPS_PER_SHARD))
 
 
 def check_same_count(present: Iterable[Shard], count: int, folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jdann import remote
 from jdann.cluster.ray_cluster import parse_address
-from jdann.cluster.shards import Shard, all_shards, numbers, parse_shard
+from jdann.cluster.shards import Shard, all_shards, count_of_shards, numbers, parse_shard
 from jdann.commands.reading import data_dir, expanded
 from jdann.commands.recogniser import load_recogniser
 from jdann.errors import InputError
@@ -58,7 +58,7 @@ def _predict_in_shards(arguments: Namespace, options: predict.Options) -> int:
     address = parse_address(arguments.on) if arguments.on else None
     items = [_from_anywhere(item) for item in predict.find_some_items(arguments.files)]
     folder = expanded(arguments.out).absolute()
-    count = shards.shard_count(folder, len(items)) if arguments.on else shard.count
+    count = count_of_shards(folder, len(items)) if arguments.on else shard.count
     batch = shards.Batch(items, options, folder, file_format, count)
     arguments.model = expanded(arguments.model).absolute()
     recogniser = load_recogniser(arguments)

@@ -78,7 +78,7 @@ def make_corpus(
             contradicting += emotion_of_span[span] != utterance.emotion
             continue
         emotion_of_span[span] = utterance.emotion
-        # Whether a file at a URL is there is found when it is read: asking takes as long.
+        # A missing file at a URL is found when it is read: to ask before would take as long.
         if not remote.is_url(utterance.path) and not os.path.isfile(utterance.path):  # noqa: PTH113
             is_folder = os.path.isdir(utterance.path)  # noqa: PTH112
             reason = "is a folder, not an audio file" if is_folder else "no such file"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jdann import corpora
 from jdann.cluster.ray_pool import work_through
-from jdann.cluster.shards import Shard, finished_shards, numbers
+from jdann.cluster.shards import Shard, count_of_shards, numbers
 from jdann.errors import InputError
 from jdann.experiments.settings import features_folder, make_feature_settings, naming_of
 from jdann.features.feature_set import FeatureSet
@@ -21,9 +21,6 @@ from jdann.features.shards import (
 )
 from jdann.features.store import Extraction, compute, plan_extraction
 from jdann.program_cache import keep_programs
-
-# A worker takes some seconds for a shard. Smaller ones leave more batches that are not full.
-_CLIPS_PER_SHARD = 1000
 
 
 class Prepared(NamedTuple):
@@ -115,11 +112,7 @@ def on_ray(address: str | None) -> Way:
 
 
 def _shard_count(extraction: Extraction, cache: Path) -> int:
-    """How many shards there are or should be; it does not depend on the cluster."""
-    present = finished_shards(shards_folder(extraction, cache))
-    if present:
-        return min(present).count
-    return max(1, -(-len(extraction.corpus.utterances) // _CLIPS_PER_SHARD))
+    return count_of_shards(shards_folder(extraction, cache), len(extraction.corpus.utterances))
 
 
 def _compute_on_ray(extraction: Extraction, cache: Path, address: str | None) -> None:

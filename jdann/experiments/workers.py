@@ -58,13 +58,13 @@ class Watch:
     def lost(self, running: list[Any]) -> list[Any]:
         """Those running attempts whose beat has not changed for too long."""
         now = self._clock()
-        seen = {}
+        beats = {}
         for attempt in running:
             beat = attempt.user_attrs.get(BEAT, 0)
             before, since = self._seen.get(attempt.number, (beat, now))
-            seen[attempt.number] = (beat, since if before == beat else now)
-        self._seen = seen
-        return [a for a in running if now - seen[a.number][1] > LOST_AFTER_S]
+            beats[attempt.number] = (beat, since if before == beat else now)
+        self._seen = beats
+        return [a for a in running if now - beats[a.number][1] > LOST_AFTER_S]
 
 
 def work(

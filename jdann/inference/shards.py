@@ -27,8 +27,6 @@ from jdann.inference.recogniser import Recogniser
 
 LEFT_OUT = "left_out"  # the column that says why a clip could not be used
 FORMATS = ("csv", "parquet")
-# A worker takes some seconds for a shard. Smaller ones leave more batches that are not full.
-_CLIPS_PER_SHARD = 1000
 _TASK = "task.json"  # what the files of a folder are about
 
 
@@ -199,12 +197,6 @@ def import_arrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise InputError('--format parquet needs: pip install "jdann[cluster]"') from error
     return pyarrow, parquet
-
-
-def shard_count(folder: Path, clips: int) -> int:
-    """How many shards there are or should be on a cluster, whatever its size."""
-    present = finished_shards(folder)
-    return min(present).count if present else max(1, -(-clips // _CLIPS_PER_SHARD))
 
 
 def predict_on_ray(address: str | None, load: Callable[[], Recogniser], batch: Batch) -> None:

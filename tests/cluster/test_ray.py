@@ -19,8 +19,9 @@ SEED = int(os.environ.get("JDANN_CAMPAIGN_SEED", time.time_ns() % 10**6))
 # Three clips in a shard, and slow workers whose files show each clip at once: there is something to
 # interrupt. What stands in the main module is sent to the workers as it is.
 SLOW = """
+from jdann.cluster import shards
 from jdann.experiments import preparation
-preparation._CLIPS_PER_SHARD = 3
+shards._CLIPS_PER_SHARD = 3
 
 def slow(item):
     import time
@@ -150,7 +151,7 @@ def test_an_item_at_which_workers_die_is_given_up(cluster, tmp_path):
 def test_predictions_by_three_nodes(cluster, finished_run, manifest, tmp_path):
     """Each clip once, with the same numbers as by one process."""
     words = ("predict", finished_run, manifest, "--out")
-    few = "from jdann.inference import shards\nshards._CLIPS_PER_SHARD = 7"
+    few = "from jdann.cluster import shards\nshards._CLIPS_PER_SHARD = 7"
     out, one = tmp_path / "out", tmp_path / "one"
     finish(command("", *words, one))
     process = command(few, *words, out, "--on", f"ray:{cluster.address}")
