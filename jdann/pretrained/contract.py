@@ -1,0 +1,50 @@
+"""What a pretrained speech encoder is: a network, its weights, and the states of its layers."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+
+SAMPLE_RATE_HZ = 16000  # of the samples that every encoder takes
+
+
+class HiddenStates(NamedTuple):
+    """What an encoder says about a batch of clips."""
+
+    # Each [batch, frames, width]. State 0 goes into the first block, state i leaves block i. The
+    # values after a clip's last frame are zero.
+    states: tuple[jax.Array, ...]
+    length: jax.Array  # [batch] int32, frames of each clip
+
+
+class Rule(NamedTuple):
+    """Where tensors of a published file stand in the params of the linen module.
+
+    `Rule(r"encoder\\.layers\\.(\\d+)\\.fc1\\.weight", r"layer_\\1/fc1/kernel", (1, 0))`
+    """
+
+    pattern: str  # regular expression of the whole name of a tensor
+    path: str  # keys of the params joined by "/", with groups of the pattern
+    permutation: tuple[int, ...] | None = None  # of the tensor's axes; None: as they are
+
+
+class Architecture(NamedTuple):
+    """The network of one family in one size, before it has weights."""
+
+    family: str  # such as "hubert"
+    module: nn.Module  # (samples [batch, n] at 16 kHz, length [batch] int32) -> HiddenStates
+    rules: tuple[Rule, ...]
+    ignored: tuple[str, ...]  # patterns of tensors that a file may hold and the encoder leaves out
+    layers: int  # number of hidden states: 1 + the number of blocks
+    width: int  # values of a state
+    samples_per_frame: int  # 320: 50 frames per second
+
+
+class SpeechEncoder(NamedTuple):
+    """An encoder with its weights."""
+
+    name: str  # as the user gave it: an id of the Hub, or a folder
+    architecture: Architecture
+    params: Mapping[str, Any]  # of `architecture.module`, float32 [NumPy]
+    digest: str  # of the weights and the configuration; features that are cached depend on it
