@@ -2,7 +2,8 @@
 
 from jdann.features.augment import spec_augment
 from jdann.features.pitch import Pitch, pitch
-from jdann.features.recipe import RECIPES, Recipe, make_recipe
+from jdann.features.recipe import RECIPES, make_recipe
+from jdann.features.recipe_contract import Recipe
 from jdann.features.spectral import melspectrogram, mfcc, power_to_db, spectral_contrast, stft
 from jdann.features.temporal import delta, rms, zero_crossing_rate
 

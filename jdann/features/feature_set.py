@@ -1,8 +1,8 @@
 """The features of a corpus in a finished folder of the cache: written once, and checked when read.
 
-`values.f32` holds rows of float32, in the order of the utterances. `index.npz` says which rows
-belong to which utterance, and `skipped.json` why an utterance has none. Equal features are equal
-files, whoever computed them and in whatever order.
+`values.f32` holds rows of float32, or `values.f16` rows of float16, in the order of the utterances.
+`index.npz` says which rows belong to which utterance, and `skipped.json` why an utterance has none.
+Equal features are equal files, whoever computed them and in whatever order.
 """
 
 import errno
@@ -18,7 +18,7 @@ import numpy as np
 
 from jdann.corpora.index import Corpus, Skipped, Utterance
 from jdann.errors import InputError
-from jdann.features.journal import VALUES, Entry
+from jdann.features.journal import Entry, values_name
 
 _INDEX, _SKIPPED = "index.npz", "skipped.json"
 # A digest of all values would read gigabytes at each start. Some blocks of the file tell it from
@@ -78,23 +78,27 @@ class FeatureSet(NamedTuple):
     cut: int  # number of utterances longer than the maximum duration
     skipped: tuple[Skipped, ...]  # those of the corpus, and files that could not be decoded
     values: OpenFile | None = None  # `path`, open; None: it is opened at each reading
+    dtype: str = "float32"  # of the values in the file
 
     def read(self, rows: Iterable[int] | None = None) -> Iterator[np.ndarray]:
         """Yields the features [frames, bins] float32 of these utterances, by default of all."""
         values = self.values or OpenFile(self.path)
         for row in range(len(self.length)) if rows is None else rows:
-            features = np.empty((int(self.length[row]), self.bins), np.float32)
-            values.read_into(features, 4 * self.bins * int(self.start[row]))
-            yield features
+            features = np.empty((int(self.length[row]), self.bins), self.dtype)
+            values.read_into(features, features.itemsize * self.bins * int(self.start[row]))
+            yield features.astype(np.float32, copy=False)
 
 
-def read_features(folder: Path, corpus: Corpus, bins: int) -> FeatureSet | None:
+def read_features(
+    folder: Path, corpus: Corpus, bins: int, dtype: str = "float32"
+) -> FeatureSet | None:
     """The features of a corpus in a finished folder; None if the folder is missing.
 
     Args:
       folder: of the cache.
       corpus: whose features they are.
       bins: columns of the features.
+      dtype: of the values in the file.
 
     Raises:
       DamagedError: the folder does not hold them.
@@ -102,7 +106,7 @@ def read_features(folder: Path, corpus: Corpus, bins: int) -> FeatureSet | None:
     """
     try:
         before = folder.stat()
-        features = _read(folder, corpus, bins)
+        features = _read(folder, corpus, bins, dtype)
         if not os.path.samestat(before, folder.stat()):
             return None  # another process has replaced it meanwhile
         return features
@@ -137,15 +141,15 @@ class Part(NamedTuple):
     values: OpenFile
 
 
-def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
-    _, index, values = read_part(folder, len(corpus.utterances), bins)
+def _read(folder: Path, corpus: Corpus, bins: int, dtype: str) -> FeatureSet:
+    _, index, values = read_part(folder, len(corpus.utterances), bins, dtype=dtype)
     skipped = tuple(
         Skipped(corpus.utterances[i].file, reason, no_speech)
         for i, reason, no_speech in index.skipped
     )
     return FeatureSet(
         utterances=tuple(corpus.utterances[i] for i in index.kept),
-        path=folder / VALUES,
+        path=values.path,
         bins=bins,
         start=index.start,
         length=index.length,
@@ -153,10 +157,11 @@ def _read(folder: Path, corpus: Corpus, bins: int) -> FeatureSet:
         cut=index.cut,
         skipped=(*corpus.skipped, *skipped),
         values=values,
+        dtype=dtype,
     )
 
 
-def read_part(folder: Path, count: int, bins: int, first: int = 0) -> Part:
+def read_part(folder: Path, count: int, bins: int, first: int = 0, dtype: str = "float32") -> Part:
     """The content of a finished folder.
 
     Args:
@@ -164,14 +169,15 @@ def read_part(folder: Path, count: int, bins: int, first: int = 0) -> Part:
       count: utterances whose features it should hold.
       bins: columns of the features.
       first: position of the first utterance in the corpus.
+      dtype: of the values in the file.
 
     Raises:
       ValueError, TypeError, KeyError, OSError: the folder does not hold them.
     """
-    values = OpenFile(folder / VALUES)
+    values = OpenFile(folder / values_name(dtype))
     arrays = _read_index(folder / _INDEX)
     reasons = json.loads((folder / _SKIPPED).read_text(encoding="utf-8"))
-    _check(arrays, reasons, values, count, bins)
+    _check(arrays, reasons, values, count, np.dtype(dtype).itemsize * bins)
     index = Index(
         *(arrays[name] for name in ("kept", "start", "length", "duration_s")),
         cut=int(arrays["cut"]),
@@ -193,7 +199,7 @@ def _read_index(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check(
-    index: Mapping[str, np.ndarray], reasons: object, values: OpenFile, count: int, bins: int
+    index: Mapping[str, np.ndarray], reasons: object, values: OpenFile, count: int, row_bytes: int
 ) -> None:
     """Raises ValueError for an index that is not that of these values and of `count` utterances."""
     kept, start, length = index["kept"], index["start"], index["length"]
@@ -217,11 +223,11 @@ def _check(
     follow = start[order] == np.cumsum(np.r_[0, length[order][:-1]], dtype=np.int64)[: len(start)]
     if (length < 1).any() or not follow.all():
         raise ValueError(f"the rows in {_INDEX} do not follow each other")
-    if values.size != 4 * bins * rows:
-        raise ValueError(f"{VALUES} is not as long as the index says")
+    if values.size != row_bytes * rows:
+        raise ValueError(f"{values.path.name} is not as long as the index says")
     # Earlier versions wrote no digest.
     if "digest" in index and index["digest"].tobytes() != _digest(values):
-        raise ValueError(f"{VALUES} holds other values than the index says")
+        raise ValueError(f"{values.path.name} holds other values than the index says")
 
 
 def index_of(entries: Mapping[int, Entry]) -> Index:
@@ -238,19 +244,21 @@ def index_of(entries: Mapping[int, Entry]) -> Index:
     )
 
 
-def write_features(folder: Path, parts: Iterable[Part], bins: int) -> None:
+def write_features(folder: Path, parts: Iterable[Part], bins: int, dtype: str = "float32") -> None:
     """Writes the features of a corpus, or of a part of it, in the order of the utterances.
 
     Args:
       folder: is made here; it is not in its place yet.
       parts: in the order of the corpus. A few megabytes of values are in memory at a time.
       bins: columns of the features.
+      dtype: of the values.
     """
+    row_bytes, path = np.dtype(dtype).itemsize * bins, folder / values_name(dtype)
     folder.mkdir()
     indices: list[Index] = []
-    with (folder / VALUES).open("wb") as file:
+    with path.open("wb") as file:
         for first, index, values in parts:
-            _copy_rows(index, values, 4 * bins, file)
+            _copy_rows(index, values, row_bytes, file)
             skipped = [(first + i, *reason) for i, *reason in index.skipped]
             indices.append(index._replace(kept=first + index.kept, skipped=skipped))
         file.flush()
@@ -265,7 +273,7 @@ def write_features(folder: Path, parts: Iterable[Part], bins: int) -> None:
         length=length,
         duration_s=np.concatenate([index.duration_s for index in indices]),
         cut=sum(index.cut for index in indices),
-        digest=np.frombuffer(_digest(OpenFile(folder / VALUES)), np.uint8),
+        digest=np.frombuffer(_digest(OpenFile(path)), np.uint8),
     )
 
 

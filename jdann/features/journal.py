@@ -14,8 +14,13 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-VALUES, LINES = "values.f32", "journal.jsonl"
+LINES = "journal.jsonl"
 _FLUSH_S = 10.0  # a killed run loses at most the features of this time
+
+
+def values_name(dtype: str) -> str:
+    """The name of the file of values: "values.f32" or "values.f16"."""
+    return f"values.f{8 * np.dtype(dtype).itemsize}"
 
 
 class Entry(NamedTuple):
@@ -33,21 +38,23 @@ class Entry(NamedTuple):
 class Journal:
     """The values and the entries of the utterances that are finished.
 
-    `values.f32` holds rows of float32, and `journal.jsonl` one line [utterance, *Entry] per
-    utterance. Values reach the disk before their lines. When a journal is opened again, it cuts
-    off all lines from the first one that is damaged, is not by this version or lacks its values,
-    and all values without a line.
+    One file holds rows of values, and `journal.jsonl` one line [utterance, *Entry] per utterance.
+    Values reach the disk before their lines. When a journal is opened again, it cuts off all lines
+    from the first one that is damaged, is not by this version or lacks its values, and all values
+    without a line.
 
     Args:
       folder: of the two files, which may be missing.
       bins: columns of the values.
       count: utterances of the corpus.
+      dtype: of the values, "float32" or "float16".
     """
 
-    def __init__(self, folder: Path, bins: int, count: int):
+    def __init__(self, folder: Path, bins: int, count: int, dtype: str = "float32"):
         self.entries: dict[int, Entry] = {}
-        self._row_bytes, self._rows, self._count = 4 * bins, 0, count
-        values, lines = folder / VALUES, folder / LINES
+        self._dtype = np.dtype(dtype)
+        self._row_bytes, self._rows, self._count = self._dtype.itemsize * bins, 0, count
+        values, lines = folder / values_name(dtype), folder / LINES
         for path in folder.iterdir():
             if path.is_dir():  # nothing of jdann
                 shutil.rmtree(path)
@@ -94,7 +101,7 @@ class Journal:
 
     def add(self, i: int, values: np.ndarray, duration_s: float, cut: bool) -> None:
         """Appends the values [rows, bins] of utterance `i`."""
-        data = np.ascontiguousarray(values, np.float32).tobytes()
+        data = np.ascontiguousarray(values, self._dtype).tobytes()
         self._values.write(data)
         entry = Entry(self._rows, len(values), duration_s, cut, checksum=zlib.crc32(data))
         self._note(i, entry)

@@ -33,7 +33,9 @@ def shards_folder(extraction: Extraction, cache: Path) -> Path:
 def find_merged(extraction: Extraction, cache: Path) -> FeatureSet | None:
     """The features of the whole corpus; None if they are not finished, or damaged."""
     try:
-        features = read_features(cache / extraction.name, extraction.corpus, extraction.bins)
+        features = read_features(
+            cache / extraction.name, extraction.corpus, extraction.bins, extraction.dtype
+        )
     except DamagedError:
         return None
     if features is not None:  # a killed merge may have left them
@@ -150,7 +152,8 @@ def merge_shards(extraction: Extraction, count: int, cache: Path) -> FeatureSet:
 
     def write(unfinished: Path, finished: Path) -> None:
         del unfinished  # nothing of a merge is worth keeping
-        write_features(finished, _parts(extraction, count, folder), extraction.bins)
+        parts = _parts(extraction, count, folder)
+        write_features(finished, parts, extraction.bins, extraction.dtype)
 
     features = find_or_write(extraction, cache, write)
     folders.remove(folder)
@@ -164,7 +167,7 @@ def _parts(extraction: Extraction, count: int, folder: Path) -> Iterator[Part]:
     for shard in track(shards, f"Merging {extraction.corpus.name}", unit="shards"):
         rows, place = shard.rows(total), folder / shard.name
         try:
-            yield read_part(place, len(rows), extraction.bins, rows.start)
+            yield read_part(place, len(rows), extraction.bins, rows.start, extraction.dtype)
         except FileNotFoundError:
             raise
         except Exception as error:  # foreign content causes errors of many types

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +34,9 @@ from jdann.features.feature_set import (
     read_features,
     write_features,
 )
-from jdann.features.journal import VALUES, Journal
-from jdann.features.recipe import Recipe, make_recipe, recipe_sizes
+from jdann.features.journal import Journal, values_name
+from jdann.features.recipe import make_recipe, recipe_sizes
+from jdann.features.recipe_contract import Recipe
 from jdann.features.speech_part import DETECTOR_VERSION
 from jdann.progress import track
 
@@ -109,6 +110,11 @@ class Extraction(NamedTuple):
         """Columns of the features."""
         return len(self.compiled[0].bins)
 
+    @property
+    def dtype(self) -> str:
+        """Of the features on disk."""
+        return self.compiled[0].dtype
+
 
 def plan_extraction(
     corpus: Corpus,
@@ -148,9 +154,10 @@ def find_or_write(
       write: gets a folder for unfinished work, which survives a kill, and the name of a folder
         that `write_features` will make.
     """
-    corpus, bins, folder = extraction.corpus, extraction.bins, parent / extraction.name
+    corpus, folder = extraction.corpus, parent / extraction.name
+    columns = extraction.bins, extraction.dtype
     with suppress(DamagedError):
-        features = read_features(folder, corpus, bins)
+        features = read_features(folder, corpus, *columns)
         if features is not None:
             return features
     folders.remove_stale(parent)
@@ -160,7 +167,7 @@ def find_or_write(
             parent, extraction.name, corpus.name, work, continued=True
         ) as unfinished:
             try:  # another process may have computed them meanwhile
-                features = read_features(folder, corpus, bins)
+                features = read_features(folder, corpus, *columns)
             except DamagedError as error:
                 log.warning("%s: damaged (%s); the features are computed again", folder, error)
                 features = None
@@ -169,15 +176,15 @@ def find_or_write(
                 folders.remove(finished)
                 write(unfinished, finished)
                 folders.put_in_place(finished, folder)
-                features = _read_back(folder, corpus, bins)
+                features = _read_back(folder, corpus, columns)
         if features is not None:
             return features
 
 
-def _read_back(folder: Path, corpus: Corpus, bins: int) -> FeatureSet | None:
+def _read_back(folder: Path, corpus: Corpus, columns: tuple[int, str]) -> FeatureSet | None:
     """As `read_features`, of a folder that has just been written."""
     try:
-        return read_features(folder, corpus, bins)
+        return read_features(folder, corpus, *columns)
     except DamagedError as error:
         raise InputError(
             f"{folder}: what was written cannot be read back ({error}); "
@@ -233,7 +240,7 @@ def compiled_recipe(
       The Recipe, and a function from a padded length in samples to the program for batches of it.
     """
     recipe = make_recipe(name, dict(sizes), sample_rate_hz)
-    jitted = jax.jit(recipe.extract)
+    weights, jitted = jax.device_put(recipe.weights), jax.jit(recipe.compute)
 
     @lru_cache(maxsize=64)
     def program(size: int) -> Callable[..., tuple[jax.Array, jax.Array]]:
@@ -241,15 +248,15 @@ def compiled_recipe(
             jax.ShapeDtypeStruct((batch, size), jnp.float32),
             jax.ShapeDtypeStruct((batch,), jnp.int32),
         )
-        return jitted.lower(*shapes).compile()
+        return partial(jitted.lower(weights, *shapes).compile(), weights)
 
     return recipe, program
 
 
 def write_computed(unfinished: Path, finished: Path, extraction: Extraction) -> None:
     """Computes features and writes them; the folders are those of `find_or_write`."""
-    corpus, bins = extraction.corpus, extraction.bins
-    with Journal(unfinished, bins, len(corpus.utterances)) as journal:
+    corpus, bins, dtype = extraction.corpus, extraction.bins, extraction.dtype
+    with Journal(unfinished, bins, len(corpus.utterances), dtype) as journal:
         if journal.entries:
             log.info(
                 "%s: the features of %d of %d utterances are there already",
@@ -259,8 +266,8 @@ def write_computed(unfinished: Path, finished: Path, extraction: Extraction) -> 
             )
         _compute(journal, extraction)
     # Utterances of one length were computed together, so their rows are in another order.
-    values = OpenFile(unfinished / VALUES)
-    write_features(finished, [Part(0, index_of(journal.entries), values)], bins)
+    values = OpenFile(unfinished / values_name(dtype))
+    write_features(finished, [Part(0, index_of(journal.entries), values)], bins, dtype)
 
 
 def _compute(journal: Journal, extraction: Extraction) -> None:

@@ -12,7 +12,8 @@ from flax.traverse_util import flatten_dict
 
 from jdann.data.normalise import normalised_features
 from jdann.errors import InputError
-from jdann.features.recipe import Recipe, make_recipe_unchecked
+from jdann.features.recipe import make_recipe_unchecked
+from jdann.features.recipe_contract import Recipe
 from jdann.inference.model import WEIGHTS
 from jdann.methods.one_speaker import Views, mean_log_posteriors, mix
 from jdann.models import make_encoder

@@ -21,7 +21,7 @@ from jdann import audio
 from jdann.corpora.folder import list_audio
 from jdann.errors import InputError
 from jdann.features import speech
-from jdann.features.recipe import prosody
+from jdann.features.signal_recipes import prosody
 from jdann.features.speech import CONTEXT_S, FRAME_S, LONGEST_S, Evidence, Stretch
 from jdann.speakers.similar_voices import voice_positions
 

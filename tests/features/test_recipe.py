@@ -12,7 +12,8 @@ import pytest
 from configs.base import get_config
 from jdann.errors import InputError
 from jdann.features import RECIPES, Recipe, make_recipe
-from jdann.features.recipe import frames, recipe_sizes
+from jdann.features.recipe import recipe_sizes
+from jdann.features.signal_recipes import frames
 
 RATE_HZ = {"frames": 16000, "poster": 22050, "statistics": 16000, "prosody": 16000}
 OF_AUDIO = tuple(RATE_HZ)  # "vectors" computes nothing

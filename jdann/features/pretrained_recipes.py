@@ -1,0 +1,223 @@
+"""Recipes of a pretrained speech encoder: the states of its layers, over time or as statistics.
+
+Which layer says most about emotion differs between encoders. The last one seldom does.
+"""
+
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jdann.errors import InputError
+from jdann.features.recipe_contract import Recipe, SampleRate, numbered
+from jdann.features.signal_recipes import prosody, statistics
+from jdann.parameters import checked
+
+LAYER_STATISTICS, PRETRAINED = "layer_statistics", "pretrained"
+AUTO, ALL = "auto", "all"  # values of `layers`
+_LARGEST = 65504.0  # of float16
+Beside = Literal["none", "prosody", "statistics"]
+
+
+@checked
+def pretrained(
+    *,
+    sample_rate_hz: SampleRate = 16000,
+    encoder: str = "",
+    encoder_digest: str = "",
+    layers: str = AUTO,
+    beside: Beside = "prosody",
+) -> Recipe:
+    """One vector per utterance: mean and deviation over time of some layers of an encoder.
+
+    Args:
+      sample_rate_hz: sampling rate of the signals; 16000 Hz is the only one.
+      encoder: id on the Hub, such as "facebook/hubert-base-ls960", or a folder.
+      encoder_digest: that the weights must have; "": any.
+      layers: numbers of hidden states, such as "6" or "5,6,7", or "all". 0 is what goes into the
+        first block. "auto" has to be replaced by numbers before.
+      beside: which values stand before those of the encoder. Co-training needs "prosody" or
+        "statistics": the prosodic ones are its first view.
+
+    Raises:
+      InputError: the encoder cannot be used, or it has no such layer.
+    """
+    whole = layer_statistics(
+        sample_rate_hz=sample_rate_hz, encoder=encoder, encoder_digest=encoder_digest
+    )
+    columns = layer_columns(encoder, layers)
+    first = beside_recipe(beside, sample_rate_hz)
+
+    def compute(
+        weights: Any, signal: jax.Array, length: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        values, frames = whole.compute(weights, signal, length)
+        parts = [values[:, start:stop] for start, stop in columns]
+        # As on the disk, from which training reads them.
+        parts = [part.astype(jnp.float16).astype(jnp.float32) for part in parts]
+        if first is not None:
+            parts.insert(0, first.extract(signal, length)[0])
+        return jnp.concatenate(parts, axis=1), frames
+
+    bins = () if first is None else first.bins
+    chosen = tuple(name for start, stop in columns for name in whole.bins[start:stop])
+    return _recipe(PRETRAINED, (*bins, *chosen), True, compute, whole.weights)._replace(
+        dtype="float32"
+    )
+
+
+def beside_recipe(beside: Beside, sample_rate_hz: int) -> Recipe | None:
+    """The recipe of the values that stand before those of an encoder; None: there are none."""
+    if beside == "none":
+        return None
+    return {"prosody": prosody, "statistics": statistics}[beside](sample_rate_hz=sample_rate_hz)
+
+
+def layer_columns(encoder: str, layers: str) -> list[tuple[int, int]]:
+    """Where each chosen layer stands among the values of `layer_statistics`: start and stop."""
+    architecture = _load(encoder, "").architecture
+    numbers = layer_numbers(layers, architecture.layers, encoder)
+    return [(2 * architecture.width * i, 2 * architecture.width * (i + 1)) for i in numbers]
+
+
+@checked
+def pretrained_frames(
+    *,
+    sample_rate_hz: SampleRate = 16000,
+    encoder: str = "",
+    encoder_digest: str = "",
+    layers: str = AUTO,
+) -> Recipe:
+    """The states of some layers of an encoder, over time: 50 frames per second.
+
+    Args:
+      sample_rate_hz: as for `pretrained`.
+      encoder: as for `pretrained`.
+      encoder_digest: as for `pretrained`.
+      layers: as for `pretrained`. The values of several layers stand side by side.
+
+    Raises:
+      InputError: as for `pretrained`.
+    """
+    loaded = _load(encoder, encoder_digest, sample_rate_hz)
+    architecture = loaded.architecture
+    numbers = layer_numbers(layers, architecture.layers, encoder)
+
+    def compute(
+        weights: Any, signal: jax.Array, length: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        hidden = _hidden_states(architecture, weights, signal, length)
+        frames = jnp.concatenate([hidden.states[i] for i in numbers], axis=2)
+        return jnp.clip(frames, -_LARGEST, _LARGEST), hidden.length
+
+    bins = tuple(
+        name for i in numbers for name in numbered(f"layer{i}", architecture.width)
+    )
+    return _recipe("pretrained_frames", bins, False, compute, loaded.params)
+
+
+@checked
+def layer_statistics(
+    *, sample_rate_hz: SampleRate = 16000, encoder: str = "", encoder_digest: str = ""
+) -> Recipe:
+    """One vector per utterance: mean and deviation over time of each layer of an encoder.
+
+    Args:
+      sample_rate_hz: as for `pretrained`.
+      encoder: as for `pretrained`.
+      encoder_digest: as for `pretrained`.
+
+    Raises:
+      InputError: as for `pretrained`.
+    """
+    loaded = _load(encoder, encoder_digest, sample_rate_hz)
+    architecture = loaded.architecture
+
+    def compute(
+        weights: Any, signal: jax.Array, length: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        hidden = _hidden_states(architecture, weights, signal, length)
+        count = hidden.length.astype(jnp.float32)[:, None]  # [batch, 1]
+        values = []
+        for state in hidden.states:
+            frame = jnp.arange(state.shape[1])
+            valid = (frame[None] < hidden.length[:, None])[..., None]  # [batch, frames, 1]
+            mean = jnp.where(valid, state, 0.0).sum(1) / count
+            difference = jnp.where(valid, state - mean[:, None], 0.0)
+            values += [mean, jnp.sqrt(jnp.square(difference).sum(1) / count)]
+        of_layers = jnp.concatenate(values, axis=1)  # [batch, layers * 2 * width]
+        return jnp.clip(of_layers, -_LARGEST, _LARGEST), jnp.ones_like(hidden.length)
+
+    bins = tuple(
+        name
+        for i in range(architecture.layers)
+        for statistic in ("mean", "std")
+        for name in numbered(f"layer{i}_{statistic}", architecture.width)
+    )
+    return _recipe(LAYER_STATISTICS, bins, True, compute, loaded.params)
+
+
+def layer_numbers(layers: str, count: int, encoder: str) -> tuple[int, ...]:
+    """The numbers of hidden states that a text names.
+
+    Args:
+      layers: as for `pretrained`.
+      count: how many hidden states the encoder has.
+      encoder: its name, for messages.
+
+    Raises:
+      InputError: the text names no layers of the encoder.
+    """
+    if layers == ALL:
+        return tuple(range(count))
+    parts = [part.strip() for part in layers.split(",")]
+    numbers = tuple(int(part) for part in parts if part.isdecimal() and part.isascii())
+    if len(numbers) < len(parts) or len(set(numbers)) < len(numbers) or max(numbers) >= count:
+        raise InputError(
+            f'features.layers is {layers!r}; expected "all", or numbers from 0 to {count - 1}, '
+            f"each once: {encoder} has {count} hidden states"
+        )
+    return numbers
+
+
+def _recipe(
+    name: str, bins: tuple[str, ...], is_vector: bool, compute: Any, weights: Any
+) -> Recipe:
+    return Recipe(
+        name=name,
+        sample_rate_hz=16000,
+        bins=bins,
+        hop_s=0.0 if is_vector else 0.02,
+        is_vector=is_vector,
+        extract=partial(compute, weights),
+        dtype="float16",
+        weights=weights,
+        with_weights=compute,
+    )
+
+
+def _load(encoder: str, digest: str, sample_rate_hz: int = 16000) -> Any:
+    # Flax takes long to import, and the other recipes do without it.
+    from jdann.pretrained.load import load_encoder
+
+    if not encoder:
+        raise InputError(
+            "features.recipe needs a pretrained encoder; set --config.features.encoder to an id "
+            "of the Hub or a folder (`jdann encoders` lists the known ones)"
+        )
+    if sample_rate_hz != 16000:
+        raise InputError(
+            f"audio.sample_rate_hz={sample_rate_hz}: pretrained encoders expect 16000"
+        )
+    loaded = load_encoder(encoder)
+    if digest and loaded.digest != digest:
+        raise InputError(
+            f"{encoder}: its weights have the digest {loaded.digest}, not {digest}, with which the "
+            "features were computed; use the same weights, or train again"
+        )
+    return loaded
+
+
+def _hidden_states(architecture: Any, weights: Any, signal: jax.Array, length: jax.Array) -> Any:
+    return architecture.module.apply({"params": weights}, signal, length)
