@@ -63,7 +63,16 @@ def get_config() -> ConfigDict:
     audio.speech_only = True
 
     features = config.features = ConfigDict()
-    features.recipe = "frames"  # or one vector per utterance: "prosody", "statistics" or "poster"
+    # "frames"; one vector per utterance: "prosody", "statistics", "poster"; or the layers of a
+    # pretrained speech encoder: "pretrained" (a vector), "pretrained_frames"
+    features.recipe = "frames"
+    # Of "pretrained": an id of the Hub, such as "facebook/hubert-base-ls960", or a folder
+    features.encoder = ""
+    features.encoder_digest = ""  # that its weights must have; "": any
+    features.layers = "auto"  # hidden states, such as "6" or "5,6,7"; "auto" chooses one
+    # The values that stand before those of the encoder, "prosody", "statistics" or "none".
+    # Co-training needs "prosody" or "statistics"
+    features.beside = "prosody"
     features.n_fft = 1024  # samples
     features.hop_length = 256  # samples
     features.n_mels = 64

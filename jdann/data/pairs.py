@@ -7,6 +7,7 @@ are read as they are needed.
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -89,6 +90,8 @@ class Direction(NamedTuple):
     target_frames: Frames | StoredFrames
     statistics: tuple[normalise.Statistics, normalise.Statistics]  # of source and target
     window: int | None  # frames of the longest utterance, rounded up; None: vectors
+    # Of the recipe, with the layer that was chosen; others are ignored
+    recipe_settings: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def name(self) -> str:
@@ -252,6 +255,7 @@ def make_direction(
         and groups == (opposite.target.group, opposite.source.group)
         and source.features.path == opposite.target.features.path
         and target.features.path == opposite.source.features.path
+        and settings.recipe_settings == opposite.recipe_settings
     ):
         return Direction(
             source,
@@ -260,6 +264,7 @@ def make_direction(
             opposite.source_frames,
             (opposite.statistics[1], opposite.statistics[0]),
             opposite.window,
+            settings.recipe_settings,
         )
     source_statistics = normalise.identity(source.features.bins) if by == "none" else _fit(source)
     target_statistics = source_statistics if by in ("source", "none") else _fit(target)
@@ -275,6 +280,7 @@ def make_direction(
         place(target, target_statistics, window),
         (source_statistics, target_statistics),
         window,
+        settings.recipe_settings,
     )
 
 

@@ -26,6 +26,7 @@ from jdann.experiments.settings import (
     make_members,
     make_training_settings,
 )
+from jdann.features.prosody import begins_with_prosody
 from jdann.methods import Method, Settings, make_method, settings_for_classes
 from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
 from jdann.models import make_encoder, network
@@ -152,11 +153,11 @@ def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -
             f"{method} needs two known speakers or more in the source, {source.corpus.name}; "
             "name them or drop the method"
         )
-    if "statistics" in needs and config.features.recipe not in ("prosody", "statistics"):
+    if "statistics" in needs and not begins_with_prosody(source.bins):
         raise InputError(
             f"{method} needs one vector of statistics per utterance, and features.recipe is "
             f"{config.features.recipe!r}; set --config.features.recipe=statistics and "
-            "--config.encoder.name=mlp"
+            "--config.encoder.name=mlp (or, with pretrained, --config.features.beside=prosody)"
         )
     if "batch_norm" in needs:
         features, length = network.blank_batch(direction.window, direction.bins)
@@ -413,7 +414,7 @@ def _gather(
     representation = source.representation[0], target.representation[0]
     new_speakers = None
     inductive = config.protocol == "inductive" and not job.is_supervised
-    if inductive and can_co_train(config, direction):
+    if inductive and can_co_train(direction):
         new_speakers = predict_new_speakers(job.method, job.splits, direction, training, fitted)
     return join_splits(job, direction, fitted)._replace(
         representation=representation,

@@ -3,7 +3,6 @@ training did not hear.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from jdann.data.batches import Frames, StoredFrames, take_vectors
 from jdann.data.pairs import Direction, is_by_speaker
 from jdann.data.splits import Split
 from jdann.evaluation.metrics import mean_probabilities
+from jdann.features.prosody import has_two_views
 from jdann.inference.model import NOT_ADAPTED, Reference
 from jdann.inference.new_speakers import co_train, make_reference
 from jdann.methods.one_speaker import mean_log_posteriors, mix, share_of_views
@@ -22,12 +22,12 @@ from jdann.training.task import Fitted
 ADAPTED = ", adapted to each speaker"  # ends the method's name in a row of results.json
 
 
-def can_co_train(config: Any, direction: Direction) -> bool:
+def can_co_train(direction: Direction) -> bool:
     """Whether the models of a direction can co-train on new speakers.
 
-    That needs statistics, normalised by speaker in both domains: new speakers are normalised so.
+    That needs two views, normalised by speaker in both domains: new speakers are normalised so.
     """
-    return config.features.recipe == "statistics" and all(
+    return has_two_views(direction.source.bins) and all(
         is_by_speaker(domain) for domain in (direction.source, direction.target)
     )
 

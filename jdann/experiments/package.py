@@ -110,12 +110,12 @@ def make_model(
         "temperature": calibrated["temperature"],
         "calibration": calibrated,
         "values": adaptation.mean.shape[1],
-        "config": configuration.to_dict(config) | _corpus_names(direction, config.target_labels),
+        "config": _config_of_model(config, direction),
         "versions": versions(),
         "date": datetime.now(UTC).date().isoformat(),
     }
     reference = None
-    if can_co_train(config, direction) and not job.is_supervised:
+    if can_co_train(direction) and not job.is_supervised:
         reference = make_ensemble_reference(job.method, job.splits, direction, training, fitted)
     return model.Model(_chosen_variables(job, fitted), adaptation, card, reference)
 
@@ -142,6 +142,17 @@ def _speech(domain: Domain) -> Speech:
     known = np.array([speaker is not None for speaker in domain.speaker])
     _, number = np.unique([speaker or "" for speaker in domain.speaker], return_inverse=True)
     return Speech(np.concatenate(rows), np.where(known, number, -1)[chosen])
+
+
+def _config_of_model(config: Any, direction: Direction) -> dict[str, Any]:
+    """The config as a model keeps it: the layer of a pretrained encoder is a number."""
+    values: dict[str, Any] = configuration.to_dict(config) | _corpus_names(
+        direction, config.target_labels
+    )
+    for key in ("layers", "encoder_digest"):
+        if key in direction.recipe_settings:
+            values["features"][key] = direction.recipe_settings[key]
+    return values
 
 
 def _corpus_names(direction: Direction, target_labels: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from jdann.features.shards import (
     part_of,
     shards_folder,
 )
-from jdann.features.store import Extraction, compute, plan_extraction
+from jdann.features.store import Extraction, compute, plan_extractions
 from jdann.program_cache import keep_programs
 
 
@@ -54,13 +54,14 @@ def prepare(config: Any, specs: Sequence[str], data_dir: Path, way: Way) -> Iter
         for spec in specs
     ]
     for corpus in listed:
-        extraction = plan_extraction(
+        extractions = plan_extractions(
             corpus,
             recipe_name=settings.recipe_name,
             settings=settings.recipe_settings,
             audio_settings=settings.audio,
         )
-        yield way(extraction, features_folder(data_dir))
+        for extraction in extractions:
+            yield way(extraction, features_folder(data_dir))
 
 
 def whole(extraction: Extraction, cache: Path) -> Prepared:

@@ -19,6 +19,7 @@ from jdann.data.pairs import (
     NO_LABELS,
     Direction,
     Domain,
+    FeatureSettings,
     check_failures,
     load_domain,
     make_direction,
@@ -28,6 +29,7 @@ from jdann.experiments import draw, jobs, results, workdir
 from jdann.experiments.channels import match_channel
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.layers import with_chosen_layer
 from jdann.experiments.package import find_familiarity, write_recogniser
 from jdann.experiments.replaced import working_in
 from jdann.experiments.settings import (
@@ -131,21 +133,22 @@ def open_directions(
       path: a work directory to write skipped.csv to; None: nowhere.
       domains: source and target that are loaded already; None: those that the config names.
     """
-    settings = make_feature_settings(config)
+    settings, cache = make_feature_settings(config), features_folder(data_dir)
+    domains_named = domains is None
     if domains is None:
-        cache = features_folder(data_dir)
-        domains = [load_domain(c, settings, cache) for c in _load_corpora(config, data_dir)]
+        listed = _load_corpora(config, data_dir)
+        settings = with_chosen_layer(settings, *listed, cache)
+        domains = [load_domain(corpus, settings, cache) for corpus in listed]
     if path is not None and processes.is_first():
         workdir.write_skipped(path, domains)
     for domain in domains:
         check_failures(domain, config.max_failed_fraction)
     source, target = domains
 
-    def as_source(domain: Domain, beside: Domain) -> Domain:
-        """The domain as the source of a direction: through the channel of the target."""
-        return match_channel(
-            domain, beside, settings, features_folder(data_dir), config.features.channel
-        )
+    def pair(source: Domain, target: Domain, settings: FeatureSettings) -> tuple[Domain, Domain]:
+        """The domains of a direction: the source went through the channel of the target."""
+        changed = match_channel(source, target, settings, cache, config.features.channel)
+        return group_unknown_voices(changed, target, config, data_dir)
 
     labels = target.target_labels  # of a target in memory
     if config.target_labels:
@@ -157,15 +160,22 @@ def open_directions(
             naming_of(config, "target"),
         )
     target = target._replace(target_labels=NO_LABELS)  # in the other direction it is the source
-    there = group_unknown_voices(as_source(source, target), target, config, data_dir)
+    there = pair(source, target, settings)
     for domain in there:
         _describe(domain)
     directions = [make_direction(there[0], _with_labels(there[1], labels), settings)]
     if config.both_directions:
-        back = group_unknown_voices(as_source(target, source), source, config, data_dir)
+        given = settings
+        if domains_named:
+            given = with_chosen_layer(
+                make_feature_settings(config), target.corpus, source.corpus, cache
+            )
+        if given.recipe_settings != settings.recipe_settings:  # another layer
+            source, target = (load_domain(d.corpus, given, cache) for d in (source, target))
+        back = pair(target, source, given)
         for domain, described in zip(back, reversed(there), strict=True):
             _log_notes(domain, [n for n in domain.all_notes if n not in described.all_notes])
-        directions.append(make_direction(*back, settings, opposite=directions[0]))
+        directions.append(make_direction(*back, given, opposite=directions[0]))
     return directions
 
 

@@ -14,6 +14,7 @@ from jdann.data import normalise
 from jdann.data.pairs import Domain, with_voice_groups
 from jdann.errors import InputError
 from jdann.experiments.settings import features_folder, make_feature_settings
+from jdann.features.prosody import has_two_views
 from jdann.features.recipe import VOICE_VECTORS
 from jdann.features.store import extract
 from jdann.methods import METHODS
@@ -47,7 +48,7 @@ def group_unknown_voices(
     groups_allowed = (
         config.speakers in ("auto", "voice")
         and config.features.normalise == "speaker"
-        and config.features.recipe == "statistics"  # from which emotions are predicted
+        and has_two_views(source.bins)  # from which emotions are predicted
         # In the inductive protocol, what a new voice gets must not depend on other new voices.
         and config.protocol == "transductive"
     )

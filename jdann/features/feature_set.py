@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -63,6 +63,26 @@ class OpenFile:
             done += count
 
 
+class Columns(NamedTuple):
+    """Some columns of the features of a vector recipe."""
+
+    features: "FeatureSet"
+    row: np.ndarray  # [utterances] int64, the position of each one in `features`
+    spans: tuple[tuple[int, int], ...]  # first and last (exclusive) column of each stretch
+
+    def read(self, utterance: int) -> list[np.ndarray]:
+        """The values [1, columns] float32 of each stretch."""
+        features = self.features
+        values, row = features.values or OpenFile(features.path), int(self.row[utterance])
+        stretches = []
+        for start, stop in self.spans:
+            stretch = np.empty((1, stop - start), features.dtype)
+            first = int(features.start[row]) * features.bins + start
+            values.read_into(stretch, stretch.itemsize * first)
+            stretches.append(stretch.astype(np.float32, copy=False))
+        return stretches
+
+
 class FeatureSet(NamedTuple):
     """Features of the usable utterances of a corpus, not normalised.
 
@@ -79,14 +99,47 @@ class FeatureSet(NamedTuple):
     skipped: tuple[Skipped, ...]  # those of the corpus, and files that could not be decoded
     values: OpenFile | None = None  # `path`, open; None: it is opened at each reading
     dtype: str = "float32"  # of the values in the file
+    columns: tuple[Columns, ...] = ()  # the features are these, side by side, and not in `path`
 
     def read(self, rows: Iterable[int] | None = None) -> Iterator[np.ndarray]:
         """Yields the features [frames, bins] float32 of these utterances, by default of all."""
+        rows = range(len(self.length)) if rows is None else rows
+        if self.columns:
+            for row in rows:
+                yield np.concatenate([x for part in self.columns for x in part.read(row)], axis=1)
+            return
         values = self.values or OpenFile(self.path)
-        for row in range(len(self.length)) if rows is None else rows:
+        for row in rows:
             features = np.empty((int(self.length[row]), self.bins), self.dtype)
             values.read_into(features, features.itemsize * self.bins * int(self.start[row]))
             yield features.astype(np.float32, copy=False)
+
+
+def join(parts: Sequence[FeatureSet], spans: Sequence[tuple[int, int]]) -> FeatureSet:
+    """The features of several vector recipes side by side, of the utterances that all of them have.
+
+    Args:
+      parts: of one corpus.
+      spans: first and last (exclusive) column that is taken of the last part. All columns are
+        taken of the others.
+    """
+    usable = set.intersection(*(set(part.utterances) for part in parts))
+    columns = []
+    for part in parts:
+        row = [i for i, utterance in enumerate(part.utterances) if utterance in usable]
+        columns.append(Columns(part, np.array(row, np.int64), ((0, part.bins),)))
+    columns[-1] = columns[-1]._replace(spans=tuple(spans))
+    last = parts[-1]
+    row = columns[-1].row
+    return last._replace(
+        utterances=tuple(last.utterances[i] for i in row),
+        bins=sum(stop - start for part in columns for start, stop in part.spans),
+        start=last.start[row],
+        length=last.length[row],
+        duration_s=last.duration_s[row],
+        skipped=tuple(dict.fromkeys(clip for part in parts for clip in part.skipped)),
+        columns=tuple(columns),
+    )
 
 
 def read_features(

@@ -11,12 +11,14 @@ import jax.numpy as jnp
 
 from jdann.errors import InputError
 from jdann.features.recipe_contract import Recipe, SampleRate, numbered
-from jdann.features.signal_recipes import prosody, statistics
-from jdann.parameters import checked
+from jdann.features.signal_recipes import EgemapsMfcc, FrameLength, prosody, statistics
+from jdann.parameters import Count, checked
 
-LAYER_STATISTICS, PRETRAINED = "layer_statistics", "pretrained"
+LAYER_STATISTICS, PRETRAINED, FRAMES = "layer_statistics", "pretrained", "pretrained_frames"
+PRETRAINED_RECIPES = (PRETRAINED, FRAMES)
 AUTO, ALL = "auto", "all"  # values of `layers`
 _LARGEST = 65504.0  # of float16
+_BATCH = 8  # a layer of convolutions of a large batch would not stay in the cache
 Beside = Literal["none", "prosody", "statistics"]
 
 
@@ -28,6 +30,10 @@ def pretrained(
     encoder_digest: str = "",
     layers: str = AUTO,
     beside: Beside = "prosody",
+    n_fft: FrameLength = 1024,
+    hop_length: Count = 256,
+    n_mels: Count = 64,
+    n_mfcc: EgemapsMfcc = 40,
 ) -> Recipe:
     """One vector per utterance: mean and deviation over time of some layers of an encoder.
 
@@ -39,6 +45,10 @@ def pretrained(
         first block. "auto" has to be replaced by numbers before.
       beside: which values stand before those of the encoder. Co-training needs "prosody" or
         "statistics": the prosodic ones are its first view.
+      n_fft: of the values beside, as are the next ones.
+      hop_length: as for `statistics`.
+      n_mels: as for `statistics`.
+      n_mfcc: as for `statistics`.
 
     Raises:
       InputError: the encoder cannot be used, or it has no such layer.
@@ -47,11 +57,19 @@ def pretrained(
         sample_rate_hz=sample_rate_hz, encoder=encoder, encoder_digest=encoder_digest
     )
     columns = layer_columns(encoder, layers)
-    first = beside_recipe(beside, sample_rate_hz)
+    first = None
+    if beside == "prosody":
+        first = prosody(sample_rate_hz=sample_rate_hz, n_fft=n_fft, hop_length=hop_length)
+    elif beside == "statistics":
+        first = statistics(
+            sample_rate_hz=sample_rate_hz,
+            n_fft=n_fft,
+            hop_length=hop_length,
+            n_mels=n_mels,
+            n_mfcc=n_mfcc,
+        )
 
-    def compute(
-        weights: Any, signal: jax.Array, length: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def compute(weights: Any, signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         values, frames = whole.compute(weights, signal, length)
         parts = [values[:, start:stop] for start, stop in columns]
         # As on the disk, from which training reads them.
@@ -67,11 +85,18 @@ def pretrained(
     )
 
 
-def beside_recipe(beside: Beside, sample_rate_hz: int) -> Recipe | None:
-    """The recipe of the values that stand before those of an encoder; None: there are none."""
-    if beside == "none":
-        return None
-    return {"prosody": prosody, "statistics": statistics}[beside](sample_rate_hz=sample_rate_hz)
+def encoder_digest(encoder: str, expected: str = "") -> str:
+    """The digest of an encoder's weights.
+
+    Raises:
+      InputError: the encoder cannot be used, or its digest is not `expected`, if that is given.
+    """
+    return _load(encoder, expected).digest
+
+
+def layer_count(encoder: str) -> int:
+    """How many hidden states an encoder has."""
+    return _load(encoder, "").architecture.layers
 
 
 def layer_columns(encoder: str, layers: str) -> list[tuple[int, int]]:
@@ -104,17 +129,13 @@ def pretrained_frames(
     architecture = loaded.architecture
     numbers = layer_numbers(layers, architecture.layers, encoder)
 
-    def compute(
-        weights: Any, signal: jax.Array, length: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def compute(weights: Any, signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         hidden = _hidden_states(architecture, weights, signal, length)
         frames = jnp.concatenate([hidden.states[i] for i in numbers], axis=2)
         return jnp.clip(frames, -_LARGEST, _LARGEST), hidden.length
 
-    bins = tuple(
-        name for i in numbers for name in numbered(f"layer{i}", architecture.width)
-    )
-    return _recipe("pretrained_frames", bins, False, compute, loaded.params)
+    bins = tuple(name for i in numbers for name in numbered(f"layer{i}", architecture.width))
+    return _recipe(FRAMES, bins, False, compute, loaded.params)
 
 
 @checked
@@ -134,9 +155,7 @@ def layer_statistics(
     loaded = _load(encoder, encoder_digest, sample_rate_hz)
     architecture = loaded.architecture
 
-    def compute(
-        weights: Any, signal: jax.Array, length: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def compute(weights: Any, signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         hidden = _hidden_states(architecture, weights, signal, length)
         count = hidden.length.astype(jnp.float32)[:, None]  # [batch, 1]
         values = []
@@ -193,6 +212,7 @@ def _recipe(
         extract=partial(compute, weights),
         dtype="float16",
         weights=weights,
+        batch=_BATCH,
         with_weights=compute,
     )
 
@@ -207,9 +227,7 @@ def _load(encoder: str, digest: str, sample_rate_hz: int = 16000) -> Any:
             "of the Hub or a folder (`jdann encoders` lists the known ones)"
         )
     if sample_rate_hz != 16000:
-        raise InputError(
-            f"audio.sample_rate_hz={sample_rate_hz}: pretrained encoders expect 16000"
-        )
+        raise InputError(f"audio.sample_rate_hz={sample_rate_hz}: pretrained encoders expect 16000")
     loaded = load_encoder(encoder)
     if digest and loaded.digest != digest:
         raise InputError(

@@ -6,6 +6,8 @@ every language. Statistics of the whole spectrum describe more the sounds of one
 gradients are finite for any audio.
 """
 
+from collections.abc import Sequence
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -69,6 +71,16 @@ PROSODIC = (
     *(f"rhythm/{name}" for name in RHYTHM),
     *(f"{name}/{kind}" for name in _FORMANTS for kind in ("mean", "std", "p20", "p50", "p80")),
 )
+
+
+def begins_with_prosody(bins: Sequence[str]) -> bool:
+    """Whether the first values of a recipe are those of PROSODIC, so that it has a first view."""
+    return tuple(bins[: len(PROSODIC)]) == PROSODIC
+
+
+def has_two_views(bins: Sequence[str]) -> bool:
+    """Whether there are more values after those of PROSODIC, which make a second view."""
+    return begins_with_prosody(bins) and len(bins) > len(PROSODIC)
 
 
 def prosodic_statistics(

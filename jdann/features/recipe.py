@@ -9,6 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from jdann.errors import InputError
+from jdann.features.pretrained_recipes import (
+    FRAMES,
+    LAYER_STATISTICS,
+    PRETRAINED,
+    layer_statistics,
+    pretrained,
+    pretrained_frames,
+)
 from jdann.features.recipe_contract import Recipe, SampleRate, numbered
 from jdann.features.signal_recipes import frames, poster, prosody, statistics
 from jdann.parameters import Count, checked, parameters, shown
@@ -116,9 +124,12 @@ def voice_vectors(*, sample_rate_hz: SampleRate = 16000, weights: str = "") -> R
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "frames": frames,
     "poster": poster,
+    PRETRAINED: pretrained,
+    FRAMES: pretrained_frames,
     "prosody": prosody,
     "statistics": statistics,
     "vectors": vectors,
 }
-# Not to be chosen in a config: it serves to find the speakers.
-_ALL_RECIPES = RECIPES | {VOICE_VECTORS: voice_vectors}
+# Not to be chosen in a config. Voice vectors serve to find the speakers. The statistics of all
+# layers are on disk, and `pretrained` takes some of them.
+_ALL_RECIPES = RECIPES | {VOICE_VECTORS: voice_vectors, LAYER_STATISTICS: layer_statistics}

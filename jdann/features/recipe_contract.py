@@ -37,6 +37,7 @@ class Recipe(NamedTuple):
     is_vector: bool  # True: one vector per utterance instead of frames
     extract: Extract
     dtype: str = "float32"  # of the values on disk
+    batch: int = 32  # clips in one call where there are many
     weights: Any = ()  # arrays
     with_weights: Callable[..., tuple[jax.Array, jax.Array]] | None = None
 

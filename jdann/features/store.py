@@ -31,10 +31,17 @@ from jdann.features.feature_set import (
     OpenFile,
     Part,
     index_of,
+    join,
     read_features,
     write_features,
 )
 from jdann.features.journal import Journal, values_name
+from jdann.features.pretrained_recipes import (
+    LAYER_STATISTICS,
+    PRETRAINED,
+    encoder_digest,
+    layer_columns,
+)
 from jdann.features.recipe import make_recipe, recipe_sizes
 from jdann.features.recipe_contract import Recipe
 from jdann.features.speech_part import DETECTOR_VERSION
@@ -43,7 +50,7 @@ from jdann.progress import track
 # From a padded length in samples to a compiled (samples, lengths) -> (features, frames).
 Program = Callable[[int], Callable[..., tuple[jax.Array, jax.Array]]]
 
-_BATCH = 32  # clips in one call of the recipe
+_BATCH = 32  # clips in one call of a recipe, at most
 _CALLS = 2  # calls of the recipe at the same time
 _DECODED = 4 * _BATCH  # clips that are decoded ahead
 _BUCKET_S = 1.0  # clips are padded to a multiple of this, so that few shapes are compiled
@@ -79,14 +86,17 @@ def extract(
     Returns:
       The features of every utterance that could be decoded.
     """
-    planned = plan_extraction(
+    planned = plan_extractions(
         corpus,
         recipe_name=recipe_name,
         settings=settings,
         audio_settings=audio_settings,
         channel=channel,
     )
-    return compute(planned, cache)
+    computed = [compute(extraction, cache) for extraction in planned]
+    if recipe_name != PRETRAINED:
+        return computed[0]
+    return join(computed, layer_columns(settings["encoder"], settings["layers"]))
 
 
 class Extraction(NamedTuple):
@@ -132,6 +142,23 @@ def plan_extraction(
     )
     name = cache_name(fingerprint(corpus), recipe_name, settings, audio_settings, channel)
     return Extraction(corpus, recipe_name, sizes, audio_settings, channel, name)
+
+
+def plan_extractions(
+    corpus: Corpus, *, recipe_name: str, settings: Mapping[str, Any], **others: Any
+) -> list[Extraction]:
+    """The parts of what `extract` will compute; the arguments are the same.
+
+    The recipe of some layers of an encoder takes its values from two folders: the values beside, if
+    there are any, and those of all layers. So another choice of layers computes nothing.
+    """
+    names = [recipe_name]
+    if recipe_name == PRETRAINED:
+        beside = settings.get("beside", "prosody")
+        names = [LAYER_STATISTICS] if beside == "none" else [beside, LAYER_STATISTICS]
+    return [
+        plan_extraction(corpus, recipe_name=name, settings=settings, **others) for name in names
+    ]
 
 
 def compute(extraction: Extraction, parent: Path) -> FeatureSet:
@@ -213,6 +240,8 @@ def cache_name(
     sizes = recipe_sizes("frames") | recipe_sizes(recipe_name)
     recipe_keys = {size: settings.get(size, default) for size, default in sizes.items()}
     recipe_keys["recipe"] = recipe_name
+    if "encoder" in recipe_keys:  # the same weights in another place give the same features
+        recipe_keys["encoder_digest"] = encoder_digest(recipe_keys.pop("encoder"))
     # The detector of speech matters only where speech is searched.
     audio_keys: dict[str, Any] = audio_settings._asdict()
     if audio_keys.pop("speech_only"):
@@ -226,7 +255,7 @@ def cache_name(
 
 @lru_cache(maxsize=2)
 def compiled_recipe(
-    name: str, sizes: tuple[tuple[str, Any], ...], sample_rate_hz: int, batch: int
+    name: str, sizes: tuple[tuple[str, Any], ...], sample_rate_hz: int, most: int
 ) -> tuple[Recipe, Program]:
     """A recipe and its compiled programs, which all corpora of a run share.
 
@@ -234,19 +263,21 @@ def compiled_recipe(
       name: one of `jdann.features.recipe.RECIPES`.
       sizes: pairs of a parameter of the recipe and its value.
       sample_rate_hz: sampling rate of the signals, Hz.
-      batch: clips in one call.
+      most: clips in one call, at most.
 
     Returns:
-      The Recipe, and a function from a padded length in samples to the program for batches of it.
+      The Recipe with the number of clips in each call, and a function from a padded length to the
+      program for batches of it.
     """
     recipe = make_recipe(name, dict(sizes), sample_rate_hz)
+    recipe = recipe._replace(batch=min(most, recipe.batch))
     weights, jitted = jax.device_put(recipe.weights), jax.jit(recipe.compute)
 
     @lru_cache(maxsize=64)
     def program(size: int) -> Callable[..., tuple[jax.Array, jax.Array]]:
         shapes = (
-            jax.ShapeDtypeStruct((batch, size), jnp.float32),
-            jax.ShapeDtypeStruct((batch,), jnp.int32),
+            jax.ShapeDtypeStruct((recipe.batch, size), jnp.float32),
+            jax.ShapeDtypeStruct((recipe.batch,), jnp.int32),
         )
         return partial(jitted.lower(weights, *shapes).compile(), weights)
 
@@ -279,8 +310,8 @@ def _compute(journal: Journal, extraction: Extraction) -> None:
     recipe, program = extraction.compiled
 
     def features(batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
-        samples = np.zeros((_BATCH, batch.size), np.float32)
-        length = np.ones(_BATCH, np.int32)  # rows without a clip hold one silent sample
+        samples = np.zeros((recipe.batch, batch.size), np.float32)
+        length = np.ones(recipe.batch, np.int32)  # rows without a clip hold one silent sample
         for row, clip in enumerate(batch.clips):
             samples[row, : len(clip.samples)] = clip.samples
             length[row] = len(clip.samples)
@@ -298,7 +329,7 @@ def _compute(journal: Journal, extraction: Extraction) -> None:
 
     running: deque[tuple[_Batch, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
     with ThreadPoolExecutor(_CALLS) as pool:
-        for batch in _batches(journal, extraction):
+        for batch in _batches(journal, extraction, recipe.batch):
             program(batch.size)  # compiled here; otherwise both threads might compile it
             running.append((batch, pool.submit(features, batch)))
             if len(running) > _CALLS:
@@ -314,8 +345,8 @@ class _Batch(NamedTuple):
     clips: list[audio.Clip]
 
 
-def _batches(journal: Journal, extraction: Extraction) -> Iterator[_Batch]:
-    """Yields batches of decoded clips of one padded length, each batch as soon as it is full.
+def _batches(journal: Journal, extraction: Extraction, count: int) -> Iterator[_Batch]:
+    """Yields batches of `count` decoded clips of one padded length, each as soon as it is full.
 
     The journal notes the utterances that cannot be decoded.
     """
@@ -332,7 +363,7 @@ def _batches(journal: Journal, extraction: Extraction) -> Iterator[_Batch]:
         batch = waiting.setdefault(size, _Batch(size, [], []))
         batch.indices.append(i)
         batch.clips.append(clip)
-        if len(batch.indices) == _BATCH:
+        if len(batch.indices) == count:
             yield waiting.pop(size)
     yield from waiting.values()
 

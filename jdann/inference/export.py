@@ -142,15 +142,16 @@ def probabilities(recogniser: Recogniser) -> Callable[[jax.Array, jax.Array], ja
       least 4096 of them: pad what is shorter. A silent or too short clip gets NaN.
     """
     settings, columns = recogniser.audio_settings, jnp.asarray(recogniser.columns)
-    outputs = recogniser.programs.inference.outputs
+    inference = recogniser.programs.inference
     variables = jax.tree.map(jnp.asarray, recogniser.programs.variables)
     adaptation = tuple(map(jnp.asarray, recogniser.adaptation))
     temperature = recogniser.temperature
 
     def call(samples: jax.Array, length: jax.Array) -> jax.Array:
         prepared, length, usable = prepare(samples, length, settings)
-        logits = outputs(variables, adaptation, prepared, length).logits
-        mean = jax.nn.softmax(logits[:, :, columns] / temperature).mean(0)  # [batch, classes]
+        outputs = inference.outputs(variables, adaptation, inference.weights, prepared, length)
+        logits = outputs.logits[:, :, columns]
+        mean = jax.nn.softmax(logits / temperature).mean(0)  # [batch, classes]
         return jnp.where(usable[:, None], mean, jnp.nan)
 
     return call

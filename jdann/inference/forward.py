@@ -33,15 +33,16 @@ class Outputs(NamedTuple):
 class Inference(NamedTuple):
     """The functions of one model, pure and not jitted."""
 
-    # (samples [batch, samples], length [batch])
+    # (weights of the recipe, samples [batch, samples], length [batch])
     # -> (features [batch, frames, bins], or [batch, values]; frames [batch])
-    features: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    features: Callable[..., tuple[jax.Array, jax.Array]]
     # (`jdann.inference.model.Adaptation` as a tuple, features, frames) -> features, normalised
     normalise: Callable[..., jax.Array]
     # (variables, adaptation, features, frames) -> Outputs
     classify: Callable[..., Outputs]
-    # Both in one: (variables, adaptation, samples, length) -> Outputs
+    # Both in one: (variables, adaptation, weights, samples, length) -> Outputs
     outputs: Callable[..., Outputs]
+    weights: Any  # of the recipe: those of its pretrained encoder, or ()
 
 
 def check_variables(variables: Any, *, sample_rate_hz: int, features: Any, encoder: Any) -> None:
@@ -147,8 +148,12 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
         return jax.vmap(one_member)(variables)
 
     def outputs(
-        variables: Any, adaptation: tuple[jax.Array, ...], samples: jax.Array, length: jax.Array
+        variables: Any,
+        adaptation: tuple[jax.Array, ...],
+        weights: Any,
+        samples: jax.Array,
+        length: jax.Array,
     ) -> Outputs:
-        return classify(variables, adaptation, *recipe.extract(samples, length))
+        return classify(variables, adaptation, *recipe.compute(weights, samples, length))
 
-    return Inference(recipe.extract, normalise, classify, outputs)
+    return Inference(recipe.compute, normalise, classify, outputs, recipe.weights)

@@ -18,6 +18,8 @@ from jdann.program_cache import compile_program
 if TYPE_CHECKING:  # it imports Flax and librosa, which a kept program does not need
     from jdann.inference.forward import Inference
 
+# Recipes whose features have weights
+PRETRAINED_RECIPES = ("pretrained", "pretrained_frames")
 BATCH = 16  # clips in one call where there are many
 
 
@@ -74,11 +76,22 @@ class Programs:
         check_variables(self.variables, **self.settings._asdict())
         return make_inference(**self.settings._asdict())
 
+    @cached_property
+    def _weights(self) -> Any:
+        """Of the pretrained encoder of the features, on the device; () if they have none.
+
+        Raises:
+          InputError: the encoder is not on this machine, or it has other weights.
+        """
+        if self.settings.features.recipe not in PRETRAINED_RECIPES:
+            return ()  # the recipe, which takes long to import, is not needed for this
+        return jax.device_put(self.inference.weights)
+
     def outputs(
         self, adaptation: tuple[np.ndarray, ...], samples: np.ndarray, length: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Logits [members, batch, classes] and representation [members, batch, d]."""
-        return self._outputs("outputs", adaptation, samples, length)
+        return self._outputs("outputs", adaptation, self._weights, samples, length)
 
     def classify(
         self, adaptation: tuple[np.ndarray, ...], values: np.ndarray, frames: np.ndarray
@@ -94,18 +107,16 @@ class Programs:
         return np.asarray(normalised)
 
     def _outputs(
-        self, name: str, adaptation: tuple[np.ndarray, ...], values: np.ndarray, length: np.ndarray
+        self, name: str, adaptation: tuple[np.ndarray, ...], *inputs: Any
     ) -> tuple[np.ndarray, np.ndarray]:
         """Logits and representation by the program of that name."""
-        shapes = (*values.shape, *adaptation[3].shape)  # of the input and of the views
-        logits, representation = self._call(
-            name, shapes, self.variables, adaptation, values, length
-        )
+        shapes = (*inputs[-2].shape, *adaptation[3].shape)  # of the input and of the views
+        logits, representation = self._call(name, shapes, self.variables, adaptation, *inputs)
         return np.asarray(logits), np.asarray(representation)
 
     def features(self, samples: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features [batch, frames, bins] or [batch, values], not normalised; frames [batch]."""
-        values, frames = self._call("features", samples.shape, samples, length)
+        values, frames = self._call("features", samples.shape, self._weights, samples, length)
         return np.asarray(values), np.asarray(frames)
 
     def _call(self, name: str, shape: tuple[int, ...], *arguments: Any) -> Any:
