@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by it
 import numpy as np
+from flax.errors import FlaxError
 from safetensors import SafetensorError, safe_open
 
 from jdann.errors import InputError
@@ -66,7 +67,7 @@ def read_tensors(folder: Path) -> Mapping[str, np.ndarray]:
     if (folder / ONE_FILE).exists():
         return _Tensors([folder / ONE_FILE])
     if (folder / INDEX).exists():
-        return _read_shards(folder)
+        return _read_shards(folder / INDEX)
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         raise InputError(
@@ -82,8 +83,23 @@ _CONVERSION = (
 )
 
 
-def _read_shards(folder: Path) -> Mapping[str, np.ndarray]:
-    index = folder / INDEX
+def is_complete(folder: Path) -> bool:
+    """Whether a folder has config.json and each file of the weights; they may still be damaged."""
+    if not (folder / CONFIG).exists():
+        return False
+    if (folder / ONE_FILE).exists():
+        return True
+    if not (folder / INDEX).exists():
+        return False
+    try:
+        shards = set(_read_index(folder / INDEX).values())
+    except InputError:
+        return True  # all files are there that a damaged index tells of
+    return all((folder / shard).exists() for shard in shards)
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    """The file of each tensor."""
     shard_of = read_json(index).get("weight_map")
     if not isinstance(shard_of, dict) or not shard_of:
         raise InputError(f"{index}: expected weight_map, from tensors to files; fetch it again")
@@ -93,7 +109,12 @@ def _read_shards(folder: Path) -> Mapping[str, np.ndarray]:
                 f"{index}: tensor {shown(name)} is in {shown(shard)}; expected the name of a "
                 ".safetensors file in the same folder"
             )
-    tensors = _Tensors([folder / shard for shard in sorted(set(shard_of.values()))])
+    return shard_of
+
+
+def _read_shards(index: Path) -> Mapping[str, np.ndarray]:
+    shard_of = _read_index(index)
+    tensors = _Tensors([index.parent / shard for shard in sorted(set(shard_of.values()))])
     absent = [name for name in shard_of if name not in tensors]
     if absent:
         raise InputError(
@@ -189,7 +210,13 @@ def _expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """The shape of each param, by its path."""
     samples = jnp.zeros((1, _INIT_SAMPLES), jnp.float32)
     length = jnp.full((1,), _INIT_SAMPLES, jnp.int32)
-    variables = jax.eval_shape(architecture.module.init, jax.random.key(0), samples, length)
+    try:
+        variables = jax.eval_shape(architecture.module.init, jax.random.key(0), samples, length)
+    except (ArithmeticError, FlaxError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the settings in {CONFIG} give no {architecture.family} network that can be computed: "
+            f"{error}"
+        ) from error
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables["params"])
     return {"/".join(str(key.key) for key in keys): leaf.shape for keys, leaf in leaves}
 
