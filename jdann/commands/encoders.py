@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from jdann.commands.printing import print_table
 from jdann.commands.reading import data_dir
@@ -27,23 +28,25 @@ def execute(arguments: Namespace) -> int:
 
 
 def _all_encoders(data_dir: Path) -> Table:
+    """One row for each encoder, in sections of families; it fits a terminal of 80 columns."""
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("Encoder", "Family", "Parameters", "Size", "Licence", "Languages"):
-        table.add_column(heading, no_wrap=heading == "Encoder")
-    table.add_column("Trained on")
-    table.add_column("Here")
+    table.add_column("Encoder", no_wrap=True)
+    table.add_column("Size", no_wrap=True)
+    table.add_column("Here", no_wrap=True)
+    table.add_column("Licence, languages, and what it was trained on")
+    family = ""
     for name, known in CATALOGUE.items():
-        table.add_row(
-            name,
-            known.family,
-            f"{known.parameters_m:g} M",
-            f"{known.megabytes} MB",
-            known.licence,
-            known.languages,
-            known.trained_on,
-            _is_here(name, known, data_dir),
-        )
+        if known.family != family:
+            family = known.family
+            table.add_section()
+            table.add_row(Text(family, style="bold"))
+        about = f"{known.licence}; {_languages(known)}; {known.trained_on}"
+        table.add_row(name, f"{known.megabytes} MB", _is_here(name, known, data_dir), about)
     return table
+
+
+def _languages(known: Published) -> str:
+    return f"{known.languages} languages" if known.languages.isdecimal() else known.languages
 
 
 def _is_here(name: str, known: Published, data_dir: Path) -> str:

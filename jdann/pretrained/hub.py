@@ -10,6 +10,7 @@ from jdann.errors import InputError
 from jdann.parameters import shown
 from jdann.pretrained.catalogue import CATALOGUE
 from jdann.pretrained.weights import CONFIG, INDEX, ONE_FILE, is_complete
+from jdann.progress import shows_bars
 
 log = logging.getLogger("jdann")
 PREPROCESSOR = "preprocessor_config.json"
@@ -17,7 +18,6 @@ PREPROCESSOR = "preprocessor_config.json"
 _WANTED = [CONFIG, PREPROCESSOR, ONE_FILE, INDEX, "model-*.safetensors"]
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+")
 _REVISION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]*")
-_INSTALL = 'pip install "jdann[encoders]"'
 
 
 class HubId(NamedTuple):
@@ -91,7 +91,7 @@ def local_folder(name: str) -> Path | None:
     """The folder of this name, if there is one."""
     try:
         folder = Path(name).expanduser()
-        return folder if folder.is_dir() else None
+        return folder if name and folder.is_dir() else None
     except (OSError, RuntimeError, ValueError):  # no such user, too long, or a zero byte
         return None
 
@@ -106,7 +106,8 @@ def parse_id(name: str) -> HubId:
     if _ID.fullmatch(repository) and (not at or _REVISION.fullmatch(revision)) and ".." not in name:
         return HubId(repository, revision or None)
     by_end = {known.rpartition("/")[2]: known for known in CATALOGUE if "/" in known}
-    near = difflib.get_close_matches(repository.rpartition("/")[2].lower(), by_end, n=1)
+    end = repository.rstrip("/").rpartition("/")[2].lower()
+    near = difflib.get_close_matches(end, by_end, n=1)
     hint = f"did you mean {by_end[near[0]]}? " if near else ""
     raise InputError(
         f"the encoder {shown(name)} is neither a folder nor an id of the Hub; {hint}expected e.g. "
@@ -118,6 +119,7 @@ def _find_in_hub_cache(hub_id: HubId) -> Path | None:
     """The folder in the cache that all programs of the Hub share, if its weights are whole."""
     try:
         import huggingface_hub  # an extra, and slow to import
+        from huggingface_hub import errors
     except ImportError:
         return None
     try:
@@ -127,7 +129,7 @@ def _find_in_hub_cache(hub_id: HubId) -> Path | None:
             allow_patterns=_WANTED,
             local_files_only=True,
         )
-    except huggingface_hub.errors.HFValidationError as error:
+    except errors.HFValidationError as error:
         raise InputError(f"{hub_id} is no id of the Hub: {error}") from error
     except OSError as error:
         # A part of the files may be all that the encoder needs.
@@ -137,34 +139,24 @@ def _find_in_hub_cache(hub_id: HubId) -> Path | None:
 
 def _fetch(hub_id: HubId, data_dir: Path) -> Path:
     """The folder in the Hub's cache, after a download."""
-    elsewhere = f"or put {CONFIG} and the .safetensors files into {own_folder(hub_id, data_dir)}"
+    by_hand = f"or put {CONFIG} and the .safetensors files into {own_folder(hub_id, data_dir)}"
     try:
-        import huggingface_hub  # an extra, and slow to import
+        from huggingface_hub import constants
     except ImportError as error:
         raise InputError(
             f"{hub_id} is not on this machine, and huggingface_hub, which fetches it, is not "
-            f"installed: {_INSTALL}, {elsewhere}"
+            f'installed: pip install "jdann[encoders]", {by_hand}'
         ) from error
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE:
         raise InputError(
             f"{hub_id} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it; unset the "
-            f"variable, {elsewhere}"
+            f"variable, {by_hand}"
         )
-    known = CATALOGUE.get(hub_id.repository)
-    size = f" ({known.megabytes} MB)" if known else ""
     for version in _with_conversion(hub_id):
-        log.info("fetching %s from the Hub%s", version, size)
-        try:
-            folder = huggingface_hub.snapshot_download(
-                version.repository, revision=version.revision, allow_patterns=_WANTED
-            )
-        # The kinds of its errors differ between versions and ways to fetch. Each is one for the
-        # user.
-        except Exception as error:
-            raise _explained(error, version, elsewhere) from error
-        if is_complete(Path(folder)):
-            return Path(folder)
-        if not (Path(folder) / CONFIG).exists():
+        folder = _download(version, by_hand)
+        if is_complete(folder):
+            return folder
+        if not (folder / CONFIG).exists():
             raise InputError(
                 f"{version} has no {CONFIG} on the Hub; expected a speech encoder as transformers "
                 "writes it"
@@ -176,7 +168,30 @@ def _fetch(hub_id: HubId, data_dir: Path) -> Path:
     )
 
 
-def _explained(error: Exception, hub_id: HubId, elsewhere: str) -> InputError:
+def _download(hub_id: HubId, by_hand: str) -> Path:
+    """The folder of those files of a revision that an encoder may need."""
+    import huggingface_hub  # an extra, and slow to import
+    from huggingface_hub import utils
+
+    known = CATALOGUE.get(hub_id.repository)
+    log.info("fetching %s from the Hub%s", hub_id, f" ({known.megabytes} MB)" if known else "")
+    hide_bars = not shows_bars() and not utils.are_progress_bars_disabled()
+    if hide_bars:
+        utils.disable_progress_bars()
+    try:
+        folder = huggingface_hub.snapshot_download(
+            hub_id.repository, revision=hub_id.revision, allow_patterns=_WANTED
+        )
+    # The kinds of its errors differ between versions and ways to fetch.
+    except Exception as error:
+        raise _explained(error, hub_id, by_hand) from error
+    finally:
+        if hide_bars:
+            utils.enable_progress_bars()
+    return Path(folder)
+
+
+def _explained(error: Exception, hub_id: HubId, by_hand: str) -> InputError:
     """Why the Hub did not give an encoder, and what to do."""
     from huggingface_hub import constants, errors
 
@@ -197,5 +212,5 @@ def _explained(error: Exception, hub_id: HubId, elsewhere: str) -> InputError:
     else:
         first_line = (str(error).strip() or repr(error)).splitlines()[0]
         reason = f"cannot be fetched from {constants.ENDPOINT} ({first_line}); try again later, "
-        reason += elsewhere
+        reason += by_hand
     return InputError(f"{hub_id} {reason}")
