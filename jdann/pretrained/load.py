@@ -65,7 +65,8 @@ def _load_folder(name: str, folder: Path, versions: tuple[Any, ...]) -> SpeechEn
     try:
         params = to_params(tensors, network)
     except InputError as error:
-        raise InputError(f"{folder}: {error}" if str(folder) not in str(error) else error) from None
+        named = str(folder) in str(error)
+        raise InputError(str(error) if named else f"{folder}: {error}") from error
     return SpeechEncoder(name, network, params, digest(params, settings))
 
 
@@ -99,6 +100,8 @@ def make_architecture(settings: Mapping[str, Any], folder: Path) -> Architecture
         )
     try:
         return importlib.import_module(FAMILIES[family]).architecture(settings)
+    except InputError as error:
+        raise InputError(f"{config}: {error}") from error
     except KeyError as error:
         raise InputError(f"{config}: the key {error} is missing; fetch the file again") from error
     except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError) as error:
