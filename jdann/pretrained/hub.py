@@ -210,7 +210,8 @@ def _explained(error: Exception, hub_id: HubId, by_hand: str) -> InputError:
         reason = f"cannot be written to {constants.HF_HUB_CACHE} ({error.strerror}): free some "
         reason += "space, or set HF_HUB_CACHE to another folder"
     else:
-        first_line = (str(error).strip() or repr(error)).splitlines()[0]
+        cause = error.__cause__ or error  # the library hides a failed connection in a longer text
+        first_line = (str(cause).strip() or repr(cause)).splitlines()[0]
         reason = f"cannot be fetched from {constants.ENDPOINT} ({first_line}); try again later, "
         reason += by_hand
     return InputError(f"{hub_id} {reason}")

@@ -45,7 +45,7 @@ def load_encoder(name: str, cache: Path | None = None) -> SpeechEncoder:
       InputError: there is no such encoder, it cannot be fetched, it is of another family, or its
         files are damaged.
     """
-    folder = hub.find_or_fetch(name, cache or default_data_dir())
+    folder = hub.find_or_fetch(name, cache or default_data_dir()).absolute()
     return _load_folder(name, folder, _file_versions(folder))
 
 
