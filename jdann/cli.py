@@ -298,6 +298,15 @@ def _corpora_arguments(parser: argparse.ArgumentParser) -> None:
     _data_dir_argument(parser)
 
 
+def _encoders_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "encoder",
+        nargs="?",
+        help="one of them, or any folder or id of the Hub; default: all that are known",
+    )
+    _data_dir_argument(parser)
+
+
 def _layout_argument(
     parser: argparse.ArgumentParser, corpora: str, default: str | None, more: str = ""
 ) -> None:
@@ -567,6 +576,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         _prepare_arguments,
     ),
     "corpora": ("Lists what corpora hold", _corpora_arguments),
+    "encoders": ("Lists pretrained speech encoders, or describes one", _encoders_arguments),
     "evaluate": (
         "Scores a finished run again, on a few labelled clips, or on another corpus",
         _evaluate_arguments,
@@ -593,6 +603,7 @@ _MORE = {
     "to_label.csv, then jdann evaluate runs/mine to_label.csv.",
     "predict": "The exit status is 0 where all files could be used, 1 where some were left out, "
     "2 where none could be used.",
+    "encoders": "For example: jdann encoders facebook/hubert-base-ls960. It fetches nothing.",
     "serve": "Audio stays in memory and is forgotten after the answer.",
 }
 

@@ -25,6 +25,11 @@ def silenced() -> Iterator[None]:
         _silent.reset(token)
 
 
+def shows_bars() -> bool:
+    """Whether slow work may draw a bar: on a terminal, unless it is silenced."""
+    return sys.stderr.isatty() and not _silent.get()
+
+
 def track(
     items: Iterable[T], description: str, total: int | None = None, unit: str = "items"
 ) -> Iterator[T]:

@@ -131,6 +131,7 @@ EDGES = (  # the functions in which the work of each command begins
     "jdann.cluster.local_processes.run_side_by_side",
     "jdann.cluster.slurm_jobs.submit",
     "jdann.cluster.ray_tasks.run_on_ray",
+    "jdann.commands.encoders.find_on_machine",
     "jdann.commands.evaluate.evaluate",
     "jdann.commands.recordings.find_utterances",
     "jdann.commands.evaluate.evaluate_labels",

@@ -1,0 +1,124 @@
+"""A pretrained encoder from a folder or the Hub: its network with its weights."""
+
+import functools
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jdann.errors import InputError
+from jdann.files import default_data_dir
+from jdann.parameters import shown
+from jdann.pretrained import hub
+from jdann.pretrained.contract import Architecture, SpeechEncoder
+from jdann.pretrained.weights import CONFIG, read_json, read_tensors, to_params
+
+# model_type of config.json: the module whose `architecture` makes the network. Only the module that
+# is needed is imported.
+FAMILIES = {
+    "wav2vec2": "jdann.pretrained.wav2vec2",
+    "hubert": "jdann.pretrained.wav2vec2",
+    "data2vec-audio": "jdann.pretrained.wav2vec2",
+    "wavlm": "jdann.pretrained.wavlm",
+    "whisper": "jdann.pretrained.whisper",
+}
+_MOST_LOADED = 2  # encoders that a process keeps; a large one has 1.2 GB
+# Keys of config.json that say where the file came from, not what the network computes.
+_ORIGIN_KEYS = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
+
+
+def load_encoder(name: str, cache: Path | None = None) -> SpeechEncoder:
+    """An encoder with its weights; the same one again costs nothing.
+
+    Args:
+      name: a folder with config.json and safetensors, or an id of the Hub such as
+        "facebook/hubert-base-ls960", with "@REVISION" where it is not the main one.
+      cache: the folder of prepared corpora and cached features, where encoders may lie, too; None:
+        that of TFDS.
+
+    Raises:
+      InputError: there is no such encoder, it cannot be fetched, it is of another family, or its
+        files are damaged.
+    """
+    folder = hub.find_or_fetch(name, cache or default_data_dir()).absolute()
+    return _load_folder(name, folder, _file_versions(folder))
+
+
+def _file_versions(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of the files that `_load_folder` may read."""
+    files = [*folder.glob("*.json"), *folder.glob("*.safetensors")]
+    stats = [(path.name, path.stat()) for path in sorted(files) if path.exists()]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+@functools.lru_cache(maxsize=_MOST_LOADED)
+def _load_folder(name: str, folder: Path, versions: tuple[Any, ...]) -> SpeechEncoder:
+    del versions  # of the files: a folder that has changed is read again
+    settings = read_settings(folder)
+    network = make_architecture(settings, folder)
+    tensors = read_tensors(folder)
+    try:
+        params = to_params(tensors, network)
+    except InputError as error:
+        named = str(folder) in str(error)
+        raise InputError(str(error) if named else f"{folder}: {error}") from error
+    return SpeechEncoder(name, network, params, digest(params, settings))
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What config.json says, with `do_normalize` of preprocessor_config.json where there is one.
+
+    Raises:
+      InputError: config.json is missing, or one of the two is damaged.
+    """
+    settings = read_json(folder / CONFIG)
+    if (folder / hub.PREPROCESSOR).exists():
+        preprocessing = read_json(folder / hub.PREPROCESSOR)
+        if "do_normalize" in preprocessing:
+            settings["do_normalize"] = preprocessing["do_normalize"]
+    return settings
+
+
+def make_architecture(settings: Mapping[str, Any], folder: Path) -> Architecture:
+    """The network that the settings of a folder describe.
+
+    Raises:
+      InputError: it is of a family that jdann does not know, or the settings cannot be used.
+    """
+    config = folder / CONFIG
+    family = settings.get("model_type")
+    if not isinstance(family, str) or family not in FAMILIES:
+        found = f"is {shown(family)}" if "model_type" in settings else "is missing"
+        raise InputError(
+            f"{config}: model_type {found}; expected a speech encoder of one of the families "
+            f"{', '.join(FAMILIES)}"
+        )
+    try:
+        return importlib.import_module(FAMILIES[family]).architecture(settings)
+    except InputError as error:
+        raise InputError(f"{config}: {error}") from error
+    except KeyError as error:
+        raise InputError(f"{config}: the key {error} is missing; fetch the file again") from error
+    except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{config} gives no {family} network: {error}") from error
+
+
+def digest(params: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """A digest of weights and settings, wherever their files lie and however they are split.
+
+    Args:
+      params: nested arrays.
+      settings: from `read_settings`; where the file came from does not count.
+    """
+    computed = {key: value for key, value in settings.items() if key not in _ORIGIN_KEYS}
+    total = hashlib.blake2b(json.dumps(computed, sort_keys=True).encode(), digest_size=16)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    for keys, array in sorted((jax.tree_util.keystr(keys), array) for keys, array in leaves):
+        total.update(f"{keys} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()
