@@ -1,41 +1,50 @@
 """Which layer of a pretrained encoder the features of a direction are taken from."""
 
 import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jdann.cluster.processes import first_ahead
 from jdann.corpora.index import Corpus
-from jdann.data.pairs import FeatureSettings, load_domain
+from jdann.data.batches import Frames, take_vectors
+from jdann.data.pairs import Domain, FeatureSettings, load_domain, make_direction
 from jdann.features.pretrained_recipes import (
-    ALL,
     AUTO,
     PRETRAINED,
     PRETRAINED_RECIPES,
     encoder_digest,
     layer_count,
 )
+from jdann.features.prosody import PROSODIC
+from jdann.methods import METHODS
+from jdann.methods.contract import MakeInitialLabels
+from jdann.selection.layers import layer_agreement
 
 log = logging.getLogger("jdann")
 
 
 def with_chosen_layer(
-    settings: FeatureSettings, source: Corpus, target: Corpus, cache: Path
+    settings: FeatureSettings, source: Corpus, target: Corpus, folder: Path
 ) -> FeatureSettings:
     """The settings with the number of a layer in place of "auto", and the digest of the encoder.
 
-    No label of the target is used. The layer for frames is that for vectors.
+    The layer is the one whose discriminant, fitted to the source, agrees most with prosody about
+    the target. No label of the target is used. For frames, too, the layers are compared by their
+    means and deviations over time.
 
     Args:
       settings: how features are computed.
       source: the labelled corpus.
       target: the corpus to adapt to.
-      cache: the folder in which features are kept.
+      folder: in which features are kept.
 
     Raises:
-      InputError: the encoder cannot be used.
+      InputError: the encoder or a corpus cannot be used.
     """
     if settings.recipe_name not in PRETRAINED_RECIPES:
         return settings
@@ -43,21 +52,62 @@ def with_chosen_layer(
     encoder = values["encoder"]
     values["encoder_digest"] = encoder_digest(encoder, values["encoder_digest"])
     if values["layers"] == AUTO:
-        vectors = settings._replace(
-            recipe_name=PRETRAINED, recipe_settings=values | {"layers": ALL}, speakers="none"
-        )
-        with first_ahead():
-            domains = [load_domain(corpus, vectors, cache) for corpus in (source, target)]
-        scores = [_score(*domains, settings=vectors, layer=i) for i in range(layer_count(encoder))]
+        count = layer_count(encoder)
+        with first_ahead():  # the other processes find the features in the cache
+            scores = _scores(
+                settings._replace(recipe_settings=values), source, target, folder, count
+            )
         values["layers"] = str(int(np.argmax(scores)))
-        listed = " ".join(f"{score:.2f}" for score in scores)
         log.info(
-            "%s -> %s: layer %s of %s is used, chosen without labels of the target (of each layer "
-            "from 0 on: %s)",
+            "%s -> %s: layer %s of %s is used. What it learns from the source agrees most with "
+            "prosody about the target, whose labels are not used (agreement from layer 0 on: %s)",
             source.name,
             target.name,
             values["layers"],
             encoder,
-            listed,
+            " ".join(f"{score:.2f}" for score in scores),
         )
     return settings._replace(recipe_settings=values)
+
+
+def _scores(
+    settings: FeatureSettings, source: Corpus, target: Corpus, folder: Path, count: int
+) -> list[float]:
+    """The agreement of each layer with prosody."""
+    scores, by_prosody = [], None
+    for layer in range(count):
+        values = dict(settings.recipe_settings) | {"layers": str(layer), "beside": "prosody"}
+        of_layer = settings._replace(recipe_name=PRETRAINED, recipe_settings=values)
+        domains = [load_domain(corpus, of_layer, folder) for corpus in (source, target)]
+        direction = make_direction(*domains, of_layer)
+        labels = _one_hot(direction.source, len(settings.emotions))
+        of_source, of_target = _vectors(direction.source_frames), _vectors(direction.target_frames)
+        if by_prosody is None:
+            prosody = len(PROSODIC)
+            by_prosody = _label_by_prosody()(
+                jax.random.key(0), of_source[:, :prosody], labels, of_target[:, :prosody]
+            ).labels
+        agreement = layer_agreement(
+            of_source[:, len(PROSODIC) :], labels, of_target[:, len(PROSODIC) :], by_prosody
+        )
+        scores.append(float(agreement))
+    return scores
+
+
+@cache
+def _label_by_prosody() -> MakeInitialLabels:
+    """The labels of co-training's first view; compiled once for each size of the domains."""
+    initial_labels = METHODS["co_training"](rounds=0, least_share=0.0).initial_labels
+    assert initial_labels is not None
+    return jax.jit(initial_labels)
+
+
+def _vectors(frames: Any) -> jax.Array:
+    """The normalised features of all utterances of a vector recipe, [n, values] float32."""
+    assert isinstance(frames, Frames)
+    return take_vectors(frames, jnp.arange(len(frames.length)))
+
+
+def _one_hot(domain: Domain, classes: int) -> jax.Array:
+    """The labels of a domain as [n, classes]; zeros if an utterance is unlabelled."""
+    return jax.nn.one_hot(jnp.asarray(domain.emotion), classes)
