@@ -68,8 +68,8 @@ class DistanceBias(nn.Module):
 def bucket_of(offsets: jax.Array, distances: Distances) -> jax.Array:
     """Returns the bucket of each offset: exact for near frames, logarithmic for far ones.
 
-    The source is section 2.1 of Raffel et al. (2020), with buckets as in `_relative_positions_bucket`
-    of transformers.
+    The source is section 2.1 of Raffel et al. (2020); transformers computes it in
+    `_relative_positions_bucket`.
 
     Args:
       offsets: whole numbers, the position of a key minus the position of its query.
