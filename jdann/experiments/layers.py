@@ -1,6 +1,7 @@
 """Which layer of a pretrained encoder the features of a direction are taken from."""
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann.cluster.processes import first_ahead
 from jdann.corpora.index import Corpus
 from jdann.data.batches import Frames, take_vectors
 from jdann.data.pairs import Domain, FeatureSettings, load_domain, make_direction
@@ -22,7 +22,7 @@ from jdann.features.pretrained_recipes import (
 )
 from jdann.features.prosody import PROSODIC
 from jdann.methods import METHODS
-from jdann.methods.contract import MakeInitialLabels
+from jdann.methods.contract import InitialLabels
 from jdann.selection.layers import layer_agreement
 
 log = logging.getLogger("jdann")
@@ -52,11 +52,8 @@ def with_chosen_layer(
     encoder = values["encoder"]
     values["encoder_digest"] = encoder_digest(encoder, values["encoder_digest"])
     if values["layers"] == AUTO:
-        count = layer_count(encoder)
-        with first_ahead():  # the other processes find the features in the cache
-            scores = _scores(
-                settings._replace(recipe_settings=values), source, target, folder, count
-            )
+        settings = settings._replace(recipe_settings=values)
+        scores = _scores(settings, source, target, folder, layer_count(encoder))
         values["layers"] = str(int(np.argmax(scores)))
         log.info(
             "%s -> %s: layer %s of %s is used. What it learns from the source agrees most with "
@@ -95,7 +92,7 @@ def _scores(
 
 
 @cache
-def _label_by_prosody() -> MakeInitialLabels:
+def _label_by_prosody() -> Callable[..., InitialLabels]:
     """The labels of co-training's first view; compiled once for each size of the domains."""
     initial_labels = METHODS["co_training"](rounds=0, least_share=0.0).initial_labels
     assert initial_labels is not None
