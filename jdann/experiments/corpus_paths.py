@@ -1,4 +1,7 @@
-"""The corpora of a config by absolute paths, so that a run is found from any current directory."""
+"""The corpora of a config, and its pretrained encoder, by absolute paths.
+
+So a run is found from any current directory.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -54,16 +57,27 @@ def _absolute(path: Path) -> Path:
 
 
 def absolute_values(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a config with absolute paths of both domains and of the labels."""
-    changed = {
+    """The values of a config with absolute paths of both domains, labels and the encoder."""
+    changed: dict[str, Any] = {
         key: make_absolute(values[key]) for key in _PATHS if isinstance(values.get(key), str)
     }
+    features = values.get("features")
+    if isinstance(features, dict) and isinstance(features.get("encoder"), str):
+        changed["features"] = features | {"encoder": _absolute_encoder(features["encoder"])}
     return values | changed
 
 
+def _absolute_encoder(name: str) -> str:
+    """A folder of a pretrained encoder by its absolute path; an id of the Hub as it is."""
+    folder = _expand_user(name)
+    return str(_absolute(folder)) if name and folder.is_dir() else name
+
+
 def with_absolute_paths(config: Any) -> FrozenConfigDict:
-    """A config whose corpora are found from any current directory."""
-    changed = ConfigDict(config.to_dict())
+    """A config whose corpora and encoder are found from any current directory."""
+    changed: Any = ConfigDict(config.to_dict())
+    if "encoder" in changed.features:  # an earlier version has none
+        changed.features.encoder = _absolute_encoder(changed.features.encoder)
     for key, spec in absolute_values({key: changed[key] for key in _PATHS}).items():
         changed[key] = spec
     return FrozenConfigDict(changed)

@@ -71,21 +71,21 @@ def _scores(
     settings: FeatureSettings, source: Corpus, target: Corpus, folder: Path, count: int
 ) -> list[float]:
     """The agreement of each layer with prosody."""
-    scores, by_prosody = [], None
+    scores, by_prosody, prosody = [], None, len(PROSODIC)
     for layer in range(count):
         values = dict(settings.recipe_settings) | {"layers": str(layer), "beside": "prosody"}
         of_layer = settings._replace(recipe_name=PRETRAINED, recipe_settings=values)
-        domains = [load_domain(corpus, of_layer, folder) for corpus in (source, target)]
-        direction = make_direction(*domains, of_layer)
+        direction = make_direction(
+            load_domain(source, of_layer, folder), load_domain(target, of_layer, folder), of_layer
+        )
         labels = _one_hot(direction.source, len(settings.emotions))
         of_source, of_target = _vectors(direction.source_frames), _vectors(direction.target_frames)
         if by_prosody is None:
-            prosody = len(PROSODIC)
             by_prosody = _label_by_prosody()(
                 jax.random.key(0), of_source[:, :prosody], labels, of_target[:, :prosody]
             ).labels
         agreement = layer_agreement(
-            of_source[:, len(PROSODIC) :], labels, of_target[:, len(PROSODIC) :], by_prosody
+            of_source[:, prosody:], labels, of_target[:, prosody:], by_prosody
         )
         scores.append(float(agreement))
     return scores
