@@ -1,4 +1,4 @@
-"""Whisper's log-mel spectrogram (Radford et al. 2022, section 2.2), with the numbers of transformers.
+"""Whisper's log-mel spectrogram (Radford et al. 2022, section 2.2), as transformers computes it.
 
 Whisper hears each clip followed by silence, to the end of a window of 30 s. Here a batch is only as
 long as its longest clip, and the frames are the same as the first frames of that window.
