@@ -6,7 +6,7 @@ than `y` and `S` are static.
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Literal
 
 import chex
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdann.errors import InputError
+from jdann.fourier import windowed_fourier
 
 _MAXIMA = 8  # up to this many largest values are found by repeated maxima, more by a partial sort
 
@@ -49,7 +50,7 @@ def stft(
     chex.assert_shape(y, (..., None))
     win_length = win_length or n_fft
     frames = _framed(pad_ends(y, n_fft, center, pad_mode), n_fft, hop_length or win_length // 4)
-    return jnp.swapaxes(_fourier(frames, window, win_length), -1, -2)
+    return jnp.swapaxes(windowed_fourier(frames, window, win_length), -1, -2)
 
 
 def spectrogram(
@@ -335,45 +336,6 @@ def _framed(x: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
     return jnp.concatenate([hops[..., i : i + count, :] for i in range(n_fft // hop_length)], -1)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _fourier(frames: jax.Array, window: str | tuple | float, win_length: int) -> jax.Array:
-    # In double precision, as in librosa. In single precision, empty bins (such as those above 8 kHz
-    # in speech recorded at 16 kHz) would hold the rounding noise of loud bins, and spectral
-    # contrast would show it. Gradients use single precision, and so do TPUs, which have no
-    # transform in double precision.
-    weights = _window(window, win_length, frames.shape[-1])
-
-    @jax.custom_batching.custom_vmap
-    def double(frames: jax.Array) -> jax.Array:
-        with jax.enable_x64(True):
-            taper = jax.lax.broadcast_to_rank(weights, frames.ndim)
-            return jnp.fft.rfft(frames.astype(jnp.float64) * taper).astype(jnp.complex64)
-
-    @double.def_vmap
-    def _(_size: int, _batched: list[bool], frames: jax.Array) -> tuple[jax.Array, bool]:
-        # Traced again, because JAX's own rule would run outside of enable_x64, in single precision.
-        return double(frames), True
-
-    def single(frames: jax.Array) -> jax.Array:
-        taper = jax.lax.broadcast_to_rank(weights.astype(np.float32), frames.ndim)
-        return jnp.fft.rfft(frames * taper)
-
-    return jax.lax.platform_dependent(frames, tpu=single, default=double)
-
-
-@_fourier.defjvp
-def _(
-    window: str | tuple | float,
-    win_length: int,
-    primals: tuple[jax.Array],
-    tangents: tuple[jax.Array],
-) -> tuple[jax.Array, jax.Array]:
-    (frames,), (change,) = primals, tangents
-    weights = _window(window, win_length, frames.shape[-1]).astype(np.float32)
-    weights = jax.lax.broadcast_to_rank(weights, frames.ndim)
-    return _fourier(frames, window, win_length), jnp.fft.rfft(change * weights)
-
-
 def _extremes(x: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
     """Mean of the n largest and of the n smallest [...] of x [..., bins]."""
     if n == 1:
@@ -415,14 +377,6 @@ def pad_ends(
             "expected at least one frame, use center=True or a shorter frame"
         )
     return y
-
-
-@lru_cache(maxsize=32)
-def _window(window: str | tuple | float, win_length: int, n_fft: int) -> np.ndarray:
-    import librosa  # not at the top: librosa is loaded only when a program is traced
-
-    weights = librosa.filters.get_window(window, win_length, fftbins=True)
-    return librosa.util.pad_center(weights, size=n_fft)
 
 
 @lru_cache(maxsize=32)

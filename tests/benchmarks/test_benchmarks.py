@@ -61,6 +61,7 @@ def script_arguments(name: str, voices: tuple[Path, Path], folder: Path) -> list
         "labelling": [source, target, "--data-dir", str(folder / "data")],
         "no_speech": [source],
         "published": published_arguments(folder),
+        "smart_turn": [source],
         "recipes": [source, target, *work],
         "recordings": [str(folder / "voices/list.csv"), "--model", model],
         "processes": ["--data-dir", str(folder / "data")],

@@ -17,7 +17,7 @@ from jdann.experiments import voices, workdir
 from jdann.experiments.settings import make_feature_settings
 from jdann.features.feature_set import FeatureSet
 from jdann.features.recipe import make_recipe_unchecked
-from jdann.speakers import encoder_file
+from jdann.pretrained import wheels
 from jdann.speakers.clusters import VoiceGroups
 from jdann.speakers.encoder_file import find_or_fetch
 
@@ -199,14 +199,14 @@ def test_a_wheel_that_is_there_is_not_fetched(tmp_path):
 def test_two_processes_fetch_the_speaker_encoder_once(tmp_path, monkeypatch):
     begun, go_on, calls = Event(), Event(), []
 
-    def slow_fetch(folder):
+    def slow_fetch(_, folder):
         calls.append(1)
         begun.set()
         assert go_on.wait(60)
         (folder / "fetched").write_bytes(b"weights")
         return folder / "fetched"
 
-    monkeypatch.setattr(encoder_file, "_fetch", slow_fetch)
+    monkeypatch.setattr(wheels, "_fetch", slow_fetch)
     monkeypatch.setattr(locks.log, "warning", lambda *_: go_on.set())
     with ThreadPoolExecutor(1) as pool:
         # For a lock, another descriptor of the same process is as good as another process.
