@@ -4,8 +4,8 @@
     python benchmarks/encoder_references.py --tiny    # writes nothing; it shows that it works
 
 It needs `torch` and `transformers`. The files stand in tests/pretrained/references: three clips of
-different lengths, and a folder for each network with its settings, its weights, and what it computes
-from the clips. Each clip is computed alone, without padding.
+different lengths, and a folder for each network with its settings, its weights, and what it
+computes from the clips. Each clip is computed alone, without padding.
 """
 
 import json

@@ -10,14 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdann.cluster.processes import first_ahead
 from jdann.corpora.index import Corpus
 from jdann.data.batches import Frames, take_vectors
 from jdann.data.pairs import Domain, FeatureSettings, load_domain, make_direction
+from jdann.experiments.settings import features_folder
 from jdann.features.pretrained_recipes import (
     AUTO,
     PRETRAINED,
     PRETRAINED_RECIPES,
     encoder_digest,
+    find_files,
     layer_count,
 )
 from jdann.features.prosody import PROSODIC
@@ -29,9 +32,9 @@ log = logging.getLogger("jdann")
 
 
 def with_chosen_layer(
-    settings: FeatureSettings, source: Corpus, target: Corpus, folder: Path
+    settings: FeatureSettings, source: Corpus, target: Corpus, data_dir: Path
 ) -> FeatureSettings:
-    """The settings with the number of a layer in place of "auto", and the digest of the encoder.
+    """The settings with the number of a layer in place of "auto".
 
     The layer is the one whose discriminant, fitted to the source, agrees most with prosody about
     the target. No label of the target is used. For frames, too, the layers are compared by their
@@ -41,19 +44,22 @@ def with_chosen_layer(
       settings: how features are computed.
       source: the labelled corpus.
       target: the corpus to adapt to.
-      folder: in which features are kept.
+      data_dir: where encoders and cached features are kept.
+
+    Returns:
+      The settings, also with the place of the encoder's files and the digest of its weights.
 
     Raises:
       InputError: the encoder or a corpus cannot be used.
     """
     if settings.recipe_name not in PRETRAINED_RECIPES:
         return settings
-    values: dict[str, Any] = dict(settings.recipe_settings)
-    encoder = values["encoder"]
-    values["encoder_digest"] = encoder_digest(encoder, values["encoder_digest"])
+    name = settings.recipe_settings["encoder"]
+    settings = with_encoder(settings, data_dir)
+    values = dict(settings.recipe_settings)
     if values["layers"] == AUTO:
-        settings = settings._replace(recipe_settings=values)
-        scores = _scores(settings, source, target, folder, layer_count(encoder))
+        count = layer_count(values["encoder"])
+        scores = _scores(settings, source, target, features_folder(data_dir), count)
         values["layers"] = str(int(np.argmax(scores)))
         log.info(
             "%s -> %s: layer %s of %s is used. What it learns from the source agrees most with "
@@ -61,9 +67,24 @@ def with_chosen_layer(
             source.name,
             target.name,
             values["layers"],
-            encoder,
+            name,
             " ".join(f"{score:.2f}" for score in scores),
         )
+    return settings._replace(recipe_settings=values)
+
+
+def with_encoder(settings: FeatureSettings, data_dir: Path) -> FeatureSettings:
+    """The settings with the place of a pretrained encoder's files and the digest of its weights.
+
+    Raises:
+      InputError: the encoder cannot be used.
+    """
+    if settings.recipe_name not in PRETRAINED_RECIPES:
+        return settings
+    values: dict[str, Any] = dict(settings.recipe_settings)
+    with first_ahead():  # the other processes find what the first one has fetched
+        values["encoder"] = find_files(values["encoder"], data_dir)
+    values["encoder_digest"] = encoder_digest(values["encoder"], values["encoder_digest"])
     return settings._replace(recipe_settings=values)
 
 

@@ -8,6 +8,7 @@ from jdann import corpora
 from jdann.cluster.ray_pool import work_through
 from jdann.cluster.shards import Shard, count_of_shards, numbers
 from jdann.errors import InputError
+from jdann.experiments.layers import with_encoder
 from jdann.experiments.settings import features_folder, make_feature_settings, naming_of
 from jdann.features.feature_set import FeatureSet
 from jdann.features.shards import (
@@ -48,7 +49,7 @@ def prepare(config: Any, specs: Sequence[str], data_dir: Path, way: Way) -> Iter
     Raises:
       InputError: a corpus cannot be used; nothing has been computed then.
     """
-    settings = make_feature_settings(config)
+    settings = with_encoder(make_feature_settings(config), data_dir)
     listed = [
         corpora.load_all(spec, settings.emotions, data_dir, naming_of(config, "source"))
         for spec in specs

@@ -137,7 +137,7 @@ def open_directions(
     domains_named = domains is None
     if domains is None:
         listed = _load_corpora(config, data_dir)
-        settings = with_chosen_layer(settings, *listed, cache)
+        settings = with_chosen_layer(settings, *listed, data_dir)
         domains = [load_domain(corpus, settings, cache) for corpus in listed]
     if path is not None and processes.is_first():
         workdir.write_skipped(path, domains)
@@ -168,7 +168,7 @@ def open_directions(
         given = settings
         if domains_named:
             given = with_chosen_layer(
-                make_feature_settings(config), target.corpus, source.corpus, cache
+                make_feature_settings(config), target.corpus, source.corpus, data_dir
             )
         if given.recipe_settings != settings.recipe_settings:  # another layer
             source, target = (load_domain(d.corpus, given, cache) for d in (source, target))

@@ -4,6 +4,7 @@ Which layer says most about emotion differs between encoders. The last one seldo
 """
 
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -92,6 +93,18 @@ def encoder_digest(encoder: str, expected: str = "") -> str:
       InputError: the encoder cannot be used, or its digest is not `expected`, if that is given.
     """
     return _load(encoder, expected).digest
+
+
+def find_files(encoder: str, data_dir: Path) -> str:
+    """The folder or file of an encoder, which every recipe takes as `encoder`, too.
+
+    Raises:
+      InputError: there is no such encoder, or it cannot be fetched.
+    """
+    from jdann.pretrained.load import find_encoder  # as in `_load`
+
+    _check_name(encoder)
+    return str(find_encoder(encoder, data_dir))
 
 
 def layer_count(encoder: str) -> int:
@@ -221,11 +234,7 @@ def _load(encoder: str, digest: str, sample_rate_hz: int = 16000) -> Any:
     # Flax takes long to import, and the other recipes do without it.
     from jdann.pretrained.load import load_encoder
 
-    if not encoder:
-        raise InputError(
-            "features.recipe needs a pretrained encoder; set --config.features.encoder to an id "
-            "of the Hub or a folder (`jdann encoders` lists the known ones)"
-        )
+    _check_name(encoder)
     if sample_rate_hz != 16000:
         raise InputError(f"audio.sample_rate_hz={sample_rate_hz}: pretrained encoders expect 16000")
     loaded = load_encoder(encoder)
@@ -235,6 +244,14 @@ def _load(encoder: str, digest: str, sample_rate_hz: int = 16000) -> Any:
             "features were computed; use the same weights, or train again"
         )
     return loaded
+
+
+def _check_name(encoder: str) -> None:
+    if not encoder:
+        raise InputError(
+            "features.recipe needs a pretrained encoder; set --config.features.encoder to an id "
+            "of the Hub or a folder (`jdann encoders` lists the known ones)"
+        )
 
 
 def _hidden_states(architecture: Any, weights: Any, signal: jax.Array, length: jax.Array) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from jdann.errors import InputError
 from jdann.files import default_data_dir
 from jdann.parameters import shown
-from jdann.pretrained import hub
+from jdann.pretrained import hub, smart_turn
 from jdann.pretrained.contract import Architecture, SpeechEncoder
 from jdann.pretrained.weights import CONFIG, read_json, read_tensors, to_params
 
@@ -32,21 +32,50 @@ _MOST_LOADED = 2  # encoders that a process keeps; a large one has 1.2 GB
 _ORIGIN_KEYS = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
 
 
-def load_encoder(name: str, cache: Path | None = None) -> SpeechEncoder:
+def find_encoder(name: str, data_dir: Path | None = None) -> Path:
+    """Where the files of an encoder are. What is not on this machine is fetched.
+
+    Args:
+      name: a folder with config.json and safetensors; an id of the Hub such as
+        "facebook/hubert-base-ls960", with "@REVISION" where it is not the main one; or
+        "smart-turn-v3.2", which pip fetches.
+      data_dir: the folder of prepared corpora and cached features, where encoders may lie, too;
+        None: that of TFDS.
+
+    Returns:
+      The folder; of smart-turn, the file. `load_encoder` takes either as a name.
+
+    Raises:
+      InputError: there is no such encoder, or it cannot be fetched.
+    """
+    data_dir = data_dir or default_data_dir()
+    if name == smart_turn.NAME:
+        return smart_turn.find_or_fetch(data_dir).absolute()
+    if Path(name).is_file():
+        return Path(name).absolute()
+    return hub.find_or_fetch(name, data_dir).absolute()
+
+
+def load_encoder(name: str, data_dir: Path | None = None) -> SpeechEncoder:
     """An encoder with its weights; the same one again costs nothing.
 
     Args:
-      name: a folder with config.json and safetensors, or an id of the Hub such as
-        "facebook/hubert-base-ls960", with "@REVISION" where it is not the main one.
-      cache: the folder of prepared corpora and cached features, where encoders may lie, too; None:
-        that of TFDS.
+      name: as for `find_encoder`, or what it returns.
+      data_dir: as for `find_encoder`.
 
     Raises:
       InputError: there is no such encoder, it cannot be fetched, it is of another family, or its
         files are damaged.
     """
-    folder = hub.find_or_fetch(name, cache or default_data_dir()).absolute()
-    return _load_folder(name, folder, _file_versions(folder))
+    path = find_encoder(name, data_dir)
+    if path.is_file():
+        return _load_smart_turn(path)
+    return _load_folder(name, path, _file_versions(path))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_smart_turn(file: Path) -> SpeechEncoder:
+    return smart_turn.read_encoder(file)
 
 
 def _file_versions(folder: Path) -> tuple[tuple[str, int, int], ...]:
