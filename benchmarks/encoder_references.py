@@ -4,8 +4,8 @@
     python benchmarks/encoder_references.py --tiny    # writes nothing; it shows that it works
 
 It needs `torch` and `transformers`. The files stand in tests/pretrained/references: three clips of
-different lengths, and a folder for each network with its settings, its weights, and what it computes
-from the clips. Each clip is computed alone, without padding.
+different lengths, and a folder for each network with its settings, its weights, and what it
+computes from the clips. Each clip is computed alone, without padding.
 """
 
 import json
@@ -54,7 +54,8 @@ GRADIENT_NAMES = (
 def main() -> None:
     arguments = make_parser(__doc__).parse_args()
     if not (is_installed("torch") and is_installed("transformers")):
-        sys.exit(0 if arguments.tiny else "torch or transformers is not installed")
+        print("torch or transformers is not installed")
+        sys.exit(0 if arguments.tiny else 1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if arguments.tiny else FOLDER
         names = list(NETWORKS)[-1:] if arguments.tiny else NETWORKS
