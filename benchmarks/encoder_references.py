@@ -54,7 +54,8 @@ GRADIENT_NAMES = (
 def main() -> None:
     arguments = make_parser(__doc__).parse_args()
     if not (is_installed("torch") and is_installed("transformers")):
-        sys.exit(0 if arguments.tiny else "torch or transformers is not installed")
+        print("torch or transformers is not installed")
+        sys.exit(0 if arguments.tiny else 1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if arguments.tiny else FOLDER
         names = list(NETWORKS)[-1:] if arguments.tiny else NETWORKS

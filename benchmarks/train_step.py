@@ -17,7 +17,6 @@ three times the operations of plain Flax's forward pass, whatever operations a w
 
 import argparse
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ from machine import is_installed, load_average, processor_name, python_and_packa
 from markdown_table import header, missing_row, row
 from network_sizes import SHAPES
 from timing import measure_in_turn, round_ratios, seconds_of
+from workers import Worker, start_worker
 
 ROOT = Path(__file__).parents[1]
 STEPS = {"conv1d": 8, "resnet50": 2}  # in a turn
@@ -139,46 +139,18 @@ def answer_questions(way: str, encoder: str, shape: Shape, steps: int) -> None:
             print(seconds_of(turn) / steps, flush=True)
 
 
-class Worker(NamedTuple):
-    """A process that answers questions about one way."""
-
-    process: subprocess.Popen
-    gigaflops: float  # of one step; NaN if unknown
-
-    def ask(self, question: str) -> float:
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(question + "\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-    def stop(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def start_worker(arguments: argparse.Namespace, way: str) -> Worker:
+def start_way(arguments: argparse.Namespace, way: str) -> Worker:
     """Starts the process of a way and waits until it is ready."""
     options = ["--encoder", arguments.encoder, "--seeds", str(arguments.seeds)]
     options += ["--shape", *map(str, arguments.shape)]
-    process = subprocess.Popen(
-        [sys.executable, __file__, *options, "--work", way],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    ready = process.stdout.readline()
-    if not ready:
-        sys.exit(f"{way}: its process ended")
-    return Worker(process, float(ready))
+    return start_worker(way, [sys.executable, __file__, *options, "--work", way])
 
 
 def measure(arguments: argparse.Namespace, ways: Sequence[str], matrix_size: int) -> Measurement:
     # One starts after the other. Side by side they would disturb each other's compilation and
     # choice of layout.
-    workers = {way: start_worker(arguments, way) for way in ways}
-    known = [worker.gigaflops for worker in workers.values() if worker.gigaflops > 0]
+    workers = {way: start_way(arguments, way) for way in ways}
+    known = [worker.ready for worker in workers.values() if worker.ready > 0]
     loads = [load_average()]
     turns = {way: partial(worker.ask, "turn") for way, worker in workers.items()}
     step_s = measure_in_turn(turns, arguments.rounds, lambda: loads.append(load_average()))

@@ -261,9 +261,9 @@ def _permuted_arrays(
         if tensor.shape != shape:
             wrong.append(f"{name} with the shape {list(shape)}, found {list(tensor.shape)}")
             continue
-        if rule.permutation is not None:
-            tensor = np.transpose(tensor, rule.permutation)
-        array = np.ascontiguousarray(tensor, np.float32)
+        # NumPy would reverse the axes if it got None.
+        axes = rule.permutation or tuple(range(tensor.ndim))
+        array = np.ascontiguousarray(np.transpose(tensor, axes), np.float32)
         arrays[path] = array.reshape(expected[path])  # a scalar has become [1]
         if not np.isfinite(array).all():
             not_finite.append(name)
