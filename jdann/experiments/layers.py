@@ -17,8 +17,6 @@ from jdann.data.pairs import Domain, FeatureSettings, load_domain, make_directio
 from jdann.experiments.settings import features_folder
 from jdann.features.pretrained_recipes import (
     AUTO,
-    PRETRAINED,
-    PRETRAINED_RECIPES,
     encoder_digest,
     find_files,
     layer_count,
@@ -26,6 +24,7 @@ from jdann.features.pretrained_recipes import (
 from jdann.features.prosody import PROSODIC
 from jdann.methods import METHODS
 from jdann.methods.contract import InitialLabels
+from jdann.pretrained import PRETRAINED, PRETRAINED_RECIPES
 from jdann.selection.layers import layer_agreement
 
 log = logging.getLogger("jdann")

@@ -32,6 +32,8 @@ from jdann.experiments.score_rows import (
 )
 from jdann.experiments.settings import seeds_of
 from jdann.inference.answers import find_doubt
+from jdann.pretrained import PRETRAINED_RECIPES
+from jdann.pretrained.catalogue import heard
 from jdann.training.task import LAST
 
 _PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
@@ -258,12 +260,21 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
                 "were left out of adaptation too; a target without labels would have contained "
                 "them"
             )
+    notes += _encoder_notes(directions, config)
     if config.protocol == "inductive" and config.features.normalise in ("voice", "corpus"):
         notes.append(
             "inductive: the target's normalisation statistics include the audio of the speakers "
             "that are scored"
         )
     return notes
+
+
+def _encoder_notes(directions: Sequence[Direction], config: Any) -> list[str]:
+    """Which layers of a pretrained encoder were used, and what the encoder has heard."""
+    if config.features.recipe not in PRETRAINED_RECIPES:
+        return []
+    used = [f"{d.name}: layer {d.recipe_settings['layers']}" for d in directions]
+    return [f"{'; '.join(used)} of the pretrained encoder", heard(config.features.encoder)]
 
 
 def _title(directions: Sequence[Direction]) -> str:

@@ -14,9 +14,9 @@ from jdann.errors import InputError
 from jdann.features.recipe_contract import Recipe, SampleRate, numbered
 from jdann.features.signal_recipes import EgemapsMfcc, FrameLength, prosody, statistics
 from jdann.parameters import Count, checked
+from jdann.pretrained import PRETRAINED, PRETRAINED_FRAMES
 
-LAYER_STATISTICS, PRETRAINED, FRAMES = "layer_statistics", "pretrained", "pretrained_frames"
-PRETRAINED_RECIPES = (PRETRAINED, FRAMES)
+LAYER_STATISTICS = "layer_statistics"
 AUTO, ALL = "auto", "all"  # values of `layers`
 _LARGEST = 65504.0  # of float16
 _BATCH = 8  # a layer of convolutions of a large batch would not stay in the cache
@@ -148,7 +148,7 @@ def pretrained_frames(
         return jnp.clip(frames, -_LARGEST, _LARGEST), hidden.length
 
     bins = tuple(name for i in numbers for name in numbered(f"layer{i}", architecture.width))
-    return _recipe(FRAMES, bins, False, compute, loaded.params)
+    return _recipe(PRETRAINED_FRAMES, bins, False, compute, loaded.params)
 
 
 @checked

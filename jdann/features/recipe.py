@@ -10,9 +10,7 @@ import jax.numpy as jnp
 
 from jdann.errors import InputError
 from jdann.features.pretrained_recipes import (
-    FRAMES,
     LAYER_STATISTICS,
-    PRETRAINED,
     layer_statistics,
     pretrained,
     pretrained_frames,
@@ -20,6 +18,7 @@ from jdann.features.pretrained_recipes import (
 from jdann.features.recipe_contract import Recipe, SampleRate, numbered
 from jdann.features.signal_recipes import frames, poster, prosody, statistics
 from jdann.parameters import Count, checked, parameters, shown
+from jdann.pretrained import PRETRAINED, PRETRAINED_FRAMES
 
 VOICE_VECTORS = "voice_vectors"
 
@@ -125,7 +124,7 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "frames": frames,
     "poster": poster,
     PRETRAINED: pretrained,
-    FRAMES: pretrained_frames,
+    PRETRAINED_FRAMES: pretrained_frames,
     "prosody": prosody,
     "statistics": statistics,
     "vectors": vectors,

@@ -38,13 +38,13 @@ from jdann.features.feature_set import (
 from jdann.features.journal import Journal, values_name
 from jdann.features.pretrained_recipes import (
     LAYER_STATISTICS,
-    PRETRAINED,
     encoder_digest,
     layer_columns,
 )
 from jdann.features.recipe import make_recipe, recipe_sizes
 from jdann.features.recipe_contract import Recipe
 from jdann.features.speech_part import DETECTOR_VERSION
+from jdann.pretrained import PRETRAINED
 from jdann.progress import track
 
 # From a padded length in samples to a compiled (samples, lengths) -> (features, frames).

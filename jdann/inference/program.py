@@ -13,13 +13,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from jdann.pretrained import PRETRAINED_RECIPES
 from jdann.program_cache import compile_program
 
 if TYPE_CHECKING:  # it imports Flax and librosa, which a kept program does not need
     from jdann.inference.forward import Inference
 
-# Recipes whose features have weights
-PRETRAINED_RECIPES = ("pretrained", "pretrained_frames")
 BATCH = 16  # clips in one call where there are many
 
 

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from jdann import audio, configuration
 from jdann.errors import InputError
 from jdann.evaluation.metrics import mean_probabilities
-from jdann.inference import timeline
+from jdann.inference import pretrained, timeline
 from jdann.inference.adaptation import RELEVANCE, adapt_to_speakers
 from jdann.inference.answers import Answer, find_doubt
 from jdann.inference.batches import ClipFeatures, ClipOutputs, all_outputs, clip_features
@@ -105,20 +105,29 @@ class Recogniser:
           InputError: there is no such recogniser, or one of its files is damaged or was changed.
         """
         folder = find_model(Path(path), method, encoder, direction)
-        recogniser = cls.of(load_model(folder))
+        recogniser = cls.of(load_model(folder), pretrained.files_in(folder))
         keep_programs()
         log.info("%s: %s", folder, recogniser._origin())
         return recogniser
 
     @classmethod
-    def of(cls, model: Model) -> "Recogniser":
-        """The recogniser of a model in memory."""
+    def of(cls, model: Model, encoder_files: Path | None = None) -> "Recogniser":
+        """The recogniser of a model in memory.
+
+        Args:
+          model: as `load_model` reads it.
+          encoder_files: where the weights of its pretrained encoder are, if it has one; None: where
+            the model's card says.
+        """
         card = model.card
         labels = tuple(card["labels"])
         config: Any = FrozenConfigDict(configuration.tuples(card["config"]))
         encoder = ConfigDict(config.encoder)
         encoder.name = card["encoder"]
-        settings = Settings(config.audio.sample_rate_hz, config.features, encoder)
+        features = config.features
+        if encoder_files is not None:
+            features = FrozenConfigDict(features.to_dict() | {"encoder": str(encoder_files)})
+        settings = Settings(config.audio.sample_rate_hz, features, encoder)
         return cls(
             card=card,
             labels=labels,
@@ -131,15 +140,20 @@ class Recogniser:
             familiarity=model.familiarity,
         )
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def save(
+        self, path: str | Path, *, overwrite: bool = False, with_encoder: bool = False
+    ) -> None:
         """Writes a folder that `load` reads, with the classes, adaptation and temperature in use.
 
         Args:
           path: the folder; it is made if it does not exist.
           overwrite: replace a recogniser that is already there.
+          with_encoder: if the features are from a pretrained encoder, copy its files into the
+            folder, so that another machine does not need to fetch them. Its licence must allow it.
 
         Raises:
-          InputError: the folder holds a recogniser already, or `path` is a file.
+          InputError: the folder holds a recogniser already, `path` is a file, or there is no
+            pretrained encoder to copy.
         """
         folder = Path(path)
         if folder.is_file():
@@ -150,6 +164,8 @@ class Recogniser:
         model = Model(
             self.programs.variables, self.adaptation, card, self.reference, self.familiarity
         )
+        if with_encoder:
+            pretrained.copy_files(self.programs.settings.features, folder)
         save_model(folder, with_classes(model, self.columns))
 
     @property

@@ -174,3 +174,21 @@ CATALOGUE: dict[str, Published] = {
         package="Resemblyzer",
     ),
 }
+
+
+def heard(name: str) -> str:
+    """A sentence about what an encoder has heard in training.
+
+    Args:
+      name: as `jdann.pretrained.load.load_encoder` takes it.
+    """
+    known = CATALOGUE.get(name.partition("@")[0])
+    if known is None:
+        return (
+            f"jdann does not know what the encoder {name} was trained on; find it out, and name it "
+            "beside each result"
+        )
+    return (
+        f"the encoder {name} was trained on {known.trained_on}; emotional corpora among that: "
+        f"{known.emotional_corpora}"
+    )

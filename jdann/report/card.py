@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jdann.pretrained import PRETRAINED_RECIPES
+from jdann.pretrained.catalogue import heard
 from jdann.report.cells import interval_text, number
 from jdann.report.estimate_lines import estimate_sentence
 
@@ -138,10 +140,23 @@ def _recogniser(model: Mapping[str, Any]) -> Section:
             f"Its logits are divided by a temperature of {model['temperature']:.2f}; even so, the "
             "probabilities are only a rough guide.",
             *_estimate(model),
+            *_pretrained(config),
             f"Trained on {model['date']} by jdann {model['versions'].get('jdann', 'unknown')} "
             "(Apache-2.0).",
         ),
     )
+
+
+def _pretrained(config: Mapping[str, Any]) -> list[str]:
+    """Which pretrained encoder the features are from, and what it has heard; [] if from none."""
+    features = config["features"]
+    if features["recipe"] not in PRETRAINED_RECIPES:
+        return []
+    sentence = heard(features["encoder"])
+    return [
+        f"{sentence[0].upper()}{sentence[1:]}. If it has heard the speech on which the model is "
+        "scored, the scores are too good."
+    ]
 
 
 def _estimate(model: Mapping[str, Any]) -> list[str]:
@@ -218,6 +233,7 @@ def _model(results: Mapping[str, Any]) -> Section:
             f"Methods: {', '.join(trained)}. Encoder: {config['encoder']['name']}. Features: "
             f"{config['features']['recipe']}, {_normalisation(results)}. Checkpoint: "
             f"{config['selection'].replace('_', ' ')}.",
+            *_pretrained(config),
             f"Trained on {results['date']} by jdann {versions.get('jdann', 'unknown')} "
             f"(Apache-2.0), jax {versions.get('jax', 'unknown')}, on {results['machine']}, in "
             f"{results['seconds'] / 60:.1f} minutes.",
