@@ -96,7 +96,9 @@ def get_config() -> ConfigDict:
     augment.frequency_mask_bins = 8  # at most, each
 
     encoder = config.encoder = ConfigDict()
-    encoder.name = "conv1d"  # "resnet50", "mlp" (one vector per utterance); "conv1d,resnet50": both
+    # "conv1d", "resnet50", "mlp" (one vector per utterance) or "pretrained_top" (the blocks of a
+    # pretrained encoder above the layer of "pretrained_frames"); "conv1d,resnet50": both
+    encoder.name = "conv1d"
     encoder.channels = (64, 64, 64, 64)  # conv1d: one entry per layer
     encoder.kernel_size = 5  # conv1d: frames
     encoder.strides = (2, 2, 2, 1)  # conv1d: one entry per layer
@@ -104,6 +106,9 @@ def get_config() -> ConfigDict:
     encoder.input_dropout = 0.1  # mlp: of the statistics
     encoder.batch_norm = False  # mlp; conv1d and resnet50 always have it
     encoder.dropout = 0.3
+    encoder.blocks = 2  # pretrained_top: how many blocks above the layer of the features
+    encoder.lora_rank = 0  # pretrained_top: 0 trains all weights; r only updates of rank r (LoRA)
+    encoder.lora_alpha = 16.0  # pretrained_top: the updates are multiplied by alpha / r
 
     # The section of each method is the signature of its factory, which explains the parameters.
     for name, factory in METHODS.items():

@@ -19,6 +19,7 @@ from jdann.parameters import (
     FractionBelowOne,
     NonNegative,
     Number,
+    Positive,
     Range,
     shown,
 )
@@ -307,6 +308,9 @@ RANGES: dict[str, Any] = {
     "encoder.input_dropout": Fraction,
     "encoder.batch_norm": bool,
     "encoder.dropout": Fraction,
+    "encoder.blocks": Count,
+    "encoder.lora_rank": CountOrZero,
+    "encoder.lora_alpha": Positive,
     "strength.schedule": str,
     "strength.maximum": NonNegative,
     "strength.gamma": NonNegative,

@@ -30,6 +30,7 @@ from jdann.features.prosody import begins_with_prosody
 from jdann.methods import Method, Settings, make_method, settings_for_classes
 from jdann.methods.co_training import LEAST_SHARE_UNKNOWN
 from jdann.models import make_encoder, network
+from jdann.models.pretrained_top import with_statistics
 from jdann.parameters import shown
 from jdann.training import loop
 from jdann.training.members import CompiledTraining
@@ -103,7 +104,7 @@ def plan_jobs(config: Any, directions: Sequence[Direction]) -> list[Job]:
     planned = []
     for d, direction in enumerate(directions):
         for encoder in encoder_names(config):
-            _make_encoder(config, encoder)
+            _make_encoder(config, encoder, direction)
             for method in config.methods:
                 if method != "supervised":
                     _check_needs(config, direction, encoder, method)
@@ -161,7 +162,7 @@ def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -
         )
     if "batch_norm" in needs:
         features, length = network.blank_batch(direction.window, direction.bins)
-        module = _make_encoder(config, encoder)
+        module = _make_encoder(config, encoder, direction)
         variables = jax.eval_shape(lambda: module.init(jax.random.key(0), features, length, False))
         if "batch_stats" not in variables:
             raise InputError(
@@ -174,8 +175,10 @@ def _count_speakers(domain: Domain) -> int:
     return len({speaker for speaker in domain.speaker if speaker is not None})
 
 
-def _make_encoder(config: Any, name: str) -> nn.Module:
-    return make_encoder(name, config.encoder, config.precision)
+def _make_encoder(config: Any, name: str, direction: Direction) -> nn.Module:
+    encoder = make_encoder(name, config.encoder, config.precision, direction.recipe_settings)
+    mean, std, *_ = direction.statistics[0]
+    return with_statistics(encoder, mean, std)
 
 
 def make_job_method(job: Job, config: Any) -> Method:
@@ -230,7 +233,7 @@ def make_job_training(
     """
     budget = make_job_budget(job, config)
     program = Program(
-        encoder=_make_encoder(config, job.encoder),
+        encoder=_make_encoder(config, job.encoder, direction),
         method=_make_job_method(job, _settings_for(config, direction)),
         settings=make_training_settings(config),
         classes=len(config.emotions),

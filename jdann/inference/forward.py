@@ -17,6 +17,7 @@ from jdann.features.recipe_contract import Recipe
 from jdann.inference.model import WEIGHTS
 from jdann.methods.one_speaker import Views, mean_log_posteriors, mix
 from jdann.models import make_encoder
+from jdann.models.network import with_weights
 from jdann.speakers.similar_voices import grid_weights, has_pitch
 
 _REMEDY = "the arrays of the config in model.json, so copy both files of the model again"
@@ -38,7 +39,7 @@ class Inference(NamedTuple):
     features: Callable[..., tuple[jax.Array, jax.Array]]
     # (`jdann.inference.model.Adaptation` as a tuple, features, frames) -> features, normalised
     normalise: Callable[..., jax.Array]
-    # (variables, adaptation, features, frames) -> Outputs
+    # (variables, adaptation, weights, features, frames) -> Outputs
     classify: Callable[..., Outputs]
     # Both in one: (variables, adaptation, weights, samples, length) -> Outputs
     outputs: Callable[..., Outputs]
@@ -60,7 +61,7 @@ def check_variables(variables: Any, *, sample_rate_hz: int, features: Any, encod
       InputError: names the first array that does not fit.
     """
     recipe = make_recipe_unchecked(features.recipe, features, sample_rate_hz)
-    module = make_encoder(encoder.name, encoder)
+    module = make_encoder(encoder.name, encoder, features=features)
     shape = (1, len(recipe.bins)) if recipe.is_vector else (1, _FRAMES, len(recipe.bins))
     batch = jax.ShapeDtypeStruct(shape, np.float32), jax.ShapeDtypeStruct((1,), np.int32)
     outputs, initial = jax.eval_shape(
@@ -111,7 +112,7 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
     """
     # Training has checked the sizes, which takes a trace.
     recipe = make_recipe_unchecked(features.recipe, features, sample_rate_hz)
-    module = make_encoder(encoder.name, encoder)
+    module = make_encoder(encoder.name, encoder, features=features)
     normalise_by = features.normalise
 
     def normalise(
@@ -124,8 +125,13 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
         return normalised_features(values, frames, mean, std, normalise_by)
 
     def classify(
-        variables: Any, adaptation: tuple[jax.Array, ...], values: jax.Array, frames: jax.Array
+        variables: Any,
+        adaptation: tuple[jax.Array, ...],
+        weights: Any,
+        values: jax.Array,
+        frames: jax.Array,
     ) -> Outputs:
+        network = with_weights(module, weights)
         normalised = normalise(adaptation, values, frames)
         *views, share = adaptation[3:]
         of_views = None
@@ -133,7 +139,7 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
             of_views = mean_log_posteriors(Views(*views), normalised)
 
         def one_member(parameters: Any) -> Outputs:
-            encoded = module.apply(parameters["encoder"], normalised, frames, False)
+            encoded = network.apply(parameters["encoder"], normalised, frames, False)
             assert isinstance(encoded, dict)
             representation = encoded["representation"]  # [batch, d]
             classifier = parameters["classifier"]
@@ -154,6 +160,7 @@ def make_inference(*, sample_rate_hz: int, features: Any, encoder: Any) -> Infer
         samples: jax.Array,
         length: jax.Array,
     ) -> Outputs:
-        return classify(variables, adaptation, *recipe.compute(weights, samples, length))
+        values, frames = recipe.compute(weights, samples, length)
+        return classify(variables, adaptation, weights, values, frames)
 
     return Inference(recipe.compute, normalise, classify, outputs, recipe.weights)

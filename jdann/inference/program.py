@@ -96,7 +96,7 @@ class Programs:
         self, adaptation: tuple[np.ndarray, ...], values: np.ndarray, frames: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `outputs`, of what `features` has returned."""
-        return self._outputs("classify", adaptation, values, frames)
+        return self._outputs("classify", adaptation, self._weights, values, frames)
 
     def normalise(
         self, adaptation: tuple[np.ndarray, ...], values: np.ndarray, frames: np.ndarray

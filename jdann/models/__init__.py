@@ -19,6 +19,7 @@ from jdann.errors import InputError
 from jdann.models.conv1d import conv1d
 from jdann.models.convolution import check_precision
 from jdann.models.mlp import mlp
+from jdann.models.pretrained_top import pretrained_top
 from jdann.models.resnet import resnet50
 from jdann.parameters import check, parameters, shown
 
@@ -26,6 +27,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "conv1d": conv1d,
     "resnet50": resnet50,
     "mlp": mlp,
+    "pretrained_top": pretrained_top,
 }
 
 
@@ -33,6 +35,7 @@ def make_encoder(
     name: str,
     settings: Mapping[str, Any] = MappingProxyType({}),
     precision: str = "float32",
+    features: Mapping[str, Any] = MappingProxyType({}),
 ) -> nn.Module:
     """Makes the encoder of a name, with the settings that its factory accepts.
 
@@ -43,6 +46,8 @@ def make_encoder(
         A parameter without a setting keeps its default.
       precision: "float32", or "mixed" for products in bfloat16 that are summed in float32. A
         factory without this parameter computes in float32. Use "float32" for a trained encoder.
+      features: what makes the features, such as the `features` section of a config. Only an encoder
+        that continues a pretrained one has parameters for them.
 
     Returns:
       A linen module with the variables `params` and, where it has batch norm, `batch_stats`.
@@ -61,6 +66,7 @@ def make_encoder(
     accepted = parameters(factory)
     chosen = {key: settings[key] for key in accepted if key in settings}
     check(factory, chosen, "config.encoder.")
+    chosen |= {key: features[key] for key in accepted if key in features}
     if "precision" in accepted:
         chosen["precision"] = precision
     return factory(**chosen)

@@ -35,6 +35,19 @@ def blank_batch(window: int | None, bins: int) -> tuple[jax.Array, jax.Array]:
     return jnp.zeros(shape), jnp.full((2,), 1 if window is None else window, jnp.int32)
 
 
+def weights_of(encoder: nn.Module) -> Any:
+    """The pretrained weights that an encoder holds beside its params; () if it has none."""
+    return getattr(encoder, "weights", ())
+
+
+def with_weights(encoder: nn.Module, weights: Any) -> nn.Module:
+    """The encoder with these weights in place of its own, if it has any.
+
+    A compiled program takes the weights as an argument. Otherwise each program would hold a copy.
+    """
+    return encoder.clone(weights=weights) if weights_of(encoder) else encoder
+
+
 def init_network(
     encoder: nn.Module, classes: int, key: jax.Array, features: jax.Array, length: jax.Array
 ) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What a pretrained speech encoder is: a network, its weights, and the states of its layers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +29,22 @@ class Rule(NamedTuple):
     permutation: tuple[int, ...] | None = None  # of the tensor's axes; None: as they are
 
 
+class Blocks(NamedTuple):
+    """The blocks of a network, so that a few of them can be applied without the others.
+
+    Block i makes state i + 1 of state i. Its params are `params[scope][f"block_{i}"]`.
+    """
+
+    scope: str
+    block: Callable[..., nn.Module]  # makes a `jdann.pretrained.transformer.Block` of a dtype
+    # Makes the layer norm after the last block, whose params are `params[scope]["norm"]`. None:
+    # there is none.
+    norm: Callable[..., nn.Module] | None
+    # Makes the module that gives the `bias` of all blocks for a number of frames. Its params are
+    # `params["distances"]`. None: there is no bias.
+    bias: Callable[..., nn.Module] | None = None
+
+
 class Architecture(NamedTuple):
     """The network of one family in one size, before it has weights."""
 
@@ -39,6 +55,7 @@ class Architecture(NamedTuple):
     layers: int  # number of hidden states: 1 + the number of blocks
     width: int  # values of a state
     samples_per_frame: int  # 320: 50 frames per second
+    blocks: Blocks | None = None  # None: they cannot be applied alone
 
 
 class SpeechEncoder(NamedTuple):

@@ -34,6 +34,7 @@ from jdann.pretrained.whisper import (
     EncoderOfMels,
     WhisperConfig,
     check_duration,
+    describe_blocks,
 )
 
 NAME = "smart-turn-v3.2"
@@ -113,6 +114,7 @@ def architecture() -> Architecture:
         layers=1 + CONFIG.blocks,
         width=CONFIG.width,
         samples_per_frame=SAMPLES_PER_FRAME,
+        blocks=describe_blocks(CONFIG),
     )
 
 

@@ -3,11 +3,14 @@
 In bfloat16 the factors of a product are rounded. Sums, softmax and norms are always float32.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from jdann.pretrained.contract import Blocks
 
 
 def product(equation: str, a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
@@ -115,3 +118,20 @@ class Block(nn.Module):
             return x + feed_forward(feed_forward_norm(x))
         x = attention_norm(x + attention(x, mask, bias))
         return feed_forward_norm(x + feed_forward(x))
+
+
+def describe_blocks(
+    scope: str,
+    heads: int,
+    hidden: int,
+    epsilon: float,
+    norm_first: bool,
+    attention: type[nn.Module] = SelfAttention,
+) -> Blocks:
+    """Returns the blocks of an encoder; with `norm_first`, a layer norm follows the last one.
+
+    `scope` is the key of their params, and the rest are fields of `Block`.
+    """
+    block = partial(Block, heads, hidden, epsilon, norm_first, attention)
+    norm = partial(nn.LayerNorm, epsilon=epsilon, use_fast_variance=False)
+    return Blocks(scope, block, norm if norm_first else None)

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jdann.errors import InputError
 from jdann.parameters import shown
 from jdann.pretrained.contract import Architecture, Rule
+from jdann.pretrained.transformer import SelfAttention, describe_blocks
 from jdann.pretrained.wav2vec2_layers import Config, Convolution, Positions
 
 CONVOLUTIONS = {  # transformers' defaults
@@ -118,8 +119,9 @@ def describe(
     config: Config,
     rules: tuple[Rule, ...],
     ignored: tuple[str, ...],
+    attention: type[nn.Module] = SelfAttention,
 ) -> Architecture:
-    """Returns the architecture of a module."""
+    """Returns the architecture of a module whose blocks have this attention."""
     return Architecture(
         family=family,
         module=module,
@@ -128,6 +130,9 @@ def describe(
         layers=config.blocks + 1,
         width=config.width,
         samples_per_frame=math.prod(layer.stride for layer in config.convolutions),
+        blocks=describe_blocks(
+            "transformer", config.heads, config.hidden, config.epsilon, config.norm_first, attention
+        ),
     )
 
 

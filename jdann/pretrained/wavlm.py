@@ -6,6 +6,7 @@ by gates, which depend on the frame that attends.
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -140,4 +141,8 @@ def architecture(settings: Mapping[str, Any]) -> Architecture:
         whole_number(settings, "num_buckets", 320),
         whole_number(settings, "max_bucket_distance", 800),
     )
-    return describe("wavlm", WavLM(config, distances), config, WAVLM_RULES, IGNORED)
+    module = WavLM(config, distances)
+    network = describe("wavlm", module, config, WAVLM_RULES, IGNORED, GatedAttention)
+    assert network.blocks is not None
+    bias = partial(DistanceBias, distances, config.heads)
+    return network._replace(blocks=network.blocks._replace(bias=bias))

@@ -21,7 +21,8 @@ from flax import linen as nn
 
 from jdann.errors import InputError
 from jdann.parameters import shown
-from jdann.pretrained.contract import SAMPLE_RATE_HZ, Architecture, HiddenStates, Rule
+from jdann.pretrained import transformer
+from jdann.pretrained.contract import SAMPLE_RATE_HZ, Architecture, Blocks, HiddenStates, Rule
 from jdann.pretrained.log_mel import HOP_LENGTH, log_mel
 from jdann.pretrained.transformer import Block, Linear, exact_gelu, layer_norm, product
 
@@ -250,6 +251,14 @@ def architecture(settings: Mapping[str, Any]) -> Architecture:
         layers=1 + config.blocks,
         width=config.width,
         samples_per_frame=SAMPLES_PER_FRAME,
+        blocks=describe_blocks(config),
+    )
+
+
+def describe_blocks(config: WhisperConfig) -> Blocks:
+    """The blocks of `EncoderOfMels`."""
+    return transformer.describe_blocks(
+        "encoder", config.heads, config.hidden, _EPSILON, norm_first=True, attention=Attention
     )
 
 

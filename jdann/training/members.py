@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from jdann.cluster import mesh as cluster
 from jdann.data.batches import BatchIndices, Frames, StepData, TrainingData
+from jdann.models import network
 from jdann.training import outputs, step
 from jdann.training.state import Hyper, Metrics, Outputs, Program, State
 
@@ -58,30 +59,42 @@ class CompiledTraining:
         self.mesh = cluster.one_device() if mesh is None else mesh
         # Frames that were placed on several devices, by the array they were made of.
         self._placed: deque[tuple[Any, Frames]] = deque(maxlen=_PLACED)
+        # Those of a pretrained encoder, which all members share.
+        weights = network.weights_of(program.encoder)
+        self._weights = cluster.place(self.mesh, jax.device_put(weights))
         over = partial(over_members, mesh=self.mesh)
-        self._init = jax.jit(over(partial(step.init_state, program), (0,), "vmap"))
-        self._enter = jax.jit(over(partial(step.enter_phase, program), (0,), "vmap"))
+        self._init = jax.jit(over(self._bind(step.init_state), (None, 0), "vmap"))
+        self._enter = jax.jit(over(self._bind(step.enter_phase), (None, 0), "vmap"))
         self._epochs = tuple(
-            jax.jit(partial(self._epoch, phase, seeds_in), donate_argnums=0)
+            jax.jit(partial(self._epoch, phase, seeds_in), donate_argnums=1)
             for phase in range(len(program.phase_steps))
         )
         self._outputs = {
             domain: jax.jit(
-                over(partial(outputs.encode_utterances, program, domain), (0, None, None), seeds_in)
+                over(self._bind(outputs.encode_utterances, domain), (None, 0, None, None), seeds_in)
             )
             for domain in ("source", "target")
         }
         self._statistics = jax.jit(
-            over(partial(outputs.target_statistics, program), (0, None, None), seeds_in)
+            over(self._bind(outputs.target_statistics), (None, 0, None, None), seeds_in)
         )
         self._with_statistics = jax.jit(over(outputs.with_target_statistics, (0, 0), "vmap"))
 
+    def _bind(self, function: Callable[..., Any], *static: Any) -> Callable[..., Any]:
+        """A function of (weights, ...) from one of (program, *static, ...)."""
+
+        def bound(weights: Any, *arguments: Any) -> Any:
+            encoder = network.with_weights(self.program.encoder, weights)
+            return function(self.program._replace(encoder=encoder), *static, *arguments)
+
+        return bound
+
     def _epoch(self, phase: int, seeds_in: str, *arguments: Any) -> tuple[State, Metrics]:
-        """One epoch of all members, to be compiled; takes what `train_epoch` takes."""
+        """One epoch of all members, to be compiled; takes weights and what `train_epoch` takes."""
         # Utterances that were read from disk are those of each member.
-        data = 0 if isinstance(arguments[3], StepData) else None
-        function = partial(step.train_epoch, self.program, phase)
-        return over_members(function, (0, 0, 0, data, 0, 0), seeds_in, self.mesh)(*arguments)
+        data = 0 if isinstance(arguments[4], StepData) else None
+        function, axes = self._bind(step.train_epoch, phase), (None, 0, 0, 0, data, 0, 0)
+        return over_members(function, axes, seeds_in, self.mesh)(*arguments)
 
     def keys(self, members: Members) -> jax.Array:
         """The random key of each member, [members], on the devices."""
@@ -114,11 +127,11 @@ class CompiledTraining:
 
     def init(self, keys: jax.Array) -> State:
         """The state before the first step."""
-        return self._init(keys)
+        return self._init(self._weights, keys)
 
     def enter_phase(self, state: State) -> State:
         """The state at the beginning of a later phase."""
-        return self._enter(state)
+        return self._enter(self._weights, state)
 
     def train_epoch(
         self,
@@ -133,25 +146,27 @@ class CompiledTraining:
         """Trains for one epoch and donates the state; `jdann.training.step.train_epoch`."""
         by_member = cluster.place(self.mesh, (hyper, indices, pseudo_labels), cluster.BY_MEMBER)
         return self._epochs[phase](
-            state, keys, by_member[0], self._place_data(data), *by_member[1:]
+            self._weights, state, keys, by_member[0], self._place_data(data), *by_member[1:]
         )
 
     def metric_names(self, *arguments: Any) -> tuple[str, ...]:
         """The names of the metrics of all phases; takes what `train_epoch` takes after `phase`."""
         names: dict[str, None] = {}
         for epoch in self._epochs:
-            names |= dict.fromkeys(jax.eval_shape(epoch, *arguments)[1])
+            names |= dict.fromkeys(jax.eval_shape(epoch, self._weights, *arguments)[1])
         return tuple(names)
 
     def outputs(self, domain: str, state: State, frames: Frames, index: jax.Array) -> Outputs:
         """Outputs of utterances, [members, utterances, ...]."""
         return self._outputs[domain](
-            state, self._place_frames(frames), cluster.place(self.mesh, index)
+            self._weights, state, self._place_frames(frames), cluster.place(self.mesh, index)
         )
 
     def target_statistics(self, state: State, frames: Frames, index: jax.Array) -> Any:
         """Batch norm's statistics of target utterances, per batch."""
-        return self._statistics(state, self._place_frames(frames), cluster.place(self.mesh, index))
+        return self._statistics(
+            self._weights, state, self._place_frames(frames), cluster.place(self.mesh, index)
+        )
 
     def with_target_statistics(self, state: State, per_batch: Any) -> State:
         """The state whose average uses these statistics for the target."""
