@@ -48,7 +48,12 @@ _TABLE_WIDTH = 160  # columns
 # Vectors have no sampling rate; we use the lowest one allowed, because it needs the least padding.
 _VECTOR_RATE_HZ = 1000
 # Default recipe for an encoder, used if the caller names no recipe.
-_DEFAULT_RECIPES = {"conv1d": "frames", "resnet50": "frames", "mlp": "statistics"}
+_DEFAULT_RECIPES = {
+    "conv1d": "frames",
+    "resnet50": "frames",
+    "mlp": "statistics",
+    "pretrained_top": "pretrained_frames",
+}
 # The argument of `train` or `sweep` that sets a key of the config.
 _ARGUMENTS = {
     "source": "source",

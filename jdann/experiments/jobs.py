@@ -177,8 +177,8 @@ def _count_speakers(domain: Domain) -> int:
 
 def _make_encoder(config: Any, name: str, direction: Direction) -> nn.Module:
     encoder = make_encoder(name, config.encoder, config.precision, direction.recipe_settings)
-    mean, std, *_ = direction.statistics[0]
-    return with_statistics(encoder, mean, std)
+    normalised_by = direction.statistics[0]  # of the source
+    return with_statistics(encoder, normalised_by.mean, normalised_by.std)
 
 
 def make_job_method(job: Job, config: Any) -> Method:

@@ -90,7 +90,7 @@ class PretrainedTop(nn.Module):
         bias = None
         if self.blocks.bias is not None:
             distances: Any = self.blocks.bias(parent=None)
-            bias = distances.apply({"params": self.weights["distances"]}, x.shape[1])
+            bias = distances.apply({"params": _on_device(self.weights["distances"])}, x.shape[1])
         block: Any = self.blocks.block(dtype=self.dtype, parent=None)
         outputs = {}
         for i in self.numbers:
@@ -114,10 +114,10 @@ class PretrainedTop(nn.Module):
 
     def _weights_of(self, name: str) -> Any:
         """The weights of a block or of the norm: params, or fixed with LoRA."""
-        fixed = unfreeze(self.weights[self.blocks.scope][name])
+        fixed = _on_device(self.weights[self.blocks.scope][name])
         if self.lora_rank:
             return fixed
-        return self.param(name, lambda _: jax.tree.map(jnp.asarray, fixed))
+        return self.param(name, lambda _: fixed)
 
     def _block_weights(self, name: str) -> Any:
         """The weights of a block; with LoRA, the products are added to them."""
@@ -140,6 +140,11 @@ class PretrainedTop(nn.Module):
             changed = kernel + self.lora_scale * down @ up
             attention[projection] = {**attention[projection], "kernel": changed}
         return {**weights, "attention": attention}
+
+
+def _on_device(weights: Any) -> Any:
+    """Weights as plain dicts of JAX's arrays, whether they are arguments or from a file."""
+    return jax.tree.map(jnp.asarray, unfreeze(weights))
 
 
 def with_statistics(encoder: nn.Module, mean: np.ndarray, std: np.ndarray) -> nn.Module:
@@ -233,10 +238,10 @@ def pretrained_top(
 
 def _only_layer(layers: str, count: int, encoder: str) -> int:
     """The number of the layer that the features are."""
-    numbers: tuple[int, ...] = layer_numbers(layers, count, encoder)
-    if len(numbers) > 1:
+    first, *others = layer_numbers(layers, count, encoder)
+    if others:
         raise InputError(
             f"encoder.name=pretrained_top continues one layer, and features.layers is {layers!r}; "
-            f"choose one of them, such as --config.features.layers={numbers[0]}"
+            f"choose one of them, such as --config.features.layers={first}"
         )
-    return numbers[0]
+    return first

@@ -60,7 +60,8 @@ class DistanceBias(nn.Module):
         shape = (self.distances.buckets, self.heads)
         embedding = self.param("embedding", nn.initializers.normal(1.0), shape)
         offsets = jnp.arange(2 * frames - 1) - (frames - 1)
-        biases = embedding[bucket_of(offsets, self.distances)]  # [offsets, heads]
+        # Weights from a file are NumPy's, which a traced index cannot read.
+        biases = jnp.asarray(embedding)[bucket_of(offsets, self.distances)]  # [offsets, heads]
         frame = jnp.arange(frames)
         offset_index = frame[None] - frame[:, None] + frames - 1  # key minus query
         return biases.T[:, offset_index]
