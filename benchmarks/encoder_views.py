@@ -37,23 +37,22 @@ SCENES = {
 
 
 class Features(NamedTuple):
-    """A set of features, and the method that they are scored with."""
+    """A set of features, and the methods that they are scored with."""
 
-    method: str
+    methods: tuple[str, ...]
     overrides: dict[str, str]
 
 
 PRETRAINED = {"features.recipe": "pretrained"}
 FEATURES = {
-    "statistics, source only": Features("source_only", {}),
-    "statistics, co-training": Features("co_training", {}),
-    "encoder, source only": Features("source_only", PRETRAINED | {"features.beside": "none"}),
-    "encoder, MCC": Features("mcc", PRETRAINED | {"features.beside": "none"}),
-    "prosody and encoder, co-training": Features("co_training", PRETRAINED),
-    "statistics and encoder, co-training": Features(
-        "co_training", PRETRAINED | {"features.beside": "statistics"}
+    "statistics": Features(("source_only", "co_training"), {}),
+    "encoder": Features(("source_only", "mcc"), PRETRAINED | {"features.beside": "none"}),
+    "prosody and encoder": Features(("co_training",), PRETRAINED),
+    "statistics and encoder": Features(
+        ("co_training",), PRETRAINED | {"features.beside": "statistics"}
     ),
 }
+COLUMNS = tuple(f"{name}, {m}" for name, features in FEATURES.items() for m in features.methods)
 
 
 class Score(NamedTuple):
@@ -67,25 +66,28 @@ class Score(NamedTuple):
         return f"{self.uar:.3f} ({self.low:.2f} to {self.high:.2f})"
 
 
-def measure(features: Features, overrides: dict[str, str], workdir: Path, data_dir: Path) -> Score:
-    """Trains one set of features on one pair, or reads what an earlier call has left."""
+def measure(
+    features: Features, overrides: dict[str, str], workdir: Path, data_dir: Path
+) -> list[Score]:
+    """The score of each method of a set of features on one pair.
+
+    It trains them, or reads what an earlier call has left.
+    """
     results = workdir / "results.json"
     if results.exists():
         summary = json.loads(results.read_text())
     else:
-        values = {"methods": features.method, "tsne": "false", "baseline": "false", **overrides}
-        config = load_config("best", list((values | features.overrides).items()))
+        shared = {"methods": ",".join(features.methods), "tsne": "false", "baseline": "false"}
+        config = load_config("best", list((shared | overrides | features.overrides).items()))
         summary = run(config, workdir, data_dir, resume=workdir.exists())
-    (scored,) = [
-        r for r in summary["rows"] if r["selection"] == "last" and r["method"] == features.method
-    ]
-    return Score(scored["uar"]["mean"], *scored["interval"]["uar"][:2])
+    rows = {r["method"]: r for r in summary["rows"] if r["selection"] == "last"}
+    return [Score(rows[m]["uar"]["mean"], *rows[m]["interval"]["uar"]) for m in features.methods]
 
 
 def measure_scene(
     scene: str, arguments: argparse.Namespace, workdir: Path
 ) -> Iterator[tuple[str, list[Score]]]:
-    """Yields each pair's name and its scores, one for each set of features."""
+    """Yields each pair's name and its scores, one for each of COLUMNS."""
     shared = SCENES[scene] | {"seeds": str(arguments.seeds)} | (TINY if arguments.tiny else {})
     for source, target in permutations(arguments.manifests, 2):
         if arguments.targets and target.stem not in arguments.targets:
@@ -98,7 +100,7 @@ def measure_scene(
                 encoder["features.encoder"] = arguments.encoder
             folder = workdir / f"{scene}-{source.stem}-{target.stem}-{name}".replace(" ", "_")
             overrides = shared | pair | encoder
-            scores.append(measure(features, overrides, folder, arguments.data_dir))
+            scores += measure(features, overrides, folder, arguments.data_dir)
         yield f"{source.stem} to {target.stem}", scores
 
 
@@ -118,7 +120,7 @@ def print_tables(arguments: argparse.Namespace, workdir: Path) -> None:
     """One table for each scene."""
     for scene in arguments.scenes:
         print(f"\n{scene}, {arguments.seeds} seeds\n")
-        print(header(("pair", *FEATURES), ("---", *["---:"] * len(FEATURES))), flush=True)
+        print(header(("pair", *COLUMNS), ("---", *["---:"] * len(COLUMNS))), flush=True)
         every: list[list[Any]] = []
         for pair, scores in measure_scene(scene, arguments, workdir):
             every.append([score.uar for score in scores])
