@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+import jdann
 from jdann.configuration import load_config
 from jdann.errors import InputError
 from jdann.experiments import layers
@@ -15,6 +16,7 @@ from jdann.experiments.train import open_directions
 from jdann.pretrained.load import load_encoder
 from jdann.selection.layers import layer_agreement
 from tests.support.corpora import EMOTIONS
+from tests.support.models import speech
 from tests.support.runs import relabelled
 
 ENCODER = str(Path(__file__).parents[1] / "pretrained" / "references" / "hubert_base")
@@ -81,3 +83,24 @@ def test_each_direction_has_a_layer_of_its_own(tones, data_dir, monkeypatch):
 def test_a_missing_encoder_is_named_before_any_work(tones, data_dir):
     with pytest.raises(InputError, match=r"features\.encoder"):
         open_pair(*tones, data_dir, encoder="")
+
+
+@pytest.mark.slow
+def test_waveforms_in_memory_have_a_chosen_layer_too(tmp_path, data_dir):
+    def waveforms(name: str, base_hz: float) -> jdann.Waveforms:
+        clips = [speech(0.6, base_hz + 20 * (i % 5), i, 16000) for i in range(30)]
+        emotions = [EMOTIONS[i % 5] for i in range(30)]
+        return jdann.Waveforms(clips, 16000, emotions, [f"s{i % 3}" for i in range(30)], name)
+
+    result = jdann.train(
+        waveforms("low", 110.0),
+        waveforms("high", 190.0),
+        encoder="mlp",
+        recipe="pretrained",
+        seeds=1,
+        workdir=tmp_path,
+        data_dir=data_dir,
+        settings={"features.encoder": ENCODER, "epochs": 1, "audio.speech_only": False},
+    )
+    features = result.recogniser.card["config"]["features"]
+    assert features["layers"] in ("0", "1", "2") and features["encoder_digest"]
