@@ -9,10 +9,12 @@ import pytest
 
 from jdann.cli import main
 from jdann.errors import InputError
+from jdann.experiments import layers
 from jdann.features import store
 from jdann.inference.export import Exported, write
 from jdann.inference.recogniser import Recogniser
 from jdann.report.card import recogniser_card, run_card
+from tests.support.corpora import write_tones
 from tests.support.runs import arguments, fail
 
 REFERENCES = Path(__file__).parents[1] / "pretrained" / "references"
@@ -87,6 +89,14 @@ def test_other_weights_are_refused(run, encoder, clip, tmp_path):
         shutil.copyfile(other / name, tmp_path / "copy" / "encoder" / name)
     with pytest.raises(InputError, match="digest"):
         Recogniser.load(tmp_path / "copy")(clip)
+
+
+def test_another_corpus_is_scored_with_the_layer_of_the_run(run, data_dir, tmp_path, monkeypatch):
+    third = write_tones(tmp_path / "third", 3, 180.0, speakers=2, takes=1)
+    monkeypatch.setattr(layers, "_scores", lambda *_: pytest.fail("another layer is chosen"))
+    main(["evaluate", str(run), "--target", str(third), "--data-dir", str(data_dir)])
+    (results,) = run.glob("evaluation/*/results.json")
+    assert json.loads(results.read_text())["config"]["features"]["layers"] in ("0", "1", "2")
 
 
 @pytest.mark.slow
