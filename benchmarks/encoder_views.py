@@ -7,7 +7,8 @@ It prints the UAR of each set of features for each ordered pair of the corpora, 
 interval for other speakers like those of the target. Target labels are used only for scoring. The
 layer of the encoder is chosen by its agreement with prosody, for each pair. The checkpoint is the
 last. "ids" are the speaker ids of the target; without them, both corpora are normalised among
-similar voices. "New speakers" means speakers whose audio was not adapted to. A finished run is not
+similar voices; the encoder alone, which does not tell the pitch, is normalised within each corpus.
+"New speakers" means speakers whose audio was not adapted to. A finished run is not
 repeated. All corpora are manifests.
 """
 
@@ -100,6 +101,8 @@ def measure_scene(
                 encoder["features.encoder"] = arguments.encoder
             folder = workdir / f"{scene}-{source.stem}-{target.stem}-{name}".replace(" ", "_")
             overrides = shared | pair | encoder
+            if features.overrides.get("features.beside") == "none" and scene == "no ids":
+                overrides["features.normalise"] = "corpus"  # similar voices are found by the pitch
             scores += measure(features, overrides, folder, arguments.data_dir)
         yield f"{source.stem} to {target.stem}", scores
 
