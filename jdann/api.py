@@ -30,6 +30,7 @@ from jdann.errors import InputError
 from jdann.experiments import evaluate as evaluation
 from jdann.experiments import sweep as sweeping
 from jdann.experiments import train as training
+from jdann.experiments.layers import with_chosen_layer
 from jdann.experiments.memory import (
     Vectors,
     Waveforms,
@@ -433,15 +434,15 @@ def _load_domains(
     if not isinstance(source, _IN_MEMORY) and not isinstance(target, _IN_MEMORY):
         return None
     settings, cache = make_feature_settings(config), features_folder(data_folder)
-    domains = []
-    for domain, name in ((source, "source"), (target, "target")):
-        if isinstance(domain, Vectors):
-            domains.append(domain_of_vectors(domain, settings, cache))
-        else:
-            naming = naming_of(config, name)
-            corpus = _as_corpus(domain, settings.emotions, data_folder, naming)
-            domains.append(load_domain(corpus, settings, cache))
-    return domains
+    if isinstance(source, Vectors) and isinstance(target, Vectors):
+        return [domain_of_vectors(domain, settings, cache) for domain in (source, target)]
+    listed = [
+        _as_corpus(domain, settings.emotions, data_folder, naming_of(config, name))
+        for domain, name in ((source, "source"), (target, "target"))
+        if not isinstance(domain, Vectors)
+    ]
+    settings = with_chosen_layer(settings, listed[0], listed[1], data_folder)
+    return [load_domain(corpus, settings, cache) for corpus in listed]
 
 
 def _with_target_labels(

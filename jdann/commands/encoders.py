@@ -10,9 +10,8 @@ from rich.text import Text
 
 from jdann.commands.printing import print_table
 from jdann.commands.reading import data_dir
-from jdann.pretrained.catalogue import CATALOGUE, Published
-from jdann.pretrained.hub import find_on_machine
-from jdann.pretrained.load import FAMILIES, load_encoder
+from jdann.pretrained.catalogue import CATALOGUE, RESEMBLYZER, Published
+from jdann.pretrained.load import FAMILIES, find_on_machine, load_encoder
 
 
 def execute(arguments: Namespace) -> int:
@@ -50,9 +49,9 @@ def _languages(known: Published) -> str:
 
 
 def _is_here(name: str, known: Published, data_dir: Path) -> str:
-    if known.package is not None:
-        return "by pip"
-    return "no" if find_on_machine(name, data_dir) is None else "yes"
+    if name != RESEMBLYZER and find_on_machine(name, data_dir) is not None:
+        return "yes"
+    return "no" if known.package is None else "by pip"
 
 
 def _describe(name: str, data_dir: Path) -> None:
@@ -60,11 +59,11 @@ def _describe(name: str, data_dir: Path) -> None:
     known = CATALOGUE.get(name.partition("@")[0])
     if known is not None:
         _print_rows(_published_rows(name, known))
-        if known.package is not None:
-            return
+    if name == RESEMBLYZER:
+        return
     folder = find_on_machine(name, data_dir)
     if folder is None:
-        print(f"{name} is not on this machine. It is fetched from the Hub when it is first used.")
+        print(f"{name} is not on this machine. It is fetched when it is first used.")
         return
     _print_rows(_file_rows(name, folder, data_dir))
 

@@ -66,6 +66,8 @@ class Domain(NamedTuple):
     # As a target: the few labels that are trained on, from `jdann.data.target_labels`. [n] int32,
     # -1 where there is none; or NO_LABELS.
     target_labels: np.ndarray = NO_LABELS
+    # Of the recipe, with the layer that was chosen; others are ignored
+    recipe_settings: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def is_trained_on(self) -> np.ndarray:
@@ -90,8 +92,6 @@ class Direction(NamedTuple):
     target_frames: Frames | StoredFrames
     statistics: tuple[normalise.Statistics, normalise.Statistics]  # of source and target
     window: int | None  # frames of the longest utterance, rounded up; None: vectors
-    # Of the recipe, with the layer that was chosen; others are ignored
-    recipe_settings: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def name(self) -> str:
@@ -102,6 +102,11 @@ class Direction(NamedTuple):
     def bins(self) -> int:
         """Columns of the features."""
         return self.source.features.bins
+
+    @property
+    def recipe_settings(self) -> Mapping[str, Any]:
+        """Parameters of the recipe, with the layer that was chosen; others are ignored."""
+        return self.source.recipe_settings
 
 
 def load_domain(
@@ -172,7 +177,17 @@ def make_domain(
             relevance=settings.relevance,
         )
     return Domain(
-        corpus, features, bins, is_vector, emotion, speaker, tuple(group), voices, notes, note
+        corpus=corpus,
+        features=features,
+        bins=bins,
+        is_vector=is_vector,
+        emotion=emotion,
+        speaker=speaker,
+        group=tuple(group),
+        voices=voices,
+        notes=notes,
+        grouping_note=note,
+        recipe_settings=settings.recipe_settings,
     )
 
 
@@ -255,7 +270,7 @@ def make_direction(
         and groups == (opposite.target.group, opposite.source.group)
         and source.features.path == opposite.target.features.path
         and target.features.path == opposite.source.features.path
-        and settings.recipe_settings == opposite.recipe_settings
+        and source.bins == opposite.source.bins
     ):
         return Direction(
             source,
@@ -264,7 +279,6 @@ def make_direction(
             opposite.source_frames,
             (opposite.statistics[1], opposite.statistics[0]),
             opposite.window,
-            settings.recipe_settings,
         )
     source_statistics = normalise.identity(source.features.bins) if by == "none" else _fit(source)
     target_statistics = source_statistics if by in ("source", "none") else _fit(target)
@@ -280,7 +294,6 @@ def make_direction(
         place(target, target_statistics, window),
         (source_statistics, target_statistics),
         window,
-        settings.recipe_settings,
     )
 
 

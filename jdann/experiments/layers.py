@@ -20,6 +20,7 @@ from jdann.features.pretrained_recipes import (
     encoder_digest,
     find_files,
     layer_count,
+    layer_numbers,
 )
 from jdann.features.prosody import PROSODIC
 from jdann.methods import METHODS
@@ -83,7 +84,11 @@ def with_encoder(settings: FeatureSettings, data_dir: Path) -> FeatureSettings:
     values: dict[str, Any] = dict(settings.recipe_settings)
     with first_ahead():  # the other processes find what the first one has fetched
         values["encoder"] = find_files(values["encoder"], data_dir)
-    values["encoder_digest"] = encoder_digest(values["encoder"], values["encoder_digest"])
+    values["encoder_digest"] = encoder_digest(
+        values["encoder"], values["encoder_digest"], settings.audio.sample_rate_hz
+    )
+    if values["layers"] != AUTO:
+        layer_numbers(values["layers"], layer_count(values["encoder"]), values["encoder"])
     return settings._replace(recipe_settings=values)
 
 

@@ -86,13 +86,14 @@ def pretrained(
     )
 
 
-def encoder_digest(encoder: str, expected: str = "") -> str:
+def encoder_digest(encoder: str, expected: str = "", sample_rate_hz: int = 16000) -> str:
     """The digest of an encoder's weights.
 
     Raises:
-      InputError: the encoder cannot be used, or its digest is not `expected`, if that is given.
+      InputError: the encoder cannot be used at this sampling rate, or its digest is not `expected`,
+        if that is given.
     """
-    return _load(encoder, expected).digest
+    return _load(encoder, expected, sample_rate_hz).digest
 
 
 def find_files(encoder: str, data_dir: Path) -> str:

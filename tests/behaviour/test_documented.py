@@ -53,6 +53,8 @@ NOT_RUN = {
     "jdann launch": "tests/cluster/test_launch.py starts processes, and there is no Slurm",
     "python run.py --config configs/poster.py": "ResNet-50 takes minutes to compile",
     "python run.py --config configs/base.py --config.encoder.name=resnet50": "the same",
+    "python run.py --config configs/base.py --config.source=a.csv --config.target=b.csv "
+    "--config.features.recipe=pretrained_frames": "pip would fetch the encoder",
     "srun": "there is no Slurm; tests/cluster sets its variables",
     "ssh": "it needs other machines",
     ".venv": "the set-up in the README, which continuous integration runs",

@@ -55,6 +55,10 @@ def script_arguments(name: str, voices: tuple[Path, Path], folder: Path) -> list
     return {
         "adapt": [model, target],
         "channels": [source, target, "--data-dir", str(folder / "data")],
+        "encoder_views": [
+            str(ROOT / "tests/pretrained/references/hubert_base"),
+            *(source, target, *work, "--seeds", "1", "--scenes", "ids"),
+        ],
         "digests": ["--data-dir", str(folder / "data")],
         "few_labels": [source, target, "--data-dir", str(folder / "data")],
         "inference": [model],

@@ -235,7 +235,7 @@ def test_vectors_are_taken_as_they_are():
     values, length = recipe.extract(signal, np.array([3, 3]))
     np.testing.assert_array_equal(values, signal[:, :3])
     assert recipe.is_vector and len(recipe.bins) == 3 and (length == 1).all()
-    assert set(RECIPES) == {*OF_AUDIO, "vectors"}
+    assert set(RECIPES) == {*OF_AUDIO, "vectors", "pretrained", "pretrained_frames"}
 
 
 def test_extract_refuses_arrays_of_the_wrong_shape():

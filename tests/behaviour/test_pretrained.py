@@ -1,0 +1,151 @@
+"""A run on the layers of a pretrained encoder, from the command line to the model it leaves."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jdann.cli import main
+from jdann.errors import InputError
+from jdann.experiments import layers
+from jdann.features import store
+from jdann.inference.export import Exported, write
+from jdann.inference.recogniser import Recogniser
+from jdann.report.card import recogniser_card, run_card
+from tests.support.corpora import write_tones
+from tests.support.runs import arguments, fail
+
+REFERENCES = Path(__file__).parents[1] / "pretrained" / "references"
+OPTIONS = (
+    "--config.methods=co_training",
+    "--config.seeds=1",
+    "--config.epochs=1",
+    "--config.features.recipe=pretrained",
+    "--config.encoder.name=mlp",
+)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Path:
+    """A folder with the files of a tiny HuBERT."""
+    folder = tmp_path_factory.mktemp("encoder") / "hubert"
+    shutil.copytree(REFERENCES / "hubert_base", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tones, data_dir, encoder, tmp_path_factory) -> Path:
+    """The work directory of a run. No test may change it."""
+    workdir = tmp_path_factory.mktemp("pretrained") / "run"
+    options = (*OPTIONS, f"--config.features.encoder={encoder}")
+    main(arguments(*tones, workdir, data_dir, *options))
+    return workdir
+
+
+@pytest.fixture
+def clip(tones) -> Path:
+    return tones[1].parent / "0-0-0.wav"
+
+
+def test_the_model_names_the_layer_and_the_weights(run, encoder):
+    card = Recogniser.load(run).card
+    features = card["config"]["features"]
+    assert features["layers"] in ("0", "1", "2") and features["encoder"] == str(encoder)
+    assert len(features["encoder_digest"]) == 32
+    assert json.loads((run / "config.json").read_text())["features"]["layers"] == "auto"
+
+
+def test_the_cards_say_that_the_training_data_are_unknown(run):
+    results = json.loads((run / "results.json").read_text())
+    sections = [*run_card(results), *recogniser_card(Recogniser.load(run).card)]
+    lines = [line for section in sections for line in section.lines]
+    assert sum("does not know what the encoder" in line for line in lines) == 2
+    assert any("layer" in note for note in results["notes"])
+
+
+def test_a_copy_with_its_encoder_needs_nothing_else(run, encoder, clip, tmp_path, monkeypatch):
+    recogniser = Recogniser.load(run)
+    expected = recogniser(clip)
+    recogniser.save(tmp_path / "copy", with_encoder=True)
+    monkeypatch.chdir(tmp_path)
+    hidden = encoder.rename(encoder.with_name("hidden"))
+    try:
+        assert Recogniser.load("copy")(clip) == expected
+        beside = tmp_path / "beside"
+        recogniser.save(beside)
+        with pytest.raises(InputError, match="hubert"):
+            Recogniser.load(beside)(clip)
+    finally:
+        hidden.rename(encoder)
+
+
+def test_other_weights_are_refused(run, encoder, clip, tmp_path):
+    recogniser = Recogniser.load(run)
+    recogniser.save(tmp_path / "copy", with_encoder=True)
+    other = REFERENCES / "wav2vec2_base"
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(other / name, tmp_path / "copy" / "encoder" / name)
+    with pytest.raises(InputError, match="digest"):
+        Recogniser.load(tmp_path / "copy")(clip)
+
+
+def test_another_corpus_is_scored_with_the_layer_of_the_run(run, data_dir, tmp_path, monkeypatch):
+    third = write_tones(tmp_path / "third", 3, 180.0, speakers=2, takes=1)
+    monkeypatch.setattr(layers, "_scores", lambda *_: pytest.fail("another layer is chosen"))
+    main(["evaluate", str(run), "--target", str(third), "--data-dir", str(data_dir)])
+    (results,) = run.glob("evaluation/*/results.json")
+    assert json.loads(results.read_text())["config"]["features"]["layers"] in ("0", "1", "2")
+
+
+@pytest.mark.slow
+def test_an_export_holds_the_encoder(run, clip, tmp_path):
+    recogniser = Recogniser.load(run)
+    write(recogniser, tmp_path / "one.jdann")
+    expected, found = recogniser(clip), Exported(tmp_path / "one.jdann").file(clip)
+    np.testing.assert_allclose([found[k] for k in expected], list(expected.values()), atol=1e-3)
+
+
+def test_a_model_of_other_features_has_no_encoder_to_copy(tmp_path):
+    from tests.support.models import make_model
+
+    with pytest.raises(InputError, match="no pretrained"):
+        Recogniser.of(make_model()).save(tmp_path / "copy", with_encoder=True)
+
+
+@pytest.mark.slow
+def test_frames_of_a_layer_train_the_convolutions(tones, data_dir, encoder, clip, tmp_path):
+    options = (
+        *OPTIONS[1:3],
+        "--config.methods=source_only,mcc",
+        "--config.features.recipe=pretrained_frames",
+        "--config.features.layers=1",
+        "--config.encoder.name=conv1d",
+        "--config.encoder.channels=8,8",
+        "--config.encoder.strides=2,1",
+        f"--config.features.encoder={encoder}",
+    )
+    main(arguments(*tones, tmp_path / "run", data_dir, *options))
+    assert sum(Recogniser.load(tmp_path / "run")(clip).values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--config.features.encoder=", "features.encoder"),
+        ("--config.features.encoder=no/where", "no/where"),
+        ("--config.features.encoder=resemblyzer", "tells voices apart"),
+        ("--config.features.layers=9", "from 0 to 2"),
+        ("--config.features.beside=none", "beside=prosody"),
+        ("--config.audio.sample_rate_hz=22050", "16000"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tones, data_dir, encoder, tmp_path, monkeypatch, capsys, option, says
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    options = (*OPTIONS, f"--config.features.encoder={encoder}", option)
+    monkeypatch.setattr(store, "write_computed", lambda *_: pytest.fail("work before the check"))
+    error = fail(capsys, *arguments(*tones, tmp_path, data_dir, *options))
+    assert says in error.splitlines()[-1]

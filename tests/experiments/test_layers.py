@@ -1,0 +1,106 @@
+"""The layer of an encoder is chosen without labels of the target."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+import jdann
+from jdann.configuration import load_config
+from jdann.errors import InputError
+from jdann.experiments import layers
+from jdann.experiments.train import open_directions
+from jdann.pretrained.load import load_encoder
+from jdann.selection.layers import layer_agreement
+from tests.support.corpora import EMOTIONS
+from tests.support.models import speech
+from tests.support.runs import relabelled
+
+ENCODER = str(Path(__file__).parents[1] / "pretrained" / "references" / "hubert_base")
+
+
+def open_pair(source, target, data_dir, **features):
+    config = ConfigDict(load_config("best").to_dict())
+    config.source, config.target = str(source), str(target)
+    config.audio.speech_only = False  # the corpora are tones
+    config.features.update({"recipe": "pretrained", "encoder": ENCODER, **features})
+    return open_directions(config, data_dir)
+
+
+def test_agreement_is_highest_for_a_layer_that_tells_the_classes():
+    random = np.random.default_rng(0)
+    emotion = np.arange(100) % 4
+    labels = jax.nn.one_hot(jnp.asarray(emotion), 4)
+    means = random.normal(size=(4, 8)) * 3
+    useful = (means[emotion] + random.normal(size=(100, 8))).astype(np.float32)
+    useless = random.normal(size=(100, 8)).astype(np.float32)
+    assert layer_agreement(useful, labels, useful[::-1], labels[::-1]) > 0.95
+    assert layer_agreement(useless, labels, useless[::-1], labels[::-1]) < 0.6
+
+
+def test_the_layer_that_agrees_most_with_prosody_is_taken(tones, data_dir, monkeypatch):
+    monkeypatch.setattr(layers, "_scores", lambda *_: [0.2, 0.9, 0.4])
+    (direction,) = open_pair(*tones, data_dir)
+    assert direction.recipe_settings["layers"] == "1"
+    assert direction.recipe_settings["encoder_digest"] == load_encoder(ENCODER).digest
+    assert direction.source.bins[-1].startswith("layer1_std")
+
+
+def test_target_labels_do_not_change_the_layer(tones, data_dir, caplog):
+    turn = dict(zip(EMOTIONS, (*EMOTIONS[1:], EMOTIONS[0]), strict=True))
+    turned = relabelled(tones[1], "turned-layer.csv", turn.get)
+    chosen = []
+    with caplog.at_level("INFO", logger="jdann"):
+        for target in (tones[1], turned):
+            caplog.clear()
+            (direction,) = open_pair(tones[0], target, data_dir)
+            (line,) = [m for m in caplog.messages if "agreement from layer 0 on" in m]
+            chosen.append((direction.recipe_settings["layers"], line.rpartition("(")[2]))
+    assert chosen[0] == chosen[1]
+
+
+@pytest.mark.slow
+def test_each_direction_has_a_layer_of_its_own(tones, data_dir, monkeypatch):
+    scores = {"source": [0.9, 0.1, 0.2], "target": [0.1, 0.2, 0.9]}
+
+    def scores_of(settings, source, *_):
+        return scores[Path(source.utterances[0].path).parent.name]
+
+    monkeypatch.setattr(layers, "_scores", scores_of)
+    config = ConfigDict(load_config("best").to_dict())
+    config.source, config.target = map(str, tones)
+    config.both_directions, config.audio.speech_only = True, False
+    config.features.update({"recipe": "pretrained", "encoder": ENCODER})
+    there, back = open_directions(config, data_dir)
+    assert there.recipe_settings["layers"] == "0" and back.recipe_settings["layers"] == "2"
+    assert {d.bins[-1][:6] for d in (there.source, there.target)} == {"layer0"}
+    assert {d.bins[-1][:6] for d in (back.source, back.target)} == {"layer2"}
+
+
+def test_a_missing_encoder_is_named_before_any_work(tones, data_dir):
+    with pytest.raises(InputError, match=r"features\.encoder"):
+        open_pair(*tones, data_dir, encoder="")
+
+
+@pytest.mark.slow
+def test_waveforms_in_memory_have_a_chosen_layer_too(tmp_path, data_dir):
+    def waveforms(name: str, base_hz: float) -> jdann.Waveforms:
+        clips = [speech(0.6, base_hz + 20 * (i % 5), i, 16000) for i in range(30)]
+        emotions = [EMOTIONS[i % 5] for i in range(30)]
+        return jdann.Waveforms(clips, 16000, emotions, [f"s{i % 3}" for i in range(30)], name)
+
+    result = jdann.train(
+        waveforms("low", 110.0),
+        waveforms("high", 190.0),
+        encoder="mlp",
+        recipe="pretrained",
+        seeds=1,
+        workdir=tmp_path,
+        data_dir=data_dir,
+        settings={"features.encoder": ENCODER, "epochs": 1, "audio.speech_only": False},
+    )
+    features = result.recogniser.card["config"]["features"]
+    assert features["layers"] in ("0", "1", "2") and features["encoder_digest"]

@@ -1,0 +1,141 @@
+"""Recipes of a pretrained encoder: the numbers of the encoder itself, and their cache."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jdann import audio, corpora
+from jdann.errors import InputError
+from jdann.features import store
+from jdann.features.pretrained_recipes import layer_numbers
+from jdann.features.prosody import PROSODIC
+from jdann.features.recipe import make_recipe
+from jdann.pretrained.load import load_encoder
+from tests.support.corpora import EMOTIONS
+
+ENCODER = str(Path(__file__).parents[1] / "pretrained" / "references" / "hubert_base")
+SETTINGS = {"encoder": ENCODER, "encoder_digest": "", "layers": "1,2", "beside": "prosody"}
+WIDTH, LAYERS = 24, 3
+TONES = audio.AudioSettings(speech_only=False)
+
+
+@pytest.fixture(scope="module")
+def clips() -> tuple[np.ndarray, np.ndarray]:
+    """Noise [2, samples] whose padding is not silent, and lengths [2]."""
+    samples = np.random.default_rng(0).normal(size=(2, 16000)).astype(np.float32)
+    return samples, np.array([9000, 16000], np.int32)
+
+
+def extract(corpus, folder, **changes):
+    settings = SETTINGS | changes
+    recipe = settings.pop("recipe", "pretrained")
+    return store.extract(
+        corpus, recipe_name=recipe, settings=settings, audio_settings=TONES, cache=folder
+    )
+
+
+def test_vectors_are_means_and_deviations_of_the_frames_of_each_layer(clips):
+    samples, length = clips
+    encoder = load_encoder(ENCODER)
+    hidden = encoder.architecture.module.apply({"params": encoder.params}, samples, length)
+    recipe = make_recipe("pretrained", SETTINGS, 16000)
+    values, frames = jax.jit(recipe.extract)(samples, length)
+    assert (frames == 1).all() and values.shape == (2, len(recipe.bins))
+    prosody, _ = make_recipe("prosody", {}, 16000).extract(samples, length)
+    np.testing.assert_allclose(values[:, : len(PROSODIC)], prosody, rtol=1e-4, atol=1e-4)
+    for clip in range(2):
+        expected = []
+        for layer in (1, 2):
+            valid = np.asarray(hidden.states[layer][clip, : hidden.length[clip]])
+            expected += [valid.mean(0), valid.std(0)]
+        found = values[clip, len(PROSODIC) :]
+        np.testing.assert_allclose(found, np.concatenate(expected), rtol=2e-3, atol=2e-3)
+    assert recipe.bins[len(PROSODIC)] == "layer1_mean_00" and recipe.bins[-1] == "layer2_std_23"
+
+
+def test_frames_are_the_states_of_the_layer(clips):
+    samples, length = clips
+    encoder = load_encoder(ENCODER)
+    hidden = encoder.architecture.module.apply({"params": encoder.params}, samples, length)
+    recipe = make_recipe("pretrained_frames", SETTINGS | {"layers": "2"}, 16000)
+    frames, count = recipe.extract(samples, length)
+    np.testing.assert_array_equal(count, hidden.length)
+    np.testing.assert_allclose(frames, hidden.states[2], atol=1e-5)
+    assert recipe.hop_s == 0.02 and not recipe.is_vector and recipe.dtype == "float16"
+
+
+def test_weights_are_an_argument_or_constants_with_the_same_result(clips):
+    recipe = make_recipe("pretrained", SETTINGS, 16000)
+    first, second = recipe.extract(*clips), recipe.compute(recipe.weights, *clips)
+    np.testing.assert_array_equal(first[0], second[0])
+    assert make_recipe("frames", {}, 16000).weights == ()
+
+
+def test_another_choice_of_layers_computes_nothing_again(tones, tmp_path, monkeypatch):
+    corpus = corpora.load(str(tones[0]), EMOTIONS, tmp_path)
+    both = extract(corpus, tmp_path / "cache")
+    assert both.bins == len(PROSODIC) + 2 * 2 * WIDTH
+    stored = {path.name for path in (tmp_path / "cache").rglob("values.*")}
+    assert stored == {"values.f16", "values.f32"}
+    monkeypatch.setattr(store, "write_computed", lambda *_: pytest.fail("computed again"))
+    second = extract(corpus, tmp_path / "cache", layers="2")
+    alone = extract(corpus, tmp_path / "cache", layers="all", beside="none")
+    for i in (0, 17, 59):
+        (joined,), (one,), (every,) = (x.read([i]) for x in (both, second, alone))
+        np.testing.assert_array_equal(joined[:, : len(PROSODIC)], one[:, : len(PROSODIC)])
+        np.testing.assert_array_equal(joined[:, -2 * WIDTH :], one[:, len(PROSODIC) :])
+        np.testing.assert_array_equal(joined[:, len(PROSODIC) :], every[:, 2 * WIDTH :])
+    assert alone.bins == LAYERS * 2 * WIDTH
+
+
+def test_stored_values_are_those_of_each_clip_alone(tones, tmp_path):
+    corpus = corpora.load(str(tones[0]), EMOTIONS, tmp_path)
+    features = extract(corpus, tmp_path / "cache")
+    recipe = make_recipe("pretrained", SETTINGS, 16000)
+    for i in (0, 59):
+        clip = audio.prepare(*audio.read(features.utterances[i].path), TONES).samples
+        alone, _ = recipe.extract(clip[None], np.array([len(clip)], np.int32))
+        (stored,) = features.read([i])
+        np.testing.assert_allclose(stored, alone, rtol=3e-3, atol=3e-3)
+
+
+def test_the_cache_depends_on_the_weights_and_not_on_their_place(tmp_path):
+    copy = tmp_path / "elsewhere"
+    copy.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (copy / name).write_bytes((Path(ENCODER) / name).read_bytes())
+    names = [
+        store.cache_name("0123", "layer_statistics", SETTINGS | {"encoder": encoder}, TONES)
+        for encoder in (ENCODER, str(copy), ENCODER.replace("hubert_base", "wav2vec2_base"))
+    ]
+    assert names[0] == names[1] != names[2]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "message"),
+    [
+        ("pretrained", {"layers": "3"}, "numbers from 0 to 2"),
+        ("pretrained", {"layers": "1,1"}, "each once"),
+        ("pretrained", {"layers": "auto"}, 'expected "all"'),
+        ("pretrained_frames", {"layers": "-1"}, "numbers from 0 to 2"),
+        ("pretrained", {"encoder": ""}, "features.encoder"),
+        ("pretrained", {"encoder": "nowhere/at all"}, "nowhere/at all"),
+        ("pretrained_frames", {"encoder_digest": "0" * 32}, "not " + "0" * 32),
+        ("pretrained", {"beside": "nothing"}, "beside"),
+    ],
+)
+def test_what_cannot_be_used_is_named(recipe, changes, message):
+    with pytest.raises(InputError, match=message):
+        make_recipe(recipe, SETTINGS | changes, 16000)
+
+
+def test_another_sampling_rate_is_refused():
+    with pytest.raises(InputError, match="16000"):
+        make_recipe("pretrained", SETTINGS, 22050)
+
+
+def test_layers_are_listed_by_number_or_all():
+    assert layer_numbers("all", 3, "x") == (0, 1, 2)
+    assert layer_numbers("2, 0", 3, "x") == (2, 0)
