@@ -68,9 +68,9 @@ def get_config() -> ConfigDict:
     features.recipe = "frames"
     # Of "pretrained": an id of the Hub, such as "facebook/hubert-base-ls960", or a folder
     features.encoder = ""
-    features.encoder_digest = ""  # that its weights must have; "": any
+    features.encoder_digest = ""  # expected digest of its weights; "" accepts any
     features.layers = "auto"  # hidden states, such as "6" or "5,6,7"; "auto" chooses one
-    # The values that stand before those of the encoder, "prosody", "statistics" or "none".
+    # The acoustic values before those of the encoder: "prosody", "statistics" or "none".
     # Co-training needs "prosody" or "statistics"
     features.beside = "prosody"
     features.n_fft = 1024  # samples

@@ -25,8 +25,6 @@ from jdann.experiments.owner import owned
 from jdann.experiments.score_rows import ORACLE
 from jdann.experiments.settings import encoder_names, make_members, naming_of
 from jdann.experiments.train import open_directions, write_predictions
-from jdann.inference.model import find_model, load_card
-from jdann.pretrained import PRETRAINED_RECIPES
 from jdann.training import loop
 from jdann.training.records import outputs
 
@@ -77,7 +75,7 @@ def _evaluate(
     seconds = before.get("seconds")  # the training's
     if target is not None:
         return _evaluate_elsewhere(path, data_dir, config, (target, layout), seconds)
-    directions = open_directions(config, data_dir)
+    directions = open_directions(config, data_dir, run=path)
     workdir.check_groups(path, directions)
     outcomes = [
         jobs.restore_job(job, directions[job.direction], config, path / workdir.CHECKPOINTS)
@@ -103,10 +101,9 @@ def _evaluate_elsewhere(
     """Scores a run's methods on another corpus, which is given by its name and its layout."""
     target, layout = make_absolute(elsewhere[0]), elsewhere[1]
     changed = {"target": target, "target_layout": layout, "target_labels": ""}
-    values: dict[str, Any] = configuration.to_dict(trained) | changed | {"both_directions": False}
-    values["features"] |= _chosen_layer(path, trained)
+    values = configuration.to_dict(trained) | changed | {"both_directions": False}
     config: Any = FrozenConfigDict(configuration.tuples(values))
-    (direction,) = open_directions(config, data_dir)
+    (direction,) = open_directions(config, data_dir, run=path)
     adapted = _adapted_labels(direction.target, trained, data_dir)
     direction = direction._replace(target=_with_labels_of_run(direction.target, adapted))
     outcomes = [
@@ -188,14 +185,6 @@ def _adapted_labels(scored: Domain, trained: Any, data_dir: Path) -> dict[Place,
             trained.target_labels, utterances, emotions, data_dir, naming_of(trained, "target")
         )
     return dict(zip(map(place, utterances), labels.tolist(), strict=True))
-
-
-def _chosen_layer(path: Path, trained: Any) -> dict[str, str]:
-    """The layer of a pretrained encoder that a run has used in its first direction."""
-    if trained.features.recipe not in PRETRAINED_RECIPES:
-        return {}
-    features = load_card(find_model(path))["config"]["features"]
-    return {key: features[key] for key in ("layers", "encoder_digest")}
 
 
 def _with_labels_of_run(scored: Domain, adapted: dict[Place, int] | None) -> Domain:

@@ -1,38 +1,56 @@
 """Which layer of a pretrained encoder the features of a direction are taken from."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdann.cluster.processes import first_ahead
+from jdann.cluster.processes import first_ahead, is_first, of_first
 from jdann.corpora.index import Corpus
+from jdann.data import normalise
 from jdann.data.batches import Frames, take_vectors
 from jdann.data.pairs import Domain, FeatureSettings, load_domain, make_direction
+from jdann.experiments import workdir
 from jdann.experiments.settings import features_folder
 from jdann.features.pretrained_recipes import (
     AUTO,
+    check_duration,
     encoder_digest,
     find_files,
     layer_count,
     layer_numbers,
 )
 from jdann.features.prosody import PROSODIC
+from jdann.files import write_json
 from jdann.methods import METHODS
 from jdann.methods.contract import InitialLabels
 from jdann.pretrained import PRETRAINED, PRETRAINED_RECIPES
 from jdann.selection.layers import layer_agreement
 
 log = logging.getLogger("jdann")
+_LEAST_DIFFERENCE = 0.01  # between the best and the worst layer
+
+
+class Kept(NamedTuple):
+    """Where the choice of a run is kept, so that continuing and scoring it choose nothing anew."""
+
+    file: Path  # layers.json in the work directory
+    direction: int = 0  # 1: from the target to the source
 
 
 def with_chosen_layer(
-    settings: FeatureSettings, source: Corpus, target: Corpus, data_dir: Path
+    settings: FeatureSettings,
+    source: Corpus,
+    target: Corpus,
+    data_dir: Path,
+    *,
+    from_source: bool = False,
+    kept: Kept | None = None,
 ) -> FeatureSettings:
     """The settings with the number of a layer in place of "auto".
 
@@ -45,39 +63,69 @@ def with_chosen_layer(
       source: the labelled corpus.
       target: the corpus to adapt to.
       data_dir: where encoders and cached features are kept.
+      from_source: True: the target is not heard. The layer is the one that is right most often
+        about speakers of the source to whom its discriminant was not fitted.
+      kept: where the choice is read, or written if it is not there; None: nowhere.
 
     Returns:
       The settings, also with the place of the encoder's files and the digest of its weights.
 
     Raises:
-      InputError: the encoder or a corpus cannot be used.
+      InputError: the encoder or a corpus cannot be used, or the run has used other weights.
     """
     if settings.recipe_name not in PRETRAINED_RECIPES:
         return settings
     name = settings.recipe_settings["encoder"]
+    before = _read(kept)
+    if before is not None:
+        values = dict(settings.recipe_settings) | {
+            key: before[key] for key in ("layers", "encoder_digest")
+        }
+        return with_encoder(settings._replace(recipe_settings=values), data_dir)
     settings = with_encoder(settings, data_dir)
     values = dict(settings.recipe_settings)
     if values["layers"] == AUTO:
         count = layer_count(values["encoder"])
-        scores = _scores(settings, source, target, features_folder(data_dir), count)
+        if from_source:
+            scores = _scores_of_source(settings, source, features_folder(data_dir), count)
+            reason = "It is right most often about held-out speakers of the source"
+        else:
+            scores = _scores(settings, source, target, features_folder(data_dir), count)
+            reason = "What it learns from the source agrees most with prosody about the target"
+        scores = of_first(scores)  # other processors may round differently
         values["layers"] = str(int(np.argmax(scores)))
         log.info(
-            "%s -> %s: layer %s of %s is used. What it learns from the source agrees most with "
-            "prosody about the target, whose labels are not used (agreement from layer 0 on: %s)",
-            source.name,
-            target.name,
-            values["layers"],
-            name,
-            " ".join(f"{score:.2f}" for score in scores),
+            "%s -> %s: layer %s of %s is used", source.name, target.name, values["layers"], name
         )
+        listed = " ".join(f"{score:.2f}" for score in scores)
+        log.info("%s. No label of the target is used. From layer 0 on: %s", reason, listed)
+        if max(scores) - min(scores) < _LEAST_DIFFERENCE:
+            log.warning("no layer is better than the others; set --config.features.layers")
+    _write(kept, values)
     return settings._replace(recipe_settings=values)
+
+
+def _read(kept: Kept | None) -> dict[str, str] | None:
+    """The choice that a run has kept; None if there is none."""
+    if kept is None or not (kept.file.parent / workdir.CONFIG).exists() or not kept.file.exists():
+        return None
+    return workdir.read_json(kept.file).get(str(kept.direction))
+
+
+def _write(kept: Kept | None, values: Mapping[str, Any]) -> None:
+    if kept is None or not is_first():
+        return
+    before = workdir.read_json(kept.file) if kept.direction else {}
+    chosen = {key: values[key] for key in ("encoder", "encoder_digest", "layers")}
+    kept.file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(kept.file, before | {str(kept.direction): chosen})
 
 
 def with_encoder(settings: FeatureSettings, data_dir: Path) -> FeatureSettings:
     """The settings with the place of a pretrained encoder's files and the digest of its weights.
 
     Raises:
-      InputError: the encoder cannot be used.
+      InputError: the encoder cannot be used for clips of this rate and duration.
     """
     if settings.recipe_name not in PRETRAINED_RECIPES:
         return settings
@@ -87,6 +135,7 @@ def with_encoder(settings: FeatureSettings, data_dir: Path) -> FeatureSettings:
     values["encoder_digest"] = encoder_digest(
         values["encoder"], values["encoder_digest"], settings.audio.sample_rate_hz
     )
+    check_duration(values["encoder"], settings.audio.max_duration_s)
     if values["layers"] != AUTO:
         layer_numbers(values["layers"], layer_count(values["encoder"]), values["encoder"])
     return settings._replace(recipe_settings=values)
@@ -113,6 +162,40 @@ def _scores(
             of_source[:, prosody:], labels, of_target[:, prosody:], by_prosody
         )
         scores.append(float(agreement))
+    return scores
+
+
+def _scores_of_source(
+    settings: FeatureSettings, source: Corpus, folder: Path, count: int
+) -> list[float]:
+    """How often each layer is right about the source, each half judged by the other.
+
+    The halves have different speakers, if there are two or more.
+    """
+    scores = []
+    for layer in range(count):
+        values = dict(settings.recipe_settings) | {"layers": str(layer), "beside": "prosody"}
+        of_layer = settings._replace(recipe_name=PRETRAINED, recipe_settings=values)
+        domain = load_domain(source, of_layer, folder)
+        statistics = normalise.fit_speakers(domain.features.read, domain.group, domain.voices)
+        rows = normalise.apply(statistics, domain.features.read(), domain.group)
+        features = jnp.asarray(np.concatenate(list(rows)), jnp.float32)[:, len(PROSODIC) :]
+        labels = _one_hot(domain, len(settings.emotions))
+        _, speaker = np.unique([str(name) for name in domain.speaker], return_inverse=True)
+        if len(set(speaker.tolist())) < 2:
+            speaker = np.arange(len(speaker))
+        labelled = domain.emotion >= 0
+        halves = [np.flatnonzero((speaker % 2 == half) & labelled) for half in (0, 1)]
+        scores.append(
+            float(
+                np.mean(
+                    [
+                        layer_agreement(features[a], labels[a], features[b], labels[b])
+                        for a, b in (halves, halves[::-1])
+                    ]
+                )
+            )
+        )
     return scores
 
 

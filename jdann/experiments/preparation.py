@@ -11,6 +11,7 @@ from jdann.errors import InputError
 from jdann.experiments.layers import with_encoder
 from jdann.experiments.settings import features_folder, make_feature_settings, naming_of
 from jdann.features.feature_set import FeatureSet
+from jdann.features.pretrained_recipes import AUTO
 from jdann.features.shards import (
     compute_part,
     compute_shard,
@@ -21,6 +22,7 @@ from jdann.features.shards import (
     shards_folder,
 )
 from jdann.features.store import Extraction, compute, plan_extractions
+from jdann.pretrained import PRETRAINED_FRAMES
 from jdann.program_cache import keep_programs
 
 
@@ -50,6 +52,12 @@ def prepare(config: Any, specs: Sequence[str], data_dir: Path, way: Way) -> Iter
       InputError: a corpus cannot be used; nothing has been computed then.
     """
     settings = with_encoder(make_feature_settings(config), data_dir)
+    values = settings.recipe_settings
+    if settings.recipe_name == PRETRAINED_FRAMES and values["layers"] == AUTO:
+        raise InputError(
+            "features.layers is 'auto', and one corpus alone cannot tell which layer; give "
+            "numbers, such as --config.features.layers=6"
+        )
     listed = [
         corpora.load_all(spec, settings.emotions, data_dir, naming_of(config, "source"))
         for spec in specs

@@ -33,7 +33,7 @@ from jdann.experiments.score_rows import (
 from jdann.experiments.settings import seeds_of
 from jdann.inference.answers import find_doubt
 from jdann.pretrained import PRETRAINED_RECIPES
-from jdann.pretrained.catalogue import heard
+from jdann.pretrained.catalogue import training_data_sentence
 from jdann.training.task import LAST
 
 _PACKAGES = ("jdann", "jax", "jaxlib", "flax", "optax", "numpy", "librosa", "scikit-learn")
@@ -270,11 +270,14 @@ def _notes(directions: Sequence[Direction], config: Any) -> list[str]:
 
 
 def _encoder_notes(directions: Sequence[Direction], config: Any) -> list[str]:
-    """Which layers of a pretrained encoder were used, and what the encoder has heard."""
+    """Which layers of a pretrained encoder were used, and what the encoder was trained on."""
     if config.features.recipe not in PRETRAINED_RECIPES:
         return []
     used = [f"{d.name}: layer {d.recipe_settings['layers']}" for d in directions]
-    return [f"{'; '.join(used)} of the pretrained encoder", heard(config.features.encoder)]
+    return [
+        f"{'; '.join(used)} of the pretrained encoder",
+        training_data_sentence(config.features.encoder),
+    ]
 
 
 def _title(directions: Sequence[Direction]) -> str:

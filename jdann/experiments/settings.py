@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jdann.audio import AudioSettings
 from jdann.corpora.naming import AUTO, Naming, make_naming
 from jdann.data.pairs import FeatureSettings
+from jdann.features.recipe import RECIPES
 from jdann.parameters import pick
 from jdann.training.members import SEEDS_IN, Members
 from jdann.training.optimisation import OPTIMISERS, OptimiserSettings
@@ -67,7 +68,12 @@ def make_training_settings(config: Any) -> TrainingSettings:
 
 
 def make_feature_settings(config: Any) -> FeatureSettings:
-    """How features are computed and normalised."""
+    """How features are computed and normalised.
+
+    Raises:
+      InputError: there is no such recipe.
+    """
+    pick(RECIPES, config.features.recipe, "config.features.recipe")
     return FeatureSettings(
         emotions=tuple(config.emotions),
         recipe_name=config.features.recipe,

@@ -29,7 +29,7 @@ from jdann.experiments import draw, jobs, results, workdir
 from jdann.experiments.channels import match_channel
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
-from jdann.experiments.layers import with_chosen_layer
+from jdann.experiments.layers import Kept, with_chosen_layer
 from jdann.experiments.package import find_familiarity, write_recogniser
 from jdann.experiments.replaced import working_in
 from jdann.experiments.settings import (
@@ -124,21 +124,36 @@ def open_directions(
     data_dir: Path,
     path: Path | None = None,
     domains: Sequence[Domain] | None = None,
+    run: Path | None = None,
 ) -> list[Direction]:
     """Loads both corpora and pairs them, in one direction or both.
 
     Args:
       config: names them.
       data_dir: where prepared corpora and cached features are kept.
-      path: a work directory to write skipped.csv to; None: nowhere.
+      path: a work directory to write skipped.csv and layers.json to; None: nowhere.
       domains: source and target that are loaded already; None: those that the config names.
+      run: the work directory of a run whose layers are used; None: `path`.
     """
     settings, cache = make_feature_settings(config), features_folder(data_dir)
-    domains_named = domains is None
+    folder = path or run
+
+    def choose_layer(source: Corpus, target: Corpus, direction: int) -> FeatureSettings:
+        return with_chosen_layer(
+            make_feature_settings(config),
+            source,
+            target,
+            data_dir,
+            from_source=config.protocol == "inductive",
+            kept=None if folder is None else Kept(folder / workdir.LAYERS, direction),
+        )
+
     if domains is None:
         listed = _load_corpora(config, data_dir)
-        settings = with_chosen_layer(settings, *listed, data_dir)
+        settings = choose_layer(*listed, 0)
         domains = [load_domain(corpus, settings, cache) for corpus in listed]
+    elif domains[0].recipe_settings:  # corpora in memory, for which a layer has been chosen
+        settings = settings._replace(recipe_settings=domains[0].recipe_settings)
     if path is not None and processes.is_first():
         workdir.write_skipped(path, domains)
     for domain in domains:
@@ -165,17 +180,13 @@ def open_directions(
         _describe(domain)
     directions = [make_direction(there[0], _with_labels(there[1], labels), settings)]
     if config.both_directions:
-        given = settings
-        if domains_named:
-            given = with_chosen_layer(
-                make_feature_settings(config), target.corpus, source.corpus, data_dir
-            )
-        if given.recipe_settings != settings.recipe_settings:  # another layer
-            source, target = (load_domain(d.corpus, given, cache) for d in (source, target))
-        back = pair(target, source, given)
+        of_way_back = choose_layer(target.corpus, source.corpus, 1)
+        if of_way_back.recipe_settings != settings.recipe_settings:  # another layer
+            source, target = (load_domain(d.corpus, of_way_back, cache) for d in (source, target))
+        back = pair(target, source, of_way_back)
         for domain, described in zip(back, reversed(there), strict=True):
             _log_notes(domain, [n for n in domain.all_notes if n not in described.all_notes])
-        directions.append(make_direction(*back, given, opposite=directions[0]))
+        directions.append(make_direction(*back, of_way_back, opposite=directions[0]))
     return directions
 
 

@@ -35,6 +35,7 @@ STUDY = "tune.db"  # of `jdann tune`, unless --storage names another database
 EVALUATION = "evaluation"  # a folder for each corpus of `jdann evaluate --target`
 LOG = "log.txt"
 SKIPPED = "skipped.csv"
+LAYERS = "layers.json"  # the layer of a pretrained encoder that each direction uses
 REPLACED = "replaced"  # the run that `--overwrite` replaces, until the new one is finished
 # Everything that train, sweep, tune, evaluate and report write, except for the files that a new
 # run has already written when it begins: the config, the log and the list of skipped files.
@@ -127,7 +128,7 @@ def log_to(path: Path, name: str = LOG) -> Iterator[None]:
 
 def _is_foreign(path: Path) -> bool:
     """Whether a file is none of those that a run writes before its config."""
-    return path.name not in (LOG, SKIPPED, LOCK, REPLACED) and path.suffix != PARTIAL
+    return path.name not in (LOG, SKIPPED, LAYERS, LOCK, REPLACED) and path.suffix != PARTIAL
 
 
 def read_config(path: Path) -> FrozenConfigDict:

@@ -41,12 +41,12 @@ def pretrained(
     Args:
       sample_rate_hz: sampling rate of the signals; 16000 Hz is the only one.
       encoder: id on the Hub, such as "facebook/hubert-base-ls960", or a folder.
-      encoder_digest: that the weights must have; "": any.
+      encoder_digest: expected digest of the weights; "" accepts any.
       layers: numbers of hidden states, such as "6" or "5,6,7", or "all". 0 is what goes into the
         first block. "auto" has to be replaced by numbers before.
-      beside: which values stand before those of the encoder. Co-training needs "prosody" or
-        "statistics": the prosodic ones are its first view.
-      n_fft: of the values beside, as are the next ones.
+      beside: which acoustic values stand before those of the encoder. Co-training needs "prosody"
+        or "statistics": the prosodic values are its first view.
+      n_fft: as for `statistics`, of the acoustic values.
       hop_length: as for `statistics`.
       n_mels: as for `statistics`.
       n_mfcc: as for `statistics`.
@@ -73,7 +73,7 @@ def pretrained(
     def compute(weights: Any, signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         values, frames = whole.compute(weights, signal, length)
         parts = [values[:, start:stop] for start, stop in columns]
-        # As on the disk, from which training reads them.
+        # Rounded as the cached values are, from which training reads.
         parts = [part.astype(jnp.float16).astype(jnp.float32) for part in parts]
         if first is not None:
             parts.insert(0, first.extract(signal, length)[0])
@@ -106,6 +106,20 @@ def find_files(encoder: str, data_dir: Path) -> str:
 
     _check_name(encoder)
     return str(find_encoder(encoder, data_dir))
+
+
+def check_duration(encoder: str, longest_s: float) -> None:
+    """Refuses clips that are longer than an encoder can hear at once.
+
+    Raises:
+      InputError: names both durations.
+    """
+    window_s = _load(encoder, "").architecture.window_s
+    if window_s is not None and longest_s > window_s:
+        raise InputError(
+            f"config.audio.max_duration_s is {longest_s:g}, and the encoder {encoder} hears at "
+            f"most {window_s:g} s at once; set it to {window_s:g} or less"
+        )
 
 
 def layer_count(encoder: str) -> int:
@@ -146,7 +160,8 @@ def pretrained_frames(
     def compute(weights: Any, signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         hidden = _hidden_states(architecture, weights, signal, length)
         frames = jnp.concatenate([hidden.states[i] for i in numbers], axis=2)
-        return jnp.clip(frames, -_LARGEST, _LARGEST), hidden.length
+        rounded = jnp.clip(frames, -_LARGEST, _LARGEST).astype(jnp.float16)
+        return rounded.astype(jnp.float32), hidden.length  # as the cached values are
 
     bins = tuple(name for i in numbers for name in numbered(f"layer{i}", architecture.width))
     return _recipe(PRETRAINED_FRAMES, bins, False, compute, loaded.params)
@@ -241,8 +256,8 @@ def _load(encoder: str, digest: str, sample_rate_hz: int = 16000) -> Any:
     loaded = load_encoder(encoder)
     if digest and loaded.digest != digest:
         raise InputError(
-            f"{encoder}: its weights have the digest {loaded.digest}, not {digest}, with which the "
-            "features were computed; use the same weights, or train again"
+            f"{encoder}: its weights have the digest {loaded.digest}, and {digest} is expected; "
+            "use the weights with that digest, or train again"
         )
     return loaded
 

@@ -235,9 +235,11 @@ def cache_name(
       audio_settings: as for `extract`.
       channel: as for `extract`.
     """
-    # The sizes of "frames" enter the hash of every recipe, used or not: folders that earlier
-    # versions wrote keep their names.
-    sizes = recipe_sizes("frames") | recipe_sizes(recipe_name)
+    # The sizes of "frames" enter the hash of every recipe of signals, used or not: folders that
+    # earlier versions wrote keep their names.
+    sizes = recipe_sizes(recipe_name)
+    if "encoder" not in sizes:
+        sizes = recipe_sizes("frames") | sizes
     recipe_keys = {size: settings.get(size, default) for size, default in sizes.items()}
     recipe_keys["recipe"] = recipe_name
     if "encoder" in recipe_keys:  # the same weights in another place give the same features
@@ -253,7 +255,7 @@ def cache_name(
     return hashlib.sha256(key.encode()).hexdigest()[:20]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def compiled_recipe(
     name: str, sizes: tuple[tuple[str, Any], ...], sample_rate_hz: int, most: int
 ) -> tuple[Recipe, Program]:

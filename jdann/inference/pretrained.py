@@ -3,6 +3,7 @@
 Otherwise they are beside it: the model's card names the encoder and the digest of its weights.
 """
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,17 @@ _PATTERNS = ("*.json", "*.safetensors", "*.whl", "*.onnx")
 
 
 def files_in(folder: Path) -> Path | None:
-    """The encoder's files in the folder of a model; None if they are not there."""
-    inside = folder / ENCODER
-    if not inside.is_dir():
+    """The encoder's files in the folder of a model, or where its run has found them; else None."""
+    inside = (folder / ENCODER).absolute()
+    if inside.is_dir():
+        files = [path for pattern in ("*.whl", "*.onnx") for path in inside.glob(pattern)]
+        return files[0] if files else inside
+    try:  # of the work directory RUN, whose models are RUN/recogniser/MODEL
+        kept = json.loads((folder.absolute().parents[1] / "layers.json").read_text("utf-8"))
+        place = Path(next(iter(kept.values()))["encoder"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         return None
-    files = [path for pattern in ("*.whl", "*.onnx") for path in inside.glob(pattern)]
-    return files[0] if files else inside
+    return place if place.exists() else None
 
 
 def copy_files(features: Any, folder: Path) -> None:
@@ -42,10 +48,26 @@ def copy_files(features: Any, folder: Path) -> None:
     from jdann.pretrained.load import find_encoder  # it imports Flax, which takes long
 
     source, inside = find_encoder(features.encoder), folder / ENCODER
-    if source.is_dir() and inside.exists() and source.samefile(inside):
+    if inside.exists() and inside.samefile(source if source.is_dir() else source.parent):
         return
-    folders.remove(inside)
-    inside.mkdir(parents=True)
+    unfinished = folder / f".{ENCODER}.partial"
+    folders.remove(unfinished)
+    unfinished.mkdir(parents=True)
     files = [source] if source.is_file() else [p for q in _PATTERNS for p in source.glob(q)]
     for file in files:  # the Hub's cache holds links
-        shutil.copyfile(file, inside / file.name)
+        shutil.copyfile(file, unfinished / file.name)
+    folders.remove(inside)
+    unfinished.rename(inside)
+
+
+def remove_files(features: Any, folder: Path) -> None:
+    """Removes the encoder's files of a model that is replaced, unless the new model uses them.
+
+    Args:
+      features: `config.features` of the new model.
+      folder: of both.
+    """
+    inside = folder / ENCODER
+    used = Path(features.get("encoder", ""))
+    if not used.is_relative_to(inside.absolute()):
+        folders.remove(inside)

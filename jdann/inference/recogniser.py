@@ -166,6 +166,8 @@ class Recogniser:
         )
         if with_encoder:
             pretrained.copy_files(self.programs.settings.features, folder)
+        else:
+            pretrained.remove_files(self.programs.settings.features, folder)
         save_model(folder, with_classes(model, self.columns))
 
     @property

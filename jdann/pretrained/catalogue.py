@@ -177,8 +177,8 @@ CATALOGUE: dict[str, Published] = {
 }
 
 
-def heard(name: str) -> str:
-    """A sentence about what an encoder has heard in training.
+def training_data_sentence(name: str) -> str:
+    """A sentence about what an encoder was trained on.
 
     Args:
       name: as `jdann.pretrained.load.load_encoder` takes it.

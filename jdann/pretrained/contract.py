@@ -56,6 +56,7 @@ class Architecture(NamedTuple):
     width: int  # values of a state
     samples_per_frame: int  # 320: 50 frames per second
     blocks: Blocks | None = None  # None: they cannot be applied alone
+    window_s: float | None = None  # the longest clip, s; None: of any duration
 
 
 class SpeechEncoder(NamedTuple):

@@ -40,6 +40,9 @@ def find_or_fetch(name: str, data_dir: Path) -> Path:
     Raises:
       InputError: there is no such folder or id, or it cannot be fetched.
     """
+    folder = local_folder(name)
+    if folder is not None:
+        return folder
     found = find_on_machine(name, data_dir)
     if found is not None and not _lacks_preprocessing(found):
         return found

@@ -54,6 +54,8 @@ def find_encoder(name: str, data_dir: Path | None = None) -> Path:
     if name == smart_turn.NAME:
         return smart_turn.find_or_fetch(data_dir).absolute()
     if Path(name).is_file():
+        if Path(name).suffix not in (".whl", ".onnx"):
+            raise InputError(f"{name} is a file; give the folder with config.json and safetensors")
         return Path(name).absolute()
     return hub.find_or_fetch(name, data_dir).absolute()
 

@@ -114,6 +114,7 @@ def architecture() -> Architecture:
         layers=1 + CONFIG.blocks,
         width=CONFIG.width,
         samples_per_frame=SAMPLES_PER_FRAME,
+        window_s=CONFIG.window_samples / 16000,
         blocks=describe_blocks(CONFIG),
     )
 

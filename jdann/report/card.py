@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jdann.pretrained import PRETRAINED_RECIPES
-from jdann.pretrained.catalogue import heard
+from jdann.pretrained.catalogue import training_data_sentence
 from jdann.report.cells import interval_text, number
 from jdann.report.estimate_lines import estimate_sentence
 
@@ -148,14 +148,14 @@ def _recogniser(model: Mapping[str, Any]) -> Section:
 
 
 def _pretrained(config: Mapping[str, Any]) -> list[str]:
-    """Which pretrained encoder the features are from, and what it has heard; [] if from none."""
+    """Which pretrained encoder the features are from, and what it was trained on; [] if from none."""
     features = config["features"]
     if features["recipe"] not in PRETRAINED_RECIPES:
         return []
-    sentence = heard(features["encoder"])
+    sentence = training_data_sentence(features["encoder"])
     return [
-        f"{sentence[0].upper()}{sentence[1:]}. If it has heard the speech on which the model is "
-        "scored, the scores are too good."
+        f"{sentence[0].upper()}{sentence[1:]}. If that holds speech on which the model is "
+        "scored, the scores may be too high."
     ]
 
 

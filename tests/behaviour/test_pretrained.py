@@ -73,6 +73,7 @@ def test_a_copy_with_its_encoder_needs_nothing_else(run, encoder, clip, tmp_path
     hidden = encoder.rename(encoder.with_name("hidden"))
     try:
         assert Recogniser.load("copy")(clip) == expected
+        assert recogniser.programs.settings.features.encoder == str(encoder)
         beside = tmp_path / "beside"
         recogniser.save(beside)
         with pytest.raises(InputError, match="hubert"):

@@ -57,8 +57,8 @@ def test_target_labels_do_not_change_the_layer(tones, data_dir, caplog):
         for target in (tones[1], turned):
             caplog.clear()
             (direction,) = open_pair(tones[0], target, data_dir)
-            (line,) = [m for m in caplog.messages if "agreement from layer 0 on" in m]
-            chosen.append((direction.recipe_settings["layers"], line.rpartition("(")[2]))
+            (line,) = [m for m in caplog.messages if "From layer 0 on" in m]
+            chosen.append((direction.recipe_settings["layers"], line))
     assert chosen[0] == chosen[1]
 
 
@@ -78,6 +78,32 @@ def test_each_direction_has_a_layer_of_its_own(tones, data_dir, monkeypatch):
     assert there.recipe_settings["layers"] == "0" and back.recipe_settings["layers"] == "2"
     assert {d.bins[-1][:6] for d in (there.source, there.target)} == {"layer0"}
     assert {d.bins[-1][:6] for d in (back.source, back.target)} == {"layer2"}
+
+
+def test_new_speakers_are_not_heard_when_the_layer_is_chosen(tones, data_dir, monkeypatch):
+    monkeypatch.setattr(layers, "_scores", lambda *_: pytest.fail("the target is heard"))
+    config = ConfigDict(load_config("best").to_dict())
+    config.source, config.target = map(str, tones)
+    config.protocol, config.audio.speech_only = "inductive", False
+    config.features.update({"recipe": "pretrained", "encoder": ENCODER})
+    (direction,) = open_directions(config, data_dir)
+    assert direction.recipe_settings["layers"] in ("0", "1", "2")
+
+
+def test_the_choice_of_a_run_is_kept(tones, data_dir, tmp_path, monkeypatch):
+    config = ConfigDict(load_config("best").to_dict())
+    config.source, config.target = map(str, tones)
+    config.audio.speech_only = False
+    config.features.update({"recipe": "pretrained", "encoder": ENCODER})
+    monkeypatch.setattr(layers, "_scores", lambda *_: [0.1, 0.9, 0.2])
+    open_directions(config, data_dir, tmp_path)
+    (tmp_path / "config.json").write_text("{}")  # the run has begun
+    monkeypatch.setattr(layers, "_scores", lambda *_: [0.9, 0.1, 0.2])
+    (direction,) = open_directions(config, data_dir, run=tmp_path)
+    assert direction.recipe_settings["layers"] == "1"
+    config.features.encoder = ENCODER.replace("hubert_base", "wav2vec2_base")
+    with pytest.raises(InputError, match="is expected"):
+        open_directions(config, data_dir, run=tmp_path)
 
 
 def test_a_missing_encoder_is_named_before_any_work(tones, data_dir):
