@@ -3,7 +3,7 @@ supervision"), with the weights and the numbers of transformers.
 
 Whisper pads each clip with silence to 30 s, and its attention masks nothing: the frames of a short
 clip attend to the silence, too. Here the positions are cut to the longest clip of the batch, and
-the padding is masked. So padding never changes a result, and a clip of 3 s costs a fraction. State 0
+the padding is masked. So padding never changes a result, and a short clip costs less. State 0
 is the same in both ways; the later states differ, because silence is no longer attended to. With
 the trained weights of smart-turn (windows of 8 s) and 52 clips of 1.3 to 5 s, the relative
 difference is .07 after the first block, .10, .20 and .32 after the last one, and the mean cosine of

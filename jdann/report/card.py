@@ -148,7 +148,7 @@ def _recogniser(model: Mapping[str, Any]) -> Section:
 
 
 def _pretrained(config: Mapping[str, Any]) -> list[str]:
-    """Which pretrained encoder the features are from, and what it was trained on; [] if from none."""
+    """The pretrained encoder of the features, and what it was trained on; [] if there is none."""
     features = config["features"]
     if features["recipe"] not in PRETRAINED_RECIPES:
         return []
