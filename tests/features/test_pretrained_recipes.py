@@ -18,6 +18,7 @@ from tests.support.corpora import EMOTIONS
 ENCODER = str(Path(__file__).parents[1] / "pretrained" / "references" / "hubert_base")
 SETTINGS = {"encoder": ENCODER, "encoder_digest": "", "layers": "1,2", "beside": "prosody"}
 WIDTH, LAYERS = 24, 3
+FAMILIES = sorted(path.parent.name for path in Path(ENCODER).parent.glob("*/config.json"))
 TONES = audio.AudioSettings(speech_only=False)
 
 
