@@ -318,7 +318,7 @@ def small_direction(speaker):
     """As much of a direction as the plan of a run looks at."""
     Domain = namedtuple("Domain", "corpus emotion speaker")
     domain = Domain(SimpleNamespace(name="demo:en"), np.arange(20) % 5, speaker)
-    return SimpleNamespace(source=domain, target=domain, window=None, bins=16)
+    return SimpleNamespace(source=domain, target=domain, window=None, bins=16, recipe_settings={})
 
 
 @pytest.mark.parametrize(
