@@ -1,21 +1,28 @@
 """Pretrained speech encoders: jdann's time and memory beside those of PyTorch.
 
     python benchmarks/encoders.py
-    python benchmarks/encoders.py --encoder WavLM-base --rounds 3
-    python benchmarks/encoders.py --tiny    # a tiny network, one round; the figures mean nothing
+    python benchmarks/encoders.py --encoders WavLM-base --rounds 3
+    python benchmarks/encoders.py --tiny    # tiny networks, one round; the figures mean nothing
 
 A turn computes all hidden states of a batch of clips, without gradients. The networks have the
-published sizes and random weights. Each way runs in its own process. All processes are made ready,
-and then take turns: one works while the others wait. The peak of memory is the largest resident
-memory of the process, with its library, the weights and what it compiled. PyTorch's networks are
-those of `transformers`; if it or PyTorch is not installed, their rows say so.
+published sizes and random weights. Each way runs in its own process. All processes of an encoder
+are made ready, and then take turns: one works while the others wait. The peak of memory is the
+largest resident memory of the process, with its library, the weights and what it compiled.
+
+As published, Whisper hears each clip with silence to 30 s. jdann cuts the silence off. Both
+libraries are measured in both ways; PyTorch's table of positions is cut for that. jdann's time
+includes the log-mels of Whisper, and PyTorch is given them.
+
+PyTorch's networks are those of `transformers`. If it or PyTorch is not installed, the rows say so.
 """
 
 import argparse
+import itertools
+import os
 import resource
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,9 +36,16 @@ from workers import Worker, start_worker
 
 ROOT = Path(__file__).parents[1]
 SAMPLE_RATE_HZ = 16000
-ENCODERS: dict[str, dict[str, Any]] = {  # settings as in config.json; sizes are the defaults
+ENCODERS: dict[str, dict[str, Any]] = {  # settings as in config.json; the other sizes are defaults
     "HuBERT-base": {"model_type": "hubert"},
     "WavLM-base": {"model_type": "wavlm"},
+    "Whisper-base": {
+        "model_type": "whisper",
+        "d_model": 512,
+        "encoder_layers": 6,
+        "encoder_attention_heads": 8,
+        "encoder_ffn_dim": 2048,
+    },
 }
 TINY = {
     "hidden_size": 16,
@@ -41,40 +55,51 @@ TINY = {
     "conv_dim": [4] * 7,
     "num_conv_pos_embedding_groups": 2,
 }
-PEERS = {  # way: the way that it is compared with
-    "jdann float32": "PyTorch float32",
-    "jdann bfloat16": "PyTorch bfloat16",
-    "PyTorch float32": "",
-    "PyTorch bfloat16": "",
+TINY_WHISPER = {
+    "d_model": 16,
+    "encoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 16,
 }
+LIBRARIES, PRECISIONS = ("jdann", "PyTorch"), ("float32", "bfloat16")
 COLUMNS = (
-    "way",
+    "encoder and way",
     "a batch, s: median",
     "min to max",
-    "speed: median",
+    "time beside jdann's: median",
     "min to max",
     "CPU, s: median",
     "peak, MiB",
 )
+MELS_PER_SECOND = 100  # frames of Whisper's log-mels
+
+
+class Way(NamedTuple):
+    """How an encoder is computed."""
+
+    library: str
+    precision: str
+    padded: bool = False  # Whisper as published: with silence to 30 s
+
+    def __str__(self) -> str:
+        padding = ", silence to 30 s" if self.padded else ""
+        return f"{self.library} {self.precision}{padding}"
 
 
 class Measurement(NamedTuple):
-    """What was measured of each way."""
+    """What was measured of each way of an encoder."""
 
-    costs: dict[str, list[Cost]]  # of a batch, by round
-    peak_mib: dict[str, float]
-    loads: list[float]
+    costs: dict[Way, list[Cost]]  # of a batch, by round
+    peak_mib: dict[Way, float]
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("--encoder", choices=ENCODERS, default="HuBERT-base")
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS))
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=3.0, help="duration of a clip")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--ways", nargs="+", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--output", type=Path, help="a Markdown file that the table is added to")
-    parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.tiny:
         arguments.clips, arguments.seconds, arguments.rounds = 2, 0.5, 1
@@ -87,15 +112,25 @@ def main() -> None:
         answer_questions(arguments)
         return
     has_peers = is_installed("torch") and is_installed("transformers")
-    missing = [] if has_peers else [way for way in arguments.ways if "PyTorch" in way]
-    ways = [way for way in arguments.ways if way not in missing]
-    lines = [format_table(arguments, measure(arguments, ways))]
-    lines += [missing_row(way, len(COLUMNS)) for way in missing]
-    text = "\n".join(lines)
-    print(text)
-    if arguments.output:
-        with arguments.output.open("a", encoding="utf-8") as file:
-            file.write("\n" + text + "\n")
+    loads, rows = [load_average()], []
+    for encoder in arguments.encoders:
+        ways = [way for way in ways_of(encoder) if has_peers or way.library == "jdann"]
+        measurement = measure(arguments, encoder, ways, loads)
+        rows += [format_row(encoder, way, measurement) for way in ways]
+    if not has_peers:
+        rows.append(missing_row("PyTorch", len(COLUMNS)))
+    print(describe(arguments, loads, has_peers) + "\n")
+    print(header(COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1))), *rows, sep="\n")
+
+
+def ways_of(encoder: str) -> list[Way]:
+    """The ways that are compared."""
+    paddings = (False, True) if is_whisper(ENCODERS[encoder]) else (False,)
+    return [Way(*way) for way in itertools.product(LIBRARIES, PRECISIONS, paddings)]
+
+
+def is_whisper(settings: Mapping[str, Any]) -> bool:
+    return settings["model_type"] == "whisper"
 
 
 # One process for each way. It answers each line of its standard input with a number.
@@ -107,12 +142,15 @@ def answer_questions(arguments: argparse.Namespace) -> None:
     "turn" gives the seconds of a turn, and "cpu" the CPU time of the turn before.
     """
     sys.path.insert(0, str(ROOT))
-    settings = ENCODERS[arguments.encoder] | (TINY if arguments.tiny else {})
-    shape = (arguments.clips, round(arguments.seconds * SAMPLE_RATE_HZ))
-    library, precision = arguments.work.split()
+    (encoder,) = arguments.encoders
+    settings = ENCODERS[encoder]
+    if arguments.tiny:
+        settings = settings | (TINY_WHISPER if is_whisper(settings) else TINY)
+    library, precision, padding = arguments.work
+    way = Way(library, precision, padding == "padded")
     # A process loads only the library that it measures.
     make_turn = {"jdann": make_jdann_turn, "PyTorch": make_pytorch_turn}[library]
-    turn = make_turn(settings, shape, precision)
+    turn = make_turn(settings, way, arguments.clips, arguments.seconds)
     cost = cost_of_call(turn)  # compiles
     print(cost.wall_s, flush=True)
     for line in sys.stdin:
@@ -129,99 +167,103 @@ def ask_cost(worker: Worker) -> Cost:
 
 
 def make_jdann_turn(
-    settings: dict[str, Any], shape: tuple[int, int], precision: str
+    settings: dict[str, Any], way: Way, clips: int, seconds: float
 ) -> Callable[[], Any]:
     """Returns a function that computes the states of one batch."""
-    from importlib import import_module
-
     import jax
     import jax.numpy as jnp
 
-    module = "wavlm" if settings["model_type"] == "wavlm" else "wav2vec2"
-    network = import_module(f"jdann.pretrained.{module}").architecture(settings).module
-    network = network.clone(dtype=jnp.dtype(precision))
-    samples = jax.random.normal(jax.random.key(0), shape)
-    length = jnp.full(shape[:1], shape[1])
+    from jdann.pretrained.load import make_architecture
+
+    network = make_architecture(settings, Path("benchmark")).module
+    padding = {"pad_to_window": way.padded} if is_whisper(settings) else {}
+    network = network.clone(dtype=jnp.dtype(way.precision), **padding)
+    samples = jax.random.normal(jax.random.key(0), (clips, round(seconds * SAMPLE_RATE_HZ)))
+    length = jnp.full(clips, samples.shape[1])
     variables = jax.jit(network.init)(jax.random.key(1), samples[:1, :4000], length[:1])
     apply = jax.jit(network.apply)
     return lambda: jax.block_until_ready(apply(variables, samples, length))
 
 
 def make_pytorch_turn(
-    settings: dict[str, Any], shape: tuple[int, int], precision: str
+    settings: dict[str, Any], way: Way, clips: int, seconds: float
 ) -> Callable[[], Any]:
     """Returns a function that computes the states of one batch, on a GPU if there is one."""
-    import os
-
     import torch  # pyright: ignore[reportMissingImports]
     from transformers import AutoConfig, AutoModel  # pyright: ignore[reportMissingImports]
+    from transformers.models.whisper.modeling_whisper import (  # pyright: ignore[reportMissingImports]
+        WhisperEncoder,
+    )
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = getattr(torch, precision)
-    network = AutoModel.from_config(AutoConfig.for_model(**settings))
+    dtype = getattr(torch, way.precision)
+    config: Any = AutoConfig.for_model(**settings)
+    shape = (clips, round(seconds * SAMPLE_RATE_HZ))
+    if is_whisper(settings):
+        if not way.padded:
+            config.max_source_positions = round(seconds * MELS_PER_SECOND) // 2
+        shape = (clips, config.num_mel_bins, 2 * config.max_source_positions)
+        network: Any = WhisperEncoder(config)
+    else:
+        network = AutoModel.from_config(config)
     network = network.eval().to(device, dtype)
-    samples = torch.randn(shape, device=device, dtype=dtype)
+    inputs = torch.randn(shape, device=device, dtype=dtype)
 
     def turn() -> float:
-        with torch.no_grad():
-            output = network(samples, output_hidden_states=True)
+        with torch.inference_mode():
+            output = network(inputs, output_hidden_states=True)
         return output.last_hidden_state[0, 0, 0].item()  # waits for the GPU
 
     return turn
 
 
-def measure(arguments: argparse.Namespace, ways: list[str]) -> Measurement:
-    options = ["--encoder", arguments.encoder, "--clips", str(arguments.clips)]
+def measure(
+    arguments: argparse.Namespace, encoder: str, ways: list[Way], loads: list[float]
+) -> Measurement:
+    """Measures the ways of one encoder in turn, and adds the load after each round to `loads`."""
+    options = ["--encoders", encoder, "--clips", str(arguments.clips)]
     options += ["--seconds", str(arguments.seconds), *(["--tiny"] if arguments.tiny else [])]
     command = [sys.executable, __file__, *options, "--work"]
     # One starts after the other, because side by side they would disturb each other.
-    workers = {way: start_worker(way, [*command, way]) for way in ways}
-    loads = [load_average()]
-    turns = {way: partial(ask_cost, worker) for way, worker in workers.items()}
+    workers = {
+        way: start_worker(
+            str(way), [*command, way.library, way.precision, "padded" if way.padded else "cut"]
+        )
+        for way in ways
+    }
+    turns = {str(way): partial(ask_cost, worker) for way, worker in workers.items()}
     costs = measure_in_turn(turns, arguments.rounds, lambda: loads.append(load_average()))
     peak_mib = {way: worker.ask("peak") for way, worker in workers.items()}
     for worker in workers.values():
         worker.stop()
-    return Measurement(costs, peak_mib, loads)
+    return Measurement({way: costs[str(way)] for way in ways}, peak_mib)
 
 
-def format_table(arguments: argparse.Namespace, measurement: Measurement) -> str:
-    """The Markdown section of one run."""
-    has_pytorch = any("PyTorch" in way for way in measurement.costs)
-    packages = ("jax", "jaxlib", "flax", *(["torch", "transformers"] if has_pytorch else []))
-    loads = measurement.loads
-    description = (
-        f"{arguments.clips} clips of {arguments.seconds:g} s; {arguments.rounds} rounds. "
-        f"{processor_name()}, {python_and_packages(packages)}; load average {min(loads):.1f} to "
-        f"{max(loads):.1f} while measuring."
+def describe(arguments: argparse.Namespace, loads: list[float], has_peers: bool) -> str:
+    """What was measured, and on which machine."""
+    packages = ("jax", "jaxlib", "flax", *(["torch", "transformers"] if has_peers else []))
+    used = len(os.sched_getaffinity(0))
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}. {arguments.clips} clips of {arguments.seconds:g} s; "
+        f"{arguments.rounds} rounds. {processor_name()}, {used} of them used, "
+        f"{python_and_packages(packages)}; load average {min(loads):.1f} to {max(loads):.1f} "
+        "while measuring."
     )
-    lines = [
-        f"## {arguments.encoder}, {datetime.now(UTC):%Y-%m-%d}",
-        "",
-        description,
-        "",
-        header(COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1))),
-        *(format_row(way, measurement) for way in measurement.costs),
-    ]
-    return "\n".join(lines)
 
 
-def format_row(way: str, measurement: Measurement) -> str:
-    """The row of one way. Its speed is the ratio to its peer in each round."""
-    costs, peer = measurement.costs, PEERS[way]
+def format_row(encoder: str, way: Way, measurement: Measurement) -> str:
+    """The row of one way. Its time is also given beside that of jdann, cut, in each round."""
+    costs = measurement.costs
     seconds = [cost.wall_s for cost in costs[way]]
-    speed, spread = "", ""
-    if peer in costs:
-        ratios = round_ratios([cost.wall_s for cost in costs[peer]], seconds)
-        speed = f"{statistics.median(ratios):.2f}x of {peer}"
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    reference = [cost.wall_s for cost in costs[Way("jdann", way.precision)]]
+    ratios = round_ratios(seconds, reference)
     return row(
-        way,
+        f"{encoder}, {way}",
         f"{statistics.median(seconds):.2f}",
         f"{min(seconds):.2f} to {max(seconds):.2f}",
-        speed,
-        spread,
+        f"{statistics.median(ratios):.2f}x",
+        f"{min(ratios):.2f} to {max(ratios):.2f}",
         f"{median_cost(costs[way]).cpu_s:.2f}",
         f"{measurement.peak_mib[way]:.0f}",
     )

@@ -32,8 +32,8 @@ def unfinished(
       name: of the finished folder.
       subject: what is waited for, as for `locks.wait_and_hold`.
       work: what the other process has done, as for `locks.wait_and_hold`.
-      continued: keep the folder after an interrupt or a full disk, and begin with the folder that a
-        killed process left. False: begin with an empty folder.
+      continued: keep the folder after an error, and begin with the folder that another process left
+        at its error or kill. False: begin with an empty folder.
     """
     parent.mkdir(parents=True, exist_ok=True)
     with locks.wait_and_hold(_lock_file(parent, name), subject, work) as alone:
@@ -44,12 +44,9 @@ def unfinished(
         folder.mkdir(exist_ok=True)
         try:
             yield folder
-        except (KeyboardInterrupt, OSError):
+        except BaseException:
             if not continued:
                 remove(folder)
-            raise
-        except BaseException:
-            remove(folder)
             raise
         remove(folder)
 

@@ -15,7 +15,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 LINES = "journal.jsonl"
-_FLUSH_S = 10.0  # a killed run loses at most the features of this time
+# A killed run loses at most the results of this time, and the batches that it was computing.
+_FLUSH_S = 10.0
 
 
 def values_name(dtype: str) -> str:
@@ -136,7 +137,7 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if kind is None or issubclass(kind, KeyboardInterrupt):
+            if kind is None or not issubclass(kind, OSError):  # of a disk that is full, for example
                 self.flush()
         finally:
             self._values.close()

@@ -11,6 +11,7 @@ from tests.support.published import published_arguments
 from tests.support.recordings import write_voices
 
 ROOT = Path(__file__).parents[2]
+ENCODER = str(ROOT / "tests" / "pretrained" / "references" / "hubert_base")
 # The other files in this folder are modules that the scripts import.
 SCRIPTS = sorted(
     path.stem
@@ -55,10 +56,8 @@ def script_arguments(name: str, voices: tuple[Path, Path], folder: Path) -> list
     return {
         "adapt": [model, target],
         "channels": [source, target, "--data-dir", str(folder / "data")],
-        "encoder_views": [
-            str(ROOT / "tests/pretrained/references/hubert_base"),
-            *(source, target, *work, "--seeds", "1", "--scenes", "ids"),
-        ],
+        "encoder_features": [ENCODER],
+        "encoder_views": [ENCODER, source, target, *work, "--seeds", "1", "--scenes", "ids"],
         "digests": ["--data-dir", str(folder / "data")],
         "few_labels": [source, target, "--data-dir", str(folder / "data")],
         "inference": [model],

@@ -1,6 +1,7 @@
 """Recipes of a pretrained encoder: the numbers of the encoder itself, and their cache."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from jdann import audio, corpora
 from jdann.errors import InputError
-from jdann.features import store
+from jdann.features import journal, store
+from jdann.features.journal import Journal
 from jdann.features.pretrained_recipes import layer_numbers
 from jdann.features.prosody import PROSODIC
 from jdann.features.recipe import make_recipe
@@ -142,10 +144,44 @@ def test_layers_are_listed_by_number_or_all():
     assert layer_numbers("2, 0", 3, "x") == (2, 0)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(p.parent.name for p in Path(ENCODER).parent.glob("*/config.json"))
-)
+@pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("recipe", ["pretrained", "pretrained_frames"])
 def test_every_family_can_be_traced(recipe, name):
     encoder = str(Path(ENCODER).with_name(name))
     assert make_recipe(recipe, SETTINGS | {"encoder": encoder}, 16000).bins
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [(OSError("stopped"), 11), (MemoryError("stopped"), 0)],
+    ids=["kill", "error"],
+)
+def test_an_end_in_the_middle_costs_little(tones, tmp_path, monkeypatch, error, lost):
+    """By a clock on which the encoder needs a second for each clip.
+
+    The journal writes nothing at an OSError, as at a kill.
+    """
+    corpus = corpora.load(str(tones[0]), EMOTIONS, tmp_path)
+    whole = extract(corpus, tmp_path / "whole", beside="none")
+    noted, kept = [], []
+    note, continued = Journal._note, Journal.__enter__
+
+    def note_or_stop(self, i, entry):
+        if len(noted) == 45:
+            raise error
+        noted.append(i)
+        note(self, i, entry)
+
+    monkeypatch.setattr(journal, "time", SimpleNamespace(monotonic=lambda: float(len(noted))))
+    with monkeypatch.context() as patch, pytest.raises(type(error), match="stopped"):
+        patch.setattr(Journal, "_note", note_or_stop)
+        extract(corpus, tmp_path / "cache", beside="none")
+
+    def enter(self):
+        kept.extend(self.entries)
+        return continued(self)
+
+    monkeypatch.setattr(Journal, "__enter__", enter)
+    repeated = extract(corpus, tmp_path / "cache", beside="none")
+    assert kept == noted[: len(kept)] and 45 - lost <= len(kept) <= 45
+    assert repeated.path.read_bytes() == whole.path.read_bytes()

@@ -29,6 +29,8 @@ HEAVY = (
     "tensorflow_datasets",
     "matplotlib",
     "sklearn",
+    "huggingface_hub",
+    "jdann.pretrained.load",  # only models with an encoder need it
     "jdann.features.store",  # the finder of speech needs other modules of jdann.features
 )
 

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from jdann import configuration, parameters
 from jdann.configuration import base_config
+from jdann.data import normalise
 from jdann.data.batches import BatchIndices, Frames
 from jdann.data.splits import Split
 from jdann.errors import InputError
@@ -318,7 +319,15 @@ def small_direction(speaker):
     """As much of a direction as the plan of a run looks at."""
     Domain = namedtuple("Domain", "corpus emotion speaker")
     domain = Domain(SimpleNamespace(name="demo:en"), np.arange(20) % 5, speaker)
-    return SimpleNamespace(source=domain, target=domain, window=None, bins=16, recipe_settings={})
+    statistics = normalise.identity(16)
+    return SimpleNamespace(
+        source=domain,
+        target=domain,
+        window=None,
+        bins=16,
+        recipe_settings={},
+        statistics=(statistics, statistics),
+    )
 
 
 @pytest.mark.parametrize(
