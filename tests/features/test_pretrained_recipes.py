@@ -43,19 +43,16 @@ def test_vectors_are_means_and_deviations_of_the_frames_of_each_layer(clips):
     samples, length = clips
     encoder = load_encoder(ENCODER)
     hidden = encoder.architecture.module.apply({"params": encoder.params}, samples, length)
-    recipe = make_recipe("pretrained", SETTINGS, 16000)
+    recipe = make_recipe("pretrained", SETTINGS | {"beside": "none"}, 16000)
     values, frames = jax.jit(recipe.extract)(samples, length)
     assert (frames == 1).all() and values.shape == (2, len(recipe.bins))
-    prosody, _ = make_recipe("prosody", {}, 16000).extract(samples, length)
-    np.testing.assert_allclose(values[:, : len(PROSODIC)], prosody, rtol=1e-4, atol=1e-4)
     for clip in range(2):
         expected = []
         for layer in (1, 2):
             valid = np.asarray(hidden.states[layer][clip, : hidden.length[clip]])
             expected += [valid.mean(0), valid.std(0)]
-        found = values[clip, len(PROSODIC) :]
-        np.testing.assert_allclose(found, np.concatenate(expected), rtol=2e-3, atol=2e-3)
-    assert recipe.bins[len(PROSODIC)] == "layer1_mean_00" and recipe.bins[-1] == "layer2_std_23"
+        np.testing.assert_allclose(values[clip], np.concatenate(expected), rtol=2e-3, atol=2e-3)
+    assert recipe.bins[0] == "layer1_mean_00" and recipe.bins[-1] == "layer2_std_23"
 
 
 def test_frames_are_the_states_of_the_layer(clips):
@@ -70,9 +67,10 @@ def test_frames_are_the_states_of_the_layer(clips):
 
 
 def test_weights_are_an_argument_or_constants_with_the_same_result(clips):
-    recipe = make_recipe("pretrained", SETTINGS, 16000)
-    first, second = recipe.extract(*clips), recipe.compute(recipe.weights, *clips)
-    np.testing.assert_array_equal(first[0], second[0])
+    recipe = make_recipe("pretrained", SETTINGS | {"beside": "none"}, 16000)
+    first = jax.jit(recipe.extract)(*clips)
+    second = jax.jit(recipe.compute)(recipe.weights, *clips)
+    np.testing.assert_allclose(first[0], second[0], rtol=1e-4, atol=1e-4)
     assert make_recipe("frames", {}, 16000).weights == ()
 
 
@@ -93,6 +91,7 @@ def test_another_choice_of_layers_computes_nothing_again(tones, tmp_path, monkey
     assert alone.bins == LAYERS * 2 * WIDTH
 
 
+@pytest.mark.slow
 def test_stored_values_are_those_of_each_clip_alone(tones, tmp_path):
     corpus = corpora.load(str(tones[0]), EMOTIONS, tmp_path)
     features = extract(corpus, tmp_path / "cache")
@@ -102,6 +101,9 @@ def test_stored_values_are_those_of_each_clip_alone(tones, tmp_path):
         alone, _ = recipe.extract(clip[None], np.array([len(clip)], np.int32))
         (stored,) = features.read([i])
         np.testing.assert_allclose(stored, alone, rtol=3e-3, atol=3e-3)
+        prosody, _ = make_recipe("prosody", {}, 16000).extract(clip[None], np.array([len(clip)]))
+        first = stored[:, : len(PROSODIC)]
+        np.testing.assert_allclose(first, prosody, rtol=3e-3, atol=3e-3)
 
 
 def test_the_cache_depends_on_the_weights_and_not_on_their_place(tmp_path):
