@@ -63,9 +63,9 @@ def with_chosen_layer(
       source: the labelled corpus.
       target: the corpus to adapt to.
       data_dir: where encoders and cached features are kept.
-      from_source: True: the target is not heard. The layer is the one that is right most often
-        about speakers of the source to whom its discriminant was not fitted.
-      kept: where the choice is read, or written if it is not there; None: nowhere.
+      from_source: True: the audio of the target is not used. The layer is the one that is right
+        most often about speakers of the source to whom its discriminant was not fitted.
+      kept: where the choice is read, or written before the run begins; None: nowhere.
 
     Returns:
       The settings, also with the place of the encoder's files and the digest of its weights.
@@ -107,18 +107,23 @@ def with_chosen_layer(
 
 def _read(kept: Kept | None) -> dict[str, str] | None:
     """The choice that a run has kept; None if there is none."""
-    if kept is None or not (kept.file.parent / workdir.CONFIG).exists() or not kept.file.exists():
+    if kept is None or not _has_begun(kept) or not kept.file.exists():
         return None
     return workdir.read_json(kept.file).get(str(kept.direction))
 
 
 def _write(kept: Kept | None, values: Mapping[str, Any]) -> None:
-    if kept is None or not is_first():
+    if kept is None or _has_begun(kept) or not is_first():
         return
     before = workdir.read_json(kept.file) if kept.direction else {}
     chosen = {key: values[key] for key in ("encoder", "encoder_digest", "layers")}
     kept.file.parent.mkdir(parents=True, exist_ok=True)
     write_json(kept.file, before | {str(kept.direction): chosen})
+
+
+def _has_begun(kept: Kept) -> bool:
+    """Whether a run has begun in the work directory; before that, its files are of no run."""
+    return (kept.file.parent / workdir.CONFIG).exists()
 
 
 def with_encoder(settings: FeatureSettings, data_dir: Path) -> FeatureSettings:

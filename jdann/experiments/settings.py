@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jdann.audio import AudioSettings
 from jdann.corpora.naming import AUTO, Naming, make_naming
 from jdann.data.pairs import FeatureSettings
+from jdann.errors import InputError
 from jdann.features.recipe import RECIPES
 from jdann.parameters import pick
+from jdann.pretrained import PRETRAINED_RECIPES
 from jdann.training.members import SEEDS_IN, Members
 from jdann.training.optimisation import OPTIMISERS, OptimiserSettings
 from jdann.training.schedules import LEARNING_RATES, STRENGTHS
@@ -71,9 +73,16 @@ def make_feature_settings(config: Any) -> FeatureSettings:
     """How features are computed and normalised.
 
     Raises:
-      InputError: there is no such recipe.
+      InputError: there is no such recipe, or it uses no encoder and one is given.
     """
     pick(RECIPES, config.features.recipe, "config.features.recipe")
+    encoder = config.features.get("encoder", "")  # an earlier version has none
+    if encoder and config.features.recipe not in PRETRAINED_RECIPES:
+        raise InputError(
+            f"config.features.encoder is {encoder!r}, but the features are "
+            f"{config.features.recipe!r}, which use no encoder; set "
+            "--config.features.recipe=pretrained, or leave the encoder out"
+        )
     return FeatureSettings(
         emotions=tuple(config.emotions),
         recipe_name=config.features.recipe,

@@ -19,6 +19,7 @@ from jdann.experiments.corpus_paths import absolute_values
 from jdann.experiments.owner import LOCK
 from jdann.files import PARTIAL, write_bytes, write_csv, write_json
 from jdann.inference import model
+from jdann.inference.pretrained import LAYERS
 
 if TYPE_CHECKING:  # the features, which these import, stay unloaded
     from jdann.data.pairs import Direction, Domain
@@ -35,7 +36,6 @@ STUDY = "tune.db"  # of `jdann tune`, unless --storage names another database
 EVALUATION = "evaluation"  # a folder for each corpus of `jdann evaluate --target`
 LOG = "log.txt"
 SKIPPED = "skipped.csv"
-LAYERS = "layers.json"  # the layer of a pretrained encoder that each direction uses
 REPLACED = "replaced"  # the run that `--overwrite` replaces, until the new one is finished
 # Everything that train, sweep, tune, evaluate and report write, except for the files that a new
 # run has already written when it begins: the config, the log and the list of skipped files.

@@ -54,15 +54,15 @@ def pretrained(
     Raises:
       InputError: the encoder cannot be used, or it has no such layer.
     """
-    whole = layer_statistics(
+    all_layers = layer_statistics(
         sample_rate_hz=sample_rate_hz, encoder=encoder, encoder_digest=encoder_digest
     )
     columns = layer_columns(encoder, layers)
-    first = None
+    acoustic = None
     if beside == "prosody":
-        first = prosody(sample_rate_hz=sample_rate_hz, n_fft=n_fft, hop_length=hop_length)
+        acoustic = prosody(sample_rate_hz=sample_rate_hz, n_fft=n_fft, hop_length=hop_length)
     elif beside == "statistics":
-        first = statistics(
+        acoustic = statistics(
             sample_rate_hz=sample_rate_hz,
             n_fft=n_fft,
             hop_length=hop_length,
@@ -71,17 +71,17 @@ def pretrained(
         )
 
     def compute(weights: Any, signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-        values, frames = whole.compute(weights, signal, length)
+        values, frames = all_layers.compute(weights, signal, length)
         parts = [values[:, start:stop] for start, stop in columns]
         # Rounded as the cached values are, from which training reads.
         parts = [part.astype(jnp.float16).astype(jnp.float32) for part in parts]
-        if first is not None:
-            parts.insert(0, first.extract(signal, length)[0])
+        if acoustic is not None:
+            parts.insert(0, acoustic.extract(signal, length)[0])
         return jnp.concatenate(parts, axis=1), frames
 
-    bins = () if first is None else first.bins
-    chosen = tuple(name for start, stop in columns for name in whole.bins[start:stop])
-    return _recipe(PRETRAINED, (*bins, *chosen), True, compute, whole.weights)._replace(
+    bins = () if acoustic is None else acoustic.bins
+    chosen = tuple(name for start, stop in columns for name in all_layers.bins[start:stop])
+    return _recipe(PRETRAINED, (*bins, *chosen), True, compute, all_layers.weights)._replace(
         dtype="float32"
     )
 

@@ -149,8 +149,8 @@ def plan_extractions(
 ) -> list[Extraction]:
     """The parts of what `extract` will compute; the arguments are the same.
 
-    The recipe of some layers of an encoder takes its values from two folders: the values beside, if
-    there are any, and those of all layers. So another choice of layers computes nothing.
+    The recipe of some layers of an encoder takes its values from two folders: the acoustic values,
+    if there are any, and those of all layers. So another choice of layers computes nothing.
     """
     names = [recipe_name]
     if recipe_name == PRETRAINED:
@@ -257,7 +257,7 @@ def cache_name(
 
 @lru_cache(maxsize=4)
 def compiled_recipe(
-    name: str, sizes: tuple[tuple[str, Any], ...], sample_rate_hz: int, most: int
+    name: str, sizes: tuple[tuple[str, Any], ...], sample_rate_hz: int, max_batch: int
 ) -> tuple[Recipe, Program]:
     """A recipe and its compiled programs, which all corpora of a run share.
 
@@ -265,14 +265,14 @@ def compiled_recipe(
       name: one of `jdann.features.recipe.RECIPES`.
       sizes: pairs of a parameter of the recipe and its value.
       sample_rate_hz: sampling rate of the signals, Hz.
-      most: clips in one call, at most.
+      max_batch: clips in one call, at most.
 
     Returns:
       The Recipe with the number of clips in each call, and a function from a padded length to the
       program for batches of it.
     """
     recipe = make_recipe(name, dict(sizes), sample_rate_hz)
-    recipe = recipe._replace(batch=min(most, recipe.batch))
+    recipe = recipe._replace(batch=min(max_batch, recipe.batch))
     weights, jitted = jax.device_put(recipe.weights), jax.jit(recipe.compute)
 
     @lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
-"""The files of a pretrained encoder inside the folder of a model, where they may be.
+"""Where a model finds the files of its pretrained encoder.
 
-Otherwise they are beside it: the model's card names the encoder and the digest of its weights.
+They may be in the model's folder. Otherwise the card of the model names the encoder and the digest
+of its weights.
 """
 
 import json
@@ -13,6 +14,7 @@ from jdann.errors import InputError
 from jdann.pretrained import PRETRAINED_RECIPES
 
 ENCODER = "encoder"  # the folder in that of a model
+LAYERS = "layers.json"  # in a work directory: encoder, digest and layer of each direction
 _PATTERNS = ("*.json", "*.safetensors", "*.whl", "*.onnx")
 
 
@@ -23,7 +25,7 @@ def files_in(folder: Path) -> Path | None:
         files = [path for pattern in ("*.whl", "*.onnx") for path in inside.glob(pattern)]
         return files[0] if files else inside
     try:  # of the work directory RUN, whose models are RUN/recogniser/MODEL
-        kept = json.loads((folder.absolute().parents[1] / "layers.json").read_text("utf-8"))
+        kept = json.loads((folder.absolute().parents[1] / LAYERS).read_text("utf-8"))
         place = Path(next(iter(kept.values()))["encoder"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         return None

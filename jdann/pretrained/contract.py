@@ -10,7 +10,7 @@ SAMPLE_RATE_HZ = 16000  # of the samples that every encoder takes
 
 
 class HiddenStates(NamedTuple):
-    """What an encoder says about a batch of clips."""
+    """The hidden states of a batch of clips."""
 
     # Each [batch, frames, width]. State 0 goes into the first block, state i leaves block i. The
     # values after a clip's last frame are zero.

@@ -103,7 +103,7 @@ def parse_id(name: str) -> HubId:
     """The id of a model on the Hub, which is written REPOSITORY or REPOSITORY@REVISION.
 
     Raises:
-      InputError: it is none; the message names similar ones that are known.
+      InputError: the name is no valid id; the message names similar ids that are known.
     """
     repository, at, revision = name.partition("@")
     if _ID.fullmatch(repository) and (not at or _REVISION.fullmatch(revision)) and ".." not in name:

@@ -211,6 +211,7 @@ def known(settings: Mapping[str, Any], key: str, choices: Sequence[Any]) -> Any:
 
 
 def is_count(value: Any) -> bool:
+    """Whether a value is a whole number from 1."""
     return type(value) is int and value > 0
 
 
@@ -231,6 +232,7 @@ def positive_number(settings: Mapping[str, Any], key: str, default: float) -> fl
 
 
 def check_divides(key: str, part: int, width: int) -> None:
+    """Raises InputError if a setting does not divide the width."""
     if width % part:
         raise InputError(
             f"config.json: {key} is {part}, which does not divide hidden_size {width}; give a "
@@ -239,6 +241,7 @@ def check_divides(key: str, part: int, width: int) -> None:
 
 
 def unknown_value(key: str, value: Any, expected: str) -> InputError:
+    """Returns the error for a setting that an encoder cannot use."""
     return InputError(
         f"config.json: {key} is {shown(value)}, but this encoder needs {expected}; choose another "
         "model"

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by it
 import numpy as np
 from flax.errors import FlaxError
+from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError, safe_open
 
 from jdann.errors import InputError
@@ -203,7 +204,7 @@ def to_params(tensors: Mapping[str, np.ndarray], architecture: Architecture) -> 
     problems += [f"not known: {_listed(surplus)}"] if surplus else []
     if problems:
         raise InputError(_unfit(architecture, problems))
-    return _nested(_permuted_arrays(tensors, architecture, expected, places))
+    return unflatten_dict(_permuted_arrays(tensors, architecture, expected, places), sep="/")
 
 
 def _expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -284,17 +285,6 @@ def _published_shape(
     if permutation is None:
         return shape
     return tuple(shape[axis] for axis in np.argsort(permutation))
-
-
-def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    params: dict[str, Any] = {}
-    for path, array in arrays.items():
-        *parents, last = path.split("/")
-        level = params
-        for key in parents:
-            level = level.setdefault(key, {})
-        level[last] = array
-    return params
 
 
 def _tensor_name(path: str, rules: Iterable[Rule]) -> str:

@@ -25,6 +25,7 @@ from jdann.pretrained import transformer
 from jdann.pretrained.contract import SAMPLE_RATE_HZ, Architecture, Blocks, HiddenStates, Rule
 from jdann.pretrained.log_mel import HOP_LENGTH, log_mel
 from jdann.pretrained.transformer import Block, Linear, exact_gelu, layer_norm, product
+from jdann.pretrained.wav2vec2_settings import whole_number
 
 SAMPLES_PER_FRAME = 2 * HOP_LENGTH  # the second convolution halves the rate of the log-mels
 _EPSILON = 1e-5  # of the layer norms
@@ -265,7 +266,10 @@ def describe_blocks(config: WhisperConfig) -> Blocks:
 
 def read_config(settings: Mapping[str, Any]) -> WhisperConfig:
     """The size of the encoder, from the object in config.json."""
-    width, heads = _count(settings, "d_model", 384), _count(settings, "encoder_attention_heads", 6)
+    width, heads = (
+        whole_number(settings, "d_model", 384),
+        whole_number(settings, "encoder_attention_heads", 6),
+    )
     if width % heads:
         raise InputError(
             f"config.json: encoder_attention_heads is {heads}, which does not divide d_model "
@@ -278,20 +282,10 @@ def read_config(settings: Mapping[str, Any]) -> WhisperConfig:
             '"gelu"; choose another model'
         )
     return WhisperConfig(
-        mels=_count(settings, "num_mel_bins", 80),
+        mels=whole_number(settings, "num_mel_bins", 80),
         width=width,
-        blocks=_count(settings, "encoder_layers", 4),
+        blocks=whole_number(settings, "encoder_layers", 4),
         heads=heads,
-        hidden=_count(settings, "encoder_ffn_dim", 1536),
-        positions=_count(settings, "max_source_positions", 1500),
+        hidden=whole_number(settings, "encoder_ffn_dim", 1536),
+        positions=whole_number(settings, "max_source_positions", 1500),
     )
-
-
-def _count(settings: Mapping[str, Any], key: str, default: int) -> int:
-    value = settings.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(
-            f"config.json: {key} is {shown(value)}, but this encoder needs a whole number from "
-            "1; choose another model"
-        )
-    return value

@@ -130,3 +130,8 @@ def test_waveforms_in_memory_have_a_chosen_layer_too(tmp_path, data_dir):
     )
     features = result.recogniser.card["config"]["features"]
     assert features["layers"] in ("0", "1", "2") and features["encoder_digest"]
+
+
+def test_an_encoder_without_its_recipe_is_refused(tones, data_dir):
+    with pytest.raises(InputError, match="which use no encoder"):
+        open_pair(*tones, data_dir, recipe="statistics")
