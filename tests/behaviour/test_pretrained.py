@@ -55,6 +55,8 @@ def test_the_model_names_the_layer_and_the_weights(run, encoder):
     assert features["layers"] in ("0", "1", "2") and features["encoder"] == str(encoder)
     assert len(features["encoder_digest"]) == 32
     assert json.loads((run / "config.json").read_text())["features"]["layers"] == "auto"
+    (chosen,) = json.loads((run / "layers.json").read_text()).values()
+    assert chosen["layers"] == features["layers"]
 
 
 def test_the_cards_say_that_the_training_data_are_unknown(run):
