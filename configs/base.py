@@ -69,6 +69,8 @@ def get_config() -> ConfigDict:
     # Of "pretrained": an id of the Hub, such as "facebook/hubert-base-ls960", or a folder
     features.encoder = ""
     features.encoder_digest = ""  # expected digest of its weights; "" accepts any
+    # "mixed": the encoder rounds the factors of products to bfloat16 and sums in float32
+    features.encoder_precision = "float32"
     features.layers = "auto"  # hidden states, such as "6" or "5,6,7"; "auto" chooses one
     # The acoustic values before those of the encoder: "prosody", "statistics" or "none".
     # Co-training needs "prosody" or "statistics"
@@ -109,6 +111,8 @@ def get_config() -> ConfigDict:
     encoder.blocks = 2  # pretrained_top: how many blocks above the layer of the features
     encoder.lora_rank = 0  # pretrained_top: 0 trains all weights; r only updates of rank r (LoRA)
     encoder.lora_alpha = 16.0  # pretrained_top: the updates are multiplied by alpha / r
+    # pretrained_top: a gradient computes the inside of each block again: slower, with less memory
+    encoder.gradient_checkpointing = False
 
     # The section of each method is the signature of its factory, which explains the parameters.
     for name, factory in METHODS.items():

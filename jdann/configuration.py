@@ -20,6 +20,7 @@ from jdann.parameters import (
     NonNegative,
     Number,
     Positive,
+    Precision,
     Range,
     shown,
 )
@@ -284,6 +285,7 @@ RANGES: dict[str, Any] = {
     "features.recipe": str,
     "features.encoder": str,
     "features.encoder_digest": str,
+    "features.encoder_precision": Precision,
     "features.layers": str,
     "features.beside": Literal["none", "prosody", "statistics"],
     "features.n_fft": Annotated[int, Range(16)],
@@ -311,6 +313,7 @@ RANGES: dict[str, Any] = {
     "encoder.blocks": Count,
     "encoder.lora_rank": CountOrZero,
     "encoder.lora_alpha": Positive,
+    "encoder.gradient_checkpointing": bool,
     "strength.schedule": str,
     "strength.maximum": NonNegative,
     "strength.gamma": NonNegative,

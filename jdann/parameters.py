@@ -65,6 +65,8 @@ Fraction = Annotated[float, Range(0, 1)]
 FractionBelowOne = Annotated[float, Range(0, 1, below=True)]
 FractionBetween = Annotated[float, Range(0, 1, above=True, below=True)]
 Counts = Annotated[tuple[int, ...], Range(1)]
+# "mixed": the factors of products are rounded to bfloat16, and summed in float32.
+Precision = Literal["float32", "mixed"]
 
 
 class Parameter(NamedTuple):

@@ -19,6 +19,7 @@ from jdann.experiments import workdir
 from jdann.experiments.settings import features_folder
 from jdann.features.pretrained_recipes import (
     AUTO,
+    FLOAT32,
     check_duration,
     encoder_digest,
     find_files,
@@ -33,6 +34,7 @@ from jdann.pretrained import PRETRAINED, PRETRAINED_RECIPES
 from jdann.selection.layers import layer_agreement
 
 log = logging.getLogger("jdann")
+_KEPT = ("encoder", "encoder_digest", "encoder_precision", "layers")  # in layers.json
 _LEAST_DIFFERENCE = 0.01  # between the best and the worst layer
 
 
@@ -78,8 +80,9 @@ def with_chosen_layer(
     name = settings.recipe_settings["encoder"]
     before = _read(kept)
     if before is not None:
+        before = {"encoder_precision": FLOAT32} | before  # an earlier version kept none
         values = dict(settings.recipe_settings) | {
-            key: before[key] for key in ("layers", "encoder_digest")
+            key: before[key] for key in _KEPT if key != "encoder"
         }
         return with_encoder(settings._replace(recipe_settings=values), data_dir)
     settings = with_encoder(settings, data_dir)
@@ -116,7 +119,7 @@ def _write(kept: Kept | None, values: Mapping[str, Any]) -> None:
     if kept is None or _has_begun(kept) or not is_first():
         return
     before = workdir.read_json(kept.file) if kept.direction else {}
-    chosen = {key: values[key] for key in ("encoder", "encoder_digest", "layers")}
+    chosen = {key: values[key] for key in _KEPT}
     kept.file.parent.mkdir(parents=True, exist_ok=True)
     write_json(kept.file, before | {str(kept.direction): chosen})
 

@@ -149,7 +149,7 @@ def _config_of_model(config: Any, direction: Direction) -> dict[str, Any]:
     values: dict[str, Any] = configuration.to_dict(config) | _corpus_names(
         direction, config.target_labels
     )
-    for key in ("layers", "encoder_digest"):
+    for key in ("layers", "encoder_digest", "encoder_precision"):
         if key in direction.recipe_settings:
             values["features"][key] = direction.recipe_settings[key]
     return values

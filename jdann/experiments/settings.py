@@ -9,9 +9,10 @@ from jdann.audio import AudioSettings
 from jdann.corpora.naming import AUTO, Naming, make_naming
 from jdann.data.pairs import FeatureSettings
 from jdann.errors import InputError
-from jdann.features.recipe import RECIPES
-from jdann.parameters import pick
-from jdann.pretrained import PRETRAINED_RECIPES
+from jdann.features.pretrained_recipes import ENCODER_KEYS
+from jdann.features.recipe import RECIPES, recipe_sizes
+from jdann.parameters import pick, shown
+from jdann.pretrained import PRETRAINED, PRETRAINED_RECIPES
 from jdann.training.members import SEEDS_IN, Members
 from jdann.training.optimisation import OPTIMISERS, OptimiserSettings
 from jdann.training.schedules import LEARNING_RATES, STRENGTHS
@@ -73,16 +74,10 @@ def make_feature_settings(config: Any) -> FeatureSettings:
     """How features are computed and normalised.
 
     Raises:
-      InputError: there is no such recipe, or it uses no encoder and one is given.
+      InputError: there is no such recipe, or it uses no encoder and a key of the encoder is given.
     """
     pick(RECIPES, config.features.recipe, "config.features.recipe")
-    encoder = config.features.get("encoder", "")  # an earlier version has none
-    if encoder and config.features.recipe not in PRETRAINED_RECIPES:
-        raise InputError(
-            f"config.features.encoder is {encoder!r}, but the features are "
-            f"{config.features.recipe!r}, which use no encoder; set "
-            "--config.features.recipe=pretrained, or leave the encoder out"
-        )
+    _check_encoder_keys(config.features)
     return FeatureSettings(
         emotions=tuple(config.emotions),
         recipe_name=config.features.recipe,
@@ -94,6 +89,22 @@ def make_feature_settings(config: Any) -> FeatureSettings:
         speakers=config.speakers,
         speaker_pattern=config.speaker_pattern,
     )
+
+
+def _check_encoder_keys(features: Any) -> None:
+    """Refuses keys of a pretrained encoder, other than at their defaults, where there is none."""
+    if features.recipe in PRETRAINED_RECIPES:
+        return
+    defaults = recipe_sizes(PRETRAINED)
+    for key in ENCODER_KEYS:
+        value = features.get(key, defaults[key])  # an earlier version lacks some
+        if value != defaults[key]:
+            raise InputError(
+                f"config.features.{key} is {shown(value)}, but the features are "
+                f"{features.recipe!r}, which use no encoder; set "
+                f"--config.features.recipe to {' or '.join(PRETRAINED_RECIPES)}, or leave "
+                f"features.{key} out"
+            )
 
 
 def features_folder(data_dir: Path) -> Path:

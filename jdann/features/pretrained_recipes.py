@@ -13,11 +13,14 @@ import jax.numpy as jnp
 from jdann.errors import InputError
 from jdann.features.recipe_contract import Recipe, SampleRate, numbered
 from jdann.features.signal_recipes import EgemapsMfcc, FrameLength, prosody, statistics
-from jdann.parameters import Count, checked
+from jdann.parameters import Count, Precision, checked
 from jdann.pretrained import PRETRAINED, PRETRAINED_FRAMES
 
 LAYER_STATISTICS = "layer_statistics"
 AUTO, ALL = "auto", "all"  # values of `layers`
+# Parameters that only recipes of an encoder have.
+ENCODER_KEYS = ("encoder", "encoder_digest", "encoder_precision", "layers", "beside")
+FLOAT32 = "float32"  # the default of `encoder_precision`
 _LARGEST = 65504.0  # of float16
 _BATCH = 8  # 4 to 16 are as fast on a CPU, and memory grows with it
 Beside = Literal["none", "prosody", "statistics"]
@@ -29,6 +32,7 @@ def pretrained(
     sample_rate_hz: SampleRate = 16000,
     encoder: str = "",
     encoder_digest: str = "",
+    encoder_precision: Precision = FLOAT32,
     layers: str = AUTO,
     beside: Beside = "prosody",
     n_fft: FrameLength = 1024,
@@ -42,6 +46,7 @@ def pretrained(
       sample_rate_hz: sampling rate of the signals; 16000 Hz is the only one.
       encoder: id on the Hub, such as "facebook/hubert-base-ls960", or a folder.
       encoder_digest: expected digest of the weights; "" accepts any.
+      encoder_precision: "float32", or "mixed" for products in bfloat16 that are summed in float32.
       layers: numbers of hidden states, such as "6" or "5,6,7", or "all". 0 is what goes into the
         first block. "auto" has to be replaced by numbers before.
       beside: which acoustic values stand before those of the encoder. Co-training needs "prosody"
@@ -55,7 +60,10 @@ def pretrained(
       InputError: the encoder cannot be used, or it has no such layer.
     """
     all_layers = layer_statistics(
-        sample_rate_hz=sample_rate_hz, encoder=encoder, encoder_digest=encoder_digest
+        sample_rate_hz=sample_rate_hz,
+        encoder=encoder,
+        encoder_digest=encoder_digest,
+        encoder_precision=encoder_precision,
     )
     columns = layer_columns(encoder, layers)
     acoustic = None
@@ -140,6 +148,7 @@ def pretrained_frames(
     sample_rate_hz: SampleRate = 16000,
     encoder: str = "",
     encoder_digest: str = "",
+    encoder_precision: Precision = FLOAT32,
     layers: str = AUTO,
 ) -> Recipe:
     """The states of some layers of an encoder, over time: 50 frames per second.
@@ -148,17 +157,18 @@ def pretrained_frames(
       sample_rate_hz: as for `pretrained`.
       encoder: as for `pretrained`.
       encoder_digest: as for `pretrained`.
+      encoder_precision: as for `pretrained`.
       layers: as for `pretrained`. The values of several layers stand side by side.
 
     Raises:
       InputError: as for `pretrained`.
     """
     loaded = _load(encoder, encoder_digest, sample_rate_hz)
-    architecture = loaded.architecture
+    architecture, network = loaded.architecture, _network(loaded, encoder_precision)
     numbers = layer_numbers(layers, architecture.layers, encoder)
 
     def compute(weights: Any, signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-        hidden = _hidden_states(architecture, weights, signal, length)
+        hidden = network.apply({"params": weights}, signal, length)
         frames = jnp.concatenate([hidden.states[i] for i in numbers], axis=2)
         rounded = jnp.clip(frames, -_LARGEST, _LARGEST).astype(jnp.float16)
         return rounded.astype(jnp.float32), hidden.length  # as the cached values are
@@ -169,7 +179,11 @@ def pretrained_frames(
 
 @checked
 def layer_statistics(
-    *, sample_rate_hz: SampleRate = 16000, encoder: str = "", encoder_digest: str = ""
+    *,
+    sample_rate_hz: SampleRate = 16000,
+    encoder: str = "",
+    encoder_digest: str = "",
+    encoder_precision: Precision = FLOAT32,
 ) -> Recipe:
     """One vector per utterance: mean and deviation over time of each layer of an encoder.
 
@@ -177,15 +191,16 @@ def layer_statistics(
       sample_rate_hz: as for `pretrained`.
       encoder: as for `pretrained`.
       encoder_digest: as for `pretrained`.
+      encoder_precision: as for `pretrained`.
 
     Raises:
       InputError: as for `pretrained`.
     """
     loaded = _load(encoder, encoder_digest, sample_rate_hz)
-    architecture = loaded.architecture
+    architecture, network = loaded.architecture, _network(loaded, encoder_precision)
 
     def compute(weights: Any, signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-        hidden = _hidden_states(architecture, weights, signal, length)
+        hidden = network.apply({"params": weights}, signal, length)
         count = hidden.length.astype(jnp.float32)[:, None]  # [batch, 1]
         values = []
         for state in hidden.states:
@@ -270,5 +285,7 @@ def _check_name(encoder: str) -> None:
         )
 
 
-def _hidden_states(architecture: Any, weights: Any, signal: jax.Array, length: jax.Array) -> Any:
-    return architecture.module.apply({"params": weights}, signal, length)
+def _network(loaded: Any, precision: Precision) -> Any:
+    """The linen module of an encoder, whose products have this precision."""
+    dtype = jnp.float32 if precision == FLOAT32 else jnp.bfloat16
+    return loaded.architecture.module.clone(dtype=dtype)

@@ -37,6 +37,7 @@ from jdann.features.feature_set import (
 )
 from jdann.features.journal import Journal, values_name
 from jdann.features.pretrained_recipes import (
+    FLOAT32,
     LAYER_STATISTICS,
     encoder_digest,
     layer_columns,
@@ -244,6 +245,9 @@ def cache_name(
     recipe_keys["recipe"] = recipe_name
     if "encoder" in recipe_keys:  # the same weights in another place give the same features
         recipe_keys["encoder_digest"] = encoder_digest(recipe_keys.pop("encoder"))
+        # Folders of versions that knew float32 only keep their names.
+        if recipe_keys["encoder_precision"] == FLOAT32:
+            del recipe_keys["encoder_precision"]
     # The detector of speech matters only where speech is searched.
     audio_keys: dict[str, Any] = audio_settings._asdict()
     if audio_keys.pop("speech_only"):

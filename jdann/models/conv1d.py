@@ -1,7 +1,5 @@
 """Convolutions over time: the small, fast encoder."""
 
-from typing import Literal
-
 import jax
 from flax import linen as nn
 
@@ -9,7 +7,7 @@ from jdann.errors import InputError
 from jdann.models.convolution import Convolution
 from jdann.models.layers import MaskedBatchNorm, prepare_input, statistics_pool
 from jdann.models.windows import strided
-from jdann.parameters import Count, Counts, Fraction, checked
+from jdann.parameters import Count, Counts, Fraction, Precision, checked
 
 
 class Conv1d(nn.Module):
@@ -73,7 +71,7 @@ def conv1d(
     kernel_size: Count = 5,
     strides: Counts = (2, 2, 2, 1),
     dropout: Fraction = 0.3,
-    precision: Literal["float32", "mixed"] = "float32",
+    precision: Precision = "float32",
 ) -> Conv1d:
     """Makes the encoder of convolutions over time.
 

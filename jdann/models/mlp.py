@@ -1,13 +1,11 @@
 """A perceptron on one vector per utterance: the encoder of utterance statistics."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jdann.errors import InputError
-from jdann.parameters import Counts, Fraction, checked
+from jdann.parameters import Counts, Fraction, Precision, checked
 
 
 class Mlp(nn.Module):
@@ -68,7 +66,7 @@ def mlp(
     input_dropout: Fraction = 0.1,
     dropout: Fraction = 0.3,
     batch_norm: bool = False,
-    precision: Literal["float32", "mixed"] = "float32",
+    precision: Precision = "float32",
 ) -> Mlp:
     """Makes the encoder of utterance statistics.
 

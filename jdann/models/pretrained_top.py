@@ -12,7 +12,7 @@ that it knows. With `features.normalise` "none" the mean is 0 and the deviation 
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,10 @@ from flax.core import unfreeze
 from jdann.errors import InputError
 from jdann.features.pretrained_recipes import encoder_digest as check_digest
 from jdann.features.pretrained_recipes import layer_numbers
+from jdann.models.checkpointing import checkpointed
+from jdann.models.convolution import PRECISIONS
 from jdann.models.layers import frame_mask, prepare_input, statistics_pool
-from jdann.parameters import Count, CountOrZero, Fraction, Positive, checked
+from jdann.parameters import Count, CountOrZero, Fraction, Positive, Precision, checked
 from jdann.pretrained import PRETRAINED_FRAMES
 from jdann.pretrained.contract import Blocks
 from jdann.pretrained.load import load_encoder
@@ -46,6 +48,8 @@ class PretrainedTop(nn.Module):
       lora_scale: the factor of the product.
       dropout: probability, 0 to 1, that an entry of the representation is dropped in training.
       dtype: jnp.float32, or jnp.bfloat16 to round the factors of products.
+      gradient_checkpointing: whether a gradient computes the inside of each block again instead of
+        keeping it.
       mean: [bins] that is added to the scaled features.
       std: [bins] that features are multiplied by.
       weights: params of the pretrained encoder, at least those of the blocks. They are a field and
@@ -61,6 +65,7 @@ class PretrainedTop(nn.Module):
     lora_scale: float
     dropout: float
     dtype: Any
+    gradient_checkpointing: bool
     mean: np.ndarray
     std: np.ndarray
     weights: Mapping[str, Any]
@@ -92,14 +97,24 @@ class PretrainedTop(nn.Module):
             distances: Any = self.blocks.bias(parent=None)
             bias = distances.apply({"params": _on_device(self.weights["distances"])}, x.shape[1])
         block: Any = self.blocks.block(dtype=self.dtype, parent=None)
+
+        def apply_block(trained: Any, fixed: Any) -> jax.Array:
+            (x, weights), (fixed_weights, *mask_and_bias) = trained, fixed
+            params = {"params": self._merged(weights, fixed_weights)}
+            return block.apply(params, x, *mask_and_bias)
+
+        compute = checkpointed(apply_block) if self.gradient_checkpointing else apply_block
         outputs = {}
         for i in self.numbers:
-            x = block.apply({"params": self._block_weights(f"block_{i}")}, x, inside[..., 0], bias)
+            trained, fixed = self._block_weights(f"block_{i}")
+            x = compute((x, trained), (fixed, inside[..., 0], bias))
             outputs[f"layer{i + 1}"] = jnp.where(inside, x, 0.0)
         if self.has_norm:
             assert self.blocks.norm is not None
             norm: Any = self.blocks.norm(parent=None)
-            x = norm.apply({"params": self._weights_of("norm")}, x)
+            fixed = self._pretrained("norm")
+            weights = fixed if self.lora_rank else self.param("norm", lambda _: fixed)
+            x = norm.apply({"params": weights}, x)
         pooled = statistics_pool(x, length)
         representation = nn.Dropout(self.dropout, deterministic=not train)(pooled)
         return {"representation": representation, "pooled": pooled, **outputs}
@@ -112,34 +127,38 @@ class PretrainedTop(nn.Module):
         )
         return x * std[None, None] + mean[None, None]
 
-    def _weights_of(self, name: str) -> Any:
-        """The weights of a block or of the norm: params, or fixed with LoRA."""
-        fixed = _on_device(self.weights[self.blocks.scope][name])
-        if self.lora_rank:
-            return fixed
-        return self.param(name, lambda _: fixed)
+    def _pretrained(self, name: str) -> Any:
+        """The pretrained weights of a block or of the norm."""
+        return _on_device(self.weights[self.blocks.scope][name])
 
-    def _block_weights(self, name: str) -> Any:
-        """The weights of a block; with LoRA, the products are added to them."""
-        weights = self._weights_of(name)
+    def _block_weights(self, name: str) -> tuple[Any, Any]:
+        """What is trained of a block, and its fixed weights: () if all of them are trained."""
+        fixed = self._pretrained(name)
         if not self.lora_rank:
-            return weights
-        attention = dict(weights["attention"])
+            return self.param(name, lambda _: fixed), ()
+        matrices = {}
         for projection in ADAPTED:
-            kernel = attention[projection]["kernel"]
+            inputs, outputs = fixed["attention"][projection]["kernel"].shape
             down = self.param(
                 f"{name}_{projection}_down",
                 nn.initializers.lecun_uniform(),
-                (kernel.shape[0], self.lora_rank),
+                (inputs, self.lora_rank),
             )
             up = self.param(
-                f"{name}_{projection}_up",
-                nn.initializers.zeros,
-                (self.lora_rank, kernel.shape[1]),
+                f"{name}_{projection}_up", nn.initializers.zeros, (self.lora_rank, outputs)
             )
-            changed = kernel + self.lora_scale * down @ up
-            attention[projection] = {**attention[projection], "kernel": changed}
-        return {**weights, "attention": attention}
+            matrices[projection] = down, up
+        return matrices, fixed
+
+    def _merged(self, trained: Any, fixed: Any) -> Any:
+        """The weights of a block; with LoRA, the products are added to the fixed ones."""
+        if not self.lora_rank:
+            return trained
+        attention = dict(fixed["attention"])
+        for projection, (down, up) in trained.items():
+            kernel = attention[projection]["kernel"] + self.lora_scale * down @ up
+            attention[projection] = {**attention[projection], "kernel": kernel}
+        return {**fixed, "attention": attention}
 
 
 def _on_device(weights: Any) -> Any:
@@ -168,7 +187,8 @@ def pretrained_top(
     lora_rank: CountOrZero = 0,
     lora_alpha: Positive = 16.0,
     dropout: Fraction = 0.3,
-    precision: Literal["float32", "mixed"] = "float32",
+    gradient_checkpointing: bool = False,
+    precision: Precision = "float32",
     recipe: str = "frames",
     encoder: str = "",
     encoder_digest: str = "",
@@ -182,6 +202,8 @@ def pretrained_top(
         query and value, and the blocks are frozen.
       lora_alpha: the updates are multiplied by alpha / r.
       dropout: probability that an entry of the representation is dropped in training.
+      gradient_checkpointing: whether a gradient computes the inside of each block again, which
+        takes more time and less memory.
       precision: "float32", or "mixed" for products in bfloat16 that are summed in float32.
       recipe: of the features; "pretrained_frames" is the only one.
       encoder: whose hidden states the features are, as for that recipe.
@@ -229,7 +251,8 @@ def pretrained_top(
         lora_rank=lora_rank,
         lora_scale=lora_alpha / max(lora_rank, 1),
         dropout=dropout,
-        dtype=jnp.float32 if precision == "float32" else jnp.bfloat16,
+        dtype=PRECISIONS[precision],
+        gradient_checkpointing=gradient_checkpointing,
         mean=np.zeros(architecture.width, np.float32),
         std=np.ones(architecture.width, np.float32),
         weights=weights,

@@ -1,14 +1,12 @@
 """ResNet-50 over frames and bins: the features of a clip are an image with one channel."""
 
-from typing import Literal
-
 import jax
 from flax import linen as nn
 
 from jdann.models.convolution import Convolution
 from jdann.models.layers import MaskedBatchNorm, max_pool, mean_pool, prepare_input
 from jdann.models.windows import strided
-from jdann.parameters import Fraction, checked
+from jdann.parameters import Fraction, Precision, checked
 
 
 class Bottleneck(nn.Module):
@@ -111,9 +109,7 @@ class ResNet(nn.Module):
 
 
 @checked
-def resnet50(
-    *, dropout: Fraction = 0.3, precision: Literal["float32", "mixed"] = "float32"
-) -> ResNet:
+def resnet50(*, dropout: Fraction = 0.3, precision: Precision = "float32") -> ResNet:
     """Makes the ResNet-50: stages of 3, 4, 6 and 3 bottlenecks, with 64 channels in the first.
 
     Args:
