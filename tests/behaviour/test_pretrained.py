@@ -4,14 +4,16 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jdann.cli import main
 from jdann.errors import InputError
 from jdann.experiments import layers
-from jdann.features import store
+from jdann.features import make_recipe, store
 from jdann.inference.export import Exported, write
+from jdann.inference.model import find_model, load_model
 from jdann.inference.recogniser import Recogniser
 from jdann.report.card import recogniser_card, run_card
 from tests.support.corpora import write_tones
@@ -102,6 +104,34 @@ def test_another_corpus_is_scored_with_the_layer_of_the_run(run, data_dir, tmp_p
     layer = Recogniser.load(run).card["config"]["features"]["layers"]
     notes = json.loads(results.read_text())["notes"]
     assert any(f"layer {layer} of the pretrained encoder" in note for note in notes)
+
+
+def test_a_model_without_a_precision_computes_in_float32(run, clip):
+    model = load_model(find_model(run))
+    features = model.card["config"]["features"]
+    assert features.pop("encoder_precision") == "float32"
+    assert Recogniser.of(model)(clip) == Recogniser.load(run)(clip)
+
+
+@pytest.mark.slow
+def test_a_model_of_mixed_precision_predicts_in_it(tones, data_dir, encoder, clip, tmp_path):
+    options = (*OPTIONS, f"--config.features.encoder={encoder}", "--config.features.layers=1")
+    options += ("--config.features.normalise=corpus", "--config.features.encoder_precision=mixed")
+    main(arguments(*tones, tmp_path / "run", data_dir, *options))
+    recogniser = Recogniser.load(tmp_path / "run")
+    assert recogniser.card["config"]["features"]["encoder_precision"] == "mixed"
+    (part,) = recogniser.prepare([clip])
+    exact, mixed = (
+        make_recipe("pretrained", recogniser.config.features.to_dict() | changes, 16000)
+        for changes in ({"encoder_precision": "float32"}, {})
+    )
+    found = recogniser.features(part).valid
+    batch = part.samples[None], np.array([len(part.samples)], np.int32)
+    np.testing.assert_allclose(found, jax.jit(mixed.extract)(*batch)[0], atol=2e-3)
+    assert np.abs(found - jax.jit(exact.extract)(*batch)[0]).max() > 5e-3
+    write(recogniser, tmp_path / "one.jdann")
+    expected, exported = recogniser(clip), Exported(tmp_path / "one.jdann").file(clip)
+    np.testing.assert_allclose([exported[k] for k in expected], list(expected.values()), atol=1e-3)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The layer of an encoder is chosen without labels of the target."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -101,9 +102,27 @@ def test_the_choice_of_a_run_is_kept(tones, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(layers, "_scores", lambda *_: [0.9, 0.1, 0.2])
     (direction,) = open_directions(config, data_dir, run=tmp_path)
     assert direction.recipe_settings["layers"] == "1"
+    assert direction.recipe_settings["encoder_precision"] == "float32"
     config.features.encoder = ENCODER.replace("hubert_base", "wav2vec2_base")
     with pytest.raises(InputError, match="is expected"):
         open_directions(config, data_dir, run=tmp_path)
+
+
+def test_the_precision_of_a_run_is_kept(tones, data_dir, tmp_path):
+    config = ConfigDict(load_config("best").to_dict())
+    config.source, config.target = map(str, tones)
+    config.audio.speech_only = False
+    config.features.update(
+        {"recipe": "pretrained", "encoder": ENCODER, "layers": "1", "encoder_precision": "mixed"}
+    )
+    open_directions(config, data_dir, tmp_path)
+    (kept,) = json.loads((tmp_path / "layers.json").read_text()).values()
+    assert kept["encoder_precision"] == "mixed"
+    (tmp_path / "config.json").write_text("{}")  # the run has begun
+    del kept["encoder_precision"]  # an earlier version kept none, and computed in float32
+    (tmp_path / "layers.json").write_text(json.dumps({"0": kept}))
+    (direction,) = open_directions(config, data_dir, run=tmp_path)
+    assert direction.recipe_settings["encoder_precision"] == "float32"
 
 
 def test_a_missing_encoder_is_named_before_any_work(tones, data_dir):
@@ -132,6 +151,17 @@ def test_waveforms_in_memory_have_a_chosen_layer_too(tmp_path, data_dir):
     assert features["layers"] in ("0", "1", "2") and features["encoder_digest"]
 
 
-def test_an_encoder_without_its_recipe_is_refused(tones, data_dir):
-    with pytest.raises(InputError, match="which use no encoder"):
-        open_pair(*tones, data_dir, recipe="statistics")
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("encoder", ENCODER),
+        ("encoder_digest", "0" * 32),
+        ("encoder_precision", "mixed"),
+        ("layers", "1"),
+        ("beside", "none"),
+    ],
+)
+def test_a_key_of_an_encoder_without_its_recipe_is_refused(tones, data_dir, key, value):
+    features = {"recipe": "statistics", "encoder": ""} | {key: value}
+    with pytest.raises(InputError, match=rf"features\.{key} is .* which use no encoder"):
+        open_pair(*tones, data_dir, **features)

@@ -118,6 +118,54 @@ def test_the_cache_depends_on_the_weights_and_not_on_their_place(tmp_path):
     assert names[0] == names[1] != names[2]
 
 
+def test_each_precision_has_a_cache_of_its_own(tones, tmp_path):
+    corpus = corpora.load(str(tones[0]), EMOTIONS, tmp_path)
+    exact, mixed = (
+        extract(corpus, tmp_path / "cache", encoder_precision=precision)
+        for precision in ("float32", "mixed")
+    )
+    kept = sorted(path.name for path in (tmp_path / "cache").rglob("values.*"))
+    assert kept == ["values.f16", "values.f16", "values.f32"]  # both share the prosody
+    acoustic = len(PROSODIC)
+    for (one,), (other,) in ((exact.read([i]), mixed.read([i])) for i in (0, 17, 59)):
+        np.testing.assert_array_equal(one[:, :acoustic], other[:, :acoustic])
+        assert not np.array_equal(one, other)
+        assert_within_bfloat16(other[:, acoustic:], one[:, acoustic:])
+
+
+def test_caches_of_float32_keep_the_names_that_they_had_without_other_precisions():
+    for recipe, name in (
+        ("layer_statistics", "3187761f9a348a3f217d"),
+        ("pretrained_frames", "a8ece1152eb5e0957c33"),
+    ):
+        for settings in (SETTINGS, SETTINGS | {"encoder_precision": "float32"}):
+            assert store.cache_name("0123", recipe, settings, TONES) == name
+        mixed = SETTINGS | {"encoder_precision": "mixed"}
+        assert store.cache_name("0123", recipe, mixed, TONES) != name
+
+
+def assert_within_bfloat16(actual, expected):
+    """Each factor is rounded by 1/256 of its size at most, and there are a dozen products."""
+    assert np.linalg.norm(actual - expected) < 0.03 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["wav2vec2_large", pytest.param("wavlm_base", marks=pytest.mark.slow)]
+)
+def test_mixed_precision_changes_the_frames_a_little(name, clips):
+    settings = SETTINGS | {"encoder": str(Path(ENCODER).with_name(name)), "layers": "2"}
+    exact, mixed = (
+        make_recipe("pretrained_frames", settings | {"encoder_precision": precision}, 16000)
+        for precision in ("float32", "mixed")
+    )
+    (expected, _), (actual, count) = (jax.jit(r.extract)(*clips) for r in (exact, mixed))
+    assert exact.bins == mixed.bins and actual.dtype == np.float32
+    for clip in range(2):
+        rows = slice(0, count[clip])
+        assert not np.array_equal(actual[clip, rows], expected[clip, rows])
+        assert_within_bfloat16(actual[clip, rows], expected[clip, rows])
+
+
 @pytest.mark.parametrize(
     ("recipe", "changes", "message"),
     [
@@ -129,6 +177,7 @@ def test_the_cache_depends_on_the_weights_and_not_on_their_place(tmp_path):
         ("pretrained", {"encoder": "nowhere/at all"}, "nowhere/at all"),
         ("pretrained_frames", {"encoder_digest": "0" * 32}, "0" * 32 + " is expected"),
         ("pretrained", {"beside": "nothing"}, "beside"),
+        ("pretrained_frames", {"encoder_precision": "bfloat16"}, "one of float32, mixed"),
     ],
 )
 def test_what_cannot_be_used_is_named(recipe, changes, message):

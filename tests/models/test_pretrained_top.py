@@ -137,6 +137,41 @@ def test_padding_changes_nothing(name, rank, folder_of):
     assert not gradients["mean"].any() and not gradients["std"].any()  # they are never trained
 
 
+@pytest.mark.parametrize(
+    ("name", "rank"),
+    [
+        ("wavlm_base", RANK),
+        *(pytest.param("whisper", r, marks=pytest.mark.slow) for r in (0, RANK)),
+    ],
+)
+def test_checkpointing_changes_no_gradient(name, rank, folder_of):
+    batch = batch_of(published_states(name, 0))
+    plain, saving = (
+        make_top(folder_of(name), 0, LAST, rank, gradient_checkpointing=is_on)
+        for is_on in (False, True)
+    )
+    variables, expected = run(lambda: plain, *batch)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32), variables["params"]
+    )
+
+    def gradient(module):
+        def loss(params):
+            outputs = module.apply({"params": params}, *batch, True, rngs={"dropout": key})
+            return jnp.sin(outputs["representation"]).sum() + outputs["layer1"].sum()
+
+        key = jax.random.key(1)
+        return jax.jit(jax.grad(loss))(params)
+
+    assert_close(run(lambda: saving, *batch)[1]["pooled"], expected["pooled"])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        gradient(saving),
+        gradient(plain),
+    )
+
+
 def test_lora_adds_a_product_to_query_and_value(folder_of):
     folder, batch = folder_of("hubert_base"), batch_of(published_states("hubert_base", 1))
     lora, full = make_top(folder, rank=RANK, lora_alpha=6.0), make_top(folder)
@@ -191,7 +226,7 @@ def test_pretrained_weights_are_arguments_of_a_program(folder_of):
 
 def test_defaults_are_those_of_the_base_config():
     config, found = base_config(), defaults(pretrained_top)
-    for key in ("blocks", "lora_rank", "lora_alpha", "dropout"):
+    for key in ("blocks", "lora_rank", "lora_alpha", "dropout", "gradient_checkpointing"):
         assert config.encoder[key] == found[key]
     for key in ("recipe", "encoder", "encoder_digest", "layers"):
         assert config.features[key] == found[key]
@@ -210,6 +245,10 @@ def test_defaults_are_those_of_the_base_config():
         ({"blocks": 2}, "encoder.blocks is 2, and .* has 1 blocks above layer 1; set"),
         ({"blocks": 1, "layers": "2"}, "has 0 blocks above layer 2; set"),
         ({"blocks": 0}, "config.encoder.blocks is 0; expected a whole number of at least 1"),
+        (
+            {"gradient_checkpointing": 1},
+            "config.encoder.gradient_checkpointing is 1; expected true",
+        ),
         ({"lora_rank": -1}, "config.encoder.lora_rank is -1; expected"),
         ({"lora_alpha": 0.0}, "config.encoder.lora_alpha is 0.0; expected a number above 0"),
     ],
