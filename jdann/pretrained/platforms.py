@@ -1,7 +1,8 @@
 """Computations that a CPU does faster in another way than an accelerator."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import jax
@@ -36,7 +37,9 @@ def clip_by_clip(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def convolved(x: jax.Array, kernel: jax.Array, stride: int, margin: int, dtype: Any) -> jax.Array:
-    """Convolves along frames, with factors rounded to `dtype` and sums in float32.
+    """Convolves along frames, with factors rounded to `dtype`.
+
+    On a CPU, sums are float32. On other platforms the result is rounded, too.
 
     Args:
       x: [batch, n, in].
@@ -49,32 +52,41 @@ def convolved(x: jax.Array, kernel: jax.Array, stride: int, margin: int, dtype: 
       [batch, (n + 2 * margin - taps) // stride + 1, out] float32.
     """
     x, kernel = x.astype(dtype), kernel.astype(dtype)
-
-    def directly(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        margins = ((margin, margin),)
-        y = lax.conv_general_dilated(x, kernel, (stride,), margins, dimension_numbers=LAYOUT)
-        return y.astype(jnp.float32)
-
+    options = {"stride": stride, "margin": margin}
+    directly = partial(_convolved_directly, **options)
     # On a CPU, XLA convolves in float32, and products of matrices in bfloat16 are twice as fast.
-    if dtype == jnp.float32 or stride == 1 or kernel.shape[1] == 1:
-        return directly(x, kernel)
-    by_products = partial(_convolved_by_products, stride=stride, margin=margin)
-    return lax.platform_dependent(x, kernel, cpu=by_products, default=directly)
+    if dtype == jnp.bfloat16 and stride > 1 and kernel.shape[1] > 1:
+        on_cpu = partial(_convolved_by_products, **options)
+    else:
+        on_cpu = partial(_convolved_directly, dtype=jnp.float32, **options)
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=directly)
 
 
-def _convolved_by_products(x: jax.Array, kernel: jax.Array, stride: int, margin: int) -> jax.Array:
+def _convolved_directly(
+    x: jax.Array, kernel: jax.Array, *, stride: int, margin: int, dtype: Any = None
+) -> jax.Array:
+    """The convolution as one operation; its factors and result have this type."""
+    x, kernel = x.astype(dtype or x.dtype), kernel.astype(dtype or x.dtype)
+    margins = ((margin, margin),)
+    y = lax.conv_general_dilated(x, kernel, (stride,), margins, dimension_numbers=LAYOUT)
+    return y.astype(jnp.float32)
+
+
+def _convolved_by_products(
+    x: jax.Array, kernel: jax.Array, *, stride: int, margin: int
+) -> jax.Array:
     """The convolution as a sum of products of matrices, each with `stride` taps."""
-    taps, width, _ = kernel.shape
+    taps, width, channels = kernel.shape
     frames = (x.shape[1] + 2 * margin - taps) // stride + 1
     count = -(-taps // stride)  # of the products
     strides = frames + count - 1
-    end = max(0, strides * stride - x.shape[1] - margin)
-    x = jnp.pad(x, ((0, 0), (margin, end), (0, 0)))[:, : strides * stride]
-    x = x.reshape(len(x), strides, stride * width)
-    total = jnp.zeros((), jnp.float32)
+    x = jnp.pad(x, ((0, 0), (margin, margin + count * stride - taps), (0, 0)))
+    x = x[:, : strides * stride].reshape(len(x), strides, stride * width)
+    products = []
     for i in range(count):
-        part = kernel[i * stride : (i + 1) * stride].reshape(-1, kernel.shape[-1])
-        rows = x[:, i : i + frames, : len(part)]
-        y = jnp.einsum("bti,io->bto", rows, part, preferred_element_type=jnp.float32)
-        total = y if i == 0 else total + y
-    return total
+        taps_of_stride = kernel[i * stride : (i + 1) * stride].reshape(-1, channels)
+        rows = x[:, i : i + frames, : len(taps_of_stride)]
+        products.append(
+            jnp.einsum("bti,io->bto", rows, taps_of_stride, preferred_element_type=jnp.float32)
+        )
+    return reduce(add, products)
