@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jdann.pretrained.contract import Blocks
+from jdann.pretrained.platforms import clip_by_clip
 
 
 def product(equation: str, a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
@@ -37,13 +38,16 @@ class Linear(nn.Module):
 
     features: int
     dtype: Any = jnp.float32
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         y = product("...i,io->...o", x, kernel, self.dtype)
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         return y + jax.lax.broadcast_to_rank(bias, y.ndim)
 
 
@@ -58,24 +62,48 @@ class SelfAttention(nn.Module):
 
     heads: int
     dtype: Any = jnp.float32
+    key_bias: bool = True  # whether the linear layer of the keys has a bias
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, bias: jax.Array | None = None) -> jax.Array:
         width = x.shape[-1]
         heads_shape = (*x.shape[:-1], self.heads, width // self.heads)
-        query, key, value = (
-            Linear(width, self.dtype, name=name)(x).reshape(heads_shape)
-            for name in ("query", "key", "value")
-        )
+        query = Linear(width, self.dtype, name="query")(x)
+        key = Linear(width, self.dtype, self.key_bias, name="key")(x)
+        value = Linear(width, self.dtype, name="value")(x)
         query *= (width // self.heads) ** -0.5
-        scores = product("bqhd,bkhd->bhqk", query, key, self.dtype)
+        factors = [y.reshape(heads_shape) for y in (query, key, value)]
         if bias is not None:
-            scores += bias
-        # A finite value, so that the gradient of a batch has no NaN.
-        scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
-        weights = jax.nn.softmax(scores)
-        y = product("bhqk,bkhd->bqhd", weights, value, self.dtype).reshape(x.shape)
-        return Linear(width, self.dtype, name="out")(y)
+            factors.append(jnp.broadcast_to(bias, (len(x), *bias.shape[1:])))
+        y = clip_by_clip(partial(attend, dtype=self.dtype))(mask, *factors)
+        return Linear(width, self.dtype, name="out")(y.reshape(x.shape))
+
+
+def attend(
+    mask: jax.Array,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    dtype: Any = jnp.float32,
+) -> jax.Array:
+    """Returns the mean of the values, weighted by the softmax of the scores, for each query.
+
+    Args:
+      mask: bool [batch, frames], False for padding.
+      query: [batch, frames, heads, width of a head], as the other two.
+      key: of the frames that are attended to.
+      value: of the same frames.
+      bias: [batch, heads, frames, frames], added to the scores.
+      dtype: the factors of products are rounded to it.
+    """
+    scores = product("bqhd,bkhd->bhqk", query, key, dtype)
+    if bias is not None:
+        scores += bias
+    # A finite value, so that the gradient of a batch has no NaN.
+    scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
+    return product("bhqk,bkhd->bqhd", jax.nn.softmax(scores), value, dtype)
 
 
 class FeedForward(nn.Module):

@@ -5,6 +5,8 @@ The network is that of Baevski et al. (2020). `Frames` turns samples into the fr
 changes the result.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,10 +16,10 @@ from jax import lax
 
 from jdann.pretrained.contract import HiddenStates
 from jdann.pretrained.front_end import frame_mask, normalised
+from jdann.pretrained.platforms import clip_by_clip, convolved
 from jdann.pretrained.transformer import Block, Linear, SelfAttention, exact_gelu, layer_norm
 
 CONVOLUTION_EPSILON = 1e-5  # of the norms between convolutions: PyTorch's default
-LAYOUT = ("NWC", "WIO", "NWC")  # XLA's names of the axes of input, kernel and result
 
 
 class Convolution(NamedTuple):
@@ -116,14 +118,6 @@ class ConvolutionLayer(nn.Module):
         return exact_gelu(x)
 
 
-def convolved(x: jax.Array, kernel: jax.Array, stride: int, margin: int, dtype: Any) -> jax.Array:
-    """Convolves [batch, n, in] with [taps, in, out], with `margin` zeros at both ends of x."""
-    x, kernel = x.astype(dtype), kernel.astype(dtype)
-    margins = ((margin, margin),)
-    y = lax.conv_general_dilated(x, kernel, (stride,), margins, dimension_numbers=LAYOUT)
-    return y.astype(jnp.float32)
-
-
 class FeatureExtractor(nn.Module):
     """Samples to features: [batch, samples] to [batch, frames, channels].
 
@@ -146,6 +140,13 @@ class FeatureExtractor(nn.Module):
             bias = self.config.convolution_bias
             x = layer(convolution, bias, norms[i], self.dtype, name=f"layer_{i}")(x, length)
         return x, length
+
+
+def _clip_by_clip(module: nn.Module) -> Callable[..., Any]:
+    """Returns the call of a submodule; see `clip_by_clip`."""
+    if module.is_initializing():
+        return module
+    return clip_by_clip(partial(module.clone(parent=None).apply, module.variables))
 
 
 class PositionalConvolution(nn.Module):
@@ -236,7 +237,7 @@ class Frames(nn.Module):
         samples = jnp.pad(samples, ((0, 0), (0, max(0, shortest - samples.shape[1]))))
         length = jnp.maximum(length, shortest)
         extractor = FeatureExtractor(config, self.dtype, self.remat, name="features")
-        x, length = extractor(samples, length)
+        x, length = _clip_by_clip(extractor)(samples, length)
         if config.projection_norm:
             x = layer_norm(config.epsilon, "projection_norm")(x)
         x = Linear(config.width, self.dtype, name="projection")(x)

@@ -24,7 +24,7 @@ from jdann.parameters import shown
 from jdann.pretrained import transformer
 from jdann.pretrained.contract import SAMPLE_RATE_HZ, Architecture, Blocks, HiddenStates, Rule
 from jdann.pretrained.log_mel import HOP_LENGTH, log_mel
-from jdann.pretrained.transformer import Block, Linear, exact_gelu, layer_norm, product
+from jdann.pretrained.transformer import Block, SelfAttention, exact_gelu, layer_norm, product
 from jdann.pretrained.wav2vec2_settings import whole_number
 
 SAMPLES_PER_FRAME = 2 * HOP_LENGTH  # the second convolution halves the rate of the log-mels
@@ -134,39 +134,10 @@ class EncoderOfMels(nn.Module):
         return tuple(states)
 
 
-class Attention(nn.Module):
-    """Attention as in `transformer.SelfAttention`, but keys have no bias."""
+class Attention(SelfAttention):
+    """Whose keys have no bias."""
 
-    heads: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, attended: jax.Array, bias: None = None) -> jax.Array:
-        width = x.shape[-1]
-        heads_shape = (*x.shape[:2], self.heads, width // self.heads)
-        query = Linear(width, self.dtype, name="query")(x) * (width // self.heads) ** -0.5
-        key = LinearWithoutBias(width, self.dtype, name="key")(x)
-        value = Linear(width, self.dtype, name="value")(x)
-        query, key, value = (y.reshape(heads_shape) for y in (query, key, value))
-        scores = product("bqhd,bkhd->bhqk", query, key, self.dtype)
-        # A finite value, so that a clip without frames has no NaN.
-        scores = jnp.where(attended[:, None, None], scores, jnp.finfo(jnp.float32).min)
-        weights = jax.nn.softmax(scores)  # [batch, heads, queries, keys]
-        mixed = product("bhqk,bkhd->bqhd", weights, value, self.dtype)
-        return Linear(width, self.dtype, name="out")(mixed.reshape(x.shape))
-
-
-class LinearWithoutBias(nn.Module):
-    """[..., in] to [..., features]."""
-
-    features: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        return product("...i,io->...o", x, kernel, self.dtype)
+    key_bias: bool = False
 
 
 class Convolution(nn.Module):
