@@ -81,7 +81,7 @@ def _convolved_by_products(
     count = -(-taps // stride)  # of the products
     strides = frames + count - 1
     x = jnp.pad(x, ((0, 0), (margin, margin + count * stride - taps), (0, 0)))
-    x = x[:, : strides * stride].reshape(len(x), strides, stride * width)
+    x = x[:, : strides * stride].reshape(x.shape[0], strides, stride * width)
     products = []
     for i in range(count):
         taps_of_stride = kernel[i * stride : (i + 1) * stride].reshape(-1, channels)
