@@ -112,15 +112,9 @@ def _traced_program(recogniser: Recogniser) -> jax_export.Exported:
         jax.ShapeDtypeStruct((batch, samples), jnp.float32),
         jax.ShapeDtypeStruct((batch,), jnp.int32),
     )
-    try:
-        with _without_locations():
-            program = jax.jit(probabilities(recogniser))
-            return jax_export.export(program, platforms=PLATFORMS)(*shapes)
-    except core.InconclusiveDimensionOperation:  # an encoder with a window of a fixed duration
-        raise InputError(
-            "this model cannot be exported, because its pretrained encoder hears a window of a "
-            "fixed duration, and an export takes clips of any; hand on the model's folder instead"
-        ) from None
+    with _without_locations():
+        program = jax.jit(probabilities(recogniser))
+        return jax_export.export(program, platforms=PLATFORMS)(*shapes)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import core
 
 from jdann.errors import InputError
 from jdann.parameters import shown
@@ -77,7 +78,7 @@ class WhisperEncoder(nn.Module):
         # One more frame, so that the convolutions meet silence after the longest clip, too.
         heard = self.config.positions
         if not self.pad_to_window:
-            heard = min(frames + 1, self.config.positions)
+            heard = core.min_dim(frames + 1, self.config.positions)
         padding = heard * SAMPLES_PER_FRAME - samples.shape[1]
         padded = jnp.pad(samples, ((0, 0), (0, padding)))
         mel = log_mel(padded, length, self.config.mels, self.config.window_samples)
