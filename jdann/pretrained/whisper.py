@@ -117,7 +117,8 @@ class EncoderOfMels(nn.Module):
         table = self.param(
             "positions", nn.initializers.normal(0.02), (config.positions, config.width)
         )
-        x = x + table[None, first_position : first_position + x.shape[1]]
+        # The weights may be NumPy's, which cannot be cut at a size that is unknown in an export.
+        x = x + jnp.asarray(table)[None, first_position : first_position + x.shape[1]]
         states = [x]
         block = nn.remat(Block) if self.remat else Block
         for i in range(config.blocks):
