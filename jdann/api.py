@@ -441,7 +441,7 @@ def _load_domains(
         for domain, name in ((source, "source"), (target, "target"))
         if not isinstance(domain, Vectors)
     ]
-    settings = with_chosen_layer(settings, listed[0], listed[1], data_folder)
+    settings = with_chosen_layer(config, listed[0], listed[1], data_folder)
     return [load_domain(corpus, settings, cache) for corpus in listed]
 
 

@@ -280,6 +280,15 @@ def make_direction(
             (opposite.statistics[1], opposite.statistics[0]),
             opposite.window,
         )
+    return normalise_domains(source, target, settings)
+
+
+def normalise_domains(source: Domain, target: Domain, settings: FeatureSettings) -> Direction:
+    """Normalises both domains in their groups, and puts them on the device or leaves them on disk.
+
+    The arguments are those of `make_direction`, which checks them first.
+    """
+    by = settings.normalise_by
     source_statistics = normalise.identity(source.features.bins) if by == "none" else _fit(source)
     target_statistics = source_statistics if by in ("source", "none") else _fit(target)
     longest = max(int(source.features.length.max()), int(target.features.length.max()))

@@ -12,17 +12,25 @@ import numpy as np
 
 from jdann.cluster.processes import first_ahead, is_first, of_first
 from jdann.corpora.index import Corpus
-from jdann.data import normalise
 from jdann.data.batches import Frames, take_vectors
-from jdann.data.pairs import Domain, FeatureSettings, load_domain, make_direction
+from jdann.data.pairs import (
+    Domain,
+    FeatureSettings,
+    load_domain,
+    make_direction,
+    normalise_domains,
+)
 from jdann.experiments import workdir
-from jdann.experiments.settings import features_folder
+from jdann.experiments.matching import match_domains
+from jdann.experiments.settings import features_folder, make_feature_settings
+from jdann.features.feature_set import with_last_columns
 from jdann.features.pretrained_recipes import (
     AUTO,
     FLOAT32,
     check_duration,
     encoder_digest,
     find_files,
+    layer_columns,
     layer_count,
     layer_numbers,
 )
@@ -46,27 +54,21 @@ class Kept(NamedTuple):
 
 
 def with_chosen_layer(
-    settings: FeatureSettings,
-    source: Corpus,
-    target: Corpus,
-    data_dir: Path,
-    *,
-    from_source: bool = False,
-    kept: Kept | None = None,
+    config: Any, source: Corpus, target: Corpus, data_dir: Path, kept: Kept | None = None
 ) -> FeatureSettings:
-    """The settings with the number of a layer in place of "auto".
+    """The settings of features, with the number of a layer in place of "auto".
 
     The layer is the one whose discriminant, fitted to the source, agrees most with prosody about
     the target. No label of the target is used. For frames, too, the layers are compared by their
-    means and deviations over time.
+    means and deviations over time. In the inductive protocol the audio of the target is not used,
+    either: the layer is the one that is right most often about speakers of the source to whom its
+    discriminant was not fitted.
 
     Args:
-      settings: how features are computed.
+      config: of the run.
       source: the labelled corpus.
       target: the corpus to adapt to.
       data_dir: where encoders and cached features are kept.
-      from_source: True: the audio of the target is not used. The layer is the one that is right
-        most often about speakers of the source to whom its discriminant was not fitted.
       kept: where the choice is read, or written before the run begins; None: nowhere.
 
     Returns:
@@ -75,6 +77,7 @@ def with_chosen_layer(
     Raises:
       InputError: the encoder or a corpus cannot be used, or the run has used other weights.
     """
+    settings = make_feature_settings(config)
     if settings.recipe_name not in PRETRAINED_RECIPES:
         return settings
     name = settings.recipe_settings["encoder"]
@@ -88,12 +91,11 @@ def with_chosen_layer(
     settings = with_encoder(settings, data_dir)
     values = dict(settings.recipe_settings)
     if values["layers"] == AUTO:
-        count = layer_count(values["encoder"])
-        if from_source:
-            scores = _scores_of_source(settings, source, features_folder(data_dir), count)
+        if config.protocol == "inductive":
+            scores = _scores_of_source(settings, source, features_folder(data_dir))
             reason = "It is right most often about held-out speakers of the source"
         else:
-            scores = _scores(settings, source, target, features_folder(data_dir), count)
+            scores = _scores(settings, source, target, config, data_dir)
             reason = "What it learns from the source agrees most with prosody about the target"
         scores = of_first(scores)  # other processors may round differently
         values["layers"] = str(int(np.argmax(scores)))
@@ -150,61 +152,79 @@ def with_encoder(settings: FeatureSettings, data_dir: Path) -> FeatureSettings:
 
 
 def _scores(
-    settings: FeatureSettings, source: Corpus, target: Corpus, folder: Path, count: int
+    settings: FeatureSettings, source: Corpus, target: Corpus, config: Any, data_dir: Path
 ) -> list[float]:
-    """The agreement of each layer with prosody."""
-    scores, by_prosody, prosody = [], None, len(PROSODIC)
-    for layer in range(count):
-        values = dict(settings.recipe_settings) | {"layers": str(layer), "beside": "prosody"}
-        of_layer = settings._replace(recipe_name=PRETRAINED, recipe_settings=values)
-        direction = make_direction(
-            load_domain(source, of_layer, folder), load_domain(target, of_layer, folder), of_layer
+    """The agreement of each layer with prosody, between domains that are matched as in the run."""
+    settings = _beside_prosody(settings)
+    domains = [load_domain(c, settings, features_folder(data_dir)) for c in (source, target)]
+    matched = match_domains(domains[0], domains[1], settings, config, data_dir)
+    direction = make_direction(*matched, settings)
+    labels = _one_hot(direction.source, len(settings.emotions))
+    count = len(PROSODIC)
+    prosody = (_vectors(direction.source_frames), _vectors(direction.target_frames))
+    by_prosody = _label_by_prosody()(
+        jax.random.key(0), prosody[0][:, :count], labels, prosody[1][:, :count]
+    ).labels
+    scores = []
+    for columns in _columns_of_layers(settings):
+        of_layer = normalise_domains(
+            _with_columns(direction.source, columns),
+            _with_columns(direction.target, columns),
+            settings,
         )
-        labels = _one_hot(direction.source, len(settings.emotions))
-        of_source, of_target = _vectors(direction.source_frames), _vectors(direction.target_frames)
-        if by_prosody is None:
-            by_prosody = _label_by_prosody()(
-                jax.random.key(0), of_source[:, :prosody], labels, of_target[:, :prosody]
-            ).labels
         agreement = layer_agreement(
-            of_source[:, prosody:], labels, of_target[:, prosody:], by_prosody
+            _vectors(of_layer.source_frames), labels, _vectors(of_layer.target_frames), by_prosody
         )
         scores.append(float(agreement))
     return scores
 
 
-def _scores_of_source(
-    settings: FeatureSettings, source: Corpus, folder: Path, count: int
-) -> list[float]:
+def _scores_of_source(settings: FeatureSettings, source: Corpus, folder: Path) -> list[float]:
     """How often each layer is right about the source, each half judged by the other.
 
     The halves have different speakers, if there are two or more.
     """
+    settings = _beside_prosody(settings)
+    domain = load_domain(source, settings, folder)
+    labels = _one_hot(domain, len(settings.emotions))
+    _, speaker = np.unique([str(name) for name in domain.speaker], return_inverse=True)
+    if len(set(speaker.tolist())) < 2:
+        speaker = np.arange(len(speaker))
+    labelled = domain.emotion >= 0
+    halves = [np.flatnonzero((speaker % 2 == half) & labelled) for half in (0, 1)]
     scores = []
-    for layer in range(count):
-        values = dict(settings.recipe_settings) | {"layers": str(layer), "beside": "prosody"}
-        of_layer = settings._replace(recipe_name=PRETRAINED, recipe_settings=values)
-        domain = load_domain(source, of_layer, folder)
-        statistics = normalise.fit_speakers(domain.features.read, domain.group, domain.voices)
-        rows = normalise.apply(statistics, domain.features.read(), domain.group)
-        features = jnp.asarray(np.concatenate(list(rows)), jnp.float32)[:, len(PROSODIC) :]
-        labels = _one_hot(domain, len(settings.emotions))
-        _, speaker = np.unique([str(name) for name in domain.speaker], return_inverse=True)
-        if len(set(speaker.tolist())) < 2:
-            speaker = np.arange(len(speaker))
-        labelled = domain.emotion >= 0
-        halves = [np.flatnonzero((speaker % 2 == half) & labelled) for half in (0, 1)]
-        scores.append(
-            float(
-                np.mean(
-                    [
-                        layer_agreement(features[a], labels[a], features[b], labels[b])
-                        for a, b in (halves, halves[::-1])
-                    ]
-                )
-            )
-        )
+    for columns in _columns_of_layers(settings):
+        of_layer = _with_columns(domain, columns)
+        frames = normalise_domains(of_layer, of_layer, settings).source_frames
+        features = _vectors(frames)
+        agreements = [
+            layer_agreement(features[a], labels[a], features[b], labels[b])
+            for a, b in (halves, halves[::-1])
+        ]
+        scores.append(float(np.mean(agreements)))
     return scores
+
+
+def _beside_prosody(settings: FeatureSettings) -> FeatureSettings:
+    """The settings of vectors that hold prosody and a layer. Memory holds one layer at a time."""
+    values = dict(settings.recipe_settings) | {"layers": "0", "beside": "prosody"}
+    by = settings.normalise_by
+    return settings._replace(
+        recipe_name=PRETRAINED,
+        recipe_settings=values,
+        normalise_by="speaker" if by == "utterance" else by,  # vectors have no frames
+    )
+
+
+def _columns_of_layers(settings: FeatureSettings) -> list[list[tuple[int, int]]]:
+    """The columns of each layer among those of all layers."""
+    encoder = settings.recipe_settings["encoder"]
+    return [layer_columns(encoder, str(layer)) for layer in range(layer_count(encoder))]
+
+
+def _with_columns(domain: Domain, columns: list[tuple[int, int]]) -> Domain:
+    """The domain with one layer as its features, in the same groups."""
+    return domain._replace(features=with_last_columns(domain.features, columns))
 
 
 @cache

@@ -26,10 +26,10 @@ from jdann.data.pairs import (
 )
 from jdann.data.target_labels import read_target_labels
 from jdann.experiments import draw, jobs, results, workdir
-from jdann.experiments.channels import match_channel
 from jdann.experiments.corpus_paths import with_absolute_paths
 from jdann.experiments.jobs import Job, Outcome
 from jdann.experiments.layers import Kept, with_chosen_layer
+from jdann.experiments.matching import match_domains
 from jdann.experiments.package import find_familiarity, write_recogniser
 from jdann.experiments.replaced import working_in
 from jdann.experiments.settings import (
@@ -39,7 +39,6 @@ from jdann.experiments.settings import (
     seeds_of,
 )
 from jdann.experiments.together import check_same_run, check_shared
-from jdann.experiments.voices import group_unknown_voices
 from jdann.training.members import CompiledTraining
 from jdann.training.task import Fitted
 
@@ -139,14 +138,8 @@ def open_directions(
     folder = path or run
 
     def choose_layer(source: Corpus, target: Corpus, direction: int) -> FeatureSettings:
-        return with_chosen_layer(
-            make_feature_settings(config),
-            source,
-            target,
-            data_dir,
-            from_source=config.protocol == "inductive",
-            kept=None if folder is None else Kept(folder / workdir.LAYERS, direction),
-        )
+        kept = None if folder is None else Kept(folder / workdir.LAYERS, direction)
+        return with_chosen_layer(config, source, target, data_dir, kept)
 
     if domains is None:
         listed = _load_corpora(config, data_dir)
@@ -159,12 +152,6 @@ def open_directions(
     for domain in domains:
         check_failures(domain, config.max_failed_fraction)
     source, target = domains
-
-    def pair(source: Domain, target: Domain, settings: FeatureSettings) -> tuple[Domain, Domain]:
-        """The domains of a direction: the source went through the channel of the target."""
-        changed = match_channel(source, target, settings, cache, config.features.channel)
-        return group_unknown_voices(changed, target, config, data_dir)
-
     labels = target.target_labels  # of a target in memory
     if config.target_labels:
         labels = read_target_labels(
@@ -175,7 +162,7 @@ def open_directions(
             naming_of(config, "target"),
         )
     target = target._replace(target_labels=NO_LABELS)  # in the other direction it is the source
-    there = pair(source, target, settings)
+    there = match_domains(source, target, settings, config, data_dir)
     for domain in there:
         _describe(domain)
     directions = [make_direction(there[0], _with_labels(there[1], labels), settings)]
@@ -183,7 +170,7 @@ def open_directions(
         of_way_back = choose_layer(target.corpus, source.corpus, 1)
         if of_way_back.recipe_settings != settings.recipe_settings:  # another layer
             source, target = (load_domain(d.corpus, of_way_back, cache) for d in (source, target))
-        back = pair(target, source, of_way_back)
+        back = match_domains(target, source, of_way_back, config, data_dir)
         for domain, described in zip(back, reversed(there), strict=True):
             _log_notes(domain, [n for n in domain.all_notes if n not in described.all_notes])
         directions.append(make_direction(*back, of_way_back, opposite=directions[0]))

@@ -142,6 +142,17 @@ def join(parts: Sequence[FeatureSet], spans: Sequence[tuple[int, int]]) -> Featu
     )
 
 
+def with_last_columns(features: FeatureSet, spans: Sequence[tuple[int, int]]) -> FeatureSet:
+    """Other columns of the last recipe in `join`, alone.
+
+    Args:
+      features: from `join`.
+      spans: first and last (exclusive) column that is taken of the last recipe.
+    """
+    columns = features.columns[-1]._replace(spans=tuple(spans))
+    return features._replace(bins=sum(stop - start for start, stop in spans), columns=(columns,))
+
+
 def read_features(
     folder: Path, corpus: Corpus, bins: int, dtype: str = "float32"
 ) -> FeatureSet | None:

@@ -14,15 +14,17 @@ Without jdann:
 
 JAX promises to read such programs for six months. The folder of `jdann.inference.model` lasts.
 
-The program also trims and levels the audio. A trimmed clip is moved to the beginning of an array of
-the same length, so that no shape depends on the data. Mixing to mono and resampling are left to the
-caller, or to `Exported`. The program does not search for speech: it uses all of a clip and answers
-whatever sound it is given. Use `jdann.features.speech.holds_speech` before it, or a `Recogniser`.
+The program also trims, cuts (to `max_duration_s` in the card) and levels the audio. A trimmed clip
+is moved to the beginning of an array of the same length, so that no shape depends on the data.
+Mixing to mono and resampling are left to the caller, or to `Exported`. The program does not search
+for speech: it answers whatever sound it is given. Use `jdann.features.speech.holds_speech` before
+it, or a `Recogniser`.
 """
 
 import hashlib
 import io
 import json
+import logging
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +43,8 @@ from jdann.files import write_bytes
 from jdann.inference.card import Kind, check_content, parse_card, with_digest
 from jdann.inference.recogniser import Recogniser
 from jdann.parameters import Count
+
+log = logging.getLogger("jdann")
 
 # Schema 1 has no digest.
 _KIND = Kind(
@@ -112,15 +116,9 @@ def _traced_program(recogniser: Recogniser) -> jax_export.Exported:
         jax.ShapeDtypeStruct((batch, samples), jnp.float32),
         jax.ShapeDtypeStruct((batch,), jnp.int32),
     )
-    try:
-        with _without_locations():
-            program = jax.jit(probabilities(recogniser))
-            return jax_export.export(program, platforms=PLATFORMS)(*shapes)
-    except core.InconclusiveDimensionOperation:  # an encoder with a window of a fixed duration
-        raise InputError(
-            "this model cannot be exported, because its pretrained encoder hears a window of a "
-            "fixed duration, and an export takes clips of any; hand on the model's folder instead"
-        ) from None
+    with _without_locations():
+        program = jax.jit(probabilities(recogniser))
+        return jax_export.export(program, platforms=PLATFORMS)(*shapes)
 
 
 @contextmanager
@@ -318,7 +316,7 @@ class Exported:
 
         Args:
           samples: float32 [batch, samples], mono at the card's rate.
-          length: int32 [batch], samples.
+          length: int32 [batch], samples. At most `max_duration_s` (in the card) are heard.
 
         Returns:
           float32 [batch, classes]; NaN for a silent or too short clip.
@@ -336,6 +334,9 @@ class Exported:
             mono = audio.mono(samples, file_hz, rate_hz, keep_offset=settings.keeps_offset)
         except audio.AudioError as error:
             raise InputError(f"{path}: {error}; leave it out, or mend it") from error
+        duration_s, heard_s = len(mono) / rate_hz - settings.offset_s, settings.max_duration_s
+        if duration_s > heard_s:
+            log.warning("%s: has %.1f s, and at most %g s are heard", path, duration_s, heard_s)
         # Padded to whole seconds, so that few shapes are compiled.
         padded = np.pad(mono, (0, -len(mono) % rate_hz))
         row = self(padded[None], np.array([len(mono)]))[0]

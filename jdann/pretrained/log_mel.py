@@ -18,7 +18,8 @@ HOP_LENGTH = 160  # samples, 10 ms
 WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
 _MINIMUM_POWER = 1e-10
 _RANGE = 8.0  # softer values than the clip's maximum minus this are raised to it; log10 of power
-_MARGIN = N_FFT // 2
+_MARGIN = N_FFT // 2  # samples of a frame before its centre
+_AFTER = 3 * HOP_LENGTH - _MARGIN  # samples from a frame's centre to the end of its third hop
 
 
 def log_mel(
@@ -52,17 +53,16 @@ def log_mel(
 def _frames(samples: jax.Array, window: int) -> jax.Array:
     """Frames [batch, ceil(n / 160), 400], of which frame t is centred at sample 160 * t."""
     count = -(-samples.shape[1] // HOP_LENGTH)
-    end = (count - 1) * HOP_LENGTH + _MARGIN
-    silence = min(max(end, _MARGIN + 1), window) - samples.shape[1]
-    padded = jnp.pad(samples, ((0, 0), (0, silence)))
-    beyond = max(end - padded.shape[1], 0)
-    padded = jnp.pad(padded, ((0, 0), (_MARGIN, beyond)), mode="reflect")
-    # A frame reaches over 5 parts of 80 samples, and the next one begins 2 parts later.
-    part = HOP_LENGTH // 2
-    used = (2 * count + N_FFT // part - 2) * part
-    parts = padded[:, :used].reshape(len(padded), -1, part)  # [batch, parts, 80]
-    shifted = [parts[:, i : i + 2 * count - 1 : 2] for i in range(N_FFT // part)]
-    return jnp.concatenate(shifted, -1)
+    last = (count - 1) * HOP_LENGTH  # the centre of the last frame; the window ends after it
+    padded = jnp.pad(samples, ((0, 0), (0, last + _AFTER - samples.shape[1])))
+    # Taken by index, because an export for clips of any length does not know where the window ends.
+    position = last + jnp.arange(_AFTER)
+    mirrored = jnp.where(position < window, position, 2 * (window - 1) - position)
+    joined = jnp.concatenate([padded[:, _MARGIN:0:-1], padded[:, :last], padded[:, mirrored]], 1)
+    hops = joined.reshape(samples.shape[0], count + 2, HOP_LENGTH)
+    # A frame has two hops and a half.
+    third = hops[:, 2:, : N_FFT - 2 * HOP_LENGTH]
+    return jnp.concatenate([hops[:, :count], hops[:, 1 : count + 1], third], -1)
 
 
 @lru_cache(maxsize=4)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax import core
 
 from jdann.errors import InputError
 from jdann.pretrained import wheels
@@ -70,7 +71,7 @@ class SmartTurnEncoder(nn.Module):
         positions = self.config.positions
         frames = -(-samples.shape[1] // SAMPLES_PER_FRAME)
         # One more frame, so that the convolutions meet silence before the longest clip, too.
-        heard = positions if self.pad_to_window else min(frames + 1, positions)
+        heard = positions if self.pad_to_window else core.min_dim(frames + 1, positions)
         total = heard * SAMPLES_PER_FRAME
         moved = _shifted(samples, total - length, total)
         scaled = _normalised(moved, self.config.window_samples)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import core
 
 from jdann.errors import InputError
 from jdann.parameters import shown
@@ -77,7 +78,7 @@ class WhisperEncoder(nn.Module):
         # One more frame, so that the convolutions meet silence after the longest clip, too.
         heard = self.config.positions
         if not self.pad_to_window:
-            heard = min(frames + 1, self.config.positions)
+            heard = core.min_dim(frames + 1, self.config.positions)
         padding = heard * SAMPLES_PER_FRAME - samples.shape[1]
         padded = jnp.pad(samples, ((0, 0), (0, padding)))
         mel = log_mel(padded, length, self.config.mels, self.config.window_samples)
@@ -116,7 +117,8 @@ class EncoderOfMels(nn.Module):
         table = self.param(
             "positions", nn.initializers.normal(0.02), (config.positions, config.width)
         )
-        x = x + table[None, first_position : first_position + x.shape[1]]
+        # The weights may be NumPy's, which cannot be cut at a size that is unknown in an export.
+        x = x + jnp.asarray(table)[None, first_position : first_position + x.shape[1]]
         states = [x]
         block = nn.remat(Block) if self.remat else Block
         for i in range(config.blocks):

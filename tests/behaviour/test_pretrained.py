@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import soundfile
 
 from jdann.cli import main
 from jdann.errors import InputError
@@ -16,8 +17,11 @@ from jdann.inference.export import Exported, write
 from jdann.inference.model import find_model, load_model
 from jdann.inference.recogniser import Recogniser
 from jdann.report.card import recogniser_card, run_card
+from tests.pretrained.test_whisper import SETTINGS, WEIGHTS
 from tests.support.corpora import write_tones
+from tests.support.models import speech
 from tests.support.runs import arguments, fail
+from tests.support.tiny_encoder import write_encoder
 
 REFERENCES = Path(__file__).parents[1] / "pretrained" / "references"
 OPTIONS = (
@@ -142,6 +146,38 @@ def test_an_export_holds_the_encoder(run, clip, tmp_path):
     write(recogniser, tmp_path / "one.jdann")
     expected, found = recogniser(clip), Exported(tmp_path / "one.jdann").file(clip)
     np.testing.assert_allclose([found[k] for k in expected], list(expected.values()), atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def whisper_run(tones, data_dir, tmp_path_factory) -> Path:
+    """A run on a tiny Whisper, whose window has 1 s."""
+    folder = tmp_path_factory.mktemp("whisper")
+    encoder = write_encoder(folder / "encoder", WEIGHTS, SETTINGS)
+    options = (f"--config.features.encoder={encoder}", "--config.audio.max_duration_s=1")
+    main(arguments(*tones, folder / "run", data_dir, *OPTIONS, *options))
+    return folder / "run"
+
+
+@pytest.mark.slow
+def test_an_export_hears_any_batch_and_length_though_the_encoder_has_a_window(
+    whisper_run, tmp_path, capsys
+):
+    file = tmp_path / "one.jdann"
+    main(["export", str(whisper_run), str(file)])
+    exported, recogniser = Exported(file), Recogniser.load(whisper_run)
+    assert exported.card["config"]["audio"]["max_duration_s"] == 1
+    for durations in ((0.7, 0.3), (2.5, 0.99, 0.2)):
+        clips = [speech(seconds, 120 + 40 * i) for i, seconds in enumerate(durations)]
+        length = np.array([len(clip) for clip in clips])
+        batch = np.stack([np.pad(clip, (0, length.max() - len(clip))) for clip in clips])
+        expected = recogniser.probabilities(clips, 16000)
+        np.testing.assert_allclose(exported(batch, length), expected, atol=1e-5)
+    longer = speech(2.5)
+    soundfile.write(tmp_path / "clip.wav", longer, 16000, subtype="FLOAT")
+    found = exported.file(tmp_path / "clip.wav")
+    assert "clip.wav: has 2.5 s, and at most 1 s are heard" in capsys.readouterr().err
+    expected = recogniser.probabilities([longer], 16000)
+    np.testing.assert_allclose(list(found.values()), expected[0], atol=1e-5)
 
 
 def test_a_model_of_other_features_has_no_encoder_to_copy(tmp_path):

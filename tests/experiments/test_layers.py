@@ -11,9 +11,12 @@ from ml_collections import ConfigDict
 
 import jdann
 from jdann.configuration import load_config
+from jdann.data.batches import take_vectors
 from jdann.errors import InputError
 from jdann.experiments import layers
 from jdann.experiments.train import open_directions
+from jdann.features.prosody import PROSODIC
+from jdann.methods import METHODS
 from jdann.pretrained.load import load_encoder
 from jdann.selection.layers import layer_agreement
 from tests.support.corpora import EMOTIONS
@@ -48,6 +51,34 @@ def test_the_layer_that_agrees_most_with_prosody_is_taken(tones, data_dir, monke
     assert direction.recipe_settings["layers"] == "1"
     assert direction.recipe_settings["encoder_digest"] == load_encoder(ENCODER).digest
     assert direction.source.bins[-1].startswith("layer1_std")
+
+
+@pytest.mark.parametrize("channel", ["none", "telephone"])
+def test_layers_are_scored_on_what_the_run_is_trained_on(tones, data_dir, caplog, channel):
+    with caplog.at_level("INFO", logger="jdann"):
+        open_pair(*tones, data_dir, channel=channel)
+    (line,) = [m for m in caplog.messages if "From layer 0 on" in m]
+    expected = []
+    for layer in "012":
+        (direction,) = open_pair(*tones, data_dir, channel=channel, layers=layer)
+        source, target = (
+            take_vectors(frames, jnp.arange(len(frames.length)))
+            for frames in (direction.source_frames, direction.target_frames)
+        )
+        labels = jax.nn.one_hot(jnp.asarray(direction.source.emotion), 5)
+        first_view = METHODS["co_training"](rounds=0, least_share=0.0).initial_labels
+        count = len(PROSODIC)
+        by_prosody = first_view(
+            jax.random.key(0), source[:, :count], labels, target[:, :count]
+        ).labels
+        agreement = layer_agreement(source[:, count:], labels, target[:, count:], by_prosody)
+        expected.append(f"{agreement:.2f}")
+    assert line.endswith("From layer 0 on: " + " ".join(expected))
+
+
+def test_frames_that_are_normalised_within_clips_have_a_layer_too(tones, data_dir):
+    (direction,) = open_pair(*tones, data_dir, recipe="pretrained_frames", normalise="utterance")
+    assert direction.recipe_settings["layers"] in ("0", "1", "2")
 
 
 def test_target_labels_do_not_change_the_layer(tones, data_dir, caplog):
