@@ -173,15 +173,23 @@ def make_jdann_turn(
     import jax
     import jax.numpy as jnp
 
-    from jdann.pretrained.load import make_architecture
+    from jdann.pretrained.contract import SpeechEncoder
+    from jdann.pretrained.load import in_bfloat16, make_architecture
 
-    network = make_architecture(settings, Path("benchmark")).module
-    padding = {"pad_to_window": way.padded} if is_whisper(settings) else {}
-    network = network.clone(dtype=jnp.dtype(way.precision), **padding)
+    architecture = make_architecture(settings, Path("benchmark"))
+    if is_whisper(settings):
+        module = architecture.module.clone(pad_to_window=way.padded)
+        architecture = architecture._replace(module=module)
     samples = jax.random.normal(jax.random.key(0), (clips, round(seconds * SAMPLE_RATE_HZ)))
     length = jnp.full(clips, samples.shape[1])
-    variables = jax.jit(network.init)(jax.random.key(1), samples[:1, :4000], length[:1])
-    apply = jax.jit(network.apply)
+    make_params = jax.jit(architecture.module.init)
+    params = make_params(jax.random.key(1), samples[:1, :4000], length[:1])["params"]
+    encoder = SpeechEncoder("benchmark", architecture, params, digest="")
+    if way.precision == "bfloat16":
+        encoder = in_bfloat16(encoder)
+    del params
+    apply = jax.jit(encoder.architecture.module.apply)
+    variables = {"params": encoder.params}
     return lambda: jax.block_until_ready(apply(variables, samples, length))
 
 

@@ -163,12 +163,12 @@ def pretrained_frames(
     Raises:
       InputError: as for `pretrained`.
     """
-    loaded = _load(encoder, encoder_digest, sample_rate_hz)
-    architecture, network = loaded.architecture, _network(loaded, encoder_precision)
+    loaded = _load(encoder, encoder_digest, sample_rate_hz, encoder_precision)
+    architecture = loaded.architecture
     numbers = layer_numbers(layers, architecture.layers, encoder)
 
     def compute(weights: Any, signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-        hidden = network.apply({"params": weights}, signal, length)
+        hidden = architecture.module.apply({"params": weights}, signal, length)
         frames = jnp.concatenate([hidden.states[i] for i in numbers], axis=2)
         rounded = jnp.clip(frames, -_LARGEST, _LARGEST).astype(jnp.float16)
         return rounded.astype(jnp.float32), hidden.length  # as the cached values are
@@ -196,11 +196,11 @@ def layer_statistics(
     Raises:
       InputError: as for `pretrained`.
     """
-    loaded = _load(encoder, encoder_digest, sample_rate_hz)
-    architecture, network = loaded.architecture, _network(loaded, encoder_precision)
+    loaded = _load(encoder, encoder_digest, sample_rate_hz, encoder_precision)
+    architecture = loaded.architecture
 
     def compute(weights: Any, signal: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-        hidden = network.apply({"params": weights}, signal, length)
+        hidden = architecture.module.apply({"params": weights}, signal, length)
         count = hidden.length.astype(jnp.float32)[:, None]  # [batch, 1]
         values = []
         for state in hidden.states:
@@ -261,9 +261,11 @@ def _recipe(
     )
 
 
-def _load(encoder: str, digest: str, sample_rate_hz: int = 16000) -> Any:
+def _load(
+    encoder: str, digest: str, sample_rate_hz: int = 16000, precision: Precision = FLOAT32
+) -> Any:
     # Flax takes long to import, and the other recipes do without it.
-    from jdann.pretrained.load import load_encoder
+    from jdann.pretrained.load import in_bfloat16, load_encoder
 
     _check_name(encoder)
     if sample_rate_hz != 16000:
@@ -274,7 +276,7 @@ def _load(encoder: str, digest: str, sample_rate_hz: int = 16000) -> Any:
             f"{encoder}: its weights have the digest {loaded.digest}, and {digest} is expected; "
             "use the weights with that digest, or train again"
         )
-    return loaded
+    return loaded if precision == FLOAT32 else in_bfloat16(loaded)
 
 
 def _check_name(encoder: str) -> None:
@@ -283,9 +285,3 @@ def _check_name(encoder: str) -> None:
             "features.recipe needs a pretrained encoder; set --config.features.encoder to an id "
             "of the Hub or a folder (`jdann encoders` lists the known ones)"
         )
-
-
-def _network(loaded: Any, precision: Precision) -> Any:
-    """The linen module of an encoder, whose products have this precision."""
-    dtype = jnp.float32 if precision == FLOAT32 else jnp.bfloat16
-    return loaded.architecture.module.clone(dtype=dtype)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jdann.errors import InputError
@@ -155,6 +156,22 @@ def make_architecture(settings: Mapping[str, Any], folder: Path) -> Architecture
         raise InputError(f"{config}: the key {error} is missing; fetch the file again") from error
     except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{config} gives no {family} network: {error}") from error
+
+
+def in_bfloat16(encoder: SpeechEncoder) -> SpeechEncoder:
+    """The encoder with products in bfloat16, and sums in float32.
+
+    Its kernels are rounded here, once, so that no batch waits for it.
+    """
+    module = encoder.architecture.module.clone(dtype=jnp.bfloat16)
+
+    def rounded(keys: Any, array: Any) -> Any:
+        return jnp.asarray(array, jnp.bfloat16) if keys[-1].key == "kernel" else array
+
+    return encoder._replace(
+        architecture=encoder.architecture._replace(module=module),
+        params=jax.tree_util.tree_map_with_path(rounded, encoder.params),
+    )
 
 
 def digest(params: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

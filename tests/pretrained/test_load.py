@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ from jdann.errors import InputError
 from jdann.pretrained import hub, load
 from jdann.pretrained.load import load_encoder
 from tests.support.tiny_encoder import SETTINGS, random_tensors, write_encoder, write_shards
+
+REFERENCES = Path(__file__).parent / "references"
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +41,23 @@ def test_a_folder_becomes_an_encoder(tmp_path):
     assert (encoder.architecture.family, encoder.architecture.layers) == ("tiny", 3)
     kernel = encoder.params["layer_0"]["kernel"]
     np.testing.assert_array_equal(kernel, tensors["layers.0.weight"].T)
+
+
+@pytest.mark.parametrize("name", ["hubert_base", "data2vec_base", "wavlm_large"])
+def test_kernels_that_are_rounded_once_give_the_same_states(name):
+    encoder = load_encoder(str(REFERENCES / name))
+    rounded = load.in_bfloat16(encoder)
+    kernel = rounded.params["transformer"]["block_0"]["attention"]["query"]["kernel"]
+    assert kernel.dtype == jnp.bfloat16
+    samples = jax.random.normal(jax.random.key(0), (2, 1600))
+    length = jnp.array([1600, 900])
+    module = rounded.architecture.module
+    expected, found = (
+        jax.jit(module.apply)({"params": params}, samples, length)
+        for params in (encoder.params, rounded.params)
+    )
+    for a, b in zip(found.states, expected.states, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_an_encoder_is_read_once_until_its_files_change(tmp_path):
