@@ -215,7 +215,8 @@ def make_loop(config_json: str, data_dir: Path, folder: Path) -> Callable[[int],
     import jax.numpy as jnp
 
     from jdann.configuration import load_config
-    from jdann.experiments import jobs
+    from jdann.experiments.job_training import make_job_training, make_task
+    from jdann.experiments.jobs import plan_jobs
     from jdann.experiments.train import open_directions
     from jdann.training import loop
     from jdann.training.members import Members
@@ -223,9 +224,9 @@ def make_loop(config_json: str, data_dir: Path, folder: Path) -> Callable[[int],
 
     config = load_config(config_json)
     (direction,) = open_directions(config, data_dir)
-    (job,) = jobs.plan_jobs(config, [direction])
-    training, budget = jobs.make_job_training(job, direction, config)
-    task = jobs.make_task(job, job.splits[0], direction)
+    (job,) = plan_jobs(config, [direction])
+    training, budget = make_job_training(job, direction, config)
+    task = make_task(job, job.splits[0], direction)
     optimiser: Any = config.optimiser
 
     def train_member(run: int) -> object:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from jdann.gradient_reversal import gradient_reversal
 
 if TYPE_CHECKING:  # so that editors and type checkers find what is loaded on first use
-    from jdann.api import Result, Vectors, Waveforms, evaluate, sweep, train
+    from jdann.api import Result, evaluate, sweep, train
+    from jdann.experiments.memory import Vectors, Waveforms
     from jdann.features.recipe import RECIPES
     from jdann.inference.recogniser import Recogniser
     from jdann.methods import METHODS
@@ -28,8 +29,8 @@ _LAZY = {
     "RECIPES": "jdann.features.recipe",
     "Recogniser": "jdann.inference.recogniser",
     "Result": "jdann.api",
-    "Vectors": "jdann.api",
-    "Waveforms": "jdann.api",
+    "Vectors": "jdann.experiments.memory",
+    "Waveforms": "jdann.experiments.memory",
     "evaluate": "jdann.api",
     "sweep": "jdann.api",
     "train": "jdann.api",

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import jdann
-from jdann.cli import COMMANDS, main
+from jdann.arguments.parser import COMMANDS
+from jdann.cli import main
 from jdann.errors import InputError
 
 

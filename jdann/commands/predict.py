@@ -11,12 +11,14 @@ from jdann.commands.reading import data_dir, expanded
 from jdann.commands.recogniser import load_recogniser
 from jdann.errors import InputError
 from jdann.inference import predict, shards
+from jdann.inference.items import Item, find_some_items
+from jdann.inference.options import Options, check
 from jdann.parameters import pick
 
 
 def execute(arguments: Namespace) -> int:
     """Recognises files; see `jdann.inference.predict.run` for the exit status."""
-    options = predict.Options(
+    options = Options(
         arguments.timeline,
         arguments.window_s,
         arguments.hop_s,
@@ -44,11 +46,11 @@ def execute(arguments: Namespace) -> int:
     )
 
 
-def _predict_in_shards(arguments: Namespace, options: predict.Options) -> int:
+def _predict_in_shards(arguments: Namespace, options: Options) -> int:
     """Writes one shard or all of them to a folder; a clip that is left out is a row there."""
     if arguments.csv or arguments.json:
         raise InputError("--out: writes files; leave out --csv and --json")
-    predict.check(options)
+    check(options)
     shards.check_options(options)
     file_format = arguments.format or "csv"
     pick(dict.fromkeys(shards.FORMATS), file_format, "--format")
@@ -56,7 +58,7 @@ def _predict_in_shards(arguments: Namespace, options: predict.Options) -> int:
         shards.import_arrow()
     shard = parse_shard(arguments.shard) if arguments.shard else Shard(1, 1)
     address = parse_address(arguments.on) if arguments.on else None
-    items = [_from_anywhere(item) for item in predict.find_some_items(arguments.files)]
+    items = [_from_anywhere(item) for item in find_some_items(arguments.files)]
     folder = expanded(arguments.out).absolute()
     count = count_of_shards(folder, len(items)) if arguments.on else shard.count
     batch = shards.Batch(items, options, folder, file_format, count)
@@ -71,7 +73,7 @@ def _predict_in_shards(arguments: Namespace, options: predict.Options) -> int:
     return 0
 
 
-def _from_anywhere(item: predict.Item) -> predict.Item:
+def _from_anywhere(item: Item) -> Item:
     """The clip by its absolute path, which is the same for all workers."""
     path = item.part.path
     if remote.is_url(path):

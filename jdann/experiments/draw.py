@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from jdann.data.pairs import Direction, Domain
-from jdann.experiments.jobs import SUPERVISED, Outcome
+from jdann.experiments.jobs import SUPERVISED
+from jdann.experiments.outcomes import Outcome
 from jdann.figures import plots, training
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from jdann.data.pairs import Direction, Domain, clips_per_speaker, is_by_speaker
 from jdann.evaluation.metrics import mean_probabilities
-from jdann.experiments.jobs import Outcome
 from jdann.experiments.new_speakers import ADAPTED
+from jdann.experiments.outcomes import Outcome
 from jdann.methods import Method
 from jdann.selection import accuracy, calibration
 from jdann.selection.accuracy import Estimate

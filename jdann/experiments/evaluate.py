@@ -17,10 +17,12 @@ from jdann.data.pairs import Direction, Domain
 from jdann.data.splits import Split
 from jdann.data.target_labels import read_target_labels
 from jdann.errors import InputError
-from jdann.experiments import jobs, results, workdir
+from jdann.experiments import results, workdir
 from jdann.experiments.corpus_paths import make_absolute
 from jdann.experiments.finished_run import load_target
-from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.job_training import make_job_training
+from jdann.experiments.jobs import Job, plan_jobs
+from jdann.experiments.outcomes import Outcome, restore_job
 from jdann.experiments.owner import owned
 from jdann.experiments.score_rows import ORACLE
 from jdann.experiments.settings import encoder_names, make_members, naming_of
@@ -78,8 +80,8 @@ def _evaluate(
     directions = open_directions(config, data_dir, run=path)
     workdir.check_groups(path, directions)
     outcomes = [
-        jobs.restore_job(job, directions[job.direction], config, path / workdir.CHECKPOINTS)
-        for job in jobs.plan_jobs(config, directions)
+        restore_job(job, directions[job.direction], config, path / workdir.CHECKPOINTS)
+        for job in plan_jobs(config, directions)
     ]
     summary = results.summarise(config, directions, outcomes)
     summary["seconds"] = seconds
@@ -211,7 +213,7 @@ def _predict(
     rows = np.arange(len(direction.target.emotion))
     split = Split("all", rows[:0], rows[:0], rows, rows)
     job = Job(0, encoder, method, (split,))
-    training, _ = jobs.make_job_training(job, direction, config)
+    training, _ = make_job_training(job, direction, config)
     members = make_members(config)
     source_rows, target_rows = (
         np.random.default_rng(0).permutation(len(domain.emotion))[:_DIAGNOSED_UTTERANCES]

@@ -20,8 +20,10 @@ from jdann.evaluation import baseline, metrics
 from jdann.evaluation.domain_distance import a_distance
 from jdann.experiments import workdir
 from jdann.experiments.estimates import calibrated_probabilities, estimate_rows
-from jdann.experiments.jobs import Job, Outcome, make_job_method
+from jdann.experiments.job_training import make_job_method
+from jdann.experiments.jobs import Job
 from jdann.experiments.new_speakers import ADAPTED
+from jdann.experiments.outcomes import Outcome
 from jdann.experiments.score_rows import (
     BASELINE,
     ORACLE,

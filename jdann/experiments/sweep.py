@@ -19,9 +19,11 @@ from jdann import configuration, files, selection
 from jdann.cluster import processes
 from jdann.data.pairs import Direction, Domain
 from jdann.errors import DivergenceError, InputError
-from jdann.experiments import jobs, workdir
+from jdann.experiments import workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
-from jdann.experiments.jobs import Job
+from jdann.experiments.job_training import make_job_method, make_job_training, make_task
+from jdann.experiments.jobs import Job, plan_jobs
+from jdann.experiments.outcomes import join_splits
 from jdann.experiments.replaced import working_in
 from jdann.experiments.results import heading
 from jdann.experiments.search_space import apply
@@ -142,7 +144,7 @@ def _check(config: Any, path: Path, overwrite: bool) -> None:
 
 def _plan(config: Any, directions: Sequence[Direction]) -> list[Job]:
     """The jobs to sweep, without the supervised ceiling."""
-    planned = [job for job in jobs.plan_jobs(config, directions) if not job.is_supervised]
+    planned = [job for job in plan_jobs(config, directions) if not job.is_supervised]
     if "supervised" in config.methods:
         log.info("supervised is left out because it is trained on labels of the target")
     if not planned:
@@ -187,12 +189,12 @@ def train_members(job: Job, direction: Direction, config: Any, checkpoints: Path
     """
     if config.selection == LAST:  # nothing reads the earlier records
         config = apply(config, {"evaluate_every": config.epochs})
-    points, seeds = grid(config, jobs.make_job_method(job, config)), seeds_of(config)
-    training, budget = jobs.make_job_training(job, direction, config, len(points) * len(seeds))
+    points, seeds = grid(config, make_job_method(job, config)), seeds_of(config)
+    training, budget = make_job_training(job, direction, config, len(points) * len(seeds))
     members = _make_members(points, seeds, config.strength.maximum)
     fitted = []
     for split in job.splits:
-        task = jobs.make_task(job, split, direction)
+        task = make_task(job, split, direction)
         log.info(
             "%s: %d epochs of %d steps, %d seeds x %d points",
             task.name,
@@ -203,7 +205,7 @@ def train_members(job: Job, direction: Direction, config: Any, checkpoints: Path
         )
         folder = checkpoints / f"{CHECKPOINT_PREFIX}{job.folder(split)}"
         fitted.append(loop.fit(training, task, budget, members, folder, selection=config.selection))
-    outcome = jobs.join_splits(job, direction, fitted)
+    outcome = join_splits(job, direction, fitted)
     return summarise(outcome, points, seeds, direction, config)
 
 

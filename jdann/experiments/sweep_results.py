@@ -13,7 +13,7 @@ import numpy as np
 from jdann import selection
 from jdann.data.pairs import Direction
 from jdann.evaluation import metrics
-from jdann.experiments.jobs import Outcome
+from jdann.experiments.outcomes import Outcome
 from jdann.experiments.results import chosen_logits, job_names
 from jdann.training.task import LAST
 

@@ -25,11 +25,13 @@ from jdann.data.pairs import (
     make_direction,
 )
 from jdann.data.target_labels import read_target_labels
-from jdann.experiments import draw, jobs, results, workdir
+from jdann.experiments import draw, results, workdir
 from jdann.experiments.corpus_paths import with_absolute_paths
-from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.job_training import make_job_budget
+from jdann.experiments.jobs import Job, plan_jobs
 from jdann.experiments.layers import Kept, with_chosen_layer
 from jdann.experiments.matching import match_domains
+from jdann.experiments.outcomes import Outcome, ignore_epoch, run_job
 from jdann.experiments.package import find_familiarity, write_recogniser
 from jdann.experiments.replaced import working_in
 from jdann.experiments.settings import (
@@ -81,7 +83,7 @@ def run(
             stack.enter_context(working_in(path, config, resume=resume, overwrite=overwrite))
         log.info("runs on %s", processes.describe())
         directions = open_directions(config, data_dir, path, domains)
-        planned = jobs.plan_jobs(config, directions)
+        planned = plan_jobs(config, directions)
         if resume:
             workdir.check_groups(path, directions)
         if processes.is_first():
@@ -254,7 +256,7 @@ def _train(
                 write_recogniser(path, job, direction, config, training, fitted, order, familiar)
 
             outcomes.append(
-                jobs.run_job(job, direction, config, path / "checkpoints", on_epoch, on_fitted)
+                run_job(job, direction, config, path / "checkpoints", on_epoch, on_fitted)
             )
     return outcomes, history
 
@@ -265,9 +267,9 @@ def _recording(
 ) -> Iterator[Callable[[str, int, dict[str, np.ndarray]], None]]:
     """A callback that adds epochs to the history and to TensorBoard; history.csv at the end."""
     if not processes.is_first():
-        yield jobs.ignore_epoch
+        yield ignore_epoch
         return
-    steps, seeds = jobs.make_job_budget(job, config).steps, seeds_of(config)
+    steps, seeds = make_job_budget(job, config).steps, seeds_of(config)
     writers = {
         split.name: SummaryWriter(str(path / "tensorboard" / job.folder(split)), purge_step=1)
         for split in job.splits

@@ -13,8 +13,10 @@ import numpy as np
 from jdann import configuration
 from jdann.data.pairs import Direction
 from jdann.errors import DivergenceError
-from jdann.experiments import jobs, workdir
+from jdann.experiments import workdir
 from jdann.experiments.attempts import REASON, TRIAL
+from jdann.experiments.job_training import make_job_training, make_task
+from jdann.experiments.jobs import plan_jobs
 from jdann.experiments.search_space import apply, propose, read_space
 from jdann.experiments.settings import make_members
 from jdann.experiments.study import import_optuna
@@ -79,13 +81,13 @@ def _run_trial(trial: Any, config: Any, directions: list[Direction], folder: Pat
     The trial reports at each record, and stops where the pruner asks for it.
     """
     name, values = config.tune.criterion, []
-    for job in jobs.plan_jobs(config, directions):
+    for job in plan_jobs(config, directions):
         direction = directions[job.direction]
-        training, budget = jobs.make_job_training(job, direction, config)
+        training, budget = make_job_training(job, direction, config)
         for split in job.splits:
             fitted = loop.fit(
                 training,
-                jobs.make_task(job, split, direction),
+                make_task(job, split, direction),
                 budget,
                 make_members(config),
                 folder / job.folder(split),

@@ -15,9 +15,10 @@ from typing import Any
 
 from jdann import configuration, files, selection
 from jdann.errors import DivergenceError, InputError
-from jdann.experiments import jobs, workdir
+from jdann.experiments import workdir
 from jdann.experiments.attempts import ATTEMPT, REASON, finished, sort_attempts
 from jdann.experiments.corpus_paths import with_absolute_paths
+from jdann.experiments.jobs import Job, plan_jobs
 from jdann.experiments.owner import owned
 from jdann.experiments.results import heading
 from jdann.experiments.search_space import apply, parse, read_space
@@ -81,7 +82,7 @@ def tune(
         _check_directory(path, config)
         stack.enter_context(workdir.log_to(path))
         directions = open_directions(config, data_dir, path)
-        _check_splits(config, jobs.plan_jobs(config, directions))
+        _check_splits(config, plan_jobs(config, directions))
         workdir.begin(path, config)
         shared = open_study(config, place)
         command = f"{socket.gethostname()}:{path.absolute()}"
@@ -140,7 +141,7 @@ def _check(config: Any) -> None:
         )
 
 
-def _check_splits(config: Any, planned: Sequence[jobs.Job]) -> None:
+def _check_splits(config: Any, planned: Sequence[Job]) -> None:
     """Refuses a criterion that needs held-out source where nothing is held out."""
     needs_labels = "source_emotion" in selection.CRITERIA[config.tune.criterion].needs
     nothing_held_out = any(not len(split.validation) for job in planned for split in job.splits)

@@ -22,8 +22,11 @@ from jdann.cluster.shards import (
     numbers,
 )
 from jdann.errors import InputError
-from jdann.inference.predict import Item, Options, csv_cell, predict, row_columns
+from jdann.inference.items import Item
+from jdann.inference.options import Options
+from jdann.inference.predict import predict
 from jdann.inference.recogniser import Recogniser
+from jdann.inference.rows import csv_cell, row_columns
 
 LEFT_OUT = "left_out"  # the column that says why a clip could not be used
 FORMATS = ("csv", "parquet")

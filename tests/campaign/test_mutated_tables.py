@@ -21,7 +21,7 @@ from jdann.errors import InputError
 from jdann.experiments.labelled_clips import read_labels
 from jdann.inference import model
 from jdann.inference.clips import Part
-from jdann.inference.predict import find_items
+from jdann.inference.items import find_items
 from tests.support.models import make_model, speech
 from tests.support.mutated_tables import FILES, Table, damaged, faithful
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from jdann.cli import make_parser
+from jdann.arguments.parser import make_parser
 from tests.support.documented import ROOT, understood
 
 DEPLOY = ROOT / "deploy"

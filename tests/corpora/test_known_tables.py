@@ -4,7 +4,7 @@ import pytest
 
 from jdann.corpora import load
 from jdann.errors import InputError
-from jdann.inference.predict import find_items
+from jdann.inference.items import find_items
 
 EMOTIONS = ("neutral", "happy", "angry", "sad", "surprise")
 

@@ -11,7 +11,7 @@ from jdann.corpora.labels import canonical
 from jdann.errors import InputError
 from jdann.experiments.labelled_clips import read_labels
 from jdann.inference.clips import Part
-from jdann.inference.predict import find_items
+from jdann.inference.items import find_items
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from jdann import audio, corpora
 from jdann.configuration import base_config
 from jdann.errors import InputError
 from jdann.features import store
-from jdann.inference.predict import find_items
+from jdann.inference.items import find_items
 from tests.support.corpora import EMOTIONS, write_manifest
 from tests.support.runs import read
 

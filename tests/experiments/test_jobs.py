@@ -9,7 +9,8 @@ import pytest
 from jdann.data.batches import Frames
 from jdann.data.pairs import NO_LABELS
 from jdann.data.splits import Split
-from jdann.experiments.jobs import Job, make_task
+from jdann.experiments.job_training import make_task
+from jdann.experiments.jobs import Job
 from jdann.training.task import labelled_rows, target_labels
 
 

@@ -18,7 +18,8 @@ from jdann.cli import main
 from jdann.configuration import load_config
 from jdann.data.pairs import Direction, Domain
 from jdann.data.splits import Split
-from jdann.experiments.jobs import Job, Outcome
+from jdann.experiments.jobs import Job
+from jdann.experiments.outcomes import Outcome
 from jdann.experiments.replaced import replacing
 from jdann.experiments.sweep import grid
 from jdann.experiments.sweep_results import Point, choices, choose, result_rows, summarise

@@ -15,7 +15,8 @@ import pytest
 from jdann.cli import main
 from jdann.configuration import load_config
 from jdann.errors import InputError
-from jdann.experiments import jobs
+from jdann.experiments.jobs import plan_jobs
+from jdann.experiments.outcomes import restore_job
 from jdann.experiments.owner import owned
 from jdann.experiments.replaced import replacing
 from jdann.experiments.search_space import apply, parse, propose, read_space
@@ -75,8 +76,8 @@ def test_leaves_trials_figures_and_a_config_to_train(finished, tones, data_dir, 
     assert {row["criterion"] for row in selection} >= {"mcc", "bnm"}
     # A trial's value is that of the training itself: the mean over seeds at the last record.
     directions = open_directions(config, data_dir)
-    (job,) = jobs.plan_jobs(config, directions)
-    restored = jobs.restore_job(job, directions[0], config, tmp_path / "best" / "checkpoints")
+    (job,) = plan_jobs(config, directions)
+    restored = restore_job(job, directions[0], config, tmp_path / "best" / "checkpoints")
     assert restored.criteria[0][1]["bnm"][-1].mean() == pytest.approx(
         results["best"]["value"], abs=1e-6
     )

@@ -8,7 +8,10 @@ import pytest
 from jdann import Recogniser
 from jdann.cli import main
 from jdann.cluster.shards import Shard, all_shards
-from jdann.inference import predict, shards
+from jdann.inference import shards
+from jdann.inference.items import find_some_items
+from jdann.inference.options import Options
+from jdann.inference.rows import csv_cell
 from tests.support.corpora import write_manifest
 from tests.support.runs import fail, read
 
@@ -45,7 +48,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
             from pyarrow import parquet
 
             rows += [
-                {name: shards.csv_cell(value) for name, value in row.items()}
+                {name: csv_cell(value) for name, value in row.items()}
                 for row in parquet.read_table(path).to_pylist()
             ]
     return rows
@@ -86,9 +89,9 @@ def test_shards_have_the_rows_of_one_prediction(
 
 @pytest.fixture(scope="module")
 def batch(manifest, tmp_path_factory):
-    items = predict.find_some_items([str(manifest)])
+    items = find_some_items([str(manifest)])
     folder = tmp_path_factory.mktemp("batch")
-    return shards.Batch(items, predict.Options(), folder, "csv", 2)
+    return shards.Batch(items, Options(), folder, "csv", 2)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +145,7 @@ def test_two_processes_with_one_shard_wait_for_each_other(batch, recogniser, tmp
     [
         (lambda batch: batch._replace(items=batch.items[1:]), "number of clips"),
         (lambda batch: batch._replace(items=batch.items[::-1]), "list of clips"),
-        (lambda batch: batch._replace(options=predict.Options(abstain=0.5)), "options"),
+        (lambda batch: batch._replace(options=Options(abstain=0.5)), "options"),
         (lambda batch: batch._replace(format="parquet"), "format"),
         (lambda batch: batch._replace(count=3), "number of shards"),
     ],

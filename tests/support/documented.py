@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from jdann.cli import COMMANDS, main
+from jdann.arguments.parser import COMMANDS
+from jdann.cli import main
 from tests.support.corpora import EMOTIONS
 
 ROOT = Path(__file__).parents[2]

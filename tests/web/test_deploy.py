@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("starlette", reason='needs pip install -e ".[serve]"')
 
-from jdann.cli import make_parser
+from jdann.arguments.parser import make_parser
 from jdann.web.limits import Limits
 from tests.support.serving import running
 
