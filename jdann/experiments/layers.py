@@ -16,6 +16,8 @@ from jdann.data.batches import Frames, take_vectors
 from jdann.data.pairs import (
     Domain,
     FeatureSettings,
+    check_emotions,
+    check_failures,
     load_domain,
     make_direction,
     normalise_domains,
@@ -156,7 +158,7 @@ def _scores(
 ) -> list[float]:
     """The agreement of each layer with prosody, between domains that are matched as in the run."""
     settings = _beside_prosody(settings)
-    domains = [load_domain(c, settings, features_folder(data_dir)) for c in (source, target)]
+    domains = [_load_usable(c, settings, features_folder(data_dir)) for c in (source, target)]
     matched = match_domains(domains[0], domains[1], settings, config, data_dir)
     direction = make_direction(*matched, settings)
     labels = _one_hot(direction.source, len(settings.emotions))
@@ -182,16 +184,18 @@ def _scores(
 def _scores_of_source(settings: FeatureSettings, source: Corpus, folder: Path) -> list[float]:
     """How often each layer is right about the source, each half judged by the other.
 
-    The halves have different speakers, if there are two or more.
+    The halves hold its labelled utterances. They have different speakers, if there are two or more.
     """
     settings = _beside_prosody(settings)
-    domain = load_domain(source, settings, folder)
+    domain = _load_usable(source, settings, folder)
+    check_emotions(domain, settings.emotions)
     labels = _one_hot(domain, len(settings.emotions))
-    _, speaker = np.unique([str(name) for name in domain.speaker], return_inverse=True)
-    if len(set(speaker.tolist())) < 2:
-        speaker = np.arange(len(speaker))
-    labelled = domain.emotion >= 0
-    halves = [np.flatnonzero((speaker % 2 == half) & labelled) for half in (0, 1)]
+    labelled = np.flatnonzero(domain.emotion >= 0)
+    names = [str(domain.speaker[i]) for i in labelled]
+    _, speaker = np.unique(names, return_inverse=True)
+    if len(set(names)) < 2:
+        speaker = np.arange(len(labelled))
+    halves = [labelled[speaker % 2 == half] for half in (0, 1)]
     scores = []
     for columns in _columns_of_layers(settings):
         of_layer = _with_columns(domain, columns)
@@ -205,8 +209,16 @@ def _scores_of_source(settings: FeatureSettings, source: Corpus, folder: Path) -
     return scores
 
 
+def _load_usable(corpus: Corpus, settings: FeatureSettings, folder: Path) -> Domain:
+    """As `load_domain`; a corpus without a usable clip is refused."""
+    domain = load_domain(corpus, settings, folder)
+    # The run itself refuses too many failures, after it has listed them in skipped.csv.
+    check_failures(domain, max_failed_fraction=1.0)
+    return domain
+
+
 def _beside_prosody(settings: FeatureSettings) -> FeatureSettings:
-    """The settings of vectors that hold prosody and a layer. Memory holds one layer at a time."""
+    """The settings of vectors that hold prosody and one layer."""
     values = dict(settings.recipe_settings) | {"layers": "0", "beside": "prosody"}
     by = settings.normalise_by
     return settings._replace(
@@ -223,7 +235,7 @@ def _columns_of_layers(settings: FeatureSettings) -> list[list[tuple[int, int]]]
 
 
 def _with_columns(domain: Domain, columns: list[tuple[int, int]]) -> Domain:
-    """The domain with one layer as its features, in the same groups."""
+    """The domain with one layer as its features, in the same groups; `bins` are not renamed."""
     return domain._replace(features=with_last_columns(domain.features, columns))
 
 
