@@ -132,7 +132,8 @@ def load_domain(
     notes = corpus.notes
     if features.cut:
         longest_s = settings.audio.max_duration_s
-        notes += (f"{features.cut} utterances are longer than {longest_s:g} s and were cut",)
+        note = f"{features.cut} utterances are longer than {longest_s:g} s and were cut"
+        notes = tuple(dict.fromkeys((*notes, note)))  # the corpus may be that of another domain
     recipe = make_recipe_unchecked(  # `extract` has checked it
         settings.recipe_name, settings.recipe_settings, settings.audio.sample_rate_hz
     )

@@ -44,7 +44,7 @@ from jdann.pretrained import PRETRAINED, PRETRAINED_RECIPES
 from jdann.selection.layers import layer_agreement
 
 log = logging.getLogger("jdann")
-_KEPT = ("encoder", "encoder_digest", "encoder_precision", "layers")  # in layers.json
+_CHOICE_KEYS = ("encoder", "encoder_digest", "encoder_precision", "layers")  # in layers.json
 _LEAST_DIFFERENCE = 0.01  # between the best and the worst layer
 
 
@@ -83,11 +83,11 @@ def with_chosen_layer(
     if settings.recipe_name not in PRETRAINED_RECIPES:
         return settings
     name = settings.recipe_settings["encoder"]
-    before = _read(kept)
-    if before is not None:
-        before = {"encoder_precision": FLOAT32} | before  # an earlier version kept none
+    choice = _read(kept)
+    if choice is not None:
+        choice = {"encoder_precision": FLOAT32} | choice  # an earlier version kept none
         values = dict(settings.recipe_settings) | {
-            key: before[key] for key in _KEPT if key != "encoder"
+            key: choice[key] for key in _CHOICE_KEYS if key != "encoder"
         }
         return with_encoder(settings._replace(recipe_settings=values), data_dir)
     settings = with_encoder(settings, data_dir)
@@ -123,9 +123,9 @@ def _write(kept: Kept | None, values: Mapping[str, Any]) -> None:
     if kept is None or _has_begun(kept) or not is_first():
         return
     before = workdir.read_json(kept.file) if kept.direction else {}
-    chosen = {key: values[key] for key in _KEPT}
+    choice = {key: values[key] for key in _CHOICE_KEYS}
     kept.file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(kept.file, before | {str(kept.direction): chosen})
+    write_json(kept.file, before | {str(kept.direction): choice})
 
 
 def _has_begun(kept: Kept) -> bool:

@@ -106,11 +106,14 @@ def test_each_direction_has_a_layer_of_its_own(tones, data_dir, monkeypatch):
     config = ConfigDict(load_config("best").to_dict())
     config.source, config.target = map(str, tones)
     config.both_directions, config.audio.speech_only = True, False
+    config.audio.max_duration_s = 0.5  # so that there is a note about it
     config.features.update({"recipe": "pretrained", "encoder": ENCODER})
     there, back = open_directions(config, data_dir)
     assert there.recipe_settings["layers"] == "0" and back.recipe_settings["layers"] == "2"
     assert {d.bins[-1][:6] for d in (there.source, there.target)} == {"layer0"}
     assert {d.bins[-1][:6] for d in (back.source, back.target)} == {"layer2"}
+    for domain in (there.source, there.target, back.source, back.target):
+        assert sum("were cut" in note for note in domain.all_notes) == 1
 
 
 def test_new_speakers_are_not_heard_when_the_layer_is_chosen(tones, data_dir, monkeypatch):
