@@ -190,7 +190,7 @@ def make_jdann_turn(
     encoder = SpeechEncoder("benchmark", architecture, params, digest="")
     if way.precision == "bfloat16":
         encoder = in_bfloat16(encoder)
-    del params
+    del params  # otherwise bfloat16 would keep the kernels in float32, too
     apply = jax.jit(encoder.architecture.module.apply)
     variables = {"params": encoder.params}
     return lambda: jax.block_until_ready(apply(variables, samples, length))

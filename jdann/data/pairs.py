@@ -132,7 +132,8 @@ def load_domain(
     notes = corpus.notes
     if features.cut:
         longest_s = settings.audio.max_duration_s
-        notes += (f"{features.cut} utterances are longer than {longest_s:g} s and were cut",)
+        note = f"{features.cut} utterances are longer than {longest_s:g} s and were cut"
+        notes = tuple(dict.fromkeys((*notes, note)))  # the corpus may be that of another domain
     recipe = make_recipe_unchecked(  # `extract` has checked it
         settings.recipe_name, settings.recipe_settings, settings.audio.sample_rate_hz
     )
@@ -357,7 +358,12 @@ def _is_grouped(voices: normalise.VoicePositions) -> bool:
     return voices.group is not None or voices.speaker_known.mean() >= 0.5
 
 
-def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None:
+def check_emotions(source: Domain, emotions: Sequence[str]) -> None:
+    """Refuses a source with fewer than two labelled emotions.
+
+    Raises:
+      InputError: names the emotions.
+    """
     present = [name for i, name in enumerate(emotions) if (source.emotion == i).any()]
     if len(present) < 2:
         raise InputError(
@@ -365,6 +371,10 @@ def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None
             f"{', '.join(emotions)}; found {present[0] if present else 'none'}: check its emotion "
             "column or folders"
         )
+
+
+def _check_pair(source: Domain, target: Domain, emotions: Sequence[str]) -> None:
+    check_emotions(source, emotions)
     source_places, target_places = (
         {place(u) for u in domain.features.utterances} for domain in (source, target)
     )

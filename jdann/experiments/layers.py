@@ -16,6 +16,8 @@ from jdann.data.batches import Frames, take_vectors
 from jdann.data.pairs import (
     Domain,
     FeatureSettings,
+    check_emotions,
+    check_failures,
     load_domain,
     make_direction,
     normalise_domains,
@@ -42,7 +44,7 @@ from jdann.pretrained import PRETRAINED, PRETRAINED_RECIPES
 from jdann.selection.layers import layer_agreement
 
 log = logging.getLogger("jdann")
-_KEPT = ("encoder", "encoder_digest", "encoder_precision", "layers")  # in layers.json
+_CHOICE_KEYS = ("encoder", "encoder_digest", "encoder_precision", "layers")  # in layers.json
 _LEAST_DIFFERENCE = 0.01  # between the best and the worst layer
 
 
@@ -81,11 +83,11 @@ def with_chosen_layer(
     if settings.recipe_name not in PRETRAINED_RECIPES:
         return settings
     name = settings.recipe_settings["encoder"]
-    before = _read(kept)
-    if before is not None:
-        before = {"encoder_precision": FLOAT32} | before  # an earlier version kept none
+    choice = _read(kept)
+    if choice is not None:
+        choice = {"encoder_precision": FLOAT32} | choice  # an earlier version kept none
         values = dict(settings.recipe_settings) | {
-            key: before[key] for key in _KEPT if key != "encoder"
+            key: choice[key] for key in _CHOICE_KEYS if key != "encoder"
         }
         return with_encoder(settings._replace(recipe_settings=values), data_dir)
     settings = with_encoder(settings, data_dir)
@@ -121,9 +123,9 @@ def _write(kept: Kept | None, values: Mapping[str, Any]) -> None:
     if kept is None or _has_begun(kept) or not is_first():
         return
     before = workdir.read_json(kept.file) if kept.direction else {}
-    chosen = {key: values[key] for key in _KEPT}
+    choice = {key: values[key] for key in _CHOICE_KEYS}
     kept.file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(kept.file, before | {str(kept.direction): chosen})
+    write_json(kept.file, before | {str(kept.direction): choice})
 
 
 def _has_begun(kept: Kept) -> bool:
@@ -156,7 +158,7 @@ def _scores(
 ) -> list[float]:
     """The agreement of each layer with prosody, between domains that are matched as in the run."""
     settings = _beside_prosody(settings)
-    domains = [load_domain(c, settings, features_folder(data_dir)) for c in (source, target)]
+    domains = [_load_usable(c, settings, features_folder(data_dir)) for c in (source, target)]
     matched = match_domains(domains[0], domains[1], settings, config, data_dir)
     direction = make_direction(*matched, settings)
     labels = _one_hot(direction.source, len(settings.emotions))
@@ -182,16 +184,18 @@ def _scores(
 def _scores_of_source(settings: FeatureSettings, source: Corpus, folder: Path) -> list[float]:
     """How often each layer is right about the source, each half judged by the other.
 
-    The halves have different speakers, if there are two or more.
+    The halves hold its labelled utterances. They have different speakers, if there are two or more.
     """
     settings = _beside_prosody(settings)
-    domain = load_domain(source, settings, folder)
+    domain = _load_usable(source, settings, folder)
+    check_emotions(domain, settings.emotions)
     labels = _one_hot(domain, len(settings.emotions))
-    _, speaker = np.unique([str(name) for name in domain.speaker], return_inverse=True)
-    if len(set(speaker.tolist())) < 2:
-        speaker = np.arange(len(speaker))
-    labelled = domain.emotion >= 0
-    halves = [np.flatnonzero((speaker % 2 == half) & labelled) for half in (0, 1)]
+    labelled = np.flatnonzero(domain.emotion >= 0)
+    names = [str(domain.speaker[i]) for i in labelled]
+    _, speaker = np.unique(names, return_inverse=True)
+    if len(set(names)) < 2:
+        speaker = np.arange(len(labelled))
+    halves = [labelled[speaker % 2 == half] for half in (0, 1)]
     scores = []
     for columns in _columns_of_layers(settings):
         of_layer = _with_columns(domain, columns)
@@ -205,8 +209,16 @@ def _scores_of_source(settings: FeatureSettings, source: Corpus, folder: Path) -
     return scores
 
 
+def _load_usable(corpus: Corpus, settings: FeatureSettings, folder: Path) -> Domain:
+    """As `load_domain`; a corpus without a usable clip is refused."""
+    domain = load_domain(corpus, settings, folder)
+    # The run itself refuses too many failures, after it has listed them in skipped.csv.
+    check_failures(domain, max_failed_fraction=1.0)
+    return domain
+
+
 def _beside_prosody(settings: FeatureSettings) -> FeatureSettings:
-    """The settings of vectors that hold prosody and a layer. Memory holds one layer at a time."""
+    """The settings of vectors that hold prosody and one layer."""
     values = dict(settings.recipe_settings) | {"layers": "0", "beside": "prosody"}
     by = settings.normalise_by
     return settings._replace(
@@ -223,7 +235,7 @@ def _columns_of_layers(settings: FeatureSettings) -> list[list[tuple[int, int]]]
 
 
 def _with_columns(domain: Domain, columns: list[tuple[int, int]]) -> Domain:
-    """The domain with one layer as its features, in the same groups."""
+    """The domain with one layer as its features, in the same groups; `bins` are not renamed."""
     return domain._replace(features=with_last_columns(domain.features, columns))
 
 

@@ -206,6 +206,16 @@ def prepare(
     return jax.vmap(prepare_clip)(samples, length)
 
 
+def _duration_before_cut_s(samples: np.ndarray, settings: audio.AudioSettings) -> float:
+    """How long a clip [samples] is when it has been trimmed and not yet cut."""
+    rate_hz = settings.sample_rate_hz
+    samples = samples[int(settings.offset_s * rate_hz) :]
+    if settings.trim_db:
+        first, end = audio.trim_bounds(samples, settings.trim_db)
+        samples = samples[first:end]
+    return len(samples) / rate_hz
+
+
 def _without_offset(signal: jax.Array, inside: jax.Array) -> jax.Array:
     """A signal [samples] without the constant offset of what was recorded inside the clip.
 
@@ -334,12 +344,13 @@ class Exported:
             mono = audio.mono(samples, file_hz, rate_hz, keep_offset=settings.keeps_offset)
         except audio.AudioError as error:
             raise InputError(f"{path}: {error}; leave it out, or mend it") from error
-        duration_s, heard_s = len(mono) / rate_hz - settings.offset_s, settings.max_duration_s
-        if duration_s > heard_s:
-            log.warning("%s: has %.1f s, and at most %g s are heard", path, duration_s, heard_s)
         # Padded to whole seconds, so that few shapes are compiled.
         padded = np.pad(mono, (0, -len(mono) % rate_hz))
         row = self(padded[None], np.array([len(mono)]))[0]
         if np.isnan(row).any():
             raise InputError(f"{path}: silent, or too short; leave it out, or mend it")
+        if _duration_before_cut_s(mono, settings) > settings.max_duration_s:
+            log.warning(
+                "%s: longer than %g s, and the rest is not used", path, settings.max_duration_s
+            )
         return dict(zip(self.labels, map(float, row), strict=True))

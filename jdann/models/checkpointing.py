@@ -23,7 +23,8 @@ def checkpointed(function: Function) -> Function:
         is asked of.
 
     Returns:
-      A function with the same results and gradients. On a CPU, memory is saved only where no `vmap`
+      A function with the same results and gradients. (On a CPU, a NaN in the gradient of the result
+      makes the whole gradient NaN.) On a CPU, memory is saved only where no `vmap`
       runs over the function, because JAX then computes both branches of a condition.
     """
     if jax.default_backend() == "cpu":

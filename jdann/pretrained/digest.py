@@ -13,7 +13,7 @@ _ORIGIN_KEYS = ("architectures", "dtype", "torch_dtype", "transformers_version",
 
 
 def digest(params: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """A digest of weights and settings, wherever their files lie and however they are split.
+    """A digest of weights and settings. Where their files lie and how they are split is no matter.
 
     It is taken of the weights as the network gets them. So a version of jdann that reads a file in
     another way does not use the features of an earlier one.

@@ -55,6 +55,7 @@ def convolved(x: jax.Array, kernel: jax.Array, stride: int, margin: int, dtype: 
     options = {"stride": stride, "margin": margin}
     directly = partial(_convolved_directly, **options)
     # On a CPU, XLA convolves in float32, and products of matrices in bfloat16 are twice as fast.
+    # With a stride of 1 or a single input channel the matrices would be too small for that.
     if dtype == jnp.bfloat16 and stride > 1 and kernel.shape[1] > 1:
         on_cpu = partial(_convolved_by_products, **options)
     else:

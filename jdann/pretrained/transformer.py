@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
     Args of a call:
       x: [batch, frames, width].
       mask: bool [batch, frames], False for padding, which no frame attends to.
-      bias: [batch or 1, heads, frames, frames], added to the scores before the softmax.
+      bias: [batch, heads, frames, frames], added to the scores before the softmax.
     """
 
     heads: int
@@ -74,7 +74,7 @@ class SelfAttention(nn.Module):
         query *= (width // self.heads) ** -0.5
         factors = [y.reshape(heads_shape) for y in (query, key, value)]
         if bias is not None:
-            factors.append(jnp.broadcast_to(bias, (x.shape[0], *bias.shape[1:])))
+            factors.append(bias)
         y = clip_by_clip(partial(attend, dtype=self.dtype))(mask, *factors)
         return Linear(width, self.dtype, name="out")(y.reshape(x.shape))
 

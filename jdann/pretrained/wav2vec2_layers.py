@@ -142,9 +142,9 @@ class FeatureExtractor(nn.Module):
         return x, length
 
 
-def _clip_by_clip(module: nn.Module) -> Callable[..., Any]:
-    """Returns the call of a submodule; see `clip_by_clip`."""
-    if module.is_initializing():
+def _submodule_clip_by_clip(module: nn.Module) -> Callable[..., Any]:
+    """Returns a function that calls a submodule by `clip_by_clip`."""
+    if module.is_initializing():  # its params have to be made where they belong
         return module
     return clip_by_clip(partial(module.clone(parent=None).apply, module.variables))
 
@@ -237,7 +237,7 @@ class Frames(nn.Module):
         samples = jnp.pad(samples, ((0, 0), (0, max(0, shortest - samples.shape[1]))))
         length = jnp.maximum(length, shortest)
         extractor = FeatureExtractor(config, self.dtype, self.remat, name="features")
-        x, length = _clip_by_clip(extractor)(samples, length)
+        x, length = _submodule_clip_by_clip(extractor)(samples, length)
         if config.projection_norm:
             x = layer_norm(config.epsilon, "projection_norm")(x)
         x = Linear(config.width, self.dtype, name="projection")(x)

@@ -137,7 +137,7 @@ class EncoderOfMels(nn.Module):
 
 
 class Attention(SelfAttention):
-    """Whose keys have no bias."""
+    """Attention whose keys have no bias."""
 
     key_bias: bool = False
 

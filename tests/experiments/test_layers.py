@@ -19,16 +19,17 @@ from jdann.features.prosody import PROSODIC
 from jdann.methods import METHODS
 from jdann.pretrained.load import load_encoder
 from jdann.selection.layers import layer_agreement
-from tests.support.corpora import EMOTIONS
+from tests.support.corpora import EMOTIONS, write_manifest
 from tests.support.models import speech
-from tests.support.runs import relabelled
+from tests.support.runs import read, relabelled
 
 ENCODER = str(Path(__file__).parents[1] / "pretrained" / "references" / "hubert_base")
 
 
-def open_pair(source, target, data_dir, **features):
+def open_pair(source, target, data_dir, protocol="transductive", **features):
     config = ConfigDict(load_config("best").to_dict())
     config.source, config.target = str(source), str(target)
+    config.protocol = protocol
     config.audio.speech_only = False  # the corpora are tones
     config.features.update({"recipe": "pretrained", "encoder": ENCODER, **features})
     return open_directions(config, data_dir)
@@ -105,11 +106,14 @@ def test_each_direction_has_a_layer_of_its_own(tones, data_dir, monkeypatch):
     config = ConfigDict(load_config("best").to_dict())
     config.source, config.target = map(str, tones)
     config.both_directions, config.audio.speech_only = True, False
+    config.audio.max_duration_s = 0.5  # so that there is a note about it
     config.features.update({"recipe": "pretrained", "encoder": ENCODER})
     there, back = open_directions(config, data_dir)
     assert there.recipe_settings["layers"] == "0" and back.recipe_settings["layers"] == "2"
     assert {d.bins[-1][:6] for d in (there.source, there.target)} == {"layer0"}
     assert {d.bins[-1][:6] for d in (back.source, back.target)} == {"layer2"}
+    for domain in (there.source, there.target, back.source, back.target):
+        assert sum("were cut" in note for note in domain.all_notes) == 1
 
 
 def test_new_speakers_are_not_heard_when_the_layer_is_chosen(tones, data_dir, monkeypatch):
@@ -120,6 +124,41 @@ def test_new_speakers_are_not_heard_when_the_layer_is_chosen(tones, data_dir, mo
     config.features.update({"recipe": "pretrained", "encoder": ENCODER})
     (direction,) = open_directions(config, data_dir)
     assert direction.recipe_settings["layers"] in ("0", "1", "2")
+
+
+def test_speakers_without_labels_judge_no_layer(tones, data_dir, caplog):
+    rows = read(tones[0])
+    half = tones[0].with_name("half-labelled.csv")
+    write_manifest(  # of the two speakers, only one has labels
+        half,
+        [
+            (row["file"], row["emotion"] if i % 2 else "", f"s{i % 2}", "en")
+            for i, row in enumerate(rows)
+        ],
+    )
+    with caplog.at_level("INFO", logger="jdann"):
+        open_pair(half, tones[1], data_dir, protocol="inductive")
+    (line,) = [m for m in caplog.messages if "From layer 0 on" in m]
+    scores = [float(score) for score in line.split(": ")[-1].split()]
+    assert len(scores) == 3 and all(0 <= score <= 1 for score in scores)
+
+
+@pytest.mark.parametrize("protocol", ["transductive", "inductive"])
+@pytest.mark.parametrize("domain", [0, 1])
+def test_a_corpus_without_a_usable_clip_is_named(tones, data_dir, tmp_path, protocol, domain):
+    (tmp_path / "broken.wav").write_text("no audio")
+    pair = list(tones)
+    pair[domain] = write_manifest(tmp_path / "broken.csv", [("broken.wav", "sad", "s0", "en")])
+    with pytest.raises(InputError, match=r"broken.csv: 1 of 1 files cannot be used"):
+        open_pair(*pair, data_dir, protocol=protocol)
+
+
+@pytest.mark.parametrize("protocol", ["transductive", "inductive"])
+def test_a_source_without_labels_is_refused(tones, data_dir, caplog, protocol):
+    unlabelled = relabelled(tones[0], "unlabelled-layer.csv", None)
+    with caplog.at_level("INFO", logger="jdann"), pytest.raises(InputError, match="found none"):
+        open_pair(unlabelled, tones[1], data_dir, protocol=protocol)
+    assert not caplog.messages  # no layer has been chosen
 
 
 def test_the_choice_of_a_run_is_kept(tones, data_dir, tmp_path, monkeypatch):

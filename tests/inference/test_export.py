@@ -118,6 +118,18 @@ def test_reads_files_of_any_rate(recogniser, exported, tmp_path):
         export.Exported(exported).file(tmp_path / "absent.wav")
 
 
+def test_says_when_a_part_of_a_file_is_not_used(exported, tmp_path, caplog):
+    silence = np.zeros(5 * 16000, np.float32)
+    soundfile.write(tmp_path / "trimmed.wav", np.concatenate([silence, speech(1.0)]), 16000)
+    soundfile.write(tmp_path / "long.wav", speech(6.5), 16000)
+    program = export.Exported(exported)
+    program.file(tmp_path / "trimmed.wav")
+    assert not caplog.messages
+    program.file(tmp_path / "long.wav")
+    (message,) = caplog.messages
+    assert message.endswith("long.wav: longer than 5 s, and the rest is not used")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "by"), [("resnet50", "speaker"), ("conv1d", "utterance"), ("mlp", "speaker")]

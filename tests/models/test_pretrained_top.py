@@ -151,6 +151,12 @@ def test_checkpointing_changes_no_gradient(name, rank, folder_of):
         for is_on in (False, True)
     )
     variables, expected = run(lambda: plain, *batch)
+    programs = [
+        str(jax.make_jaxpr(partial(m.apply, train=False))(variables, *batch))
+        for m in (plain, saving)
+    ]
+    is_checkpointed = ["custom_vjp" in program or "checkpoint" in program for program in programs]
+    assert is_checkpointed == [False, True]
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32), variables["params"]
