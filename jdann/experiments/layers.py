@@ -23,6 +23,7 @@ from jdann.data.pairs import (
     normalise_domains,
 )
 from jdann.experiments import workdir
+from jdann.experiments.channels import match_channel
 from jdann.experiments.matching import match_domains
 from jdann.experiments.settings import features_folder, make_feature_settings
 from jdann.features.feature_set import with_last_columns
@@ -94,7 +95,7 @@ def with_chosen_layer(
     values = dict(settings.recipe_settings)
     if values["layers"] == AUTO:
         if config.protocol == "inductive":
-            scores = _scores_of_source(settings, source, features_folder(data_dir))
+            scores = _scores_of_source(settings, source, config, data_dir)
             reason = "It is right most often about held-out speakers of the source"
         else:
             scores = _scores(settings, source, target, config, data_dir)
@@ -181,14 +182,19 @@ def _scores(
     return scores
 
 
-def _scores_of_source(settings: FeatureSettings, source: Corpus, folder: Path) -> list[float]:
+def _scores_of_source(
+    settings: FeatureSettings, source: Corpus, config: Any, data_dir: Path
+) -> list[float]:
     """How often each layer is right about the source, each half judged by the other.
 
     The halves hold its labelled utterances. They have different speakers, if there are two or more.
     """
     settings = _beside_prosody(settings)
+    folder, channel = features_folder(data_dir), config.features.channel
     domain = _load_usable(source, settings, folder)
     check_emotions(domain, settings.emotions)
+    if channel != "auto":  # that one is heard from the target
+        domain = match_channel(domain, domain, settings, folder, channel)
     labels = _one_hot(domain, len(settings.emotions))
     labelled = np.flatnonzero(domain.emotion >= 0)
     names = [str(domain.speaker[i]) for i in labelled]

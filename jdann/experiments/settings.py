@@ -92,17 +92,15 @@ def make_feature_settings(config: Any) -> FeatureSettings:
 
 
 def _check_encoder_keys(features: Any) -> None:
-    """Refuses keys of a pretrained encoder, other than at their defaults, where there is none."""
-    if features.recipe in PRETRAINED_RECIPES:
-        return
+    """Refuses keys of a pretrained encoder, other than at their defaults, that nothing uses."""
     defaults = recipe_sizes(PRETRAINED)
     for key in ENCODER_KEYS:
+        recipes = [name for name in PRETRAINED_RECIPES if key in recipe_sizes(name)]
         value = features.get(key, defaults[key])  # an earlier version lacks some
-        if value != defaults[key]:
+        if value != defaults[key] and features.recipe not in recipes:
             raise InputError(
-                f"config.features.{key} is {shown(value)}, but the features are "
-                f"{features.recipe!r}, which use no encoder; set "
-                f"--config.features.recipe to {' or '.join(PRETRAINED_RECIPES)}, or leave "
+                f"config.features.{key} is {shown(value)}, which the recipe {features.recipe!r} "
+                f"does not use; set --config.features.recipe to {' or '.join(recipes)}, or leave "
                 f"features.{key} out"
             )
 

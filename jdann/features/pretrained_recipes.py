@@ -265,18 +265,18 @@ def _load(
     encoder: str, digest: str, sample_rate_hz: int = 16000, precision: Precision = FLOAT32
 ) -> Any:
     # Flax takes long to import, and the other recipes do without it.
-    from jdann.pretrained.load import in_bfloat16, load_encoder
+    from jdann.pretrained.load import load_encoder
 
     _check_name(encoder)
     if sample_rate_hz != 16000:
         raise InputError(f"audio.sample_rate_hz={sample_rate_hz}: pretrained encoders expect 16000")
-    loaded = load_encoder(encoder)
+    loaded = load_encoder(encoder, precision=precision)
     if digest and loaded.digest != digest:
         raise InputError(
             f"{encoder}: its weights have the digest {loaded.digest}, and {digest} is expected; "
             "use the weights with that digest, or train again"
         )
-    return loaded if precision == FLOAT32 else in_bfloat16(loaded)
+    return loaded
 
 
 def _check_name(encoder: str) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jdann.errors import InputError
 from jdann.files import default_data_dir
-from jdann.parameters import shown
+from jdann.parameters import Precision, shown
 from jdann.pretrained import hub, smart_turn
 from jdann.pretrained.catalogue import RESEMBLYZER
 from jdann.pretrained.contract import Architecture, SpeechEncoder
@@ -73,21 +73,33 @@ def _check_has_layers(name: str) -> None:
         )
 
 
-def load_encoder(name: str, data_dir: Path | None = None) -> SpeechEncoder:
+def load_encoder(
+    name: str, data_dir: Path | None = None, precision: Precision = "float32"
+) -> SpeechEncoder:
     """An encoder with its weights; the same one again costs nothing.
 
     Args:
       name: as for `find_encoder`, or what it returns.
       data_dir: as for `find_encoder`.
+      precision: "float32", or "mixed": `in_bfloat16`.
 
     Raises:
       InputError: there is no such encoder, it cannot be fetched, it is of another family, or its
         files are damaged.
     """
     path = find_encoder(name, data_dir)
-    if path.is_file():
-        return _load_smart_turn(path)
-    return _load_folder(name, path, _file_versions(path))
+    versions = () if path.is_file() else _file_versions(path)
+    load = _load if precision == "float32" else _load_in_bfloat16
+    return load(name, path, versions)
+
+
+def _load(name: str, path: Path, versions: tuple[Any, ...]) -> SpeechEncoder:
+    return _load_folder(name, path, versions) if versions else _load_smart_turn(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_in_bfloat16(name: str, path: Path, versions: tuple[Any, ...]) -> SpeechEncoder:
+    return in_bfloat16(_load(name, path, versions))
 
 
 @functools.lru_cache(maxsize=1)

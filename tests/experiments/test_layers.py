@@ -233,5 +233,26 @@ def test_waveforms_in_memory_have_a_chosen_layer_too(tmp_path, data_dir):
 )
 def test_a_key_of_an_encoder_without_its_recipe_is_refused(tones, data_dir, key, value):
     features = {"recipe": "statistics", "encoder": ""} | {key: value}
-    with pytest.raises(InputError, match=rf"features\.{key} is .* which use no encoder"):
+    with pytest.raises(InputError, match=rf"features\.{key} is .*'statistics' does not use"):
         open_pair(*tones, data_dir, **features)
+
+
+def test_frames_have_no_values_beside_them(tones, data_dir):
+    with pytest.raises(InputError, match="beside is 'none', which the recipe 'pretrained_frames'"):
+        open_pair(*tones, data_dir, recipe="pretrained_frames", beside="none")
+
+
+def test_new_speakers_are_scored_through_the_channel_that_the_user_names(tones, data_dir, caplog):
+    lines = []
+    for channel in ("none", "telephone"):
+        config = ConfigDict(load_config("best").to_dict())
+        config.source, config.target = map(str, tones)
+        config.protocol, config.audio.speech_only = "inductive", False
+        config.features.update(
+            {"recipe": "pretrained", "encoder": ENCODER, "normalise": "corpus", "channel": channel}
+        )
+        caplog.clear()
+        with caplog.at_level("INFO", logger="jdann"):
+            open_directions(config, data_dir)
+        lines += [m for m in caplog.messages if "From layer 0 on" in m]
+    assert len(lines) == 2 and lines[0] != lines[1]
