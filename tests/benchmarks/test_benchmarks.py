@@ -57,6 +57,7 @@ def script_arguments(name: str, voices: tuple[Path, Path], folder: Path) -> list
         "adapt": [model, target],
         "channels": [source, target, "--data-dir", str(folder / "data")],
         "encoder_features": [ENCODER],
+        "encoder_gradients": [ENCODER, "--blocks", "1"],
         "encoder_views": [ENCODER, source, target, *work, "--seeds", "1", "--scenes", "ids"],
         "digests": ["--data-dir", str(folder / "data")],
         "few_labels": [source, target, "--data-dir", str(folder / "data")],
