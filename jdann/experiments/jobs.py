@@ -13,7 +13,7 @@ from jdann.data import splits
 from jdann.data.pairs import Direction, Domain
 from jdann.data.splits import Split
 from jdann.errors import InputError
-from jdann.experiments.settings import check_training_names, encoder_names
+from jdann.experiments.settings import check_training_names, encoder_names, prosody_missing
 from jdann.features.prosody import begins_with_prosody
 from jdann.methods import make_method
 from jdann.models import make_encoder, network
@@ -116,11 +116,7 @@ def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -
             "name them or drop the method"
         )
     if "statistics" in needs and not begins_with_prosody(source.bins):
-        raise InputError(
-            f"{method} needs one vector of statistics per utterance, and features.recipe is "
-            f"{config.features.recipe!r}; set --config.features.recipe=statistics and "
-            "--config.encoder.name=mlp (or, with pretrained, --config.features.beside=prosody)"
-        )
+        raise InputError(prosody_missing(method, config.features))
     if "batch_norm" in needs:
         features, length = network.blank_batch(direction.window, direction.bins)
         module = make_job_encoder(config, encoder, direction)

@@ -6,11 +6,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from jdann.audio import AudioSettings
+from jdann.configuration import method_settings
 from jdann.corpora.naming import AUTO, Naming, make_naming
 from jdann.data.pairs import FeatureSettings
 from jdann.errors import InputError
 from jdann.features.pretrained_recipes import ENCODER_KEYS
-from jdann.features.recipe import RECIPES, recipe_sizes
+from jdann.features.prosody import begins_with_prosody
+from jdann.features.recipe import RECIPES, make_recipe, recipe_sizes
+from jdann.methods import make_method
 from jdann.parameters import pick, shown
 from jdann.pretrained import PRETRAINED, PRETRAINED_RECIPES
 from jdann.training.members import SEEDS_IN, Members
@@ -103,6 +106,48 @@ def _check_encoder_keys(features: Any) -> None:
                 f"does not use; set --config.features.recipe to {' or '.join(recipes)}, or leave "
                 f"features.{key} out"
             )
+
+
+def check_recipe(config: Any) -> None:
+    """Refuses methods and encoders that cannot use the recipe, before features are computed.
+
+    Raises:
+      InputError: names the method or the encoder, and what to set.
+    """
+    features = config.features
+    if features.recipe in PRETRAINED_RECIPES:  # to make one of these loads its encoder
+        is_vector = features.recipe == PRETRAINED
+        has_prosody = is_vector and features.beside != "none"
+    else:
+        recipe = make_recipe(features.recipe, features, config.audio.sample_rate_hz)
+        is_vector, has_prosody = recipe.is_vector, begins_with_prosody(recipe.bins)
+    for method in config.methods:
+        if method == "supervised" or has_prosody:
+            continue
+        if "statistics" in make_method(method, method_settings(config)).needs:
+            raise InputError(prosody_missing(method, features))
+    if "mlp" in encoder_names(config) and not is_vector:
+        other = PRETRAINED if features.recipe in PRETRAINED_RECIPES else "statistics"
+        raise InputError(
+            f"config.encoder.name is 'mlp', which needs one vector per utterance, and the recipe "
+            f"{features.recipe!r} gives frames; set --config.features.recipe={other}, or "
+            "--config.encoder.name=conv1d"
+        )
+
+
+def prosody_missing(method: str, features: Any) -> str:
+    """A sentence for a method whose first view is prosody, if the features have none."""
+    if features.recipe == PRETRAINED:
+        return (
+            f"{method} needs prosody as its first view, and config.features.beside is "
+            f"{features.beside!r}; set --config.features.beside=prosody (or statistics), or "
+            "--config.methods=source_only,mcc"
+        )
+    return (
+        f"{method} needs one vector of statistics per utterance, and features.recipe is "
+        f"{features.recipe!r}; set --config.features.recipe=statistics and "
+        "--config.encoder.name=mlp"
+    )
 
 
 def features_folder(data_dir: Path) -> Path:

@@ -35,6 +35,7 @@ from jdann.experiments.outcomes import Outcome, ignore_epoch, run_job
 from jdann.experiments.package import find_familiarity, write_recogniser
 from jdann.experiments.replaced import working_in
 from jdann.experiments.settings import (
+    check_recipe,
     features_folder,
     make_feature_settings,
     naming_of,
@@ -144,6 +145,7 @@ def open_directions(
         return with_chosen_layer(config, source, target, data_dir, kept)
 
     if domains is None:
+        check_recipe(config)
         listed = _load_corpora(config, data_dir)
         settings = choose_layer(*listed, 0)
         domains = [load_domain(corpus, settings, cache) for corpus in listed]

@@ -110,6 +110,11 @@ def parse_id(name: str) -> HubId:
         return HubId(repository, revision or None)
     by_end = {known.rpartition("/")[2]: known for known in CATALOGUE if "/" in known}
     end = repository.rstrip("/").rpartition("/")[2].lower()
+    if Path(name).is_absolute():
+        raise InputError(
+            f"the encoder {shown(name)}: there is no such folder; put it back, or name the folder "
+            "where its config.json and model.safetensors are now"
+        )
     near = difflib.get_close_matches(end, by_end, n=1)
     hint = f"did you mean {by_end[near[0]]}? " if near else ""
     raise InputError(

@@ -159,7 +159,7 @@ def make_architecture(settings: Mapping[str, Any], folder: Path) -> Architecture
     try:
         return importlib.import_module(FAMILIES[family]).architecture(settings)
     except InputError as error:
-        raise InputError(f"{config}: {error}") from error
+        raise InputError(f"{config}: {str(error).removeprefix(f'{CONFIG}: ')}") from error
     except KeyError as error:
         raise InputError(f"{config}: the key {error} is missing; fetch the file again") from error
     except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError) as error:

@@ -13,7 +13,7 @@ import jdann
 from jdann.configuration import load_config
 from jdann.data.batches import take_vectors
 from jdann.errors import InputError
-from jdann.experiments import layers
+from jdann.experiments import layers, train
 from jdann.experiments.train import open_directions
 from jdann.features.prosody import PROSODIC
 from jdann.methods import METHODS
@@ -78,7 +78,13 @@ def test_layers_are_scored_on_what_the_run_is_trained_on(tones, data_dir, caplog
 
 
 def test_frames_that_are_normalised_within_clips_have_a_layer_too(tones, data_dir):
-    (direction,) = open_pair(*tones, data_dir, recipe="pretrained_frames", normalise="utterance")
+    config = ConfigDict(load_config("base").to_dict())
+    config.source, config.target = map(str, tones)
+    config.audio.speech_only = False  # the corpora are tones
+    config.features.update(
+        {"recipe": "pretrained_frames", "encoder": ENCODER, "normalise": "utterance"}
+    )
+    (direction,) = open_directions(config, data_dir)
     assert direction.recipe_settings["layers"] in ("0", "1", "2")
 
 
@@ -235,6 +241,32 @@ def test_a_key_of_an_encoder_without_its_recipe_is_refused(tones, data_dir, key,
     features = {"recipe": "statistics", "encoder": ""} | {key: value}
     with pytest.raises(InputError, match=rf"features\.{key} is .*'statistics' does not use"):
         open_pair(*tones, data_dir, **features)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"beside": "none"}, r"beside is 'none'; set --config\.features\.beside=prosody"),
+        ({"recipe": "pretrained_frames"}, r"co_training needs one vector of statistics"),
+        ({"recipe": "frames", "encoder": ""}, r"co_training needs one vector of statistics"),
+    ],
+)
+def test_a_recipe_that_a_method_cannot_use_is_refused_before_any_work(
+    tones, data_dir, monkeypatch, values, message
+):
+    monkeypatch.setattr(train, "_load_corpora", lambda *_: pytest.fail("corpora are loaded"))
+    with pytest.raises(InputError, match=message):
+        open_pair(*tones, data_dir, **values)
+
+
+def test_frames_for_an_encoder_of_vectors_are_refused_before_any_work(tones, monkeypatch):
+    monkeypatch.setattr(train, "_load_corpora", lambda *_: pytest.fail("corpora are loaded"))
+    config = ConfigDict(load_config("best").to_dict())
+    config.source, config.target = map(str, tones)
+    config.methods = ("source_only",)
+    config.features.update({"recipe": "pretrained_frames", "encoder": ENCODER})
+    with pytest.raises(InputError, match=r"'mlp', which needs one vector.*recipe=pretrained,"):
+        open_directions(config, Path("unused"))
 
 
 def test_frames_have_no_values_beside_them(tones, data_dir):

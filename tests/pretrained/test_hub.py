@@ -77,7 +77,6 @@ def test_an_id_may_name_a_revision(revision):
             "",
             "encoder",
             "a/b/c",
-            "/a/b",
             "~/a",
             "~nobody-here/a",
             "../a",
@@ -91,6 +90,12 @@ def test_an_id_may_name_a_revision(revision):
 def test_what_is_no_folder_and_no_id_is_refused(tmp_path, name, connections):
     message = refusal(name, tmp_path)
     assert "neither a folder nor an id of the Hub" in message and len(message) < 400
+    assert not connections
+
+
+def test_a_folder_that_has_gone_is_named(tmp_path, connections):
+    folder = str(tmp_path / "gone")
+    assert f"{folder!r}: there is no such folder; put it back" in refusal(folder, tmp_path)
     assert not connections
 
 
