@@ -238,8 +238,8 @@ def layer_numbers(layers: str, count: int, encoder: str) -> tuple[int, ...]:
     numbers = tuple(int(part) for part in parts if part.isdecimal() and part.isascii())
     if len(numbers) < len(parts) or len(set(numbers)) < len(numbers) or max(numbers) >= count:
         raise InputError(
-            f'features.layers is {layers!r}; expected "auto", "all", or numbers from 0 to '
-            f"{count - 1}, each once: {encoder} has {count} hidden states"
+            f'features.layers is {layers!r}; expected "all", or numbers from 0 to {count - 1}, '
+            f'each once: {encoder} has {count} hidden states (a training also takes "auto")'
         )
     return numbers
 

@@ -85,8 +85,15 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path, capsys, name, content, sa
     assert end.value.code == 2 and says in output.err and "Apache-2.0" in output.out
 
 
-@pytest.mark.parametrize("name", ["hubert", "", "/no/such/folder"])
-def test_what_is_no_encoder_is_refused(capsys, name):
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("hubert", "neither a folder nor an id"),
+        ("", "neither a folder nor an id"),
+        ("/no/such/folder", "there is no such folder"),
+    ],
+)
+def test_what_is_no_encoder_is_refused(capsys, name, says):
     with pytest.raises(SystemExit) as end:
         main(["encoders", name])
-    assert end.value.code == 2 and "neither a folder nor an id" in capsys.readouterr().err
+    assert end.value.code == 2 and says in capsys.readouterr().err
