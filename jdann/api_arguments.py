@@ -150,6 +150,7 @@ def workdir_or_temporary(
 
 
 def data_folder_or_default(data_dir: str | Path | None) -> Path:
+    """The folder of prepared corpora and cached features; None: that of TFDS."""
     return default_data_dir() if data_dir is None else Path(data_dir).expanduser()
 
 

@@ -13,6 +13,7 @@ from jdann.arguments.shared import (
 
 
 def prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann prepare`."""
     parser.add_argument(
         "corpus",
         nargs="+",
@@ -42,6 +43,7 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def corpora_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann corpora`."""
     parser.add_argument(
         "corpus", nargs="*", help="esd:en, demo:zh, a folder or a .csv; default: all prepared ones"
     )
@@ -56,6 +58,7 @@ def corpora_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def encoders_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann encoders`."""
     parser.add_argument(
         "encoder",
         nargs="?",
@@ -65,6 +68,7 @@ def encoders_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def recordings_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann recordings`."""
     parser.add_argument(
         "recordings", nargs="+", help="long recordings, such as calls, or folders of them"
     )

@@ -13,6 +13,7 @@ from jdann.arguments.shared import (
 
 
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann evaluate`."""
     parser.add_argument(
         "workdir",
         type=Path,
@@ -41,6 +42,7 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann report`."""
     parser.add_argument("workdir", nargs="+", type=Path, help="one or more, as in runs/*")
     parser.add_argument(
         "--output",
@@ -51,6 +53,7 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann predict`."""
     model_arguments(parser)
     parser.add_argument(
         "files",
@@ -110,12 +113,14 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann export`."""
     model_arguments(parser)
     parser.add_argument("out", type=Path, help="the file to write, e.g. en2zh.jdann")
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
 
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann serve`."""
     model_arguments(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; default: this machine only"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 
 def data_dir_argument(parser: argparse.ArgumentParser) -> None:
+    """The folder of prepared corpora and cached features."""
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -25,6 +26,7 @@ def run_arguments(parser: argparse.ArgumentParser, config: str, workdir: str) ->
 
 
 def resume_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to do with a run that is in the work directory already."""
     parser.add_argument(
         "--resume", action="store_true", help="continue the run in the work directory"
     )
@@ -60,6 +62,7 @@ def processes_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def shard_arguments(group: argparse._MutuallyExclusiveGroup) -> None:
+    """Where the work is divided: into parts of a job array, or on a Ray cluster."""
     group.add_argument(
         "--shard",
         metavar="I/N",
@@ -75,6 +78,7 @@ def shard_arguments(group: argparse._MutuallyExclusiveGroup) -> None:
 def layout_argument(
     parser: argparse.ArgumentParser, corpora: str, default: str | None, more: str = ""
 ) -> None:
+    """How the names of files are read; `corpora` says of which, for the help."""
     parser.add_argument(
         "--layout",
         default=default,
@@ -102,6 +106,7 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def speakers_argument(parser: argparse.ArgumentParser, default: int | None) -> None:
+    """How many people speak in each recording."""
     parser.add_argument(
         "--speakers-per-recording",
         type=int,

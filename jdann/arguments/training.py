@@ -7,12 +7,14 @@ from jdann.arguments.shared import processes_arguments, resume_arguments, run_ar
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann train`."""
     run_arguments(parser, "en2zh", "runs/<config name>")
     resume_arguments(parser)
     processes_arguments(parser)
 
 
 def sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann sweep`."""
     run_arguments(parser, "base", "runs/<config name>-sweep")
     parser.add_argument("--strengths", help="config.sweep.strength, e.g. 0,0.3,1")
     parser.add_argument("--learning-rates", help="config.sweep.learning_rate, e.g. 3e-4,1e-3,3e-3")
@@ -22,6 +24,7 @@ def sweep_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def tune_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann tune`."""
     run_arguments(parser, "tune_poster", "runs/<config name>")
     parser.add_argument(
         "--storage",
@@ -35,6 +38,7 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def launch_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jdann launch`."""
     parser.usage = "jdann launch --on WHERE [options] -- COMMAND ..."
     parser.add_argument(
         "--on",

@@ -44,11 +44,11 @@ def sort_attempts(study: Any) -> Attempts:
 
 def duplicates(study: Any) -> list[Any]:
     """The attempts that another worker had added before; they wait and are never run."""
-    seen, later = set(), []
+    earlier, later = set(), []
     for attempt in _with_numbers(study):
-        if _numbers(attempt) in seen and attempt.state.name == "WAITING":
+        if _numbers(attempt) in earlier and attempt.state.name == "WAITING":
             later.append(attempt)
-        seen.add(_numbers(attempt))
+        earlier.add(_numbers(attempt))
     return later
 
 

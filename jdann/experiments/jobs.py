@@ -129,10 +129,12 @@ def _check_needs(config: Any, direction: Direction, encoder: str, method: str) -
 
 
 def count_speakers(domain: Domain) -> int:
+    """How many known speakers a domain has."""
     return len({speaker for speaker in domain.speaker if speaker is not None})
 
 
 def make_job_encoder(config: Any, name: str, direction: Direction) -> nn.Module:
+    """The encoder of a job, which knows by what its features were normalised."""
     encoder = make_encoder(name, config.encoder, config.precision, direction.recipe_settings)
     normalised_by = direction.statistics[0]  # of the source
     return with_statistics(encoder, normalised_by.mean, normalised_by.std)

@@ -127,10 +127,10 @@ def check_recipe(config: Any) -> None:
         if "statistics" in make_method(method, method_settings(config)).needs:
             raise InputError(prosody_missing(method, features))
     if "mlp" in encoder_names(config) and not is_vector:
-        other = PRETRAINED if features.recipe in PRETRAINED_RECIPES else "statistics"
+        vector_recipe = PRETRAINED if features.recipe in PRETRAINED_RECIPES else "statistics"
         raise InputError(
             f"config.encoder.name is 'mlp', which needs one vector per utterance, and the recipe "
-            f"{features.recipe!r} gives frames; set --config.features.recipe={other}, or "
+            f"{features.recipe!r} gives frames; set --config.features.recipe={vector_recipe}, or "
             "--config.encoder.name=conv1d"
         )
 

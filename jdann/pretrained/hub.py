@@ -43,16 +43,16 @@ def find_or_fetch(name: str, data_dir: Path) -> Path:
     folder = local_folder(name)
     if folder is not None:
         return folder
-    found = find_on_machine(name, data_dir)
-    if found is not None and not _lacks_preprocessing(found):
-        return found
+    local = find_on_machine(name, data_dir)
+    if local is not None and not _lacks_preprocessing(local):
+        return local
     try:
         return _fetch(parse_id(name), data_dir)
     except InputError as error:
-        if found is None:
+        if local is None:
             raise
         log.warning("%s is used without %s: %s", name, PREPROCESSOR, error)
-        return found
+        return local
 
 
 def find_on_machine(name: str, data_dir: Path) -> Path | None:

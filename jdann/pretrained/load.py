@@ -151,9 +151,9 @@ def make_architecture(settings: Mapping[str, Any], folder: Path) -> Architecture
     config = folder / CONFIG
     family = settings.get("model_type")
     if not isinstance(family, str) or family not in FAMILIES:
-        found = f"is {shown(family)}" if "model_type" in settings else "is missing"
+        problem = f"is {shown(family)}" if "model_type" in settings else "is missing"
         raise InputError(
-            f"{config}: model_type {found}; expected a speech encoder of one of the families "
+            f"{config}: model_type {problem}; expected a speech encoder of one of the families "
             f"{', '.join(FAMILIES)}"
         )
     try:

@@ -130,8 +130,7 @@ def find_or_fetch(data_dir: Path) -> Path:
     Raises:
       InputError: there is none, and it cannot be fetched.
     """
-    found = find_on_machine(data_dir)
-    return found or wheels.find_or_fetch(WHEEL, _folder(data_dir))
+    return find_on_machine(data_dir) or wheels.find_or_fetch(WHEEL, _folder(data_dir))
 
 
 def find_on_machine(data_dir: Path) -> Path | None:
